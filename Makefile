@@ -1,0 +1,37 @@
+# Each target sets up .venv first if it is missing or if the dependencies changed.
+# PYTHON=python3.12 make test picks another interpreter; VENV= another place.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS := cpu,train,report,dev
+READY := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## Lists the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(READY) ## Runs the whole job on synthetic road scenes: train, compress, INT8, camera loop, report.
+	$(BIN)/jetseg demo
+
+test: $(READY) ## Runs the default tests.
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Checks style, types and the import graph.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## Measures speed and memory as ratios of alternated runs.
+	$(BIN)/python bench/run_all.py
+
+clean: ## Removes what the targets made; never engines/ or calibration/.
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,64 @@
+"""The `jetseg` command: collects the verbs and turns errors into one message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+
+import click
+import typer
+
+import jetseg
+from jetseg.errors import JetsegError, UnavailableError
+from jetseg.progress import console
+
+app = typer.Typer(
+    name="jetseg",
+    help="Compress a segmentation network, prove what it lost, and run it as an INT8 engine on a camera.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors."),  # noqa: ARG001
+) -> None:
+    if version:
+        sys.stdout.write(f"jetseg {jetseg.__version__}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 a quality gate failed, 2 wrong input, 3 something is missing."""
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        console.print("Interrupted.", style="yellow")
+        code = 130
+    except Exception as error:  # noqa: BLE001 - the last stop: nothing may reach the user as a traceback
+        if debug:
+            traceback.print_exc()
+        code = _explain(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, JetsegError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        message = f"{error.filename or 'A file'} could not be written: {error.strerror}. Free some space or give another place."
+        code = UnavailableError.exit_code
+    else:
+        message = f"jetseg met something that it did not expect: {type(error).__name__}: {error}. Run again with `jetseg --debug ...` and report what it prints."
+        code = 70
+    console.print(f"Error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    return code

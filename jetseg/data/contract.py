@@ -1,0 +1,50 @@
+"""What every dataset gives: decoded frames with labels, checked, in a fixed order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.palette import Color
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame.
+
+    Attributes:
+        name: Stable name, unique in the split, as in "0001TP_008550".
+        image_hwc_u8: height x width x 3, BGR (OpenCV's order), 0..255.
+        label_hw_u8: height x width of class ids, `ignore_index` where not scored; None without labels.
+    """
+
+    name: str
+    image_hwc_u8: npt.NDArray[np.uint8]
+    label_hw_u8: npt.NDArray[np.uint8] | None
+
+
+class SegmentationDataset(Protocol):
+    """One split of a dataset. Indexing decodes a frame anew, so any number fits in memory."""
+
+    spec: str
+    """The spec that opens it again, as in "camvid:/data/camvid"."""
+    split: str
+    classes: tuple[str, ...]
+    palette: tuple[Color, ...]
+    ignore_index: int | None
+
+    def __len__(self) -> int:
+        """Returns the number of frames."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Decodes one frame.
+
+        Raises:
+            DataError: A file is corrupt, sizes differ, or a label id is out of range; the file is named.
+            IndexError: `index` is out of range.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Engines: one contract, a folder per backend."""

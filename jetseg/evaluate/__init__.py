@@ -1,0 +1,1 @@
+"""Accuracy from one confusion matrix per dataset."""
