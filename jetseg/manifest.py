@@ -221,7 +221,9 @@ def validate_config(model: type[ConfigT], values: dict[str, Any]) -> ConfigT:
         raise ConfigError(f"These settings are wrong:\n{explain(error)}") from error
 
 
-def toolchain(packages: Sequence[str] = ("torch", "onnx", "onnxruntime", "tensorrt", "numpy")) -> dict[str, str]:
+def toolchain(
+    packages: Sequence[str] = ("torch", "onnx", "onnxruntime", "tensorrt", "numpy"),
+) -> dict[str, str]:
     """Returns the versions of jetseg, Python and of those `packages` that are installed."""
     versions = {"jetseg": jetseg.__version__, "python": platform.python_version()}
     for package in packages:

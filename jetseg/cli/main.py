@@ -10,6 +10,9 @@ import click
 import typer
 
 import jetseg
+from jetseg.cli.bench import bench
+from jetseg.cli.eval import evaluate
+from jetseg.cli.report import report
 from jetseg.errors import JetsegError, UnavailableError
 from jetseg.progress import console
 
@@ -21,6 +24,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+
+
+# Verbs, in the order of the work.
+app.command("eval")(evaluate)
+app.command("bench")(bench)
+app.command("report")(report)
 
 
 @app.callback(invoke_without_command=True)
@@ -54,7 +63,12 @@ def main() -> None:
 def _explain(error: Exception) -> int:
     if isinstance(error, JetsegError):
         message, code = str(error), error.exit_code
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    elif isinstance(error, OSError) and error.errno in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+    ):
         message = f"{error.filename or 'A file'} could not be written: {error.strerror}. Free some space or give another place."
         code = UnavailableError.exit_code
     else:

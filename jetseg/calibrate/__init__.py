@@ -1,0 +1,1 @@
+"""Calibration: watch a network's activations, choose ranges, write them down, quantize with them."""

@@ -1,0 +1,1 @@
+"""The realtime loop: sources, stages on their own threads, overlay and sinks."""

@@ -1,0 +1,106 @@
+"""What a source gives and what a sink takes; a new kind of either needs nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.monitor.statistics import LoopStatistics
+from jetseg.postprocess import ClassMap
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame as it came.
+
+    Attributes:
+        sequence: Counts the frames that the source gave, from 0.
+        name: Name of the frame, as in "0001TP_008550".
+        captured_at: `perf_counter` seconds. Live: when the camera handed the frame over, before it was
+            decoded. Else: when reading began.
+        image_hwc_u8: height x width x 3, BGR, 0..255.
+        label_hw_u8: height x width of class ids; None without labels.
+    """
+
+    sequence: int
+    name: str
+    captured_at: float
+    image_hwc_u8: npt.NDArray[np.uint8]
+    label_hw_u8: npt.NDArray[np.uint8] | None = None
+
+
+class Source(Protocol):
+    """Gives frames, one after the other. `read` and `close` are called from one and the same thread."""
+
+    name: str
+    """What the user called it, as in "camvid:/data/camvid"."""
+    live: bool
+    """A camera, which does not wait: late frames are dropped. Else no frame is lost."""
+    frames_per_second: float | None
+    """The nominal rate; None if the source does not tell."""
+    size_hw: tuple[int, int] | None
+    """Height and width; None before the first frame is known."""
+    classes: tuple[str, ...] | None
+    """Class names of the labels; None if the source has no labels."""
+    ignore_index: int | None
+
+    def read(self) -> SourceFrame | None:
+        """Waits for the next frame; None at the end.
+
+        Raises:
+            DataError: A file is damaged.
+            DeviceError: The camera is gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the device or file. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One processed frame, on its way to the sinks.
+
+    Attributes:
+        frame: The frame.
+        class_map_hw_u8: Class ids at the network's output size; the number of classes means void.
+        ready_at: `perf_counter` seconds at which the class map was ready.
+        overlay_hwc_u8: The frame with colored classes; None if no sink wants it.
+        statistics: The live figures of the run.
+    """
+
+    frame: SourceFrame
+    class_map_hw_u8: ClassMap
+    ready_at: float
+    overlay_hwc_u8: npt.NDArray[np.uint8] | None
+    statistics: LoopStatistics
+
+
+class Sink(Protocol):
+    """Takes every processed frame, in the main thread. Used as a context manager around the run."""
+
+    wants_overlay: bool
+
+    def write(self, result: FrameResult) -> None:
+        """Takes one processed frame.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        ...
+
+    def __enter__(self) -> Sink: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finishes what was written, or throws it away if the run failed."""
+        ...

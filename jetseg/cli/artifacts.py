@@ -1,0 +1,27 @@
+"""Opens whatever artifact a verb was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jetseg.engine.contract import Runner
+
+CHECKPOINT_SUFFIX = ".safetensors"
+
+
+def open_any(path: Path, manifest_file: Path | None = None, threads: int | None = None) -> Runner:
+    """Opens a checkpoint (with torch), or an ONNX file or engine (without).
+
+    Raises:
+        MissingDependencyError: A checkpoint was given and torch is not installed.
+        ArtifactError: The file is damaged or not what its manifest says.
+    """
+    if path.suffix == CHECKPOINT_SUFFIX:
+        from jetseg.train.torch_runner import TorchRunner
+
+        return TorchRunner(path)
+    from jetseg.engine.opening import open_runner
+
+    return open_runner(path, manifest_file=manifest_file, threads=threads)

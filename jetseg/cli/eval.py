@@ -1,0 +1,95 @@
+"""`jetseg eval`: accuracy of one network on one dataset split."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from jetseg.manifest import Accuracy
+
+DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
+SPLIT = typer.Option(help="Split of the dataset, as in train, val or test.")
+FRAMES = typer.Option(
+    min=1, help="Score only this many frames, spread evenly over the split; all by default."
+)
+
+
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors), ONNX file or engine.")],
+    data: Annotated[str, DATA],
+    split: Annotated[str, SPLIT] = "val",
+    manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
+    frames: Annotated[int | None, FRAMES] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Scores a network on labelled frames: mIoU, IoU of each class, pixel accuracy.
+
+    One confusion matrix is summed over the whole split; mIoU is the mean of its IoU per class. Pixels with the
+    ignored label are not scored; a void prediction on a labelled pixel counts as an error.
+
+    Examples:
+
+        jetseg eval student.int8.onnx --data camvid:data/camvid --split test
+
+        jetseg eval foreign.onnx --manifest foreign.yaml --data folder:data/mine --split val --json
+    """
+    from jetseg.cli.artifacts import open_any
+    from jetseg.data.specs import open_dataset
+    from jetseg.engine.contract import Segmenter
+    from jetseg.evaluate.accuracy import as_record, measure_accuracy
+    from jetseg.manifest import device_name, toolchain
+    from jetseg.report.rows import Entry
+
+    dataset = open_dataset(data, split)
+    runner = open_any(artifact, manifest, threads)
+    try:
+        score = measure_accuracy(Segmenter(runner), runner.manifest, dataset, frames=frames)
+    finally:
+        runner.close()
+    accuracy = as_record(score, dataset)
+    conditions = {
+        "backend": Entry(artifact.stem, artifact, runner).backend,
+        "precision": runner.manifest.precision,
+        "device": device_name(),
+        "toolchain": toolchain(),
+    }
+    if as_json:
+        content = {"artifact": str(artifact), **accuracy.model_dump(), "data": data, **conditions}
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    else:
+        _print(artifact, accuracy, conditions)
+
+
+def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> None:
+    table = Table(
+        title=f"{artifact.name} on {accuracy.data} {accuracy.split}, {accuracy.frames} frames",
+        title_justify="left",
+    )
+    table.add_column("class")
+    table.add_column("IoU %", justify="right")
+    for name, iou in accuracy.per_class_iou.items():
+        table.add_row(name, _percent(iou))
+    table.add_section()
+    table.add_row("mIoU", _percent(accuracy.miou), style="bold")
+    table.add_row("pixel accuracy", _percent(accuracy.pixel_accuracy))
+    console = Console()
+    console.print(table, markup=False)
+    versions = ", ".join(f"{name} {version}" for name, version in conditions["toolchain"].items())
+    console.print(
+        f"{conditions['precision']} in {conditions['backend']} on {conditions['device']}; {versions}",
+        style="dim",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

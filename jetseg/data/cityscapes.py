@@ -1,0 +1,86 @@
+"""Cityscapes as its authors distribute it: leftImg8bit and gtFine, with fine labelIds.
+
+Cordts et al.: "The Cityscapes Dataset for Semantic Urban Scene Understanding" (CVPR 2016). Of its label ids,
+19 are scored; they are renumbered to train ids as the benchmark does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jetseg.data.decode import LabelCode
+from jetseg.data.files import (
+    FileDataset,
+    FramePair,
+    require_folder,
+    require_frames,
+    subfolders,
+    unknown_split,
+)
+from jetseg.errors import DataError
+
+IGNORED = 255
+_LABEL_IDS = {
+    "road": 7,
+    "sidewalk": 8,
+    "building": 11,
+    "wall": 12,
+    "fence": 13,
+    "pole": 17,
+    "traffic light": 19,
+    "traffic sign": 20,
+    "vegetation": 21,
+    "terrain": 22,
+    "sky": 23,
+    "person": 24,
+    "rider": 25,
+    "car": 26,
+    "truck": 27,
+    "bus": 28,
+    "train": 31,
+    "motorcycle": 32,
+    "bicycle": 33,
+}
+CLASSES = tuple(_LABEL_IDS)
+_HIGHEST_LABEL_ID = 33
+_LICENSE_PLATE = 255
+"""Label id -1 (license plate), as an 8-bit image holds it."""
+_IMAGE_END, _LABEL_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
+
+
+def open_cityscapes(spec: str, root: Path, split: str) -> FileDataset:
+    """Opens a split of Cityscapes.
+
+    Raises:
+        DataError: A folder or the split is missing, or an image has no label.
+    """
+    images = require_folder(root / "leftImg8bit", "Cityscapes frames: SPLIT/CITY/*_leftImg8bit.png")
+    labels = require_folder(root / "gtFine", "Cityscapes labels: SPLIT/CITY/*_gtFine_labelIds.png")
+    splits = subfolders(images)
+    if split not in splits:
+        raise unknown_split(split, splits, images)
+    pairs = [
+        _pair(image, labels / split / city)
+        for city in subfolders(images / split)
+        for image in sorted((images / split / city).glob("*" + _IMAGE_END))
+    ]
+    require_frames(pairs, images / split)
+    return FileDataset(spec, split, CLASSES, IGNORED, pairs, _label_code())
+
+
+def _pair(image: Path, labels: Path) -> FramePair:
+    name = image.name.removesuffix(_IMAGE_END)
+    label = labels / (name + _LABEL_END)
+    if not label.is_file():
+        raise DataError(
+            f"{image} has no label: {label} does not exist.",
+            "Unpack gtFine_trainvaltest.zip into the same folder.",
+        )
+    return FramePair(name, image, label)
+
+
+def _label_code() -> LabelCode:
+    values = dict.fromkeys(range(_HIGHEST_LABEL_ID + 1), IGNORED)
+    values[_LICENSE_PLATE] = IGNORED
+    values.update({label_id: train_id for train_id, label_id in enumerate(_LABEL_IDS.values())})
+    return LabelCode(len(CLASSES), IGNORED, values)

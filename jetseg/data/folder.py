@@ -1,0 +1,169 @@
+"""A folder of one's own: images/, labels/ and classes.yaml.
+
+classes.yaml, of which only `classes` is required:
+
+    classes: [background, membrane]    # one name per id
+    palette: [[0, 0, 0], [0, 200, 80]] # RGB per class
+    ignore_index: 255                  # label id that is not scored
+    label_values: {0: 0, 255: 1}       # class id of each pixel value, where they differ
+    splits: {val: [a, b], test: [c]}   # names of frames; the others are "train"
+    root: ../membrane                  # where images/ and labels/ are; by default the YAML's own folder
+
+With folders images/train, images/val, ... the splits are these. Without labels/ the frames have no labels,
+which is enough for calibration.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from jetseg.data.decode import LabelCode
+from jetseg.data.files import (
+    FileDataset,
+    FramePair,
+    image_files,
+    pair_by_stem,
+    require_folder,
+    require_frames,
+    subfolders,
+    unknown_split,
+)
+from jetseg.errors import ConfigError, DataError
+from jetseg.manifest import MAX_CLASSES, Record, explain
+from jetseg.palette import Color
+
+CLASSES_FILE = "classes.yaml"
+ALL = "all"
+TRAIN = "train"
+
+
+class FolderConfig(Record):
+    """The content of classes.yaml."""
+
+    # names of frames are often numbers, which YAML does not read as text
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    palette: tuple[Color, ...] | None = None
+    ignore_index: int | None = Field(default=None, ge=0, le=255)
+    label_values: dict[int, int] | None = None
+    splits: dict[str, tuple[str, ...]] | None = None
+    root: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FolderConfig:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes has a name twice")
+        if self.palette is not None and len(self.palette) != len(self.classes):
+            raise ValueError(f"palette needs one color for each of the {len(self.classes)} classes")
+        if any(not 0 <= part <= 255 for color in self.palette or () for part in color):
+            raise ValueError("palette holds a number outside 0 to 255")
+        for value, class_id in (self.label_values or {}).items():
+            if not 0 <= value <= 255:
+                raise ValueError(f"label_values: pixel value {value} is outside 0 to 255")
+            if not 0 <= class_id < len(self.classes) and class_id != self.ignore_index:
+                raise ValueError(f"label_values: {class_id} is neither a class id nor ignore_index")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_are_sound(self) -> FolderConfig:
+        seen: dict[str, str] = {}
+        for split, names in (self.splits or {}).items():
+            if split == ALL:
+                raise ValueError(f"splits: {ALL!r} always means all frames; choose another name")
+            for name in names:
+                if name in seen:
+                    raise ValueError(f"splits: {name!r} is in {seen[name]!r} and in {split!r}")
+                if name in {"", ".", ".."} or PurePath(name).name != name or "\\" in name:
+                    raise ValueError(f"splits: {name!r} must be a plain name in images/, without a path")
+                seen[name] = split
+        return self
+
+
+def open_folder(spec: str, place: Path, split: str) -> FileDataset:
+    """Opens a split of a folder with images/, labels/ and classes.yaml.
+
+    Args:
+        spec: The spec that opens it again.
+        place: The folder, or a YAML file whose `root` names it.
+        split: A folder in images/, a split named in the YAML, or "all" for flat images/.
+
+    Raises:
+        ConfigError: The YAML file is missing or wrong.
+        DataError: A folder or the split is missing, or an image has no label.
+    """
+    config_path = place if place.suffix.lower() in {".yaml", ".yml"} else place / CLASSES_FILE
+    if config_path != place:
+        require_folder(place, f"images/, labels/ and {CLASSES_FILE}")
+    config = _read_config(config_path)
+    root = config_path.parent / Path(config.root or "").expanduser()
+    images = require_folder(root / "images", "the frames")
+    pairs = _find_pairs(images, root / "labels", config, split)
+    require_frames(pairs, images)
+    code = LabelCode(len(config.classes), config.ignore_index, config.label_values)
+    return FileDataset(spec, split, config.classes, config.ignore_index, pairs, code, config.palette)
+
+
+def _read_config(path: Path) -> FolderConfig:
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} does not exist.",
+            "Write it with the line `classes: [name of id 0, name of id 1]`, or, if the folder is read-only, write "
+            "a YAML file elsewhere with `root: FOLDER` and give folder:FILE.yaml.",
+        )
+    try:
+        return FolderConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise ConfigError(f"{path} does not describe a dataset:\n{explain(error)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+
+
+def _find_pairs(images: Path, labels: Path, config: FolderConfig, split: str) -> list[FramePair]:
+    folders = subfolders(images)
+    flat = image_files(images)
+    if folders and flat:
+        raise DataError(
+            f"{images} holds images and folders ({', '.join(folders)}).",
+            "Put all images into folders, one per split, or all into images/ itself.",
+        )
+    if folders and config.splits is not None:
+        raise ConfigError(
+            f"{CLASSES_FILE} names splits, but {images} already has folders for them: {', '.join(folders)}.",
+            "Remove `splits`.",
+        )
+    if not folders:
+        return _paired(_named_split(flat, config, split, images), labels, labelled=labels.is_dir())
+    if split not in folders:
+        raise unknown_split(split, folders, images)
+    if labels.is_dir():
+        require_folder(labels / split, "the labels of this split")
+    return _paired(image_files(images / split), labels / split, labelled=labels.is_dir())
+
+
+def _named_split(flat: dict[str, Path], config: FolderConfig, split: str, images: Path) -> dict[str, Path]:
+    if split == ALL:
+        return flat
+    named = config.splits or {}
+    for name in (name for names in named.values() for name in names):
+        if name not in flat:
+            raise ConfigError(
+                f"splits names {name!r}, but {images} has no image of that name.",
+                "Give names without suffix; put names that are numbers with leading zeros in quotes.",
+            )
+    if split in named:
+        return {name: flat[name] for name in sorted(named[split])}
+    if split == TRAIN and named:
+        taken = {name for names in named.values() for name in names}
+        return {name: path for name, path in flat.items() if name not in taken}
+    known = sorted({*named, TRAIN}) if named else []
+    raise unknown_split(split, [*known, ALL], images)
+
+
+def _paired(images: dict[str, Path], labels: Path, *, labelled: bool) -> list[FramePair]:
+    if labelled:
+        return pair_by_stem(images, labels)
+    return [FramePair(name, path, None) for name, path in images.items()]

@@ -1,0 +1,1 @@
+"""ONNX Runtime: the CPU backend, and the default wherever there is no GPU."""

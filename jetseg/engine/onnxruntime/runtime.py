@@ -1,0 +1,39 @@
+"""Runs ONNX files and CPU engines with ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from jetseg.errors import ArtifactError
+from jetseg.manifest import Manifest
+from jetseg.ort import choose_ports, make_session, run_session
+from jetseg.preprocess import NetworkInput
+
+
+def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRunner:
+    """Opens an ONNX file; see `jetseg.engine.opening.open_runner`."""
+    return OnnxRunner(path, manifest, threads)
+
+
+class OnnxRunner:
+    """A network in an ONNX Runtime session; see `jetseg.engine.contract.Runner`."""
+
+    def __init__(self, path: Path, manifest: Manifest, threads: int | None) -> None:
+        self.manifest = manifest
+        self.path = path
+        self._session: Any = make_session(path, threads=threads)
+        self._input, self._output = choose_ports(path, self._session, manifest)
+
+    def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
+        """Runs the network; see `jetseg.engine.contract.Runner.infer`."""
+        if self._session is None:
+            raise ArtifactError(f"{self.path} was closed.")
+        (output,) = run_session(self._session, [self._output], {self._input: network_input})
+        return output
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None

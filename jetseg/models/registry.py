@@ -1,0 +1,121 @@
+"""Finds a network by its registry name or by `package.module:factory`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from jetseg.errors import ConfigError
+from jetseg.models.ddrnet import DDRNet
+from jetseg.models.fast_scnn import FastSCNN
+from jetseg.models.tiny import Tiny
+from jetseg.models.unet import UNet
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "fast-scnn": FastSCNN,
+    "ddrnet-23-slim": DDRNet,
+    "unet": UNet,
+    "tiny": Tiny,
+}
+
+
+def create_model(factory: str, num_classes: int, in_channels: int = 3, **options: Any) -> nn.Module:  # noqa: ANN401 - belongs to the network
+    """Builds a network with fresh weights.
+
+    Args:
+        factory: A name from `model_names()`, or `package.module:factory` of your own: a callable that takes
+            `num_classes`, `in_channels` and the options, and returns a module. Its forward turns float32
+            N x in_channels x H x W into logits N x num_classes x H x W; in training it may return a tuple of
+            these and auxiliary logits.
+        num_classes: Channels of the logits.
+        in_channels: Channels of the input.
+        options: Further arguments of that network, as in `width=24`.
+
+    Raises:
+        ConfigError: There is no such network or option, or the factory fails or returns something else.
+    """
+    build = _find(factory)
+    arguments = {"num_classes": num_classes, "in_channels": in_channels, **options}
+    _check_arguments(factory, build, arguments)
+    try:
+        module = build(**arguments)
+    except Exception as error:
+        raise ConfigError(
+            f"The network {factory} could not be built with {_shown(arguments)}: "
+            f"{type(error).__name__}: {error}.",
+            "Correct its options.",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"The factory {factory} returned {type(module).__name__}, not a torch.nn.Module.",
+            "Return the network itself.",
+        )
+    return module
+
+
+def model_names() -> tuple[str, ...]:
+    """Returns the names of the networks that come with jetseg."""
+    return tuple(_NETWORKS)
+
+
+def _find(factory: str) -> Callable[..., Any]:
+    if factory in _NETWORKS:
+        return _NETWORKS[factory]
+    module_name, colon, attribute = factory.partition(":")
+    if not (module_name and colon and attribute):
+        raise ConfigError(
+            f"There is no network named {factory!r}.",
+            f"Take one of {', '.join(model_names())}, or name your own as package.module:factory.",
+        )
+    try:
+        with _current_folder_importable():
+            module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ConfigError(
+            f"The module {module_name} of the network {factory} could not be imported: "
+            f"{type(error).__name__}: {error}.",
+            "Run from the folder that holds it, or install it.",
+        ) from error
+    build = getattr(module, attribute, None)
+    if not callable(build):
+        raise ConfigError(
+            f"The module {module_name} ({module.__file__}) has no factory named {attribute}.",
+            "Check the name behind the colon.",
+        )
+    return build  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    """Lets a user's own module be found beside the files that they work on, as `python -m` does."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _check_arguments(factory: str, build: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(build)
+    except (TypeError, ValueError):  # some callables written in C have none; calling them will tell
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ConfigError(
+            f"The network {factory} cannot be called with {_shown(arguments)}: {error}.",
+            f"It takes {', '.join(signature.parameters)}.",
+        ) from error
+
+
+def _shown(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())

@@ -1,0 +1,101 @@
+"""Fits a freshly built network to weights whose channels were pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from jetseg.errors import ArtifactError
+
+_RESIZABLE = (_ConvNd, nn.Linear, _NormBase, nn.GroupNorm, nn.PReLU)
+
+
+def fit_shapes_(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    """Resizes the layers of `module` in place, so that `module.load_state_dict(state_dict)` succeeds.
+
+    Channel counts of convolutions (depthwise ones included), linear layers, normalizations and PReLU follow
+    the shapes of the weights; the new weights are uninitialized.
+
+    Args:
+        module: A network as its factory builds it.
+        state_dict: Weights of the same network after structured pruning.
+
+    Raises:
+        ArtifactError: Weights are missing or left over, or differ in more than channel counts.
+    """
+    _check_names(module, state_dict)
+    for name, layer in module.named_modules():
+        prefix = f"{name}." if name else ""
+        if _resize_weights_(layer, prefix, state_dict):
+            _update_counts_(layer)
+
+
+def _check_names(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    expected = module.state_dict().keys()
+    # the counter of batch norms is absent from files written by very old torch; it has no effect on results
+    missing = [key for key in expected if key not in state_dict and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state_dict if key not in expected]
+    if not missing and not unexpected:
+        return
+    parts = []
+    if missing:
+        parts.append(f"lack {_some(missing)}")
+    if unexpected:
+        parts.append(f"hold {_some(unexpected)}, which the network does not have")
+    raise ArtifactError(
+        f"The weights do not belong to this network: they {' and '.join(parts)}.",
+        "Check the model's name and options in the manifest.",
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _resize_weights_(layer: nn.Module, prefix: str, state_dict: Mapping[str, Tensor]) -> bool:
+    """Reallocates the layer's own weights where their shapes differ; tells whether any did."""
+    persistent = layer.state_dict(keep_vars=True)
+    changed = False
+    for key, old in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+        if key not in persistent or prefix + key not in state_dict:
+            continue
+        shape = state_dict[prefix + key].shape
+        if shape == old.shape:
+            continue
+        # channel counts, on the first two axes, may change; all else is the architecture
+        if not isinstance(layer, _RESIZABLE) or len(shape) != old.ndim or shape[2:] != old.shape[2:]:
+            raise ArtifactError(
+                f"The weight {prefix + key} has shape {tuple(shape)}, "
+                f"but the network needs {tuple(old.shape)}.",
+                "Check the model's name and options in the manifest.",
+            )
+        new = torch.empty(shape, dtype=old.dtype, device=old.device)
+        setattr(layer, key, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+        changed = True
+    return changed
+
+
+def _update_counts_(layer: nn.Module) -> None:
+    """Sets the channel counts that a layer remembers to those of its weights."""
+    if isinstance(layer, _ConvNd):
+        depthwise = layer.groups > 1 and layer.groups == layer.in_channels == layer.out_channels
+        first, second = layer.weight.shape[:2]
+        layer.groups = first if depthwise else layer.groups
+        if isinstance(layer, _ConvTransposeNd):
+            layer.in_channels, layer.out_channels = first, second * layer.groups
+        else:
+            layer.in_channels, layer.out_channels = second * layer.groups, first
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, _NormBase):
+        counted = layer.running_mean if layer.weight is None else layer.weight
+        layer.num_features = layer.num_features if counted is None else len(counted)
+    elif isinstance(layer, nn.GroupNorm):
+        layer.num_channels = len(layer.weight)
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = len(layer.weight)

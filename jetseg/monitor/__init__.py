@@ -1,0 +1,1 @@
+"""Watches a running engine: rate and latency, accuracy against labels."""

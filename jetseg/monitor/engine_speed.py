@@ -1,0 +1,67 @@
+"""The bare engine's speed on this machine: what the camera loop is measured against."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from jetseg.engine.contract import Runner
+from jetseg.preprocess import NetworkInput, Preprocessor
+
+_WARM_UP_RUNS = 4
+_LEAST_RUNS = 20
+_MOST_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class EngineSpeed:
+    """How fast a runner answers alone, without capture, preprocessing and postprocessing.
+
+    Attributes:
+        frames_per_second: (N - 1) / (last - first) over back-to-back runs; None if it was stopped early.
+        runs: Timed runs.
+        outputs_stay: Outputs of successive runs lie in different memory, so that one may be read while the
+            next one is computed.
+    """
+
+    frames_per_second: float | None
+    runs: int
+    outputs_stay: bool
+
+
+def measure_engine_speed(
+    runner: Runner, seconds: float = 1.5, stopped: Callable[[], bool] = lambda: False
+) -> EngineSpeed:
+    """Times a runner on one preprocessed frame of noise, after a warm-up that does not count.
+
+    Args:
+        runner: The network.
+        seconds: Length of the measurement; 20 runs are made if they take longer than that, but never
+            more than 15 seconds are spent.
+        stopped: Asked between runs; True ends the measurement.
+    """
+    network_input = noise_input(runner)
+    outputs = [runner.infer(network_input) for _ in range(_WARM_UP_RUNS)]
+    outputs_stay = not any(np.may_share_memory(one, other) for one, other in itertools.combinations(outputs, 2))
+    del outputs
+    moments = [time.perf_counter()]
+    while not stopped():
+        runner.infer(network_input)
+        moments.append(time.perf_counter())
+        elapsed = moments[-1] - moments[0]
+        if elapsed >= _MOST_SECONDS or (elapsed >= seconds and len(moments) > _LEAST_RUNS):
+            break
+    runs = len(moments) - 1
+    rate = runs / (moments[-1] - moments[0]) if runs else None
+    return EngineSpeed(frames_per_second=rate, runs=runs, outputs_stay=outputs_stay)
+
+
+def noise_input(runner: Runner) -> NetworkInput:
+    """Makes a network's input from a frame of seeded noise."""
+    spec = runner.manifest.input
+    frame = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
+    return Preprocessor(spec)(frame)

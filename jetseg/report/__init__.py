@@ -1,0 +1,1 @@
+"""Says what compression cost and gained: tables, figures and one HTML page."""

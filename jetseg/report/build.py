@@ -1,0 +1,178 @@
+"""Measures networks against each other and writes what was found as one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jetseg.data.contract import SegmentationDataset
+from jetseg.errors import ConfigError
+from jetseg.evaluate.benchmark import benchmark
+from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.manifest import device_name, toolchain
+from jetseg.report.figures import iou_bars, series_color, speed_scatter
+from jetseg.report.measure import choose_examples, compare, inference
+from jetseg.report.page import fill_page
+from jetseg.report.pictures import GAINED, LOST, OTHER, draw_examples
+from jetseg.report.rows import Entry, Row, make_rows
+from jetseg.storage import write_text
+
+_MISTAKES_SHOWN = 8
+
+
+class ReportConfig(BaseModel):
+    """What a report measures and where it goes.
+
+    Attributes:
+        out: The page to write.
+        title: Its headline.
+        frames: Score only this many frames, spread evenly; all by default.
+        examples: Frames to show.
+        threads: Threads that the networks were opened with; quoted, not set.
+        rounds: How often each network has its turn when timed.
+        seconds: Length of one turn.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    out: Path
+    title: str = "What compression cost and gained"
+    frames: int | None = Field(default=None, gt=0)
+    examples: int = Field(default=3, ge=0)
+    threads: int | None = Field(default=None, gt=0)
+    rounds: int = Field(default=5, gt=0)
+    seconds: float = Field(default=0.5, gt=0)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Pixels of one class that networks take for another, before and after; `share` is in percent of the class."""
+
+    truth: str
+    prediction: str
+    before: int
+    after: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """The page, and what it says."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    agreement: tuple[float, ...]
+    mistakes: tuple[Mistake, ...]
+    conditions: dict[str, Any]
+
+
+def run(config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDataset) -> ReportResult:
+    """Measures accuracy and speed, draws examples, and writes the page.
+
+    Args:
+        config: What to measure and where to write.
+        entries: The networks, the reference first; they stay open.
+        dataset: A labelled split with the networks' classes.
+
+    Raises:
+        ConfigError: There is no network, or two have the same name.
+        DataError: The classes differ, or a frame has no label.
+        StorageError: The page could not be written.
+    """
+    names = [entry.name for entry in entries]
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(
+            f"A report needs networks with different names, and got: {', '.join(names) or 'none'}.",
+            "Give each network once, under its own name.",
+        )
+    comparison = compare(entries, dataset, config.frames)
+    calls: dict[str, Callable[[], object]] = {entry.name: inference(entry.runner) for entry in entries}
+    latencies = benchmark(calls, rounds=config.rounds, seconds=config.seconds)
+    scores = {name: matrix.score() for name, matrix in zip(names, comparison.confusion, strict=True)}
+    rows = make_rows(entries, latencies=latencies, scores=scores)
+    examples = draw_examples(entries, dataset, choose_examples(comparison, config.examples))
+    agreement = tuple(sum(row) / len(row) for row in comparison.agreement) if len(entries) > 1 else ()
+    result = ReportResult(
+        path=config.out,
+        rows=rows,
+        agreement=agreement,
+        mistakes=new_mistakes(comparison.confusion[0], comparison.confusion[-1]),
+        conditions=_conditions(config, dataset, len(comparison.frames)),
+    )
+    content = {
+        "title": config.title,
+        "result": result,
+        "colors": [series_color(index) for index in range(len(rows))],
+        "classes": dataset.classes,
+        "palette": dict(zip(dataset.classes, dataset.palette, strict=True)),
+        "histories": [entry.runner.manifest.stages for entry in entries],
+        "examples": examples,
+        "disagreement_colors": {
+            "the later one is wrong here, the earlier one was right": LOST,
+            "the later one is right here, the earlier one was wrong": GAINED,
+            "both are wrong, or the pixel has no label": OTHER,
+        },
+    }
+    write_text(config.out, fill_page(content, _figures(rows, dataset.classes)))
+    return result
+
+
+def new_mistakes(before: ConfusionMatrix, after: ConfusionMatrix) -> tuple[Mistake, ...]:
+    """Finds the confusions that grew most, in pixels, from one network to another.
+
+    Args:
+        before: Confusion of the reference.
+        after: Confusion of the other network, on the same frames.
+
+    Returns:
+        At most a few, the largest growth first; a void prediction is named "void".
+    """
+    growth = after.counts - before.counts
+    predictions = (*before.classes, "void")
+    cells = [
+        (int(growth[row, column]), row, column)
+        for row in range(growth.shape[0])
+        for column in range(growth.shape[1])
+        if row != column and growth[row, column] > 0
+    ]
+    return tuple(
+        Mistake(
+            truth=before.classes[row],
+            prediction=predictions[column],
+            before=int(before.counts[row, column]),
+            after=int(after.counts[row, column]),
+            share=100 * grown / int(after.counts[row].sum()),
+        )
+        for grown, row, column in sorted(cells, key=lambda cell: (-cell[0], cell[1:]))[:_MISTAKES_SHOWN]
+    )
+
+
+def _conditions(config: ReportConfig, dataset: SegmentationDataset, frames: int) -> dict[str, Any]:
+    return {
+        "data": dataset.spec,
+        "split": dataset.split,
+        "frames": frames,
+        "frames_in_split": len(dataset),
+        "device": device_name(),
+        "threads": config.threads,
+        "rounds": config.rounds,
+        "seconds_per_turn": config.seconds,
+        "toolchain": toolchain(),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _figures(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, str]:
+    iou = [[(row.per_class_iou or {}).get(name) for name in classes] for row in rows]
+    figures = {"iou": iou_bars(classes, iou)}
+    points = [
+        (row.latency.p50_ms, row.miou) for row in rows if row.latency is not None and row.miou is not None
+    ]
+    if len(rows) > 1 and len(points) == len(rows):
+        figures["speed"] = speed_scatter(points)
+    return figures

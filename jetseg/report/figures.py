@@ -1,0 +1,117 @@
+"""Figures as inline SVG. The only place that imports matplotlib."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+
+from jetseg.errors import MissingDependencyError
+
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except ImportError as error:  # pragma: no cover - depends on the machine
+    raise MissingDependencyError("matplotlib", "report", "draws the figures of a report") from error
+
+SERIES = ("#4c78c8", "#e4793c", "#2f9e77", "#b05bb5", "#c9a227", "#d1495b", "#3aa6b9", "#8a8f98")
+"""Colors of networks, readable on white and on black; used again after the last."""
+
+_INK = "#010203"
+"""Stands for the page's text color, which differs between light and dark."""
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "jetseg",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def series_color(index: int) -> str:
+    """Returns the color of the network at a position, the same in every figure and table."""
+    return SERIES[index % len(SERIES)]
+
+
+def iou_bars(classes: Sequence[str], iou: Sequence[Sequence[float | None]]) -> str:
+    """Draws the IoU per class, one bar for each network.
+
+    Args:
+        classes: Class names.
+        iou: Percent per class, of each network; None where undefined.
+
+    Returns:
+        SVG, to be put into an HTML page as it is; its text takes the page's color.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+        axes = figure.subplots()
+        width = 0.8 / max(1, len(iou))
+        for index, values in enumerate(iou):
+            places = [place - 0.4 + width * (index + 0.5) for place in range(len(classes))]
+            heights = [0.0 if value is None else value for value in values]
+            axes.bar(places, heights, width=width * 0.92, color=series_color(index), zorder=2)
+        crowded = len(classes) > 8
+        turn, align = (35, "right") if crowded else (0, "center")
+        axes.set_xticks(range(len(classes)), classes, rotation=turn, ha=align)
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlim(-0.6, len(classes) - 0.4)
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("IoU, percent")
+        _grid(axes, "y")
+        return _svg(figure, "bars")
+
+
+def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
+    """Draws mIoU over latency, networks joined in their order; up and left is better.
+
+    Args:
+        points: Latency in milliseconds and mIoU in percent, of each network.
+
+    Returns:
+        SVG, as `iou_bars` does.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        latencies, accuracies = [point[0] for point in points], [point[1] for point in points]
+        axes.plot(
+            latencies, accuracies, color=_INK, alpha=0.35, linewidth=1.0, linestyle=(0, (3, 3)), zorder=1
+        )
+        for index, (latency_ms, miou) in enumerate(points):
+            axes.scatter([latency_ms], [miou], s=70, color=series_color(index), zorder=3)
+        axes.set_xlabel("latency, milliseconds (p50, network alone)")
+        axes.set_ylabel("mIoU, percent")
+        axes.set_xlim(0, max(latencies) * 1.12)
+        spread = max(max(accuracies) - min(accuracies), 2.0)
+        axes.set_ylim(max(0.0, min(accuracies) - 0.35 * spread), min(100.0, max(accuracies) + 0.35 * spread))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        _grid(axes, "both")
+        return _svg(figure, "scatter")
+
+
+def _grid(axes: Axes, axis: str) -> None:
+    axes.grid(True, axis=axis, color=_INK, alpha=0.12, linewidth=0.8, zorder=0)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """Writes SVG without XML prologue, in the page's text color, with ids that no other figure of it has."""
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set_alpha(0.0)
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would reach the whole page
+    text = re.sub(r'\b(id="|href="#)|(url\(#)', rf"\g<1>\g<2>{name}-", text)
+    return text.replace(_INK, "currentColor")

@@ -1,0 +1,153 @@
+"""Pictures of what networks said about a frame, ready to be put into a page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.engine.contract import Segmenter
+from jetseg.errors import DataError
+from jetseg.palette import Color
+from jetseg.postprocess import ClassMap
+from jetseg.preprocess import FrameU8, resize_frame
+from jetseg.report.measure import predict_all
+from jetseg.report.rows import Entry
+
+LOST: Color = (235, 64, 32)
+GAINED: Color = (64, 156, 255)
+OTHER: Color = (240, 200, 40)
+"""Colors of a disagreement: now wrong, now right, and wrong both times or not labelled. RGB."""
+
+_WIDTH = 560
+_OPACITY = 0.6
+_JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: a data URI, what it shows, and a note such as a figure about it."""
+
+    uri: str
+    caption: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One frame: the input and its label, what every network said, and where neighbors disagree."""
+
+    name: str
+    reason: str
+    given: tuple[Picture, ...]
+    overlays: tuple[Picture, ...]
+    disagreements: tuple[Picture, ...]
+
+
+def draw_examples(
+    entries: Sequence[Entry], dataset: SegmentationDataset, chosen: Sequence[tuple[int, str]]
+) -> list[Example]:
+    """Runs all networks on the chosen frames again and draws what they said.
+
+    Args:
+        entries: The networks, in the order of the report.
+        dataset: The split that the frames are in.
+        chosen: Position and reason of each frame; see `jetseg.report.measure.choose_examples`.
+    """
+    segmenters = [Segmenter(entry.runner) for entry in entries]
+    names = [entry.name for entry in entries]
+    examples = []
+    for index, reason in chosen:
+        sample = dataset[index]
+        label = _label(sample)
+        maps = predict_all(segmenters, sample.image_hwc_u8, label.shape)
+        image = resize_frame(sample.image_hwc_u8, label.shape[0], label.shape[1])
+        ignored = _ignored(label, dataset)
+        examples.append(
+            Example(
+                name=sample.name,
+                reason=reason,
+                given=(
+                    Picture(_uri(image), "Camera frame"),
+                    Picture(_uri(_overlay(image, label, dataset.palette)), "Label"),
+                ),
+                overlays=tuple(
+                    Picture(
+                        _uri(_overlay(image, ids, dataset.palette)),
+                        name,
+                        f"{_percent_equal(ids, label, ~ignored)} of the labelled pixels right",
+                    )
+                    for name, ids in zip(names, maps, strict=True)
+                ),
+                disagreements=tuple(
+                    Picture(
+                        _uri(disagreement_map(image, label, ignored, maps[place], maps[place + 1])),
+                        f"{names[place]} → {names[place + 1]}",
+                        f"{_percent_equal(maps[place], maps[place + 1])} agreement",
+                    )
+                    for place in range(len(maps) - 1)
+                ),
+            )
+        )
+    return examples
+
+
+def disagreement_map(
+    image_hwc_u8: FrameU8,
+    label_hw_u8: ClassMap,
+    ignored_hw: npt.NDArray[np.bool_],
+    before_hw_u8: ClassMap,
+    after_hw_u8: ClassMap,
+) -> FrameU8:
+    """Marks on a dim frame where two networks disagree, colored by who is right.
+
+    Returns:
+        BGR frame: `LOST` where only the first is right, `GAINED` where only the second is, `OTHER` elsewhere.
+    """
+    gray = cv2.cvtColor(image_hwc_u8, cv2.COLOR_BGR2GRAY) // 2 + 20
+    out = np.repeat(gray[..., None], 3, axis=2)
+    differ = before_hw_u8 != after_hw_u8
+    lost = differ & (before_hw_u8 == label_hw_u8) & ~ignored_hw
+    gained = differ & (after_hw_u8 == label_hw_u8) & ~ignored_hw
+    for mask, color in ((differ, OTHER), (lost, LOST), (gained, GAINED)):
+        out[mask] = color[::-1]
+    return np.asarray(out, dtype=np.uint8)
+
+
+def _overlay(image_hwc_u8: FrameU8, ids_hw_u8: ClassMap, palette: Sequence[Color]) -> FrameU8:
+    """Blends class colors over a frame; ids beyond the palette leave the frame as it is."""
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    colors[: len(palette)] = [color[::-1] for color in palette]
+    blended = cv2.addWeighted(image_hwc_u8, 1 - _OPACITY, colors[ids_hw_u8], _OPACITY, 0)
+    known = (ids_hw_u8 < len(palette))[..., None]
+    return np.where(known, blended, image_hwc_u8).astype(np.uint8)
+
+
+def _uri(image_hwc_u8: FrameU8) -> str:
+    height, width = image_hwc_u8.shape[:2]
+    if width > _WIDTH:
+        image_hwc_u8 = resize_frame(image_hwc_u8, round(height * _WIDTH / width), _WIDTH)
+    _, encoded = cv2.imencode(".jpg", image_hwc_u8, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def _label(sample: Sample) -> ClassMap:
+    if sample.label_hw_u8 is None:
+        raise DataError(f"Frame {sample.name} has no label.", "Give a labelled split.")
+    return sample.label_hw_u8
+
+
+def _ignored(label_hw_u8: ClassMap, dataset: SegmentationDataset) -> npt.NDArray[np.bool_]:
+    if dataset.ignore_index is None:
+        return np.zeros(label_hw_u8.shape, dtype=np.bool_)
+    return np.asarray(label_hw_u8 == dataset.ignore_index)
+
+
+def _percent_equal(first: ClassMap, second: ClassMap, where: npt.NDArray[np.bool_] | None = None) -> str:
+    equal = (first == second) if where is None else (first == second)[where]
+    return f"{100 * float(equal.mean()):.1f}%" if equal.size else "-"

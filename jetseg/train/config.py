@@ -1,0 +1,198 @@
+"""Settings of a training or distillation run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from jetseg.errors import ConfigError
+from jetseg.manifest import InputSpec
+from jetseg.storage import write_text
+
+IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
+_GRAY_MEAN = (0.449,)
+_GRAY_STD = (0.226,)
+CONFIG_NAME = "config.yaml"
+# These say how fast a run goes or when it stops looking, not what it computes: they may change on resuming.
+_FREE_ON_RESUME = frozenset({"out", "resume", "workers", "accelerator", "cache_mb"})
+_GIVEN_BY_INIT = frozenset({"model", "model_options", "color", "scale", "mean", "std"})
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AugmentConfig(_Settings):
+    """Random changes of a training frame; see `jetseg.data.augment`."""
+
+    flip: bool = True
+    scale_min: float = Field(0.5, gt=0)
+    scale_max: float = Field(2.0, gt=0)
+    brightness: float = Field(0.2, ge=0, lt=1)
+    contrast: float = Field(0.2, ge=0, lt=1)
+    saturation: float = Field(0.2, ge=0, lt=1)
+
+
+class DistillConfig(_Settings):
+    """How a student imitates its teacher."""
+
+    kd_weight: float = Field(1.0, ge=0)
+    temperature: float = Field(2.0, gt=0)
+    cwd_weight: float = Field(0.0, ge=0)
+    cwd_temperature: float = Field(4.0, gt=0)
+
+
+class TrainConfig(_Settings):
+    """Everything that a run depends on; the same settings on the same machine give the same weights.
+
+    Attributes:
+        data: Dataset spec, as in "camvid:/data/camvid".
+        split: Split to learn from.
+        val_split: Split to choose the best epoch by.
+        frames: Learn from (and validate on) only this many frames, spread evenly; all by default.
+        model: Registry name or "package.module:factory".
+        model_options: Further arguments of the network.
+        out: Folder of the run.
+        init: Checkpoint to start from; network, pruned structure and input come from it.
+        weights: Plain PyTorch state_dict to start from.
+        height: Height of the network's input, in pixels; by default that of the data.
+        width: Width of the network's input, in pixels; by default that of the data.
+        crop_height: Height of the training crops; by default the input's.
+        crop_width: Width of the training crops; by default the input's.
+        color: Order of the input's channels.
+        scale: Factor of the pixels (0..255) before the mean is taken off.
+        mean: Mean per channel after scaling; ImageNet's by default.
+        std: Standard deviation per channel after scaling; ImageNet's by default.
+        epochs: Passes over the training frames.
+        batch_size: Crops per step on one device; batch normalization needs at least 2.
+        optimizer: "sgd" (with Nesterov momentum) or "adamw".
+        lr: Highest learning rate; falls to 0 as (1 - progress)^power.
+        weight_decay: Decay of weights; biases and normalizations are left alone.
+        momentum: Momentum of SGD.
+        warmup_fraction: Part of the run in which the learning rate rises linearly from 0.
+        power: Exponent of the decay.
+        class_weights: "none", "enet" (arXiv:1606.02147) or "median" (arXiv:1411.4734).
+        ohem_fraction: Learn only this fraction of the pixels, the hardest ones; all by default.
+        dice_weight: Weight of the soft Dice loss.
+        aux_weight: Weight of each auxiliary head.
+        ema_decay: Decay of the running mean of the weights, which is what is validated and kept; 0 turns it off.
+        seed: Fixes order, augmentation, dropout and fresh weights.
+        workers: Loader processes; 0 loads in the main process, which is best for cached frames on few cores.
+        cache_mb: Keep decoded frames in memory if they need no more than this.
+        precision: Lightning Fabric's precision, as in "bf16-mixed".
+        accelerator: Lightning Fabric's accelerator.
+        devices: Number of devices; torchrun's own number wins.
+        validate_every: Epochs from one validation to the next; the last epoch is always validated.
+        resume: Go on with an unfinished run in `out`; if False, start over.
+        augment: Random changes of the frames.
+        teacher: Checkpoint or ONNX file to imitate.
+        teacher_manifest: The teacher's manifest if it is not beside it.
+        distill: How to imitate it.
+    """
+
+    data: str
+    split: str = "train"
+    val_split: str = "val"
+    frames: int | None = Field(None, gt=0)
+    model: str = "fast-scnn"
+    model_options: dict[str, Any] = Field(default_factory=dict)
+    out: Path
+    init: Path | None = None
+    weights: Path | None = None
+    height: int | None = Field(None, gt=0)
+    width: int | None = Field(None, gt=0)
+    crop_height: int | None = Field(None, gt=0)
+    crop_width: int | None = Field(None, gt=0)
+    color: Literal["bgr", "rgb", "gray"] = "rgb"
+    scale: float = Field(1 / 255, gt=0)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    epochs: int = Field(100, gt=0)
+    batch_size: int = Field(8, ge=2)
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    power: float = Field(0.9, ge=0)
+    class_weights: Literal["none", "enet", "median"] = "none"
+    ohem_fraction: float | None = Field(None, gt=0, le=1)
+    dice_weight: float = Field(0.0, ge=0)
+    aux_weight: float = Field(0.4, ge=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0)
+    cache_mb: int = Field(1000, ge=0)
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = Field(1, gt=0)
+    validate_every: int = Field(1, gt=0)
+    resume: bool = True
+    augment: AugmentConfig = AugmentConfig()
+    teacher: Path | None = None
+    teacher_manifest: Path | None = None
+    distill: DistillConfig = DistillConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.init is not None and self.weights is not None:
+            raise ValueError("give init or weights, not both")
+        fixed = sorted(self.model_fields_set & _GIVEN_BY_INIT)
+        if self.init is not None and fixed:
+            raise ValueError(f"init brings its own {', '.join(fixed)}; leave that out")
+        if self.teacher is None and self.teacher_manifest is not None:
+            raise ValueError("teacher_manifest needs a teacher")
+        if self.teacher is not None and self.distill.kd_weight == 0 and self.distill.cwd_weight == 0:
+            raise ValueError(
+                "a teacher without weight teaches nothing: raise distill.kd_weight or cwd_weight"
+            )
+        if self.augment.scale_max < self.augment.scale_min:
+            raise ValueError("augment.scale_max is less than augment.scale_min")
+        return self
+
+    def input_spec(self, height: int, width: int) -> InputSpec:
+        """Returns the network's input for these settings; size settings win over the given frame size."""
+        gray = self.color == "gray"
+        order = slice(None, None, -1) if self.color == "bgr" else slice(None)
+        return InputSpec(
+            height=self.height or height,
+            width=self.width or width,
+            color=self.color,
+            scale=self.scale,
+            mean=self.mean or (_GRAY_MEAN if gray else IMAGENET_MEAN_RGB[order]),
+            std=self.std or (_GRAY_STD if gray else IMAGENET_STD_RGB[order]),
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Returns the settings that decide the result, as JSON values; a resumed run must have the same."""
+        return self.model_dump(mode="json", exclude=set(_FREE_ON_RESUME))
+
+
+def check_resumable(config: TrainConfig, earlier: dict[str, Any]) -> None:
+    """Refuses to go on with a run under other settings.
+
+    Raises:
+        ConfigError: Some settings differ; all of them are listed with both values.
+    """
+    now = config.identity()
+    differences = [
+        f"  {key}: {earlier.get(key)!r} then, {now.get(key)!r} now"
+        for key in sorted({*now, *earlier})
+        if now.get(key) != earlier.get(key)
+    ]
+    if differences:
+        raise ConfigError(
+            f"{config.out} holds a run with other settings:\n" + "\n".join(differences),
+            "\nGive another folder, the same settings, or --no-resume to start over.",
+        )
+
+
+def save_config(config: TrainConfig) -> Path:
+    """Writes the resolved settings as YAML into the run's folder; returns the file."""
+    path = config.out / CONFIG_NAME
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return path

@@ -1,0 +1,161 @@
+"""Losses against labels: cross-entropy (weighted, hardest pixels only), soft Dice, auxiliary heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Outputs = Tensor | tuple[Tensor, ...] | list[Tensor]
+_NOTHING_IGNORED = -100
+"""cross_entropy's own marker; no label byte ever has this value."""
+
+
+class SegmentationLoss(nn.Module):
+    """Sums the losses of all heads of a network.
+
+    Args:
+        ignore_index: Label id that is not learned, or None.
+        class_weights: One weight per class, or None.
+        ohem_fraction: Learn only this fraction of the labelled pixels, the hardest ones; None for all.
+        dice_weight: Weight of the soft Dice loss beside cross-entropy; 0 turns it off.
+        aux_weight: Weight of each auxiliary head.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        ignore_index: int | None = None,
+        class_weights: Sequence[float] | None = None,
+        ohem_fraction: float | None = None,
+        dice_weight: float = 0.0,
+        aux_weight: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.ohem_fraction = ohem_fraction
+        self.dice_weight = dice_weight
+        self.aux_weight = aux_weight
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def forward(self, outputs: Outputs, labels_nhw: Tensor) -> Tensor:
+        """Returns the scalar loss.
+
+        Args:
+            outputs: Logits, N x C x h x w, or (main, *auxiliary) as networks give in training mode.
+            labels_nhw: Class ids, N x H x W, any integer type.
+        """
+        main, *auxiliary = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        labels = labels_nhw.long()
+        loss = self._head(main, labels)
+        for logits in auxiliary:
+            loss = loss + self.aux_weight * self._head(logits, labels)
+        return loss
+
+    def _head(self, logits: Tensor, labels: Tensor) -> Tensor:
+        logits = match_size(logits, labels)
+        loss = cross_entropy(logits, labels, self.ignore_index, self.class_weights, self.ohem_fraction)
+        if self.dice_weight:
+            loss = loss + self.dice_weight * soft_dice(logits, labels, self.ignore_index)
+        return loss
+
+
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int | None = None,
+    class_weights: Tensor | None = None,
+    ohem_fraction: float | None = None,
+) -> Tensor:
+    """Returns the mean cross-entropy over labelled pixels; 0 when no pixel is labelled.
+
+    With `ohem_fraction`, only the pixels with the largest losses count (online hard example mining,
+    arXiv:1604.03540); their mean is taken without the weights' normalization.
+
+    Args:
+        logits: float, N x C x H x W.
+        labels: int64, N x H x W.
+        ignore_index: Label id that does not count, or None.
+        class_weights: float, C; the mean is weighted, as `torch.nn.functional.cross_entropy` does.
+        ohem_fraction: Fraction of the labelled pixels to keep, in (0, 1].
+
+    >>> cross_entropy(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)).item()
+    0.6931471824645996
+    """
+    ignored = _NOTHING_IGNORED if ignore_index is None else ignore_index
+    if ohem_fraction is None:
+        total = F.cross_entropy(logits, labels, class_weights, ignore_index=ignored, reduction="sum")
+        labelled = (labels != ignored).float()
+        if class_weights is not None:
+            labelled = labelled * class_weights[labels.clamp(0, len(class_weights) - 1)]
+        return total / labelled.sum().clamp(min=1e-6)
+    losses = F.cross_entropy(logits, labels, class_weights, ignore_index=ignored, reduction="none").flatten()
+    kept = int(ohem_fraction * int((labels != ignored).sum()))
+    return losses.topk(max(kept, 1)).values.mean()
+
+
+def soft_dice(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> Tensor:
+    """Returns 1 - the mean soft Dice overlap of the classes that occur in `labels` (arXiv:1707.03237).
+
+    Sums run over the whole batch, so that a class which is small in one frame is not judged on a few pixels.
+
+    Args:
+        logits: float, N x C x H x W.
+        labels: int64, N x H x W.
+        ignore_index: Label id whose pixels do not count, or None.
+    """
+    classes = logits.shape[1]
+    labelled = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
+    target = F.one_hot(labels.masked_fill(~labelled, 0), classes).permute(0, 3, 1, 2) * labelled[:, None]
+    probabilities = logits.float().softmax(1) * labelled[:, None]
+    overlap = (probabilities * target).sum((0, 2, 3))
+    size = probabilities.sum((0, 2, 3)) + target.sum((0, 2, 3))
+    present = target.sum((0, 2, 3)) > 0
+    if not bool(present.any()):
+        return logits.sum() * 0.0
+    return 1.0 - (2.0 * overlap / size.clamp(min=1e-6))[present].mean()
+
+
+def match_size(logits: Tensor, target: Tensor) -> Tensor:
+    """Resizes logits bilinearly to the height and width of `target`; most networks need nothing."""
+    if logits.shape[-2:] == target.shape[-2:]:
+        return logits
+    return F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def enet_weights(pixels: npt.NDArray[np.int64]) -> list[float]:
+    """Returns 1 / ln(1.02 + p) per class, p being its share of all labelled pixels (arXiv:1606.02147).
+
+    Args:
+        pixels: Number of pixels per frame and class, frames x C.
+
+    >>> [round(weight, 2) for weight in enet_weights(np.array([[98, 0]]))]
+    [1.42, 50.5]
+    """
+    share = pixels.sum(0) / max(int(pixels.sum()), 1)
+    return [float(weight) for weight in 1.0 / np.log(1.02 + share)]
+
+
+def median_weights(pixels: npt.NDArray[np.int64]) -> list[float]:
+    """Returns median frequency balancing weights (arXiv:1411.4734): median(f) / f per class.
+
+    f is a class's share of the labelled pixels of those frames in which it occurs. A class that occurs
+    nowhere gets 1: no pixel will use it.
+
+    Args:
+        pixels: Number of pixels per frame and class, frames x C.
+
+    >>> median_weights(np.array([[90, 10], [50, 0]]))
+    [0.5793650793650794, 5.476190476190476]
+    """
+    labelled_where_present = (pixels.sum(1, keepdims=True) * (pixels > 0)).sum(0)
+    seen = labelled_where_present > 0
+    frequency = np.divide(pixels.sum(0), labelled_where_present, out=np.ones(len(seen)), where=seen)
+    median = float(np.median(frequency[seen])) if seen.any() else 1.0
+    return [median / float(value) if present else 1.0 for value, present in zip(frequency, seen, strict=True)]

@@ -1,0 +1,67 @@
+"""The optimizer and the learning rate over a run."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from jetseg.train.config import TrainConfig
+
+
+def make_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
+    """Builds SGD or AdamW; weight decay acts on convolutions and linear layers, not on vectors."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return AdamW(groups, lr=config.lr)
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Returns the learning rate of one step: a linear rise, then (1 - progress)^power.
+
+    Args:
+        config: Settings.
+        step: 0 to `steps` - 1.
+        steps: Steps of the whole run.
+    """
+    warmup = config.warmup_fraction * steps
+    rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
+    return float(config.lr * rise * (1.0 - step / steps) ** config.power)
+
+
+def set_learning_rate(optimizer: Optimizer, value: float) -> None:
+    """Sets the learning rate of all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    """Returns the moments as named tensors, "INDEX.NAME"."""
+    return {
+        f"{index}.{name}": value
+        for index, entry in optimizer.state_dict()["state"].items()
+        for name, value in entry.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Puts the moments back, each in the memory layout of its weight.
+
+    Optimizers walk over weight and moments in memory order, so another layout would mix up elements.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        parameter = parameters[int(index)]
+        value = tensor
+        if tensor.shape == parameter.shape and tensor.ndim > 0:
+            value = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,101 @@
+"""A teacher: any trained network, torch or ONNX, that gives logits for the crops which the student sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jetseg.errors import ArtifactError, ConfigError
+from jetseg.manifest import Manifest, load_manifest, manifest_path
+from jetseg.train.checkpoint import SUFFIX, load_checkpoint
+from jetseg.train.normalize import Normalize
+
+
+class Teacher(Protocol):
+    """A frozen network with its own input size, colors and normalization."""
+
+    manifest: Manifest
+
+    def __call__(self, frames_nhwc_u8: Tensor) -> Tensor:
+        """Runs the teacher.
+
+        Args:
+            frames_nhwc_u8: Crops, N x H x W x 3, BGR, 0..255, on any device.
+
+        Returns:
+            Logits, float32, N x C x H x W, C the number of classes, on the same device, without gradient.
+        """
+        ...
+
+
+def open_teacher(path: Path, manifest_file: Path | None = None) -> Teacher:
+    """Opens a teacher.
+
+    Args:
+        path: A checkpoint (.safetensors) or an ONNX file.
+        manifest_file: The ONNX file's manifest if it is not beside it.
+
+    Raises:
+        ArtifactError: The file is broken, or is neither of both kinds.
+        ManifestError: The manifest is missing or malformed.
+        MissingDependencyError: The teacher is an ONNX file and onnxruntime is not installed.
+    """
+    if path.suffix == SUFFIX:
+        if manifest_file is not None and manifest_file != manifest_path(path):
+            raise ConfigError(
+                f"{path.name} is a checkpoint and brings its own manifest.", "Leave out --teacher-manifest."
+            )
+        return TorchTeacher(*load_checkpoint(path))
+    if path.suffix == ".onnx":
+        from jetseg.train.onnx_teacher import OnnxTeacher
+
+        return OnnxTeacher(path, load_manifest(path, manifest_file))
+    raise ArtifactError(
+        f"{path} cannot teach: it is neither a checkpoint (.safetensors) nor an ONNX file (.onnx).",
+        "Export the network to ONNX, or train a checkpoint with jetseg.",
+    )
+
+
+class TorchTeacher:
+    """A checkpoint as a teacher; it is fully convolutional, so it runs at the size of the crop."""
+
+    def __init__(self, module: nn.Module, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._module = module.eval().requires_grad_(False)
+        self._normalize = Normalize(manifest.input)
+
+    def __call__(self, frames_nhwc_u8: Tensor) -> Tensor:
+        """Runs the teacher; see `Teacher`."""
+        device = frames_nhwc_u8.device
+        self._module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad():
+            logits = self._module(self._normalize.to(device)(frames_nhwc_u8))
+        return as_teacher_logits(logits, self.manifest, frames_nhwc_u8)
+
+
+def as_teacher_logits(logits: Tensor, manifest: Manifest, frames_nhwc_u8: Tensor) -> Tensor:
+    """Cuts channels beyond the classes (void) and brings logits to the size of the crop."""
+    logits = logits[:, : manifest.num_classes].float()
+    height, width = frames_nhwc_u8.shape[1:3]
+    if logits.shape[-2:] != (height, width):
+        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+    return logits
+
+
+def resize_batch(frames_nhwc_u8: Tensor, height: int, width: int) -> Tensor:
+    """Resizes crops, antialiased; returns them untouched if they have that size.
+
+    Returns:
+        float32 0..255 (not rounded) after a resize, else the same uint8 tensor.
+    """
+    if tuple(frames_nhwc_u8.shape[1:3]) == (height, width):
+        return frames_nhwc_u8
+    planes = frames_nhwc_u8.permute(0, 3, 1, 2).float()
+    resized = F.interpolate(
+        planes, size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized.clamp(0, 255).permute(0, 2, 3, 1)
