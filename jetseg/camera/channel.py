@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from threading import Condition
 from typing import Generic, TypeVar
 
@@ -60,6 +62,12 @@ class Channel(Generic[T]):
             item = self._items.popleft()
             self._changed.notify_all()
             return item
+
+    def __iter__(self) -> Iterator[T]:
+        """Yields items until the channel is closed and empty."""
+        with suppress(ChannelClosed):
+            while True:
+                yield self.get()
 
     def close(self) -> None:
         """Accepts nothing more; what waits can still be taken."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -82,7 +81,7 @@ class FrameResult:
 
 
 class Sink(Protocol):
-    """Takes every processed frame, in the main thread. Used as a context manager around the run."""
+    """Takes every processed frame, in the thread that runs the loop. Whoever opened it closes it."""
 
     wants_overlay: bool
 
@@ -90,17 +89,6 @@ class Sink(Protocol):
         """Takes one processed frame.
 
         Raises:
-            StorageError: It cannot be written.
+            JetsegError: It cannot be taken; this ends the run.
         """
-        ...
-
-    def __enter__(self) -> Sink: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Finishes what was written, or throws it away if the run failed."""
         ...

@@ -52,7 +52,7 @@ def run(
     source: Source,
     sinks: Sequence[Sink] = (),
     *,
-    engine: EngineSpeed | None = None,
+    statistics: LoopStatistics | None = None,
     stop: StopFlag | None = None,
 ) -> LoopStatistics:
     """Runs a network on a source until it ends, a limit is reached, or SIGINT or SIGTERM arrives.
@@ -65,7 +65,8 @@ def run(
         runner: The network; the caller closes it.
         source: Where frames come from; it is closed at the end.
         sinks: Take every processed frame, in the calling thread, which also owns any window.
-        engine: The bare engine's speed; it is measured first if not given.
+        statistics: From `new_statistics`, which is called if they are not given. They are the caller's to
+            read also after an error.
         stop: Ends the run from outside.
 
     Returns:
@@ -75,13 +76,33 @@ def run(
         JetsegError: Whatever any stage raised, after all threads have ended.
     """
     stop = stop or StopFlag()
+    with _one_opencv_thread(), stop_on_signals(stop):
+        pipeline = _Pipeline(
+            config,
+            runner=runner,
+            source=source,
+            sinks=sinks,
+            statistics=statistics or new_statistics(runner, source, stop=stop),
+            stop=stop,
+        )
+        return pipeline.run()
+
+
+def new_statistics(
+    runner: Runner, source: Source, *, stop: StopFlag | None = None, engine: EngineSpeed | None = None
+) -> LoopStatistics:
+    """Makes the object in which a run keeps its figures; measures the bare engine unless `engine` is given.
+
+    Raises:
+        DataError: The source's labels have other classes than the network.
+    """
     accuracy = None
     if source.classes is not None:
         check_classes(runner.manifest.classes, source.classes, source.name)
         accuracy = RunningAccuracy(source.classes, source.ignore_index)
-    with _one_opencv_thread(), stop_on_signals(stop):
-        engine = engine or measure_engine_speed(runner, stopped=lambda: stop.requested)
-        return _Pipeline(config, runner, source, sinks, LoopStatistics(engine, accuracy), stop).run()
+    if engine is None:
+        engine = measure_engine_speed(runner, stopped=lambda: stop is not None and stop.requested)
+    return LoopStatistics(engine, accuracy)
 
 
 @dataclass(frozen=True)
@@ -92,11 +113,11 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Inferred:
-    """Either the raw output, or, where the runner will overwrite that, the class map."""
+    """The raw output, or already the class map where the runner would overwrite the output."""
 
     frame: SourceFrame
-    output: npt.NDArray[Any] | None
-    class_map_hw_u8: ClassMap | None
+    result: npt.NDArray[Any]
+    is_class_map: bool
 
 
 class _Pipeline:
@@ -105,6 +126,7 @@ class _Pipeline:
     def __init__(
         self,
         config: LoopConfig,
+        *,
         runner: Runner,
         source: Source,
         sinks: Sequence[Sink],
@@ -135,6 +157,7 @@ class _Pipeline:
             Thread(target=self._guard, args=stage, name=f"jetseg-{name}", daemon=True)
             for name, stage in stages.items()
         ]
+        self._statistics.start()
         for thread in threads:
             thread.start()
         try:
@@ -153,7 +176,7 @@ class _Pipeline:
         """Runs a stage; what it raises stops all others and is raised by `run`."""
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+        except BaseException as error:
             self._failure = self._failure or error
             self._abandon()
         finally:
@@ -176,20 +199,19 @@ class _Pipeline:
 
     def _preprocess(self) -> None:
         preprocess = Preprocessor(self._runner.manifest.input)
-        for frame in _items(self._frames):
+        for frame in self._frames:
             with self._statistics.timed("preprocess"):
                 network_input = preprocess(frame.image_hwc_u8)
             if not self._prepared.put(_Prepared(frame, network_input)):
                 break
 
     def _infer(self) -> None:
-        for prepared in _items(self._prepared):
+        for prepared in self._prepared:
             with self._statistics.timed("infer"):
                 output = self._runner.infer(prepared.network_input)
-            if self._statistics.engine.outputs_stay:
-                inferred = _Inferred(prepared.frame, output, None)
-            else:
-                inferred = _Inferred(prepared.frame, None, self._class_map(output))
+            must_finish = not self._statistics.engine.outputs_stay
+            result = self._class_map(output) if must_finish else output
+            inferred = _Inferred(prepared.frame, result, must_finish)
             if not self._inferred.put(inferred):
                 break
 
@@ -216,11 +238,7 @@ class _Pipeline:
 
     def _finish(self, inferred: _Inferred) -> None:
         statistics, frame = self._statistics, inferred.frame
-        if inferred.output is not None:
-            ids = self._class_map(inferred.output)
-        else:
-            assert inferred.class_map_hw_u8 is not None  # noqa: S101
-            ids = inferred.class_map_hw_u8
+        ids = inferred.result if inferred.is_class_map else self._class_map(inferred.result)
         ready_at = perf_counter()
         statistics.add_class_map(frame.captured_at, ready_at)
         self._count_dropped()
@@ -255,15 +273,6 @@ class _Pipeline:
                     "seconds.",
                     f"Check that {self._source.name} still answers.",
                 )
-
-
-def _items(channel: Channel[Any]) -> Iterator[Any]:
-    """Yields what comes through a channel until it is closed and empty."""
-    while True:
-        try:
-            yield channel.get()
-        except ChannelClosed:
-            return
 
 
 @contextmanager

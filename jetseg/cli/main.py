@@ -11,8 +11,11 @@ import typer
 
 import jetseg
 from jetseg.cli.bench import bench
+from jetseg.cli.distill import distill
 from jetseg.cli.eval import evaluate
 from jetseg.cli.report import report
+from jetseg.cli.run import run
+from jetseg.cli.train import train
 from jetseg.errors import JetsegError, UnavailableError
 from jetseg.progress import console
 
@@ -27,8 +30,11 @@ app = typer.Typer(
 
 
 # Verbs, in the order of the work.
+app.command("train")(train)
+app.command("distill")(distill)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("run")(run)
 app.command("report")(report)
 
 

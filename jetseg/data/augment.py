@@ -63,8 +63,8 @@ def augment(
 ) -> tuple[FrameU8, ClassMap]:
     """Changes a frame and its label at random: zoom, crop, mirror, color, blur, noise.
 
-    Where the zoomed frame is smaller than the crop, it is padded with its mean color and `ignore_index`; without
-    an `ignore_index` both are mirrored at the border, because a padded label would be an invented one.
+    Where the zoomed frame is smaller than the crop, it is padded with its mean color and `ignore_index`.
+    Without an `ignore_index` both are mirrored at the border, because a padded label would be invented.
 
     Args:
         image_hwc_u8: Frame, H x W x 3, BGR; not changed.
@@ -114,7 +114,7 @@ def _crop(
     ignore_index: int | None,
 ) -> tuple[FrameU8, ClassMap]:
     height, width = size
-    image, label = _pad(image, label, height, width, rng, ignore_index)
+    image, label = _pad(image, label, size, rng, ignore_index)
     top = int(rng.integers(label.shape[0] - height + 1))
     left = int(rng.integers(label.shape[1] - width + 1))
     window = slice(top, top + height), slice(left, left + width)
@@ -124,13 +124,12 @@ def _crop(
 def _pad(
     image: FrameU8,
     label: ClassMap,
-    height: int,
-    width: int,
+    size: tuple[int, int],
     rng: np.random.Generator,
     ignore_index: int | None,
 ) -> tuple[FrameU8, ClassMap]:
-    """Grows frame and label to at least height x width; where the frame then lies in it is random."""
-    rows, columns = max(0, height - label.shape[0]), max(0, width - label.shape[1])
+    """Grows frame and label to at least this height and width; where the frame then lies in it is random."""
+    rows, columns = max(0, size[0] - label.shape[0]), max(0, size[1] - label.shape[1])
     if rows == 0 and columns == 0:
         return image, label
     top, left = int(rng.integers(rows + 1)), int(rng.integers(columns + 1))

@@ -65,7 +65,7 @@ def open_cityscapes(spec: str, root: Path, split: str) -> FileDataset:
         for image in sorted((images / split / city).glob("*" + _IMAGE_END))
     ]
     require_frames(pairs, images / split)
-    return FileDataset(spec, split, CLASSES, IGNORED, pairs, _label_code())
+    return FileDataset(spec, split, CLASSES, IGNORED, pairs, code=_label_code())
 
 
 def _pair(image: Path, labels: Path) -> FramePair:

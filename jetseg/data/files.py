@@ -48,6 +48,7 @@ class FileDataset:
         classes: Sequence[str],
         ignore_index: int | None,
         pairs: Sequence[FramePair],
+        *,
         code: LabelCode | None = None,
         palette: Sequence[Color] | None = None,
     ) -> None:

@@ -104,15 +104,17 @@ def open_folder(spec: str, place: Path, split: str) -> FileDataset:
     pairs = _find_pairs(images, root / "labels", config, split)
     require_frames(pairs, images)
     code = LabelCode(len(config.classes), config.ignore_index, config.label_values)
-    return FileDataset(spec, split, config.classes, config.ignore_index, pairs, code, config.palette)
+    return FileDataset(
+        spec, split, config.classes, config.ignore_index, pairs, code=code, palette=config.palette
+    )
 
 
 def _read_config(path: Path) -> FolderConfig:
     if not path.is_file():
         raise ConfigError(
             f"{path} does not exist.",
-            "Write it with the line `classes: [name of id 0, name of id 1]`, or, if the folder is read-only, write "
-            "a YAML file elsewhere with `root: FOLDER` and give folder:FILE.yaml.",
+            "Write it with the line `classes: [name of id 0, name of id 1]`. If the folder is read-only, "
+            "write a YAML file elsewhere, with `root: FOLDER` as well, and give folder:FILE.yaml.",
         )
     try:
         return FolderConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

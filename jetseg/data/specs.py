@@ -19,8 +19,8 @@ def open_dataset(spec: str, split: str) -> SegmentationDataset:
     """Opens one split of a dataset. No frame is decoded yet.
 
     Args:
-        spec: `camvid:DIR`, `cityscapes:DIR`, `folder:DIR` or `folder:FILE.yaml` (see `jetseg.data.folder`), or
-            `synthetic[:N]` with N frames.
+        spec: `camvid:DIR`, `cityscapes:DIR`, `folder:DIR` or `folder:FILE.yaml` (see `jetseg.data.folder`),
+            or `synthetic[:N]` with N frames.
         split: Name of the split, as in "train", "val" or "test".
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,14 @@ class Runner(Protocol):
     def close(self) -> None:
         """Frees what the runner holds. May be called twice."""
         ...
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a backend's `build` tells: which convolutions and matrix products run how, by output tensor."""
+
+    integer_layers: tuple[str, ...]
+    float_layers: tuple[str, ...]
 
 
 class Segmenter:

@@ -56,6 +56,11 @@ class LatencyRecord:
         self._recent[self.count % _RECENT] = seconds
         self.count += 1
 
+    @property
+    def latest(self) -> float | None:
+        """The last duration in seconds; None before the first one."""
+        return float(self._recent[(self.count - 1) % _RECENT]) if self.count else None
+
     def percentiles(self) -> Percentiles | None:
         """Returns the percentiles of the whole run; None before the first duration."""
         if not self.count:

@@ -79,6 +79,10 @@ class LoopStatistics:
         self.frame_age.add(ready_at - captured_at)
         self.rate.add(ready_at)
 
+    def start(self) -> None:
+        """Marks the beginning of the run."""
+        self._started = perf_counter()
+
     def end(self) -> None:
         """Marks the end of the run."""
         self._ended = perf_counter()

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from jetseg.data.augment import AugmentConfig
 from jetseg.errors import ConfigError
 from jetseg.manifest import InputSpec
 from jetseg.storage import write_text
@@ -26,24 +27,13 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AugmentConfig(_Settings):
-    """Random changes of a training frame; see `jetseg.data.augment`."""
-
-    flip: bool = True
-    scale_min: float = Field(0.5, gt=0)
-    scale_max: float = Field(2.0, gt=0)
-    brightness: float = Field(0.2, ge=0, lt=1)
-    contrast: float = Field(0.2, ge=0, lt=1)
-    saturation: float = Field(0.2, ge=0, lt=1)
-
-
 class DistillConfig(_Settings):
     """How a student imitates its teacher."""
 
-    kd_weight: float = Field(1.0, ge=0)
-    temperature: float = Field(2.0, gt=0)
-    cwd_weight: float = Field(0.0, ge=0)
-    cwd_temperature: float = Field(4.0, gt=0)
+    kd_weight: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=2.0, gt=0)
+    cwd_weight: float = Field(default=0.0, ge=0)
+    cwd_temperature: float = Field(default=4.0, gt=0)
 
 
 class TrainConfig(_Settings):
@@ -79,7 +69,7 @@ class TrainConfig(_Settings):
         ohem_fraction: Learn only this fraction of the pixels, the hardest ones; all by default.
         dice_weight: Weight of the soft Dice loss.
         aux_weight: Weight of each auxiliary head.
-        ema_decay: Decay of the running mean of the weights, which is what is validated and kept; 0 turns it off.
+        ema_decay: Decay of the running mean of the weights, which is validated and kept; 0 turns it off.
         seed: Fixes order, augmentation, dropout and fresh weights.
         workers: Loader processes; 0 loads in the main process, which is best for cached frames on few cores.
         cache_mb: Keep decoded frames in memory if they need no more than this.
@@ -88,7 +78,7 @@ class TrainConfig(_Settings):
         devices: Number of devices; torchrun's own number wins.
         validate_every: Epochs from one validation to the next; the last epoch is always validated.
         resume: Go on with an unfinished run in `out`; if False, start over.
-        augment: Random changes of the frames.
+        augment: Random changes of the frames: settings of `jetseg.data.augment.AugmentConfig` but `crop`.
         teacher: Checkpoint or ONNX file to imitate.
         teacher_manifest: The teacher's manifest if it is not beside it.
         distill: How to imitate it.
@@ -97,42 +87,42 @@ class TrainConfig(_Settings):
     data: str
     split: str = "train"
     val_split: str = "val"
-    frames: int | None = Field(None, gt=0)
+    frames: int | None = Field(default=None, gt=0)
     model: str = "fast-scnn"
     model_options: dict[str, Any] = Field(default_factory=dict)
     out: Path
     init: Path | None = None
     weights: Path | None = None
-    height: int | None = Field(None, gt=0)
-    width: int | None = Field(None, gt=0)
-    crop_height: int | None = Field(None, gt=0)
-    crop_width: int | None = Field(None, gt=0)
+    height: int | None = Field(default=None, gt=0)
+    width: int | None = Field(default=None, gt=0)
+    crop_height: int | None = Field(default=None, gt=0)
+    crop_width: int | None = Field(default=None, gt=0)
     color: Literal["bgr", "rgb", "gray"] = "rgb"
-    scale: float = Field(1 / 255, gt=0)
+    scale: float = Field(default=1 / 255, gt=0)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    epochs: int = Field(100, gt=0)
-    batch_size: int = Field(8, ge=2)
+    epochs: int = Field(default=100, gt=0)
+    batch_size: int = Field(default=8, ge=2)
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    warmup_fraction: float = Field(0.05, ge=0, lt=1)
-    power: float = Field(0.9, ge=0)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    power: float = Field(default=0.9, ge=0)
     class_weights: Literal["none", "enet", "median"] = "none"
-    ohem_fraction: float | None = Field(None, gt=0, le=1)
-    dice_weight: float = Field(0.0, ge=0)
-    aux_weight: float = Field(0.4, ge=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    seed: int = Field(0, ge=0)
-    workers: int = Field(0, ge=0)
-    cache_mb: int = Field(1000, ge=0)
+    ohem_fraction: float | None = Field(default=None, gt=0, le=1)
+    dice_weight: float = Field(default=0.0, ge=0)
+    aux_weight: float = Field(default=0.4, ge=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0)
+    cache_mb: int = Field(default=1000, ge=0)
     precision: str = "32-true"
     accelerator: str = "auto"
-    devices: int = Field(1, gt=0)
-    validate_every: int = Field(1, gt=0)
+    devices: int = Field(default=1, gt=0)
+    validate_every: int = Field(default=1, gt=0)
     resume: bool = True
-    augment: AugmentConfig = AugmentConfig()
+    augment: dict[str, Any] = Field(default_factory=dict)
     teacher: Path | None = None
     teacher_manifest: Path | None = None
     distill: DistillConfig = DistillConfig()
@@ -150,21 +140,34 @@ class TrainConfig(_Settings):
             raise ValueError(
                 "a teacher without weight teaches nothing: raise distill.kd_weight or cwd_weight"
             )
-        if self.augment.scale_max < self.augment.scale_min:
-            raise ValueError("augment.scale_max is less than augment.scale_min")
+        if "crop" in self.augment:
+            raise ValueError("augment.crop: use crop_height and crop_width")
         return self
+
+    @field_validator("augment")
+    @classmethod
+    def _complete(cls, values: dict[str, Any]) -> dict[str, Any]:
+        complete = AugmentConfig.model_validate({"crop": (1, 1), **values}).model_dump(mode="json")
+        return {key: value for key, value in complete.items() if key != "crop" or key in values}
+
+    def augment_config(self, height: int, width: int) -> AugmentConfig:
+        """Returns the augmentation for a network input of this size."""
+        crop = (self.crop_height or height, self.crop_width or width)
+        return AugmentConfig(crop=crop, **self.augment)
 
     def input_spec(self, height: int, width: int) -> InputSpec:
         """Returns the network's input for these settings; size settings win over the given frame size."""
         gray = self.color == "gray"
-        order = slice(None, None, -1) if self.color == "bgr" else slice(None)
+        order = (2, 1, 0) if self.color == "bgr" else (0, 1, 2)
+        mean = _GRAY_MEAN if gray else tuple(IMAGENET_MEAN_RGB[channel] for channel in order)
+        std = _GRAY_STD if gray else tuple(IMAGENET_STD_RGB[channel] for channel in order)
         return InputSpec(
             height=self.height or height,
             width=self.width or width,
             color=self.color,
             scale=self.scale,
-            mean=self.mean or (_GRAY_MEAN if gray else IMAGENET_MEAN_RGB[order]),
-            std=self.std or (_GRAY_STD if gray else IMAGENET_STD_RGB[order]),
+            mean=self.mean or mean,
+            std=self.std or std,
         )
 
     def identity(self) -> dict[str, Any]:

@@ -1,81 +1,131 @@
-"""Feeds crops to the training loop: an order and an augmentation that depend only on (seed, epoch, index)."""
+"""Feeds crops to the loop: order and augmentation depend on (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import cast
 
+import cv2
+import lightning_fabric
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from jetseg.data.augment import augment
-from jetseg.data.contract import Sample, SegmentationDataset
-from jetseg.errors import ConfigError, DataError
-from jetseg.palette import Color
+from jetseg.data.augment import AugmentConfig, augment
+from jetseg.data.contract import SegmentationDataset
+from jetseg.data.specs import open_dataset
+from jetseg.errors import DataError
+from jetseg.evaluate.accuracy import check_classes, spread
+from jetseg.postprocess import ClassMap, resize_class_map
+from jetseg.preprocess import FrameU8, resize_frame
 from jetseg.progress import track
+from jetseg.train.config import TrainConfig
 
 Batch = tuple[Tensor, Tensor]
 
 
-class CachedDataset:
-    """Decoded frames in memory, and only some of them if `indices` are given; itself a dataset.
+class LabelledFrames:
+    """Some frames of a dataset with their labels, decoded once if they are small enough to keep.
 
     Args:
         source: The dataset underneath.
         indices: Frames of it to show, in this order.
-        cache_mb: Decode once and keep the frames if they need no more than this; else decode at each use.
-        description: Text of the progress bar while frames are decoded.
+        cache_mb: Keep the decoded frames if they need no more than this; else decode at each use.
     """
 
-    def __init__(
-        self, source: SegmentationDataset, indices: list[int], cache_mb: int, description: str
-    ) -> None:
-        self.spec = source.spec
-        self.split = source.split
-        self.classes: tuple[str, ...] = source.classes
-        self.palette: tuple[Color, ...] = source.palette
-        self.ignore_index = source.ignore_index
-        self._source = source
+    def __init__(self, source: SegmentationDataset, indices: list[int], cache_mb: int) -> None:
+        self.source = source
         self._indices = indices
-        self._samples: list[Sample] | None = None
-        if indices and _size_mb(labelled(source, indices[0])) * len(indices) <= cache_mb:
-            self._samples = [labelled(source, index) for index in track(indices, description)]
+        self._kept: list[tuple[FrameU8, ClassMap]] | None = None
+        image, label = self._decode(indices[0])
+        if (image.nbytes + label.nbytes) * len(indices) <= cache_mb * 1e6:
+            self._kept = [self._decode(index) for index in track(indices, f"Reading {source.split}")]
 
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Sample:
-        """Returns one labelled frame.
+    def __getitem__(self, index: int) -> tuple[FrameU8, ClassMap]:
+        """Returns a BGR frame, H x W x 3, and its label, H x W; both uint8, not to be changed.
 
         Raises:
             DataError: The frame has no label, or its file is broken.
         """
-        if self._samples is not None:
-            return self._samples[index]
-        return labelled(self._source, self._indices[index])
+        return self._decode(self._indices[index]) if self._kept is None else self._kept[index]
+
+    def __iter__(self) -> Iterator[tuple[FrameU8, ClassMap]]:
+        return (self[index] for index in range(len(self)))
+
+    def _decode(self, index: int) -> tuple[FrameU8, ClassMap]:
+        sample = self.source[index]
+        if sample.label_hw_u8 is None:
+            raise DataError(
+                f"{self.source.spec} ({self.source.split}): frame {sample.name} has no label to learn from.",
+                "Give a split with labels.",
+            )
+        return sample.image_hwc_u8, sample.label_hw_u8
 
 
-def labelled(dataset: SegmentationDataset, index: int) -> Sample:
-    """Decodes one frame and insists on its label.
+def open_frames(config: TrainConfig) -> tuple[LabelledFrames, LabelledFrames]:
+    """Opens the frames to learn from and those to watch the accuracy on.
 
     Raises:
-        DataError: There is no label.
+        DataError: A split is missing or empty, or a frame is broken.
     """
-    sample = dataset[index]
-    if sample.label_hw_u8 is None:
-        raise DataError(f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label to learn from.")
-    return sample
+    splits = []
+    for split in (config.split, config.val_split):
+        dataset = open_dataset(config.data, split)
+        if len(dataset) == 0:
+            raise DataError(f"{config.data} has no frames in split {split}.", "Choose another split.")
+        indices = spread(len(dataset), config.frames)
+        splits.append(LabelledFrames(dataset, indices, config.cache_mb))
+    check_classes(splits[0].source.classes, splits[1].source.classes, config.data)
+    return splits[0], splits[1]
+
+
+class Crops(Dataset[Batch]):
+    """Augmented crops of a dataset.
+
+    Args:
+        frames: Labelled frames.
+        size: Height and width of a whole frame for the network; frames are resized to it before the crop.
+        config: How much a frame may change.
+        seed: Decides the change, together with `epoch` and the index.
+    """
+
+    def __init__(
+        self, frames: LabelledFrames, size: tuple[int, int], config: AugmentConfig, seed: int
+    ) -> None:
+        self._frames = frames
+        self._size = size
+        self._config = config
+        self._seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Returns a frame, uint8, crop height x crop width x 3, BGR, and its label, uint8, of that size."""
+        frame, label = self._frames[index]
+        image, ids = augment(
+            resize_frame(frame, *self._size),
+            resize_class_map(label, *self._size),
+            self._config,
+            np.random.default_rng((self._seed, self.epoch, index)),
+            ignore_index=self._frames.source.ignore_index,
+        )
+        return torch.from_numpy(image), torch.from_numpy(ids)
 
 
 class EpochOrder(Sampler[int]):
     """A permutation per (seed, epoch), dealt out to the processes in equal shares.
 
-    Lightning's own handling of epochs counts from the start of the process, which would change the order of
-    a resumed run; this one is told the epoch.
+    Lightning counts epochs from the start of the process, which would change the order of a resumed run;
+    this sampler is told the epoch.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, length: int, seed: int, rank: int, world: int) -> None:
         self._length = length
         self._seed = seed
         self._rank = rank
@@ -90,22 +140,52 @@ class EpochOrder(Sampler[int]):
         return self._length // self._world
 
 
-class CropDataset(Dataset[Batch]):
-    """Augmented uint8 crops of a dataset."""
+class Feed:
+    """The batches of one process, epoch by epoch.
+
+    Args:
+        fabric: Puts batches on this process's device.
+        crops: Augmented crops.
+        batch_size: Crops per batch; fewer if there are not enough frames.
+        seed: Decides the order, together with the epoch.
+        workers: Loader processes.
+
+    Raises:
+        DataError: There are not even two frames per process.
+    """
 
     def __init__(
-        self, frames: CachedDataset, change: Callable[..., tuple[np.ndarray, np.ndarray]], seed: int
+        self, fabric: lightning_fabric.Fabric, crops: Crops, *, batch_size: int, seed: int, workers: int
     ) -> None:
-        self._frames = frames
-        self._change = change
-        self._seed = seed
-        self.epoch = 0
+        self._crops = crops
+        self._order = EpochOrder(len(crops), seed, fabric.global_rank, fabric.world_size)
+        if len(self._order) < 2:
+            raise DataError(
+                f"{len(crops)} frames are too few to train on with {fabric.world_size} processes: batch "
+                "normalization needs two per process.",
+                "Give more frames.",
+            )
+        loader = DataLoader(
+            crops,
+            batch_size=min(batch_size, len(self._order)),
+            sampler=self._order,
+            drop_last=True,
+            num_workers=workers,
+            pin_memory=fabric.device.type == "cuda",
+            worker_init_fn=_use_one_thread,
+        )
+        self.steps = len(loader)
+        """Batches per epoch."""
+        self._loader: Iterable[Batch] = cast(
+            "Iterable[Batch]", fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        )
 
-    def __len__(self) -> int:
-        return len(self._frames)
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yields the batches of epoch `number`, counted from 0."""
+        # Loader processes are started anew by `iter`, so they see the new number.
+        self._crops.epoch = self._order.epoch = number
+        return iter(self._loader)
 
-    def __getitem__(self, index: int) -> Batch:
-        sample = self._frames[index]
-        generator = np.random.default_rng((self._seed, self.epoch, index))
-        image, label = self._change(sample.image_hwc_u8, sample.label_hw_u8, generator)
-        return torch.from_numpy(image), torch.from_numpy(label)
+
+def _use_one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)

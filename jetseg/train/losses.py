@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -127,35 +125,3 @@ def match_size(logits: Tensor, target: Tensor) -> Tensor:
     if logits.shape[-2:] == target.shape[-2:]:
         return logits
     return F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def enet_weights(pixels: npt.NDArray[np.int64]) -> list[float]:
-    """Returns 1 / ln(1.02 + p) per class, p being its share of all labelled pixels (arXiv:1606.02147).
-
-    Args:
-        pixels: Number of pixels per frame and class, frames x C.
-
-    >>> [round(weight, 2) for weight in enet_weights(np.array([[98, 0]]))]
-    [1.42, 50.5]
-    """
-    share = pixels.sum(0) / max(int(pixels.sum()), 1)
-    return [float(weight) for weight in 1.0 / np.log(1.02 + share)]
-
-
-def median_weights(pixels: npt.NDArray[np.int64]) -> list[float]:
-    """Returns median frequency balancing weights (arXiv:1411.4734): median(f) / f per class.
-
-    f is a class's share of the labelled pixels of those frames in which it occurs. A class that occurs
-    nowhere gets 1: no pixel will use it.
-
-    Args:
-        pixels: Number of pixels per frame and class, frames x C.
-
-    >>> median_weights(np.array([[90, 10], [50, 0]]))
-    [0.5793650793650794, 5.476190476190476]
-    """
-    labelled_where_present = (pixels.sum(1, keepdims=True) * (pixels > 0)).sum(0)
-    seen = labelled_where_present > 0
-    frequency = np.divide(pixels.sum(0), labelled_where_present, out=np.ones(len(seen)), where=seen)
-    median = float(np.median(frequency[seen])) if seen.any() else 1.0
-    return [median / float(value) if present else 1.0 for value, present in zip(frequency, seen, strict=True)]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
@@ -36,7 +35,7 @@ class TorchRunner:
         self._device = torch.device(device)
         self._module: nn.Module | None = module.to(self._device).eval()
 
-    def infer(self, network_input: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def infer(self, network_input: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Runs the network.
 
         Args:
@@ -48,7 +47,8 @@ class TorchRunner:
         if self._module is None:
             raise ArtifactError("The network was closed.")
         with torch.inference_mode():
-            return self._module(torch.from_numpy(network_input).to(self._device)).float().cpu().numpy()
+            logits: Tensor = self._module(torch.from_numpy(network_input).to(self._device))
+            return logits.float().cpu().numpy()
 
     def close(self) -> None:
         """Frees the network; may be called twice."""

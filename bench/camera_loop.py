@@ -1,0 +1,192 @@
+"""Compares the camera loop with the bare engine by alternated rounds, and measures frame age on a live feed.
+
+    python bench/camera_loop.py ENGINE [--manifest FILE] [--rounds 5] [--seconds 4] [--json]
+
+Throughput: frames come from memory as fast as the loop takes them, so the ratio shows what the loop itself
+costs: resizing, normalizing, argmax, hand-over between threads and, with --full, overlay and mIoU. Each round
+of the loop lies between two measurements of the bare engine and is compared with their mean. Frame age: the
+same frames as a live camera of --pace frames per second; its floor is one pass through the engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jetseg.camera.contract import FrameResult, SourceFrame
+from jetseg.camera.feeds import PacedSource
+from jetseg.camera.loop import LoopConfig, new_statistics, run
+from jetseg.engine.contract import Runner
+from jetseg.engine.opening import open_runner
+from jetseg.manifest import Manifest, device_name, toolchain
+from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
+from jetseg.monitor.statistics import LoopStatistics
+
+
+def main() -> None:
+    options = _options()
+    runner = open_runner(options.engine, manifest_file=options.manifest, threads=options.threads)
+    try:
+        throughput = measure_throughput(runner, options)
+        live = measure_live(runner, options)
+    finally:
+        runner.close()
+    result = {
+        "engine": options.engine.name,
+        "device": device_name(),
+        "toolchain": toolchain(),
+        "engine_threads": options.threads,
+        "frame_size": f"{options.width}x{options.height}",
+        "overlay_and_miou": options.full,
+        **throughput,
+        "live": live,
+    }
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print(result)
+
+
+def measure_throughput(runner: Runner, options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the rates of each round and the ratio of the loop's to the bare engine's."""
+    bare = [measure_engine_speed(runner, options.seconds / 2)]
+    loops: list[LoopStatistics] = []
+    for _ in range(options.rounds):
+        frames = max(30, round(options.seconds * (bare[-1].frames_per_second or 1)))
+        source = MemorySource(runner.manifest, options, labels=options.full)
+        loops.append(run_loop(runner, source, bare[-1], LoopConfig(frames=frames), full=options.full))
+        bare.append(measure_engine_speed(runner, options.seconds / 2))
+    rates = [loop.rate.frames_per_second or 0.0 for loop in loops]
+    beside = [
+        ((before.frames_per_second or 0.0) + (after.frames_per_second or 0.0)) / 2
+        for before, after in pairwise(bare)
+    ]
+    ratios = [rate / alone for rate, alone in zip(rates, beside, strict=True)]
+    return {
+        "loop_frames_per_second": rates,
+        "engine_frames_per_second": [speed.frames_per_second for speed in bare],
+        "ratio_median": median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        "stage_p50_ms": {
+            stage: median(loop.summary().stage_ms[stage].p50 for loop in loops)
+            for stage in loops[0].summary().stage_ms
+        },
+    }
+
+
+def measure_live(runner: Runner, options: argparse.Namespace) -> dict[str, Any]:
+    """Returns frame age and dropped frames on a paced feed."""
+    source = PacedSource(MemorySource(runner.manifest, options, labels=options.full), options.pace)
+    speed = measure_engine_speed(runner, options.seconds / 2)
+    config = LoopConfig(seconds=max(options.seconds, 3.0))
+    summary = run_loop(runner, source, speed, config, full=options.full).summary()
+    age = summary.frame_age_ms
+    return {
+        "pace": options.pace,
+        "frames": summary.frames,
+        "captured": summary.captured,
+        "dropped": summary.dropped,
+        "frames_per_second": summary.frames_per_second,
+        "engine_ms": 1e3 / (speed.frames_per_second or 1),
+        "frame_age_ms": asdict(age) if age else None,
+    }
+
+
+def run_loop(
+    runner: Runner, source: MemorySource | PacedSource, speed: EngineSpeed, config: LoopConfig, *, full: bool
+) -> LoopStatistics:
+    """Runs the loop with an engine speed that was measured already."""
+    statistics = new_statistics(runner, source, engine=speed)
+    return run(config, runner, source, [OverlayTaker()] if full else [], statistics=statistics)
+
+
+class OverlayTaker:
+    """A sink that asks for the overlay and does nothing with it."""
+
+    wants_overlay = True
+
+    def write(self, result: FrameResult) -> None:
+        """Takes a frame."""
+
+
+class MemorySource:
+    """Endlessly repeats a few drawn frames that lie in memory."""
+
+    name = "memory"
+    live = False
+    frames_per_second = None
+    ignore_index = None
+
+    def __init__(self, manifest: Manifest, options: argparse.Namespace, *, labels: bool) -> None:
+        self.size_hw = (options.height, options.width)
+        self.classes = manifest.classes if labels else None
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, 256, (8, 12, 16, 3), dtype=np.uint8)
+        self._images = [cv2.resize(picture, self.size_hw[::-1]) for picture in coarse]
+        self._label = rng.integers(0, manifest.num_classes, self.size_hw, dtype=np.uint8) if labels else None
+        self._sequence = 0
+
+    def read(self) -> SourceFrame:
+        """Gives the next frame at once."""
+        sequence = self._sequence
+        self._sequence += 1
+        image = self._images[sequence % len(self._images)]
+        return SourceFrame(sequence, str(sequence), perf_counter(), image, self._label)
+
+    def close(self) -> None:
+        """Holds nothing open."""
+
+
+def _print(result: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(title=f"{result['engine']}, frames {result['frame_size']}", title_justify="left")
+    for title in ("", "frames/s (median)", "ratio (min..max)"):
+        table.add_column(title)
+    table.add_row("engine alone", f"{median(result['engine_frames_per_second']):.2f}", "1")
+    spread = f"{result['ratio_median']:.3f} ({result['ratio_min']:.3f}..{result['ratio_max']:.3f})"
+    table.add_row("loop", f"{median(result['loop_frames_per_second']):.2f}", spread)
+    console.print(table)
+    stages = ", ".join(f"{stage} {value:.2f}" for stage, value in result["stage_p50_ms"].items())
+    console.print(f"stages, p50 ms: {stages}", highlight=False)
+    live = result["live"]
+    age = " / ".join(f"{value:.1f}" for value in live["frame_age_ms"].values())
+    console.print(
+        f"live at {live['pace']:.0f} frames per second: {live['frames']} of {live['captured']} frames, "
+        f"{live['dropped']} dropped; frame age p50 / p95 / p99 {age} ms, "
+        f"engine alone {live['engine_ms']:.1f} ms",
+        highlight=False,
+    )
+    console.print(
+        f"{result['engine_threads']} engine thread(s); {result['device']}", style="dim", highlight=False
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("engine", type=Path, help="engine or ONNX file")
+    parser.add_argument("--manifest", type=Path, help="manifest, if it is not beside the file")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the engine")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of one round of the loop")
+    parser.add_argument("--pace", type=float, default=30.0, help="frames per second of the live feed")
+    parser.add_argument("--width", type=int, default=960, help="of the camera's frames")
+    parser.add_argument("--height", type=int, default=540)
+    parser.add_argument("--full", action="store_true", help="with overlay and mIoU")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Where processed frames go: a video file, a window."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.camera.contract import FrameResult
+from jetseg.camera.stopping import StopFlag
+from jetseg.errors import ConfigError, DeviceError, StorageError
+from jetseg.storage import atomic_path
+
+_LEAST_FREE_BYTES = 1 << 20
+_FRAMES_BETWEEN_CHECKS = 32
+_ESCAPE_KEY = 27
+
+
+@contextmanager
+def open_video_sink(path: Path, frames_per_second: float) -> Iterator[VideoSink]:
+    """Gives a sink that writes the overlay as an MP4 video, which gets its name only when it is whole.
+
+    If the run fails, what was recorded until then is kept as `<name>.partial.mp4`; an earlier `<name>.mp4`
+    stays as it was. Without any frame nothing is written.
+
+    Args:
+        path: The file to make, ending in .mp4.
+        frames_per_second: At which it will play.
+
+    Raises:
+        ConfigError: The name ends otherwise.
+        StorageError: The video did not get onto the disk whole.
+    """
+    if path.suffix.lower() != ".mp4":
+        raise ConfigError(f"--output {path} is not an .mp4 file.", "Give a name that ends in .mp4.")
+    with ExitStack() as stack:
+        sink = VideoSink(path, frames_per_second, stack)
+        try:
+            yield sink
+        except StorageError:
+            sink.release()
+            raise
+        except BaseException:
+            sink.release()
+            sink.keep_part()
+            raise
+        sink.release()
+        sink.check_whole()
+
+
+class VideoSink:
+    """Writes the overlay into a video under a temporary name; see `open_video_sink`.
+
+    OpenCV's writer reports no failed write, so free space is checked while writing, and the finished file is
+    opened again and its frames are counted.
+    """
+
+    wants_overlay = True
+
+    def __init__(self, path: Path, frames_per_second: float, stack: ExitStack) -> None:
+        self.path = path
+        self.frames = 0
+        self._frames_per_second = frames_per_second
+        self._stack = stack
+        self._temporary: Path | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, result: FrameResult) -> None:
+        """Adds a frame; one of another size than the first is resized to it.
+
+        Raises:
+            StorageError: The disk is full or the place is not writable.
+            DeviceError: This OpenCV cannot write MP4.
+        """
+        picture = result.overlay_hwc_u8
+        if picture is None:
+            return
+        if self._writer is None:
+            self._writer = self._open(picture)
+        if self.frames % _FRAMES_BETWEEN_CHECKS == 0:
+            self._check_space()
+        fits = (picture.shape[1], picture.shape[0]) == self._size
+        self._writer.write(picture if fits else cv2.resize(picture, self._size))
+        self.frames += 1
+
+    def release(self) -> None:
+        """Writes the video's index and closes the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+    def keep_part(self) -> None:
+        """Renames what was recorded so far to `<name>.partial.mp4`."""
+        if self._temporary is not None and self.frames:
+            self._temporary.replace(self.path.with_suffix(".partial.mp4"))
+
+    def check_whole(self) -> None:
+        """Opens the finished file and counts its frames.
+
+        Raises:
+            StorageError: It cannot be opened, or frames are missing.
+        """
+        if not self.frames:
+            return
+        capture = cv2.VideoCapture(str(self._temporary))
+        found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if found != self.frames:
+            raise self._failed(f"{found} of {self.frames} frames arrived")
+
+    def _open(self, picture: npt.NDArray[np.uint8]) -> cv2.VideoWriter:
+        self._temporary = self._stack.enter_context(atomic_path(self.path))
+        self._check_space()
+        self._size = (picture.shape[1], picture.shape[0])
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(self._temporary), codec, self._frames_per_second, self._size)
+        if not writer.isOpened():
+            raise DeviceError(
+                f"This OpenCV ({cv2.__version__}) cannot write an MP4 video of "
+                f"{self._size[0]}x{self._size[1]} pixels.",
+                "Use a build with FFmpeg or GStreamer, such as the wheel opencv-python-headless.",
+            )
+        return writer
+
+    def _check_space(self) -> None:
+        if shutil.disk_usage(self.path.parent).free < _LEAST_FREE_BYTES:
+            raise self._failed("no space is left on the device")
+
+    def _failed(self, reason: str) -> StorageError:
+        return StorageError(
+            f"{self.path} could not be written: {reason}.",
+            "Free some space or give another place; files that were there before are unchanged.",
+        )
+
+
+class WindowSink:
+    """Shows the overlay in a window; q, Escape or closing the window ends the run.
+
+    Args:
+        title: Of the window.
+        stop: Set when the user wants to end.
+
+    Raises:
+        DeviceError: This OpenCV has no window system, or there is no display.
+    """
+
+    wants_overlay = True
+
+    def __init__(self, title: str, stop: StopFlag) -> None:
+        # asked first: OpenCV's Qt build ends the whole process if there is no display
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise DeviceError(
+                "--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set.",
+                "Run it in a desktop session, or record with --output FILE.mp4 instead.",
+            )
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+        except cv2.error as error:
+            raise DeviceError(
+                "--show needs an OpenCV with a window system, and this one was built without.",
+                "Replace opencv-python-headless by opencv-python, or record with --output FILE.mp4 instead.",
+            ) from error
+        self._title = title
+        self._stop = stop
+
+    def write(self, result: FrameResult) -> None:
+        """Shows one frame."""
+        if result.overlay_hwc_u8 is not None:
+            cv2.imshow(self._title, result.overlay_hwc_u8)
+        key = cv2.waitKey(1) & 0xFF
+        closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        if closed or key in (_ESCAPE_KEY, ord("q")):
+            self._stop.requested = True
+
+    def close(self) -> None:
+        """Closes the window."""
+        cv2.destroyAllWindows()

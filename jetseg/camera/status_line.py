@@ -1,0 +1,77 @@
+"""The live line on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from jetseg.camera.contract import FrameResult
+from jetseg.monitor.rate import Percentiles
+from jetseg.monitor.statistics import LoopStatistics
+
+_TERMINAL_SECONDS = 0.25
+_LOG_SECONDS = 10.0
+"""Between lines in a log file, where each one stays."""
+
+
+@contextmanager
+def open_status_line(console: Console) -> Iterator[StatusLine]:
+    """Gives a sink that rewrites its lines in a terminal, and else prints one now and then."""
+    if not console.is_terminal:
+        yield StatusLine(console, None)
+        return
+    # refreshed by hand: a refresh thread of its own would take the interpreter from the engine's thread
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield StatusLine(console, live)
+
+
+class StatusLine:
+    """Shows rate, frame age, stage times, dropped frames and mIoU; see `open_status_line`."""
+
+    wants_overlay = False
+
+    def __init__(self, console: Console, live: Live | None) -> None:
+        self._console = console
+        self._live = live
+        self._period = _TERMINAL_SECONDS if live else _LOG_SECONDS
+        self._next = perf_counter() + self._period
+
+    def write(self, result: FrameResult) -> None:
+        """Shows the present figures if it is time to."""
+        now = perf_counter()
+        if now < self._next:
+            return
+        self._next = now + self._period
+        lines = status_lines(result.statistics)
+        if self._live is not None:
+            self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            self._console.print("; ".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def status_lines(statistics: LoopStatistics) -> list[str]:
+    """Writes the present figures, over the last frames, as two lines."""
+    rate, bare = statistics.rate.recent_frames_per_second, statistics.engine.frames_per_second
+    head = [
+        f"{_number(rate)} fps (engine alone {_number(bare)})",
+        f"frame age p50/p95/p99 {_triple(statistics.frame_age.recent_percentiles())} ms",
+        f"{statistics.rate.count} frames, {statistics.dropped} dropped",
+    ]
+    if statistics.accuracy is not None:
+        head.append(f"mIoU {_number(statistics.accuracy.score().miou)}")
+    times = {name: record.recent_percentiles() for name, record in statistics.stages.items()}
+    stages = ", ".join(f"{name} {figures.p50:.1f}" for name, figures in times.items() if figures)
+    return ["   ".join(head), f"stages p50 ms: {stages}"]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _triple(figures: Percentiles | None) -> str:
+    return "-" if figures is None else f"{figures.p50:.0f}/{figures.p95:.0f}/{figures.p99:.0f}"

@@ -1,0 +1,67 @@
+"""The synthetic dataset: splits of frames from drives that share no street."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from jetseg.data.contract import Sample
+from jetseg.data.synthetic.classes import CLASSES
+from jetseg.data.synthetic.drive import SyntheticDrive
+from jetseg.errors import DataError
+from jetseg.palette import default_palette
+
+RENDERER_VERSION = 1
+"""Counts up with every change that changes pixels, so that calibrations made before it become stale."""
+
+# First drive, frames per drive, frames of the drive from one to the next, default length.
+_SPLITS = {"train": (0, 4, 25, 600), "val": (400_000, 4, 25, 60), "test": (700_000, 40, 1, 120)}
+_DRIVES_KEPT = 4
+
+
+class SyntheticRoads:
+    """One split. Train and val sample many short drives; test follows a few, frame by frame, like a camera.
+
+    Args:
+        spec: The spec that opens it again.
+        split: "train", "val" or "test".
+        frames: Number of frames; by default 600, 60 and 120.
+
+    Raises:
+        DataError: There is no such split.
+    """
+
+    def __init__(self, spec: str, split: str, frames: int | None = None) -> None:
+        if split not in _SPLITS:
+            raise DataError(
+                f"{spec} has no split {split!r}; there are: {', '.join(_SPLITS)}.", "Choose one of these."
+            )
+        self.spec = spec
+        self.split = split
+        self.classes = CLASSES
+        self.palette = default_palette(CLASSES)
+        self.ignore_index: int | None = None
+        self._first, self._per_drive, self._stride, length = _SPLITS[split]
+        self._length = frames or length
+        self._drives: OrderedDict[int, SyntheticDrive] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Sample:
+        seed, frame = self.place(index)
+        if seed not in self._drives:
+            self._drives[seed] = SyntheticDrive(seed)
+            if len(self._drives) > _DRIVES_KEPT:
+                self._drives.popitem(last=False)
+        return self._drives[seed].frame(frame)
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Returns the drive's seed and the number of the frame in it.
+
+        Raises:
+            IndexError: `index` is out of range.
+        """
+        if not -self._length <= index < self._length:
+            raise IndexError(f"frame {index} of {self._length}")
+        drive, frame = divmod(index % self._length, self._per_drive)
+        return self._first + drive, frame * self._stride

@@ -1,0 +1,69 @@
+"""What an exported graph may do besides the network: normalize the frame, pick the class of each pixel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jetseg.manifest import InputSpec
+
+
+class DeployedNetwork(nn.Module):
+    """A network with the first and last step of the pipeline inside.
+
+    Args:
+        network: Turns normalized float32 N x C x H x W into logits N x classes x H x W.
+        spec: Input of the network.
+        input_kind: "normalized" takes what the network takes; "frame" takes uint8, N x H x W x 3 in the color
+            order of `spec` (BGR if that is gray), and normalizes it.
+        head: "logits", or "classmap" for uint8, N x H x W.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: InputSpec,
+        input_kind: Literal["normalized", "frame"],
+        head: Literal["logits", "classmap"],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.frame = FrameNormalization(spec) if input_kind == "frame" else nn.Identity()
+        self.head = head
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Returns logits or class ids."""
+        logits: Tensor = self.network(self.frame(image))
+        return logits if self.head == "logits" else logits.argmax(dim=1).to(torch.uint8)
+
+
+class FrameNormalization(nn.Module):
+    """Does to a frame what `jetseg.preprocess.Preprocessor` does after resizing.
+
+    Args:
+        spec: Input of the network.
+    """
+
+    shift: Tensor
+    gain: Tensor
+    gray_weights: Tensor
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (spec.mean, spec.std))
+        # (pixel * scale - mean) / std = (pixel - shift) * gain: one subtraction and one product
+        self.register_buffer("shift", (mean / spec.scale).float().reshape(1, -1, 1, 1))
+        self.register_buffer("gain", (spec.scale / std).float().reshape(1, -1, 1, 1))
+        self.gray = spec.color == "gray"
+        # OpenCV's fixed-point weights of blue, green and red, exact in float32
+        weights = torch.tensor([3735.0, 19235.0, 9798.0]) / 32768
+        self.register_buffer("gray_weights", weights.reshape(1, 3, 1, 1))
+
+    def forward(self, frame_nhwc_u8: Tensor) -> Tensor:
+        """Returns float32, N x channels x H x W."""
+        pixels = frame_nhwc_u8.permute(0, 3, 1, 2).float()
+        if self.gray:
+            pixels = torch.floor((pixels * self.gray_weights).sum(dim=1, keepdim=True) + 0.5)
+        return (pixels - self.shift) * self.gain

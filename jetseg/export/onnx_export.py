@@ -1,0 +1,202 @@
+"""The export stage: checkpoint in, ONNX file out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from jetseg.errors import ArtifactError, MissingDependencyError
+from jetseg.export.graph_ends import DeployedNetwork
+from jetseg.manifest import InputSpec, Manifest, OutputSpec, Stage, save_manifest
+from jetseg.onnx_file import save_onnx
+from jetseg.storage import atomic_path
+from jetseg.train.checkpoint import load_checkpoint
+
+INPUT_NAME = "image"
+
+
+class ExportConfig(BaseModel):
+    """Settings of the export stage.
+
+    Attributes:
+        checkpoint: Network to export.
+        out: ONNX file to write.
+        head: What comes out: "logits", or "classmap" for uint8 class ids.
+        input: What goes in: "normalized" float32, or "frame" for uint8 pixels, normalized in the graph.
+        height: Input height in pixels; by default that of the checkpoint.
+        width: Input width in pixels; by default that of the checkpoint.
+        opset: ONNX opset. 18 is what torch's exporter writes natively; others are converted from it.
+        parity_frames: Number of frames on which torch and ONNX Runtime are compared.
+        data: Dataset spec to take these frames from; random images by default.
+        split: Split of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: Path
+    out: Path
+    head: Literal["logits", "classmap"] = "logits"
+    input: Literal["normalized", "frame"] = "normalized"
+    height: int | None = Field(None, gt=0)
+    width: int | None = Field(None, gt=0)
+    opset: int = Field(18, ge=18)
+    parity_frames: int = Field(4, ge=1)
+    data: str | None = None
+    split: str = "val"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExportConfig:
+        if self.out.suffix != ".onnx":
+            raise ValueError("out must end in .onnx")
+        return self
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What export made.
+
+    Attributes:
+        path: The ONNX file, weights inside.
+        manifest: Its manifest, as written beside it, with the measured parity.
+    """
+
+    path: Path
+    manifest: Manifest
+
+
+def run(config: ExportConfig) -> ExportResult:
+    """Exports a checkpoint to ONNX with static shapes and batch 1, and proves that both compute the same.
+
+    Raises:
+        ArtifactError: The checkpoint is broken, or its network cannot be exported.
+        QualityError: ONNX Runtime computes something else than torch; no file is written then.
+        MissingDependencyError: onnxscript or onnxruntime is not installed.
+    """
+    from jetseg.export.parity import measure_parity, parity_frames
+
+    network, parent = load_checkpoint(config.checkpoint)
+    network.requires_grad_(False)
+    manifest = _manifest(parent, config)
+    deployed = DeployedNetwork(network, manifest.input, config.input, config.head).eval()
+    model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
+    frames = parity_frames(manifest, config.data, config.split, config.parity_frames)
+    with atomic_path(config.out) as temporary:
+        save_onnx(temporary, model)
+        parity = measure_parity(temporary, manifest, network, frames, config.out.name)
+    manifest = manifest.model_copy(update={"parity": parity})
+    return ExportResult(config.out, save_manifest(config.out, manifest))
+
+
+def export_module(module: nn.Module, example: Tensor, output_name: str, opset: int = 18) -> onnx.ModelProto:
+    """Exports a module with one input, named `image`, and one output; every shape is static.
+
+    Args:
+        module: In eval mode.
+        example: An input of the type and size to export for.
+        output_name: Name of the output.
+        opset: ONNX opset.
+
+    Returns:
+        A checked model with its weights inside and without the exporter's source notes.
+
+    Raises:
+        ArtifactError: The module holds an operation or control flow that cannot be exported.
+        MissingDependencyError: onnxscript is not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401 - torch imports it late and reports its absence at length
+    except ImportError as error:
+        raise MissingDependencyError("onnxscript", "train", "exports networks to ONNX") from error
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                external_data=False,
+                input_names=[INPUT_NAME],
+                output_names=[output_name],
+                opset_version=opset,
+                verbose=False,
+            )
+        if program is None:
+            raise ArtifactError("torch.onnx returned nothing.")
+        model = program.model_proto
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # whatever a foreign network or torch's exporter raises
+        raise ArtifactError(
+            f"The network could not be exported to ONNX: {_first_line(error)}",
+            "Its forward must not choose operations by the values of tensors; run with --debug to see all.",
+        ) from error
+    _strip_notes_(model)
+    return model
+
+
+def example_input(spec: InputSpec) -> Tensor:
+    """Returns zeros of the shape and type that a network with this input takes."""
+    if spec.kind == "frame":
+        return torch.zeros((1, spec.height, spec.width, 3), dtype=torch.uint8)
+    return torch.zeros((1, spec.channels, spec.height, spec.width))
+
+
+def _manifest(parent: Manifest, config: ExportConfig) -> Manifest:
+    size = {"height": config.height or parent.input.height, "width": config.width or parent.input.width}
+    recorded: dict[str, Any] = config.model_dump(
+        mode="json", exclude={"checkpoint", "out"}, exclude_none=True
+    )
+    return parent.model_copy(
+        update={
+            "kind": "onnx",
+            "input": parent.input.model_copy(update={"name": INPUT_NAME, "kind": config.input, **size}),
+            "output": OutputSpec(name=config.head, kind=config.head),
+            "parent_sha256": parent.sha256,
+            "stages": (*parent.stages, Stage(name="export", settings=recorded)),
+            "accuracy": (),
+        }
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's progress reports, deprecation warnings and log lines from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    """Returns the innermost cause in one line; torch wraps it in pages of advice."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0].strip() if lines else ''}"
+
+
+def _strip_notes_(model: onnx.ModelProto) -> None:
+    """Removes the exporter's notes, which hold stack traces with paths of this machine."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del item.metadata_props[:]
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]

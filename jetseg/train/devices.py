@@ -1,0 +1,60 @@
+"""Devices and processes of a run, through Lightning Fabric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from jetseg.errors import ConfigError, MissingDependencyError
+from jetseg.train.config import TrainConfig
+
+try:
+    import lightning_fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+except ImportError as error:  # pragma: no cover - depends on the machine
+    raise MissingDependencyError("lightning_fabric", "train", "runs the training loop") from error
+
+
+def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
+    """Opens the devices of a run and starts its other processes, if there are any.
+
+    Raises:
+        ConfigError: The device or the precision does not exist here.
+    """
+    try:
+        fabric = lightning_fabric.Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            precision=config.precision,  # type: ignore[arg-type]
+        )
+    except (
+        ValueError,
+        RuntimeError,
+        MisconfigurationException,
+    ) as error:
+        raise ConfigError(
+            f"accelerator {config.accelerator!r}, devices {config.devices} and precision "
+            f"{config.precision!r} do not work here: {error}",
+            "Choose others.",
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def deterministic(fabric: lightning_fabric.Fabric) -> Iterator[None]:
+    """Makes torch refuse what is not repeatable, where that is possible: on the CPU."""
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    if fabric.device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+        # filling fresh memory only shows reads of garbage, and costs 8 % of the time of a small network
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        memory.fill_uninitialized_memory = before[1]

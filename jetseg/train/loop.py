@@ -1,0 +1,241 @@
+"""The training loop, for learning from labels and from a teacher alike; on any number of devices."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning_fabric
+import torch
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
+from torch.optim import Optimizer
+
+from jetseg.errors import TrainingDivergedError
+from jetseg.evaluate.accuracy import as_record
+from jetseg.progress import console, progress_bar
+from jetseg.storage import write_text
+from jetseg.train.checkpoint import save_checkpoint
+from jetseg.train.class_weights import class_weights
+from jetseg.train.config import TrainConfig, check_resumable, save_config
+from jetseg.train.devices import deterministic, open_fabric
+from jetseg.train.distill import DistillationLoss, check_same_classes
+from jetseg.train.ema import RunningMean
+from jetseg.train.feeding import Batch, Crops, Feed, LabelledFrames, open_frames
+from jetseg.train.losses import SegmentationLoss
+from jetseg.train.normalize import Normalize
+from jetseg.train.optimize import learning_rate, make_optimizer, set_learning_rate
+from jetseg.train.start import start_network
+from jetseg.train.state import Progress, read_progress, restore_state, save_state
+from jetseg.train.teacher import open_teacher
+from jetseg.train.validate import defined_miou, validate
+
+BEST_NAME = "best.safetensors"
+LAST_NAME = "last.safetensors"
+METRICS_NAME = "metrics.csv"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Attributes:
+        best: Checkpoint with the highest mIoU on the validation split.
+        last: Checkpoint of the last epoch.
+        miou: mIoU of `best` on the validation split, percent.
+    """
+
+    best: Path
+    last: Path
+    miou: float
+
+
+def run(config: TrainConfig) -> TrainResult:
+    """Trains a network, or goes on with an interrupted run in `config.out`.
+
+    The same settings give the same weights on the same machine; a resumed run ends with exactly the weights
+    of an uninterrupted one (bit by bit on a CPU).
+
+    Raises:
+        ConfigError: The settings do not fit each other, or `config.out` holds a run with other settings.
+        DataError: A frame or a label is broken, or classes differ.
+        TrainingDivergedError: The loss is no longer a number.
+    """
+    fabric = open_fabric(config)
+    progress = read_progress(config.out) if config.resume else None
+    if progress is not None:
+        check_resumable(config, progress.config)
+        if progress.epochs_done == config.epochs:
+            return _result(config, progress)
+    with deterministic(fabric):
+        training = _Training(fabric, config, resume=progress is not None)
+        try:
+            training.run()
+        except KeyboardInterrupt:
+            training.say_how_to_resume()
+            raise
+    return _result(config, training.progress)
+
+
+class _Training:
+    """One run: what it needs, and its epochs."""
+
+    def __init__(self, fabric: lightning_fabric.Fabric, config: TrainConfig, *, resume: bool) -> None:
+        self.fabric, self.config = fabric, config
+        learn_from, self.watched = open_frames(config)
+        torch.manual_seed(config.seed)
+        self.module, self.manifest = start_network(config, learn_from.source)
+        self.loss, self.distillation = self._make_losses(learn_from)
+        size = (self.manifest.input.height, self.manifest.input.width)
+        crops = Crops(learn_from, size, config.augment_config(*size), config.seed)
+        self.feed = Feed(
+            fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers
+        )
+        self.optimizer: Optimizer = make_optimizer(self.module, config)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network, self.stepper = fabric.setup(self.module, self.optimizer)
+        self.normalize = Normalize(self.manifest.input).to(fabric.device)
+        self.mean = RunningMean(self.module, config.ema_decay)
+        self.progress = Progress(config.identity())
+        if resume:
+            self.progress = restore_state(config.out, self.module, self.mean.module, self.optimizer)
+        elif fabric.is_global_zero:
+            save_config(config)
+
+    def _make_losses(self, frames: LabelledFrames) -> tuple[SegmentationLoss, DistillationLoss | None]:
+        config = self.config
+        folder = config.out if self.fabric.is_global_zero else None
+        loss = SegmentationLoss(
+            ignore_index=self.manifest.ignore_index,
+            class_weights=class_weights(config.class_weights, frames, folder),
+            ohem_fraction=config.ohem_fraction,
+            dice_weight=config.dice_weight,
+            aux_weight=config.aux_weight,
+        ).to(self.fabric.device)
+        if config.teacher is None:
+            return loss, None
+        teacher = open_teacher(config.teacher, config.teacher_manifest)
+        check_same_classes(teacher.manifest.classes, self.manifest.classes)
+        size = (self.manifest.input.height, self.manifest.input.width)
+        return loss, DistillationLoss(teacher, size, **config.distill.model_dump())
+
+    def run(self) -> None:
+        """Runs the epochs that are left."""
+        with _bar(self.fabric, self.config.epochs * self.feed.steps) as (bar, task):
+            bar.update(task, completed=self.progress.epochs_done * self.feed.steps)
+            for epoch in range(self.progress.epochs_done, self.config.epochs):
+                loss = self._epoch(epoch, bar, task)
+                if self.fabric.is_global_zero:
+                    self._keep(epoch, loss)
+                self.fabric.barrier()
+
+    def _epoch(self, epoch: int, bar: Bar, task: TaskID) -> float:
+        """Runs one epoch; returns its mean loss."""
+        config = self.config
+        torch.manual_seed(config.seed + epoch)
+        self.network.train()
+        total = 0.0
+        for index, batch in enumerate(self.feed.epoch(epoch)):
+            step = epoch * self.feed.steps + index
+            set_learning_rate(self.optimizer, learning_rate(config, step, config.epochs * self.feed.steps))
+            loss = self._step(batch)
+            if not math.isfinite(loss):
+                raise self._diverged(epoch, index)
+            self.mean.update(step)
+            total += loss
+            bar.update(task, advance=1, note=self._note(epoch, total / (index + 1)))
+        return total / self.feed.steps
+
+    def _step(self, batch: Batch) -> float:
+        frames, labels = batch
+        self.stepper.zero_grad()
+        outputs = self.network(self.normalize(frames))
+        loss = self.loss(outputs, labels)
+        if self.distillation is not None:
+            loss = loss + self.distillation(outputs, frames)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            self.fabric.backward(loss)
+            self.stepper.step()
+        return value
+
+    def _keep(self, epoch: int, loss: float) -> None:
+        """Validates if it is time, and writes checkpoints, metrics and, last of all, the state."""
+        config, progress = self.config, self.progress
+        done = epoch + 1
+        manifest, miou = self.manifest, None
+        if done % config.validate_every == 0 or done == config.epochs:
+            score = validate(self.mean.module, self.manifest, self.watched, self.fabric.device)
+            miou = defined_miou(score, self.watched)
+            accuracy = as_record(score, self.watched.source)
+            manifest = self.manifest.model_copy(update={"accuracy": (accuracy,)})
+        if miou is not None and (progress.best_miou is None or miou > progress.best_miou):
+            progress.best_miou = miou
+            save_checkpoint(config.out / BEST_NAME, self.mean.module, manifest)
+        save_checkpoint(config.out / LAST_NAME, self.mean.module, manifest)
+        rate = self.optimizer.param_groups[0]["lr"]
+        progress.history.append({"epoch": done, "loss": loss, "lr": rate, "val_miou": miou})
+        progress.epochs_done = done
+        _write_metrics(config.out / METRICS_NAME, progress)
+        # The state comes last: killed before it, the epoch runs again and writes the same files again.
+        save_state(config.out, progress, self.module, self.mean.module, self.optimizer)
+
+    def _note(self, epoch: int, loss: float) -> str:
+        scores = [row["val_miou"] for row in self.progress.history if row["val_miou"] is not None]
+        latest = f", mIoU {scores[-1]:.1f}" if scores else ""
+        return f"epoch {epoch + 1}/{self.config.epochs}, loss {loss:.3f}{latest}"
+
+    def _diverged(self, epoch: int, step: int) -> TrainingDivergedError:
+        best = self.config.out / BEST_NAME
+        kept = f"The best checkpoint so far is {best}." if best.is_file() else "No checkpoint was kept yet."
+        rate = self.optimizer.param_groups[0]["lr"]
+        return TrainingDivergedError(
+            f"The loss became infinite or not a number in epoch {epoch + 1}, step {step + 1}, at a learning "
+            f"rate of {rate:.2g}. {kept}",
+            f"Lower the learning rate (now --lr {self.config.lr:g}), lengthen the warm-up, try class weights "
+            f"'none' (now {self.config.class_weights!r}), and check that the labels are right.",
+        )
+
+    def say_how_to_resume(self) -> None:
+        """Tells what is kept and how to go on."""
+        done = self.progress.epochs_done
+        if not self.fabric.is_global_zero:
+            return
+        if done == 0:
+            console.print("Stopped before the end of the first epoch; nothing is kept.", markup=False)
+            return
+        console.print(
+            f"Stopped. Epochs 1 to {done} of {self.config.epochs} are kept in {self.config.out}; run the "
+            "same command again to go on from there.",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@contextmanager
+def _bar(fabric: lightning_fabric.Fabric, steps: int) -> Iterator[tuple[Bar, TaskID]]:
+    """Opens a bar; on processes other than the first, one that is not shown."""
+    if not fabric.is_global_zero:
+        bar = Bar(disable=True)
+        yield bar, bar.add_task("", total=steps)
+        return
+    with progress_bar() as bar:
+        yield bar, bar.add_task("Training", total=steps)
+
+
+def _write_metrics(path: Path, progress: Progress) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(progress.history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(progress.history)
+    write_text(path, text.getvalue())
+
+
+def _result(config: TrainConfig, progress: Progress) -> TrainResult:
+    best = progress.best_miou if progress.best_miou is not None else math.nan
+    return TrainResult(config.out / BEST_NAME, config.out / LAST_NAME, best)
