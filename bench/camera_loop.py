@@ -125,6 +125,7 @@ class MemorySource:
     """Endlessly repeats a few drawn frames that lie in memory."""
 
     name = "memory"
+    split = None
     live = False
     frames_per_second = None
     ignore_index = None

@@ -89,7 +89,7 @@ def _mse(histogram: StreamingHistogram) -> Range:
         high = min(highs, key=lambda bound: _error(values, counts, low, bound, 2 * LEVELS - 1))
         lows = [f * full.low for f in fractions] if full.low < 0 else [0.0]
         low = min(lows, key=lambda bound: _error(values, counts, bound, high, 2 * LEVELS - 1))
-    return Range(low, high, amax)
+    return Range(float(low), float(high), amax)
 
 
 def _error(values: Floats, counts: Floats, low: float, high: float, steps: int) -> float:

@@ -55,7 +55,7 @@ def open_url(url: str) -> CaptureSource:
     if not delivers:
         capture.release()
         raise DeviceError(
-            f"{url} gave no video within {_TIMEOUT_MS // 1000} seconds.",
+            f"{url} could not be opened as a video stream, or sent nothing for {_TIMEOUT_MS // 1000} seconds.",
             "Check address, user name and password, the network, and that the camera is on.",
         )
     return CaptureSource(capture, url, live=True, first=None)
@@ -90,6 +90,7 @@ class CaptureSource:
         first: A frame that was read already and comes first.
     """
 
+    split: str | None = None
     classes: tuple[str, ...] | None = None
     ignore_index: int | None = None
 

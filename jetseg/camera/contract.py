@@ -37,6 +37,8 @@ class Source(Protocol):
 
     name: str
     """What the user called it, as in "camvid:/data/camvid"."""
+    split: str | None
+    """Split of the dataset that the frames come from; None if they come from elsewhere."""
     live: bool
     """A camera, which does not wait: late frames are dropped. Else no frame is lost."""
     frames_per_second: float | None

@@ -16,6 +16,7 @@ from jetseg.data.decode import read_frame
 class ImageSource:
     """Image files in the given order; see `jetseg.camera.contract.Source`."""
 
+    split: str | None = None
     live = False
     frames_per_second: float | None = None
     size_hw: tuple[int, int] | None = None
@@ -60,6 +61,7 @@ class DatasetSource:
 
     def __init__(self, dataset: SegmentationDataset, *, labels: bool = True, endless: bool = False) -> None:
         self.name = dataset.spec
+        self.split: str | None = dataset.split
         self.classes = dataset.classes if labels else None
         self.ignore_index = dataset.ignore_index if labels else None
         self._dataset = dataset
@@ -97,6 +99,7 @@ class PacedSource:
 
     def __init__(self, source: Source, frames_per_second: float) -> None:
         self.name = source.name
+        self.split = source.split
         self.frames_per_second: float | None = frames_per_second
         self.size_hw = source.size_hw
         self.classes = source.classes

@@ -16,15 +16,19 @@ import numpy.typing as npt
 from jetseg.camera.contract import FrameResult
 from jetseg.camera.stopping import StopFlag
 from jetseg.errors import ConfigError, DeviceError, StorageError
+from jetseg.progress import console
 from jetseg.storage import atomic_path
 
 _LEAST_FREE_BYTES = 1 << 20
 _FRAMES_BETWEEN_CHECKS = 32
+_USUAL_FRAMES_PER_SECOND = 25.0
 _ESCAPE_KEY = 27
 
 
 @contextmanager
-def open_video_sink(path: Path, frames_per_second: float) -> Iterator[VideoSink]:
+def open_video_sink(
+    path: Path, frames_per_second: float | None = None, *, live: bool = False
+) -> Iterator[VideoSink]:
     """Gives a sink that writes the overlay as an MP4 video, which gets its name only when it is whole.
 
     If the run fails, what was recorded until then is kept as `<name>.partial.mp4`; an earlier `<name>.mp4`
@@ -32,7 +36,9 @@ def open_video_sink(path: Path, frames_per_second: float) -> Iterator[VideoSink]
 
     Args:
         path: The file to make, ending in .mp4.
-        frames_per_second: At which it will play.
+        frames_per_second: The source's rate.
+        live: Frames that the engine cannot keep up with will be missing, so the video plays no faster than
+            the engine runs.
 
     Raises:
         ConfigError: The name ends otherwise.
@@ -41,7 +47,7 @@ def open_video_sink(path: Path, frames_per_second: float) -> Iterator[VideoSink]
     if path.suffix.lower() != ".mp4":
         raise ConfigError(f"--output {path} is not an .mp4 file.", "Give a name that ends in .mp4.")
     with ExitStack() as stack:
-        sink = VideoSink(path, frames_per_second, stack)
+        sink = VideoSink(path, frames_per_second, stack, live=live)
         try:
             yield sink
         except StorageError:
@@ -64,10 +70,11 @@ class VideoSink:
 
     wants_overlay = True
 
-    def __init__(self, path: Path, frames_per_second: float, stack: ExitStack) -> None:
+    def __init__(self, path: Path, frames_per_second: float | None, stack: ExitStack, *, live: bool) -> None:
         self.path = path
         self.frames = 0
-        self._frames_per_second = frames_per_second
+        self._frames_per_second = frames_per_second or _USUAL_FRAMES_PER_SECOND
+        self._live = live
         self._stack = stack
         self._temporary: Path | None = None
         self._writer: cv2.VideoWriter | None = None
@@ -84,7 +91,9 @@ class VideoSink:
         if picture is None:
             return
         if self._writer is None:
-            self._writer = self._open(picture)
+            engine = result.statistics.engine.frames_per_second
+            limit = engine if self._live and engine else self._frames_per_second
+            self._writer = self._open(picture, min(self._frames_per_second, limit))
         if self.frames % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
         fits = (picture.shape[1], picture.shape[0]) == self._size
@@ -99,7 +108,14 @@ class VideoSink:
     def keep_part(self) -> None:
         """Renames what was recorded so far to `<name>.partial.mp4`."""
         if self._temporary is not None and self.frames:
-            self._temporary.replace(self.path.with_suffix(".partial.mp4"))
+            part = self.path.with_suffix(".partial.mp4")
+            self._temporary.replace(part)
+            console.print(
+                f"What was recorded until the error is in {part}.",
+                style="yellow",
+                markup=False,
+                highlight=False,
+            )
 
     def check_whole(self) -> None:
         """Opens the finished file and counts its frames.
@@ -115,12 +131,12 @@ class VideoSink:
         if found != self.frames:
             raise self._failed(f"{found} of {self.frames} frames arrived")
 
-    def _open(self, picture: npt.NDArray[np.uint8]) -> cv2.VideoWriter:
+    def _open(self, picture: npt.NDArray[np.uint8], frames_per_second: float) -> cv2.VideoWriter:
         self._temporary = self._stack.enter_context(atomic_path(self.path))
         self._check_space()
         self._size = (picture.shape[1], picture.shape[0])
         codec = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self._temporary), codec, self._frames_per_second, self._size)
+        writer = cv2.VideoWriter(str(self._temporary), codec, frames_per_second, self._size)
         if not writer.isOpened():
             raise DeviceError(
                 f"This OpenCV ({cv2.__version__}) cannot write an MP4 video of "

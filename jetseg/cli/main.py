@@ -6,11 +6,13 @@ import errno
 import sys
 import traceback
 
-import click
 import typer
 
 import jetseg
 from jetseg.cli.bench import bench
+from jetseg.cli.build_engine import build_engine
+from jetseg.cli.calibrate import calibrate
+from jetseg.cli.demo import demo
 from jetseg.cli.distill import distill
 from jetseg.cli.eval import evaluate
 from jetseg.cli.report import report
@@ -29,9 +31,12 @@ app = typer.Typer(
 )
 
 
+app.command("demo")(demo)
 # Verbs, in the order of the work.
 app.command("train")(train)
 app.command("distill")(distill)
+app.command("calibrate")(calibrate)
+app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
 app.command("run")(run)
@@ -50,20 +55,12 @@ def _options(
 
 def main() -> None:
     """Runs the command line and exits: 0 done, 1 a quality gate failed, 2 wrong input, 3 something is missing."""
-    debug = "--debug" in sys.argv
     try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        console.print("Interrupted.", style="yellow")
-        code = 130
+        app()
     except Exception as error:  # noqa: BLE001 - the last stop: nothing may reach the user as a traceback
-        if debug:
+        if "--debug" in sys.argv:
             traceback.print_exc()
-        code = _explain(error)
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(_explain(error))
 
 
 def _explain(error: Exception) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jetseg.camera.stopping import StopFlag
     from jetseg.manifest import Manifest
     from jetseg.monitor.rate import Percentiles
-    from jetseg.monitor.statistics import LoopStatistics, LoopSummary
+    from jetseg.monitor.statistics import LoopSummary
 
 ENGINE = typer.Argument(help="Engine, ONNX file or checkpoint (.safetensors).")
 SOURCE = typer.Option(
@@ -55,8 +55,8 @@ def run(
 
     Frame age is the time from capture to the class map being ready. A live source that is faster than the
     engine loses its older frames, which are counted. From files no frame is lost, so there the age holds the
-    time in queues; `--pace` feeds them like a camera. The engine's speed alone is
-    measured before the loop starts, for comparison. Ctrl-C ends with the summary.
+    time in queues; `--pace` feeds them like a camera. The engine's speed alone is measured before the loop
+    starts, for comparison. Ctrl-C ends with the summary.
 
     Examples:
 
@@ -78,17 +78,19 @@ def run(
     with stop_on_signals(stop), ExitStack() as stack:
         runner = open_any(engine, manifest, threads)
         stack.callback(runner.close)
-        feed = open_source(source, split=split, labels=labels, pace=pace)
-        _say(f"Timing {engine.name} alone, for comparison ...")
-        statistics = loop.new_statistics(runner, feed, stop=stop)
         conditions = _conditions(engine, runner.manifest, source, split, output)
+        feed = open_source(source, split=split, labels=labels, pace=pace)
+        statistics = None
         try:
             with ExitStack() as open_sinks:
-                sinks = _open_sinks(open_sinks, feed, statistics, output=output, show=show, stop=stop)
+                sinks = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
+                _say(f"Timing {engine.name} alone, for comparison ...")
+                statistics = loop.new_statistics(runner, feed, stop=stop)
+                _say(f"Running on {source}; Ctrl-C ends.")
                 loop.run(config, runner, feed, sinks, statistics=statistics, stop=stop)
         except Exception:
             # hours of figures are worth more than a tidy screen; stdout stays free of a half result
-            if statistics.rate.count:
+            if statistics is not None and statistics.rate.count:
                 _print(statistics.summary(), conditions, to_stderr=True)
             raise
     summary = statistics.summary()
@@ -99,13 +101,7 @@ def run(
 
 
 def _open_sinks(
-    stack: ExitStack,
-    source: Source,
-    statistics: LoopStatistics,
-    *,
-    output: Path | None,
-    show: bool,
-    stop: StopFlag,
+    stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag
 ) -> list[Sink]:
     from jetseg.camera.sinks import WindowSink, open_video_sink
     from jetseg.camera.status_line import open_status_line
@@ -113,10 +109,7 @@ def _open_sinks(
 
     sinks: list[Sink] = []
     if output is not None:
-        rate = source.frames_per_second or 25.0
-        if source.live:  # frames that the engine cannot keep up with are not in the video
-            rate = min(rate, statistics.engine.frames_per_second or rate)
-        sinks.append(stack.enter_context(open_video_sink(output, rate)))
+        sinks.append(stack.enter_context(open_video_sink(output, source.frames_per_second, live=source.live)))
     if show:
         window = WindowSink("jetseg", stop)
         stack.callback(window.close)
@@ -125,7 +118,9 @@ def _open_sinks(
     return sinks
 
 
-def _conditions(engine: Path, manifest: Manifest, source: str, split: str, output: Path | None) -> dict[str, Any]:
+def _conditions(
+    engine: Path, manifest: Manifest, source: str, split: str, output: Path | None
+) -> dict[str, Any]:
     from jetseg.manifest import device_name, toolchain
 
     backend = "torch" if manifest.kind == "checkpoint" else manifest.backend or "onnxruntime"

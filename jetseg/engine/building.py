@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jetseg.calibrate import calibration
+from jetseg.calibrate.calibration import DEFAULT_IMAGES, DEFAULT_METHOD, CalibrateConfig
+from jetseg.calibrate.calibration import run as calibrate
 from jetseg.calibrate.ranges import Ranges, load_ranges
 from jetseg.calibrate.thresholds import Method
 from jetseg.data.contract import SegmentationDataset
@@ -48,8 +49,8 @@ class BuildConfig(BaseModel):
     calibration: Path | None = None
     data: str | None = None
     split: str = "train"
-    images: int = Field(default=calibration.DEFAULT_IMAGES, gt=0)
-    method: Method = calibration.DEFAULT_METHOD
+    images: int = Field(default=DEFAULT_IMAGES, gt=0)
+    method: Method = DEFAULT_METHOD
     eval_split: str = "val"
     eval_frames: int | None = Field(default=None, gt=0)
     manifest: Path | None = None
@@ -111,8 +112,8 @@ def _ranges_file(config: BuildConfig, engine: Path) -> Path | None:
             "An int8 engine needs ranges.", "Give --calibration FILE, or --data SPEC to calibrate on now."
         )
     ranges_file = engine.with_name(f"{engine.name}.ranges.json")
-    calibration.run(
-        calibration.CalibrateConfig(
+    calibrate(
+        CalibrateConfig(
             model=config.model,
             data=config.data,
             split=config.split,

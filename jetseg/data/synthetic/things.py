@@ -175,7 +175,7 @@ def draw_sign(rng: np.random.Generator) -> Sign:
     )
     corners, turn, rim, face, glyph = kinds[int(rng.integers(len(kinds)))]
     fading = rng.uniform(0.75, 1.0)
-    return Sign(rng.uniform(0.42, 0.62), corners, turn, rim * fading, face * fading, glyph)
+    return Sign(rng.uniform(0.48, 0.68), corners, turn, rim * fading, face * fading, glyph)
 
 
 def _wall_color(rng: np.random.Generator) -> Bgr:

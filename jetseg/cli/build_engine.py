@@ -1,0 +1,134 @@
+"""`jetseg build-engine`: a float ONNX file in, an engine with its measured accuracy out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jetseg.cli.calibrate import CALIBRATION_SPLIT, IMAGES, METHOD, MethodName
+
+if TYPE_CHECKING:
+    from jetseg.engine.building import BuildResult
+
+
+class PrecisionName(str, Enum):
+    """Names of the precisions, for the command line."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+def build_engine(
+    model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
+    precision: Annotated[PrecisionName, typer.Option(help="Precision of the engine.")] = PrecisionName.int8,
+    out: Annotated[
+        Path | None, typer.Option(help="Engine file; by default engines/NAME.PRECISION.onnx.")
+    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Ranges file of `jetseg calibrate`.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC", help="Dataset to calibrate on (unless --calibration) and to measure accuracy on."
+        ),
+    ] = None,
+    split: Annotated[str, CALIBRATION_SPLIT] = "train",
+    images: Annotated[int, IMAGES] = 128,
+    method: Annotated[MethodName, METHOD] = MethodName.percentile,
+    eval_split: Annotated[str, typer.Option(help="Split to measure accuracy on, before and after.")] = "val",
+    eval_frames: Annotated[
+        int | None, typer.Option(min=1, help="Measure on this many frames only, spread evenly.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Runtime that the engine is for.")] = "onnxruntime",
+    manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Builds an engine and, given labelled data, measures it against the float network on the same frames.
+
+    INT8 needs ranges: from --calibration FILE, or from --data SPEC, which calibrates first and keeps the ranges
+    beside the engine. It is the built engine that is measured, not a simulation of it.
+
+    Examples:
+
+        jetseg build-engine student.onnx --data camvid:data/camvid --out engines/student.int8.onnx
+
+        jetseg build-engine student.onnx --precision int8 --calibration calibration/student.ranges.json
+
+        jetseg build-engine student.onnx --precision fp32
+    """
+    from jetseg.engine.building import BuildConfig, run
+    from jetseg.manifest import validate_config
+
+    config = {
+        "model": model,
+        "precision": precision.value,
+        "out": out,
+        "calibration": calibration,
+        "data": data,
+        "split": split,
+        "images": images,
+        "method": method.value,
+        "eval_split": eval_split,
+        "eval_frames": eval_frames,
+        "backend": backend,
+        "manifest": manifest,
+        "threads": threads,
+    }
+    result = run(validate_config(BuildConfig, config))
+    if as_json:
+        sys.stdout.write(json.dumps(_summary(result), indent=2) + "\n")
+    else:
+        _print(result)
+
+
+def _summary(result: BuildResult) -> dict[str, Any]:
+    return {
+        "engine": str(result.engine),
+        "precision": result.manifest.precision,
+        "backend": result.manifest.backend,
+        "sha256": result.manifest.sha256,
+        "size_bytes": result.engine.stat().st_size,
+        "integer_layers": len(result.report.integer_layers),
+        "float_layers": list(result.report.float_layers),
+        "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
+        "accuracy": result.accuracy.model_dump() if result.accuracy else None,
+    }
+
+
+def _print(result: BuildResult) -> None:
+    console = Console()
+    report = result.report
+    total = len(report.integer_layers) + len(report.float_layers)
+    console.print(
+        f"{result.engine}: {result.manifest.precision} for {result.manifest.backend}, "
+        f"{result.engine.stat().st_size / 1e6:.2f} MB, {len(report.integer_layers)} of {total} layers on integers",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    before, after = result.parent_accuracy, result.accuracy
+    if before is None or after is None:
+        console.print("Accuracy was not measured; give --data SPEC with labels to measure it.", style="yellow")
+        return
+    table = Table(title=f"IoU % on {after.data} {after.split}, {after.frames} frames", title_justify="left")
+    for heading in ("class", "float", result.manifest.precision, "change"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, iou in after.per_class_iou.items():
+        table.add_row(name, *_change(before.per_class_iou[name], iou))
+    table.add_section()
+    table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
+    console.print(table)
+
+
+def _change(before: float | None, after: float | None) -> tuple[str, str, str]:
+    if before is None or after is None:
+        return "-", "-", "-"
+    return f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}"

@@ -1,0 +1,175 @@
+"""`jetseg demo`: the whole job on drawn road scenes, in minutes, on any computer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jetseg.progress import console as log
+
+if TYPE_CHECKING:
+    from jetseg.monitor.statistics import LoopSummary
+    from jetseg.report.build import ReportResult
+
+_TRAIN_FRAMES = 600
+_CALIBRATION_FRAMES = 64
+_CAMERA_FRAMES_PER_SECOND = 30.0
+_TRAINING: dict[str, Any] = {
+    "data": f"synthetic:{_TRAIN_FRAMES}",
+    "frames": 200,
+    "crop_height": 128,
+    "crop_width": 128,
+    "batch_size": 4,
+    "augment": {"scale": [0.75, 1.5]},
+    "dice_weight": 1.0,
+    "validate_every": 10,
+    "resume": False,
+}
+_TEACHER: dict[str, Any] = {"model": "tiny", "model_options": {"width": 24}, "epochs": 30, "lr": 6e-3}
+_STUDENT: dict[str, Any] = {"model": "tiny", "model_options": {"width": 16}, "epochs": 30, "lr": 6e-3}
+_FINE_TUNING: dict[str, Any] = {"epochs": 15, "lr": 3e-3}
+_PRUNING: dict[str, Any] = {"criterion": "taylor", "ratio": 0.3, "scope": "layer", "round_to": 8, "batches": 8}
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything that is made.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Runs the whole job on drawn road scenes: train, distill, prune, INT8, camera loop, report.
+
+    It needs no data and no GPU. A teacher is trained and a smaller student distilled from it; the student is
+    pruned, fine-tuned, exported, calibrated and built as an INT8 engine, which then drives a labelled camera
+    feed. Each step is also a verb of its own; see `jetseg --help`.
+
+    Examples:
+
+        jetseg demo
+
+        jetseg demo --out /tmp/demo
+    """
+    started = time.perf_counter()
+    networks = _compress(_train(out), out)
+    with _step("camera", "drives a labelled 30 fps camera feed with the INT8 engine (`jetseg run`)"):
+        loop = _drive(networks["int8"], out / "drive.mp4")
+    with _step("report", "measures all of them on the test drive (`jetseg report`)"):
+        report = _report(networks, out / "report.html")
+    _print(report, loop, out, time.perf_counter() - started)
+
+
+def _train(out: Path) -> dict[str, Path]:
+    """Trains teacher and student, prunes and fine-tunes; returns a checkpoint by name."""
+    from jetseg.compress import prune
+    from jetseg.train import loop
+    from jetseg.train.config import TrainConfig
+
+    with _step("teacher", "trains (`jetseg train`)"):
+        teacher = loop.run(TrainConfig(**_TRAINING, **_TEACHER, out=out / "teacher")).best
+    with _step("student", "learns from the teacher's soft labels (`jetseg distill`)"):
+        student = loop.run(TrainConfig(**_TRAINING, **_STUDENT, out=out / "student", teacher=teacher)).best
+    with _step("pruned", "loses channels, and is fine-tuned under the teacher (`jetseg prune`)"):
+        data = _TRAINING["data"]
+        cut = out / "pruned.safetensors"
+        prune.run(prune.PruneConfig(**_PRUNING, checkpoint=student, data=data, out=cut))
+        pruned = loop.run(
+            TrainConfig(**_TRAINING, **_FINE_TUNING, out=out / "pruned", init=cut, teacher=teacher)
+        ).best
+    return {"teacher": teacher, "student": student, "pruned": pruned}
+
+
+def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
+    """Exports the checkpoints and builds the INT8 engine of the last one; returns ONNX files by name."""
+    from jetseg.calibrate import calibration
+    from jetseg.engine import building
+    from jetseg.export import onnx_export
+
+    networks = {}
+    with _step("export", "writes ONNX files: camera frame in, class map out (`jetseg export`)"):
+        for name, checkpoint in checkpoints.items():
+            networks[name] = out / f"{name}.onnx"
+            onnx_export.run(
+                onnx_export.ExportConfig(
+                    checkpoint=checkpoint,
+                    out=networks[name],
+                    head="classmap",
+                    input="frame",
+                    data=_TRAINING["data"],
+                )
+            )
+    with _step("int8", "calibrates and builds (`jetseg calibrate`, `jetseg build-engine`)"):
+        ranges = out / "pruned.ranges.json"
+        calibration.run(
+            calibration.CalibrateConfig(
+                model=networks["pruned"], data=_TRAINING["data"], images=_CALIBRATION_FRAMES, out=ranges
+            )
+        )
+        networks["int8"] = building.run(
+            building.BuildConfig(
+                model=networks["pruned"], calibration=ranges, data="synthetic", out=out / "pruned.int8.onnx"
+            )
+        ).engine
+    return networks
+
+
+def _drive(engine: Path, video: Path) -> LoopSummary:
+    """Runs the camera loop over the test drive; returns its figures."""
+    from jetseg.camera import loop
+    from jetseg.camera.sinks import open_video_sink
+    from jetseg.camera.sources import open_source
+    from jetseg.camera.status_line import open_status_line
+    from jetseg.engine.opening import open_runner
+
+    runner = open_runner(engine, threads=1)
+    try:
+        source = open_source("synthetic", split="test", pace=_CAMERA_FRAMES_PER_SECOND)
+        with (
+            open_video_sink(video, source.frames_per_second, live=source.live) as recording,
+            open_status_line(log) as status,
+        ):
+            return loop.run(loop.LoopConfig(), runner, source, [recording, status]).summary()
+    finally:
+        runner.close()
+
+
+def _report(networks: dict[str, Path], page: Path) -> ReportResult:
+    from jetseg.cli.entries import open_entries
+    from jetseg.data.specs import open_dataset
+    from jetseg.report import build
+
+    with open_entries(list(networks.values()), None, 1) as entries:
+        return build.run(
+            build.ReportConfig(out=page, title="jetseg demo", threads=1), entries, open_dataset("synthetic", "test")
+        )
+
+
+@contextmanager
+def _step(name: str, text: str) -> Iterator[None]:
+    """Announces a step and says how long it took."""
+    log.print(f"\n{name}: {text}", style="bold", markup=False, highlight=False)
+    started = time.perf_counter()
+    yield
+    log.print(f"{name}: {time.perf_counter() - started:.0f} s", style="dim", markup=False, highlight=False)
+
+
+def _print(report: ReportResult, loop: LoopSummary, out: Path, seconds: float) -> None:
+    from jetseg.report.table import headline_table
+
+    console = Console()
+    console.print(headline_table(report.rows, "The test drive, each network alone on one thread"))
+    age, rate = loop.frame_age_ms, loop.frames_per_second
+    if age is not None and rate is not None and loop.miou is not None:
+        console.print(
+            f"Camera loop: {rate:.1f} frames per second, frame age p50 {age.p50:.0f} ms, p99 {age.p99:.0f} ms, "
+            f"{loop.dropped} dropped, mIoU {loop.miou:.2f} %",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for title, path in (("Report", report.path), ("Video", out / "drive.mp4"), ("Engine", out / "pruned.int8.onnx")):
+        console.print(f"{title}: {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{seconds / 60:.1f} minutes", style="dim", highlight=False)

@@ -1,0 +1,175 @@
+import os
+import signal
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+from camera_fakes import ANY_SPEED, MANIFEST, BlobDataset, Collector, FakeRunner, FakeSource
+
+from jetseg.camera import loop
+from jetseg.camera.feeds import DatasetSource, PacedSource
+from jetseg.camera.loop import LoopConfig, new_statistics
+from jetseg.camera.stopping import StopFlag
+from jetseg.engine.contract import Segmenter
+from jetseg.errors import ArtifactError, DataError, DeviceError
+from jetseg.evaluate.accuracy import measure_accuracy
+
+
+def run(source, runner=None, sinks=(), stop=None, speed=ANY_SPEED, **settings):
+    runner = runner or FakeRunner()
+    statistics = new_statistics(runner, source, engine=speed)
+    loop.run(LoopConfig(**settings), runner, source, sinks, statistics=statistics, stop=stop)
+    return statistics.summary()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left_behind():
+    threads_before, handlers = set(threading.enumerate()), signal.getsignal(signal.SIGINT)
+    opencv_threads = cv2.getNumThreads()
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread not in threads_before]
+    assert not left
+    assert signal.getsignal(signal.SIGINT) is handlers
+    assert cv2.getNumThreads() == opencv_threads
+
+
+def test_live_source_stays_fresh_and_every_frame_is_accounted_for():
+    sink = Collector()
+    source = FakeSource(None, live=True, delay=0.002)
+    summary = run(source, FakeRunner(delay=0.03), [sink], frames=40)
+    assert summary.frames == 40
+    assert summary.dropped > 40
+    assert summary.captured == source.given == summary.frames + summary.dropped
+    numbers = [result.frame.sequence for result in sink.results]
+    assert numbers == sorted(set(numbers))
+    # in a queue without bound the age would have grown to the length of the run, over a second
+    assert summary.frame_age_ms.p50 < 150
+
+
+def test_slow_sink_ages_no_frame_of_a_live_source_for_long():
+    sink = Collector(delay=0.04)
+    summary = run(FakeSource(None, live=True, delay=0.002), FakeRunner(delay=0.002), [sink], frames=25)
+    assert summary.captured == summary.frames + summary.dropped
+    assert summary.frame_age_ms.p50 < 150
+
+
+@pytest.mark.parametrize("slow", ["source", "runner", "sink"])
+def test_files_lose_no_frame_whichever_stage_is_slow(slow):
+    sink = Collector(delay=0.004 if slow == "sink" else 0)
+    source = FakeSource(60, delay=0.004 if slow == "source" else 0)
+    summary = run(source, FakeRunner(delay=0.004 if slow == "runner" else 0), [sink])
+    assert [result.frame.sequence for result in sink.results] == list(range(60))
+    assert (summary.frames, summary.captured, summary.dropped) == (60, 60, 0)
+    assert source.closed
+
+
+@pytest.mark.parametrize("reuses_output", [False, True])
+def test_class_maps_belong_to_their_frames_even_if_the_runner_overwrites_its_output(reuses_output):
+    sink, runner = Collector(delay=0.003), FakeRunner(reuses_output=reuses_output)
+    statistics = new_statistics(runner, FakeSource(0), engine=None)
+    assert statistics.engine.outputs_stay is not reuses_output
+    run(FakeSource(40), runner, [sink], speed=statistics.engine)
+    for result in sink.results:
+        assert (result.class_map_hw_u8 == result.frame.sequence % 3).all()
+        assert result.class_map_hw_u8.shape == (24, 32)
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"),
+    [
+        ("capture", RuntimeError),
+        ("preprocess", Exception),
+        ("infer", RuntimeError),
+        ("postprocess", ArtifactError),
+        ("accuracy", DataError),
+        ("output", RuntimeError),
+    ],
+)
+@pytest.mark.parametrize("live", [False, True])
+def test_error_in_any_stage_reaches_the_caller(stage, error, live):
+    source = FakeSource(None, live=live, delay=0.001)
+    runner, sink = FakeRunner(), Collector()
+    if stage == "capture":
+        source.fails_at = 5
+    elif stage == "preprocess":
+        source.bad_image_at = 5
+    elif stage == "infer":
+        runner = FakeRunner(fails_at=5)
+    elif stage == "postprocess":
+        runner = FakeRunner(channels=2)
+    elif stage == "accuracy":
+        source.classes, source.label = MANIFEST.classes, 99
+    else:
+        sink = Collector(fails_at=5)
+    with pytest.raises(error, match="broke" if error is RuntimeError else None):
+        run(source, runner, [sink])
+    assert source.closed
+
+
+def test_seconds_end_an_endless_source():
+    started = time.perf_counter()
+    summary = run(FakeSource(None, live=True, delay=0.005), seconds=0.3)
+    assert 0.3 <= time.perf_counter() - started < 3
+    assert summary.captured == summary.frames + summary.dropped
+
+
+def test_frames_end_a_file_without_reading_more_than_that():
+    source = FakeSource(None)
+    summary = run(source, frames=7)
+    assert summary.frames == source.given == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_run_as_if_the_source_had_ended(number):
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), number))
+    timer.start()
+    summary = run(FakeSource(None, delay=0.002), FakeRunner())
+    timer.join()
+    assert summary.frames > 0
+    assert summary.captured == summary.frames + summary.dropped
+
+
+def test_source_that_hangs_does_not_keep_the_run_from_ending(monkeypatch):
+    monkeypatch.setattr(loop, "_JOIN_SECONDS", 0.1)
+    release, stop = threading.Event(), StopFlag()
+    source = FakeSource(None, live=True)
+    source.read = lambda: release.wait(20) and None
+    threading.Timer(0.1, setattr, (stop, "requested", True)).start()
+    with pytest.raises(DeviceError, match="capture stage did not end"):
+        run(source, stop=stop)
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "jetseg-capture":
+            thread.join(5)
+
+
+def test_miou_is_that_of_the_evaluation():
+    dataset = BlobDataset()
+    expected = measure_accuracy(Segmenter(FakeRunner()), MANIFEST, dataset)
+    summary = run(DatasetSource(dataset))
+    assert summary.miou == expected.miou
+    assert summary.per_class_iou == expected.per_class_iou
+    assert expected.miou is not None
+
+
+def test_labels_of_other_classes_are_refused():
+    with pytest.raises(DataError, match="blue, green, red; those of fake are road, sky"):
+        new_statistics(FakeRunner(), FakeSource(3, classes=("road", "sky")), engine=ANY_SPEED)
+
+
+def test_paced_source_is_live_and_keeps_its_pace():
+    source = PacedSource(FakeSource(21), 100.0)
+    summary = run(source, FakeRunner())
+    assert source.live
+    assert summary.captured == 21
+    assert 0.19 < summary.seconds < 3
+    assert summary.frame_age_ms.p50 < 50
+
+
+def test_rate_is_over_the_intervals_between_class_maps():
+    summary = run(FakeSource(31), FakeRunner(delay=0.01))
+    assert 40 < summary.frames_per_second < 100
+    assert set(summary.stage_ms) == {"capture", "preprocess", "infer", "postprocess"}
+    assert np.isclose(summary.stage_ms["infer"].p50, 10, rtol=0.5)

@@ -1,0 +1,126 @@
+import resource
+import shutil
+import sys
+from collections import namedtuple
+
+import cv2
+import numpy as np
+import pytest
+from camera_fakes import ANY_SPEED
+
+from jetseg.camera.contract import FrameResult, SourceFrame
+from jetseg.camera.sinks import WindowSink, open_video_sink
+from jetseg.camera.stopping import StopFlag
+from jetseg.errors import ConfigError, DeviceError, StorageError
+from jetseg.monitor.statistics import LoopStatistics
+
+
+def result(index, height=48, width=64):
+    picture = np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    frame = SourceFrame(index, str(index), 0.0, picture)
+    return FrameResult(frame, picture[..., 0], 0.0, picture, LoopStatistics(ANY_SPEED))
+
+
+def record(path, count, **options):
+    with open_video_sink(path, **options) as sink:
+        for index in range(count):
+            sink.write(result(index))
+
+
+def video(path):
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    return count, capture.get(cv2.CAP_PROP_FPS)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_frame_is_in_the_video_and_nothing_else_in_the_folder(tmp_path):
+    record(tmp_path / "out.mp4", 70, frames_per_second=20.0)
+    assert video(tmp_path / "out.mp4") == (70, 20.0)
+    assert names(tmp_path) == ["out.mp4"]
+
+
+def test_video_of_a_camera_plays_no_faster_than_the_engine_ran(tmp_path):
+    record(tmp_path / "out.mp4", 3, frames_per_second=240.0, live=True)
+    assert video(tmp_path / "out.mp4") == (3, ANY_SPEED.frames_per_second)
+
+
+def test_frame_of_another_size_is_in_the_video_too(tmp_path):
+    with open_video_sink(tmp_path / "out.mp4") as sink:
+        for index in range(4):
+            sink.write(result(index, *((48, 64) if index % 2 else (31, 77))))
+    assert video(tmp_path / "out.mp4")[0] == 4
+
+
+def test_failed_run_keeps_the_earlier_video_and_what_was_recorded(tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"earlier")
+    with pytest.raises(RuntimeError), open_video_sink(tmp_path / "out.mp4") as sink:
+        for index in range(5):
+            sink.write(result(index))
+        raise RuntimeError
+    assert (tmp_path / "out.mp4").read_bytes() == b"earlier"
+    assert video(tmp_path / "out.partial.mp4")[0] == 5
+    assert names(tmp_path) == ["out.mp4", "out.partial.mp4"]
+
+
+def test_run_without_a_frame_leaves_the_earlier_video(tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"earlier")
+    record(tmp_path / "out.mp4", 0)
+    assert (tmp_path / "out.mp4").read_bytes() == b"earlier"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on file sizes works like this on Linux")
+def test_write_that_the_system_refuses_is_found_at_the_end(tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"earlier")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+        with pytest.raises(StorageError, match=r"out\.mp4 could not be written: 0 of 60 frames"):
+            record(tmp_path / "out.mp4", 60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "out.mp4").read_bytes() == b"earlier"
+    assert names(tmp_path) == ["out.mp4"]
+
+
+def test_full_disk_ends_the_run_while_it_goes_on(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    free = iter([10**9] * 3 + [1000])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(next(free)))
+    with pytest.raises(StorageError, match="no space is left"):
+        record(tmp_path / "out.mp4", 1000)
+    assert names(tmp_path) == []
+
+
+def test_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"out\.mp4 could not be written"):
+        record(tmp_path / "file" / "out.mp4", 1)
+
+
+def test_other_format_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"ends in \.mp4"):
+        record(tmp_path / "out.avi", 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="displays are found by environment variables on Linux")
+def test_window_without_a_display_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(DeviceError, match="--output"):
+        WindowSink("jetseg", StopFlag())
+
+
+def test_window_in_a_headless_build_says_what_to_do(monkeypatch):
+    def refuse(*arguments):
+        raise cv2.error("not implemented")
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", refuse)
+    with pytest.raises(DeviceError, match="opencv-python,"):
+        WindowSink("jetseg", StopFlag())
