@@ -134,8 +134,8 @@ def _replace_input_(node: onnx.NodeProto, old: str, new: str) -> None:
 def unsigned_scale(low: float, high: float) -> tuple[float, int]:
     """Returns scale and zero point of a uint8 quantizer over [low, high], widened to contain zero.
 
-    >>> unsigned_scale(-1.0, 1.55)
-    (0.01, 100)
+    >>> unsigned_scale(-1.0, 2.984375)
+    (0.015625, 64)
     """
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255.0

@@ -18,6 +18,9 @@ from jetseg.errors import DataError, DeviceError, JetsegError
 from jetseg.preprocess import FrameU8
 from jetseg.progress import console
 
+# FFmpeg's own lines on stderr; OpenCV reads this only once, when FFmpeg is first used.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
 _TIMEOUT_MS = 5000
 _BACKLOG_SECONDS = 2.0
 # Decoder threads would each hold back a frame, which is age, and take the engine's cores.
@@ -55,7 +58,7 @@ def open_url(url: str) -> CaptureSource:
     if not delivers:
         capture.release()
         raise DeviceError(
-            f"{url} could not be opened as a video stream, or sent nothing for {_TIMEOUT_MS // 1000} seconds.",
+            f"{url} could not be opened as a video, or sent nothing for {_TIMEOUT_MS // 1000} seconds.",
             "Check address, user name and password, the network, and that the camera is on.",
         )
     return CaptureSource(capture, url, live=True, first=None)
@@ -70,7 +73,9 @@ def open_video(path: Path) -> CaptureSource:
     with _quiet_opencv():
         capture = _open_stream(str(path), _DECODER)
         good, first = capture.read() if capture.isOpened() else (False, None)
-    if not good or first is None:
+        # FFmpeg plays any .txt file as terminal art
+        is_text = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
+    if not good or first is None or is_text:
         capture.release()
         raise DataError(
             f"{path} is not a video that OpenCV {cv2.__version__} can decode: it is damaged, truncated or of "
@@ -190,8 +195,6 @@ def _camera_error(index: int) -> JetsegError:
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
     """Keeps OpenCV and FFmpeg from writing to stderr while something is tried: the error says it better."""
-    # read once, when FFmpeg is first used
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     earlier = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

@@ -21,6 +21,10 @@ def open_any(path: Path, manifest_file: Path | None = None, threads: int | None 
     if path.suffix == CHECKPOINT_SUFFIX:
         from jetseg.train.torch_runner import TorchRunner
 
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)  # torch knows only one number for the whole process
         return TorchRunner(path)
     from jetseg.engine.opening import open_runner
 

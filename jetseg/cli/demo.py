@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from jetseg.monitor.statistics import LoopSummary
     from jetseg.report.build import ReportResult
 
-_TRAIN_FRAMES = 600
+_DATA = "synthetic"
+_TEST_DRIVE = "synthetic:120"
 _CALIBRATION_FRAMES = 64
 _CAMERA_FRAMES_PER_SECOND = 30.0
 _TRAINING: dict[str, Any] = {
-    "data": f"synthetic:{_TRAIN_FRAMES}",
+    "data": _DATA,
     "frames": 200,
     "crop_height": 128,
     "crop_width": 128,
@@ -74,9 +75,8 @@ def _train(out: Path) -> dict[str, Path]:
     with _step("student", "learns from the teacher's soft labels (`jetseg distill`)"):
         student = loop.run(TrainConfig(**_TRAINING, **_STUDENT, out=out / "student", teacher=teacher)).best
     with _step("pruned", "loses channels, and is fine-tuned under the teacher (`jetseg prune`)"):
-        data = _TRAINING["data"]
         cut = out / "pruned.safetensors"
-        prune.run(prune.PruneConfig(**_PRUNING, checkpoint=student, data=data, out=cut))
+        prune.run(prune.PruneConfig(**_PRUNING, checkpoint=student, data=_DATA, out=cut))
         pruned = loop.run(
             TrainConfig(**_TRAINING, **_FINE_TUNING, out=out / "pruned", init=cut, teacher=teacher)
         ).best
@@ -99,19 +99,19 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
                     out=networks[name],
                     head="classmap",
                     input="frame",
-                    data=_TRAINING["data"],
+                    data=_DATA,
                 )
             )
     with _step("int8", "calibrates and builds (`jetseg calibrate`, `jetseg build-engine`)"):
         ranges = out / "pruned.ranges.json"
         calibration.run(
             calibration.CalibrateConfig(
-                model=networks["pruned"], data=_TRAINING["data"], images=_CALIBRATION_FRAMES, out=ranges
+                model=networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=ranges
             )
         )
         networks["int8"] = building.run(
             building.BuildConfig(
-                model=networks["pruned"], calibration=ranges, data="synthetic", out=out / "pruned.int8.onnx"
+                model=networks["pruned"], calibration=ranges, data=_DATA, out=out / "pruned.int8.onnx"
             )
         ).engine
     return networks
@@ -127,7 +127,7 @@ def _drive(engine: Path, video: Path) -> LoopSummary:
 
     runner = open_runner(engine, threads=1)
     try:
-        source = open_source("synthetic", split="test", pace=_CAMERA_FRAMES_PER_SECOND)
+        source = open_source(_TEST_DRIVE, split="test", pace=_CAMERA_FRAMES_PER_SECOND)
         with (
             open_video_sink(video, source.frames_per_second, live=source.live) as recording,
             open_status_line(log) as status,
@@ -144,7 +144,7 @@ def _report(networks: dict[str, Path], page: Path) -> ReportResult:
 
     with open_entries(list(networks.values()), None, 1) as entries:
         return build.run(
-            build.ReportConfig(out=page, title="jetseg demo", threads=1), entries, open_dataset("synthetic", "test")
+            build.ReportConfig(out=page, title="jetseg demo", threads=1), entries, open_dataset(_TEST_DRIVE, "test")
         )
 
 

@@ -32,8 +32,8 @@ def evaluate(
 ) -> None:
     """Scores a network on labelled frames: mIoU, IoU of each class, pixel accuracy.
 
-    One confusion matrix is summed over the whole split; mIoU is the mean of its IoU per class. Pixels with the
-    ignored label are not scored; a void prediction on a labelled pixel counts as an error.
+    One confusion matrix is summed over the whole split; mIoU is the mean of its IoU per class. Pixels with
+    the ignored label are not scored; a void prediction on a labelled pixel counts as an error.
 
     Examples:
 
@@ -69,10 +69,7 @@ def evaluate(
 
 
 def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> None:
-    table = Table(
-        title=f"{artifact.name} on {accuracy.data} {accuracy.split}, {accuracy.frames} frames",
-        title_justify="left",
-    )
+    table = Table()
     table.add_column("class")
     table.add_column("IoU %", justify="right")
     for name, iou in accuracy.per_class_iou.items():
@@ -81,6 +78,8 @@ def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> No
     table.add_row("mIoU", _percent(accuracy.miou), style="bold")
     table.add_row("pixel accuracy", _percent(accuracy.pixel_accuracy))
     console = Console()
+    heading = f"{artifact.name} on {accuracy.data}, split {accuracy.split}, {accuracy.frames} frames"
+    console.print(heading, style="bold", markup=False, highlight=False)
     console.print(table, markup=False)
     versions = ", ".join(f"{name} {version}" for name, version in conditions["toolchain"].items())
     console.print(

@@ -18,7 +18,7 @@ _PROC_STATUS = Path("/proc/self/status")
 
 
 def measure_peak_memory(path: Path, manifest_file: Path | None, threads: int | None) -> int:
-    """Returns the largest resident memory, in bytes, of a process that opens a network and runs it a few times.
+    """Returns the largest resident memory, in bytes, of a process that opens and runs a network.
 
     Python and the libraries are in it, since a vehicle has to hold them too. Processes are kept apart because
     one that already held another network would count that one as well.

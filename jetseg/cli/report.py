@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,7 @@ def report(
 
     Examples:
 
-        jetseg report teacher.safetensors student.onnx student.int8.onnx --data camvid:data/camvid --split test
+        jetseg report teacher.onnx student.onnx student.int8.onnx --data camvid:data/camvid --split test
 
         jetseg report a.onnx b.onnx --data synthetic:32 --split test --out runs/report.html --json
     """
@@ -48,7 +48,7 @@ def report(
     from jetseg.manifest import validate_config
     from jetseg.report.build import ReportConfig, run
 
-    values = {"out": out, "frames": frames, "examples": examples, "threads": threads}
+    values: dict[str, Any] = {"out": out, "frames": frames, "examples": examples, "threads": threads}
     values |= {"rounds": rounds, "seconds": seconds} | ({"title": title} if title else {})
     config = validate_config(ReportConfig, values)
     dataset = open_dataset(data, split)

@@ -78,8 +78,8 @@ def run(
     with stop_on_signals(stop), ExitStack() as stack:
         runner = open_any(engine, manifest, threads)
         stack.callback(runner.close)
-        conditions = _conditions(engine, runner.manifest, source, split, output)
         feed = open_source(source, split=split, labels=labels, pace=pace)
+        conditions = _conditions(engine, runner.manifest, feed, output)
         statistics = None
         try:
             with ExitStack() as open_sinks:
@@ -118,16 +118,14 @@ def _open_sinks(
     return sinks
 
 
-def _conditions(
-    engine: Path, manifest: Manifest, source: str, split: str, output: Path | None
-) -> dict[str, Any]:
+def _conditions(engine: Path, manifest: Manifest, source: Source, output: Path | None) -> dict[str, Any]:
     from jetseg.manifest import device_name, toolchain
 
     backend = "torch" if manifest.kind == "checkpoint" else manifest.backend or "onnxruntime"
     return {
         "engine": str(engine),
-        "source": source,
-        "split": split if ":" in source and "://" not in source and not Path(source).exists() else None,
+        "source": source.name,
+        "split": source.split,
         "output": str(output) if output else None,
         "device": device_name(),
         "backend": backend,

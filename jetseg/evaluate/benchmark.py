@@ -61,7 +61,7 @@ def benchmark(
     """
     if rounds < 1 or seconds <= 0 or not runners:
         raise ConfigError(
-            f"A benchmark of {len(runners)} networks in {rounds} rounds of {seconds} seconds measures nothing.",
+            f"A benchmark of {len(runners)} networks, {rounds} rounds, {seconds} seconds measures nothing.",
             "Give at least one network, one round and a positive number of seconds.",
         )
     for run in runners.values():

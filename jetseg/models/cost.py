@@ -10,16 +10,28 @@ from jetseg.evaluate.macs import Cost
 
 
 def module_cost(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
-    """Counts what `jetseg.evaluate.macs.onnx_cost` counts, before export.
+    """Counts what `jetseg.evaluate.macs.onnx_cost` counts, before export folds batch norms away.
+
+    Layers that do not run in eval mode, such as auxiliary heads, do not count.
 
     Args:
         module: The network, in eval mode.
         input_shape: Shape of its float32 input, N x C x H x W.
+
+    >>> module_cost(nn.Conv2d(3, 8, 1).eval(), (1, 3, 4, 4))
+    Cost(parameters=32, macs=384)
     """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.zeros(input_shape))
+    used: dict[nn.Parameter, int] = {}
+
+    def remember(layer: nn.Module, _inputs: object, _output: object) -> None:
+        used.update((weight, weight.numel()) for weight in layer.parameters(recurse=False))
+
+    hooks = [layer.register_forward_hook(remember) for layer in module.modules()]
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(torch.zeros(input_shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
     # torch counts a multiply and an add apart
-    return Cost(
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        macs=counter.get_total_flops() // 2,
-    )
+    return Cost(parameters=sum(used.values()), macs=counter.get_total_flops() // 2)

@@ -51,7 +51,7 @@ class ReportConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Mistake:
-    """Pixels of one class that networks take for another, before and after; `share` is in percent of the class."""
+    """Pixels of one class that are taken for another; `share` is the growth in percent of the class."""
 
     truth: str
     prediction: str
@@ -109,7 +109,7 @@ def run(config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDat
         "result": result,
         "colors": [series_color(index) for index in range(len(rows))],
         "classes": dataset.classes,
-        "palette": dict(zip(dataset.classes, dataset.palette, strict=True)),
+        "palette": dict(zip(dataset.classes, entries[0].runner.manifest.colors, strict=True)),
         "histories": [entry.runner.manifest.stages for entry in entries],
         "examples": examples,
         "disagreement_colors": {

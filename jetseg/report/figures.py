@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from jetseg.errors import MissingDependencyError
 
@@ -21,7 +22,7 @@ SERIES = ("#4c78c8", "#e4793c", "#2f9e77", "#b05bb5", "#c9a227", "#d1495b", "#3a
 
 _INK = "#010203"
 """Stands for the page's text color, which differs between light and dark."""
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "jetseg",
     "text.parse_math": False,

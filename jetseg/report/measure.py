@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def choose_examples(comparison: Comparison, count: int) -> list[tuple[int, str]]
 
 
 def inference(runner: Runner) -> Callable[[], object]:
-    """Returns a call that runs the network alone, on noise that was preprocessed beforehand, for timing it."""
+    """Returns a call that runs the network alone, on noise preprocessed beforehand, for timing it."""
     spec = runner.manifest.input
     noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
     network_input = Preprocessor(spec)(noise)
@@ -111,7 +112,6 @@ def inference(runner: Runner) -> Callable[[], object]:
 
 def _agreements(maps: Sequence[ClassMap], label_hw_u8: ClassMap, ignore_index: int | None) -> list[float]:
     if len(maps) > 1:
-        pairs = zip(maps, maps[1:], strict=False)
-        return [100 * float(np.mean(before == after)) for before, after in pairs]
+        return [100 * float(np.mean(before == after)) for before, after in pairwise(maps)]
     scored = label_hw_u8 != (256 if ignore_index is None else ignore_index)
     return [100 * float(np.mean(maps[0][scored] == label_hw_u8[scored])) if scored.any() else 100.0]

@@ -26,22 +26,23 @@ def fill_page(content: Mapping[str, object], figures: Mapping[str, str]) -> str:
         figures: SVG by name, from `jetseg.report.figures`, put in as it is.
     """
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(
-        count=short_count, bytes=short_bytes, signed=signed, percent=_percent, tint=_tint, number=_number
+        count=short_count, bytes=short_bytes, signed=signed, tint=_tint, number=_number
     )
     template = resources.files("jetseg.report").joinpath("page.html").read_text(encoding="utf-8")
-    drawn = {name: Markup(svg) for name, svg in figures.items()}  # noqa: S704 - matplotlib escapes its text
+    # matplotlib has escaped the text in it
+    drawn = {name: Markup(svg) for name, svg in figures.items()}
     return environment.from_string(template).render(**content, figures=drawn)
 
 
-def _percent(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
 def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _tint(change: float | None) -> str:

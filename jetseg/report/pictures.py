@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.camera.overlay import Overlay
 from jetseg.data.contract import Sample, SegmentationDataset
 from jetseg.engine.contract import Segmenter
 from jetseg.errors import DataError
@@ -59,6 +60,7 @@ def draw_examples(
         dataset: The split that the frames are in.
         chosen: Position and reason of each frame; see `jetseg.report.measure.choose_examples`.
     """
+    overlay = Overlay(entries[0].runner.manifest, _OPACITY)
     segmenters = [Segmenter(entry.runner) for entry in entries]
     names = [entry.name for entry in entries]
     examples = []
@@ -74,11 +76,11 @@ def draw_examples(
                 reason=reason,
                 given=(
                     Picture(_uri(image), "Camera frame"),
-                    Picture(_uri(_overlay(image, label, dataset.palette)), "Label"),
+                    Picture(_uri(overlay.draw(image, label)), "Label"),
                 ),
                 overlays=tuple(
                     Picture(
-                        _uri(_overlay(image, ids, dataset.palette)),
+                        _uri(overlay.draw(image, ids)),
                         name,
                         f"{_percent_equal(ids, label, ~ignored)} of the labelled pixels right",
                     )
@@ -117,15 +119,6 @@ def disagreement_map(
     for mask, color in ((differ, OTHER), (lost, LOST), (gained, GAINED)):
         out[mask] = color[::-1]
     return np.asarray(out, dtype=np.uint8)
-
-
-def _overlay(image_hwc_u8: FrameU8, ids_hw_u8: ClassMap, palette: Sequence[Color]) -> FrameU8:
-    """Blends class colors over a frame; ids beyond the palette leave the frame as it is."""
-    colors = np.zeros((256, 3), dtype=np.uint8)
-    colors[: len(palette)] = [color[::-1] for color in palette]
-    blended = cv2.addWeighted(image_hwc_u8, 1 - _OPACITY, colors[ids_hw_u8], _OPACITY, 0)
-    known = (ids_hw_u8 < len(palette))[..., None]
-    return np.where(known, blended, image_hwc_u8).astype(np.uint8)
 
 
 def _uri(image_hwc_u8: FrameU8) -> str:

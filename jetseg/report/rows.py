@@ -31,7 +31,7 @@ class Entry:
 
     @property
     def backend(self) -> str:
-        """What runs it: a checkpoint runs in torch, an ONNX file in ONNX Runtime unless its manifest says else."""
+        """What runs it: torch for a checkpoint, else ONNX Runtime unless its manifest says otherwise."""
         manifest = self.runner.manifest
         return "torch" if manifest.kind == "checkpoint" else manifest.backend or "onnxruntime"
 

@@ -21,7 +21,7 @@ def headline_table(rows: Sequence[Row], title: str | None = None) -> Table:
         title: Text above the table.
     """
     table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for row in rows:
         table.add_column(Text(row.name), justify="right", overflow="fold")
     for heading, write in _FIGURES:
@@ -91,12 +91,12 @@ _FIGURES: tuple[tuple[str, Callable[[Row], Text]], ...] = (
     ("MACs", lambda row: Text(short_count(row.macs))),
     ("file size", lambda row: Text(short_bytes(row.size_bytes))),
     ("mIoU %", lambda row: Text("" if row.miou is None else f"{row.miou:.2f}")),
-    ("  against the first", lambda row: _change(row.miou_change)),
-    ("  against its parent", lambda row: _change(row.miou_change_parent)),
-    ("latency p50 ms", _latency("p50_ms")),
-    ("  p95 ms", _latency("p95_ms")),
-    ("  p99 ms", _latency("p99_ms")),
-    ("frames per second", _latency("frames_per_second")),
+    ("  vs first", lambda row: _change(row.miou_change)),
+    ("  vs parent", lambda row: _change(row.miou_change_parent)),
+    ("p50 ms", _latency("p50_ms")),
+    ("p95 ms", _latency("p95_ms")),
+    ("p99 ms", _latency("p99_ms")),
+    ("frames/s", _latency("frames_per_second")),
     ("speed", _speed),
     ("peak memory", lambda row: Text(short_bytes(row.peak_memory_bytes))),
 )

@@ -27,6 +27,12 @@ def record(path, count, **options):
             sink.write(result(index))
 
 
+def write_until_it_breaks(sink, count):
+    for index in range(count):
+        sink.write(result(index))
+    raise StopIteration
+
+
 def video(path):
     capture = cv2.VideoCapture(str(path))
     count = 0
@@ -59,10 +65,8 @@ def test_frame_of_another_size_is_in_the_video_too(tmp_path):
 
 def test_failed_run_keeps_the_earlier_video_and_what_was_recorded(tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"earlier")
-    with pytest.raises(RuntimeError), open_video_sink(tmp_path / "out.mp4") as sink:
-        for index in range(5):
-            sink.write(result(index))
-        raise RuntimeError
+    with pytest.raises(StopIteration), open_video_sink(tmp_path / "out.mp4") as sink:
+        write_until_it_breaks(sink, 5)
     assert (tmp_path / "out.mp4").read_bytes() == b"earlier"
     assert video(tmp_path / "out.partial.mp4")[0] == 5
     assert names(tmp_path) == ["out.mp4", "out.partial.mp4"]
@@ -91,7 +95,7 @@ def test_write_that_the_system_refuses_is_found_at_the_end(tmp_path):
 def test_full_disk_ends_the_run_while_it_goes_on(tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")
     free = iter([10**9] * 3 + [1000])
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(next(free)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(next(free)))
     with pytest.raises(StorageError, match="no space is left"):
         record(tmp_path / "out.mp4", 1000)
     assert names(tmp_path) == []

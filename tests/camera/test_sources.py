@@ -70,7 +70,7 @@ def test_absent_camera_is_a_device_error(capfd):
 
 
 def test_stream_that_does_not_answer_is_a_device_error():
-    with pytest.raises(DeviceError, match="rtsp://127.0.0.1:9/"):
+    with pytest.raises(DeviceError, match=r"rtsp://127\.0\.0\.1:9/"):
         open_source("rtsp://127.0.0.1:9/front")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +115,11 @@ def test_cityscapes_without_labels_or_split(cityscapes_dir: Path) -> None:
     label.unlink()
     with pytest.raises(DataError, match=f"{label.name} does not exist.*gtFine_trainvaltest.zip"):
         open_dataset(f"cityscapes:{cityscapes_dir}", "train")
+
+
+def test_missing_opencv_is_explained() -> None:
+    code = "import sys; sys.modules['cv2'] = None\nimport jetseg.data.specs"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "MissingDependencyError" in result.stderr
+    assert "pip install 'jetseg[cpu]'" in result.stderr

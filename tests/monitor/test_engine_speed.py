@@ -15,7 +15,7 @@ class SleepingRunner:
         self._delay = delay
         self._ring = [np.zeros((1, 1, 8, 8), np.float32) for _ in range(ring)] if ring else None
 
-    def infer(self, network_input):
+    def infer(self, _network_input):
         self.calls += 1
         time.sleep(self._delay)
         return self._ring[self.calls % len(self._ring)] if self._ring else np.zeros((1, 1, 8, 8), np.float32)

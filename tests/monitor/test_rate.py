@@ -33,7 +33,7 @@ def test_memory_does_not_grow_with_the_run():
     for index in range(300, 20_000):
         record.add(0.01)
         rate.add(float(index))
-    assert size() == before
+    assert size() <= before
 
 
 def test_extremes_stay_within_what_was_measured():

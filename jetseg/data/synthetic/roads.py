@@ -14,7 +14,7 @@ RENDERER_VERSION = 1
 """Counts up with every change that changes pixels, so that calibrations made before it become stale."""
 
 # First drive, frames per drive, frames of the drive from one to the next, default length.
-_SPLITS = {"train": (0, 4, 25, 600), "val": (400_000, 4, 25, 60), "test": (700_000, 40, 1, 120)}
+_SPLITS = {"train": (0, 4, 25, 600), "val": (400_000, 4, 25, 60), "test": (700_000, 30, 1, 120)}
 _DRIVES_KEPT = 4
 
 

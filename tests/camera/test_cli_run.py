@@ -1,0 +1,104 @@
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from jetseg.cli.main import main
+from jetseg.data.specs import open_dataset
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A 1x1 convolution from colors to the classes of the synthetic world, with its manifest."""
+    classes = open_dataset("synthetic:1", "test").classes
+    weight = np.random.default_rng(0).normal(size=(len(classes), 3, 1, 1)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "weight"], ["logits"])],
+        "colors",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 48, 80])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(classes), 48, 80])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "colors.onnx"
+    onnx.save(model, path)
+    manifest = {"classes": classes, "input": {"height": 48, "width": 80}, "ignore_index": 255}
+    (tmp_path / "colors.onnx.json").write_text(json.dumps(manifest))
+    return path
+
+
+def run_main(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["jetseg", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code
+
+
+def test_summary_and_evaluation_agree(network, monkeypatch, capsys):
+    spec = "synthetic:6"
+    assert run_main(monkeypatch, "run", network, "--source", spec, "--threads", 1, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert run_main(monkeypatch, "eval", network, "--data", spec, "--split", "test", "--json") == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert summary["frames"] == summary["captured"] == 6
+    assert summary["dropped"] == 0
+    assert round(summary["miou"], 2) == evaluation["miou"]
+    for name, iou in evaluation["per_class_iou"].items():
+        found = summary["per_class_iou"][name]
+        assert (None if found is None else round(found, 2)) == iou
+    assert (summary["split"], summary["backend"]) == ("test", "onnxruntime")
+    assert set(summary["frame_age_ms"]) == {"p50", "p95", "p99"}
+
+
+def test_ctrl_c_ends_with_the_summary_and_a_whole_video(network, tmp_path):
+    video = tmp_path / "out.mp4"
+    command = [sys.executable, "-c", "from jetseg.cli.main import main; main()", "run", str(network)]
+    options = ["--source", "synthetic", "--json", "--output", str(video), "--threads", "1"]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    with process:
+        for line in process.stderr:
+            if "Running on synthetic" in line:
+                break
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    summary = json.loads(output)
+    assert summary["frames"] > 1
+    assert summary["captured"] == summary["frames"] + summary["dropped"]
+    assert summary["miou"] is not None
+    assert video.stat().st_size > 1000
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--source", "97"], 3, "There is no camera 97"),
+        (["--source", "nothing.mp4"], 2, "nothing.mp4 does not exist"),
+        (["--source", "synthetic:2", "--frames", "0", "--alpha", "2"], 2, "alpha"),
+        (["--source", "synthetic:2", "--output", "out.avi"], 2, "ends in .mp4"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_the_right_code(
+    network, arguments, code, message, monkeypatch, capsys
+):
+    assert run_main(monkeypatch, "run", network, *arguments) == code
+    printed = capsys.readouterr()
+    assert message in " ".join(printed.err.split())
+    assert printed.out == ""
+
+
+def test_table_names_the_conditions_of_its_figures(network, monkeypatch, capsys):
+    assert run_main(monkeypatch, "run", network, "--source", "synthetic:3", "--threads", 1) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for part in ("3 of 3 frames from synthetic:3 test", "of the engine alone", "frame age", "onnxruntime on"):
+        assert part in out
