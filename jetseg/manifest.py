@@ -94,7 +94,7 @@ class Parity(Record):
     """How far an artifact is from the one it was made from, on `frames` inputs."""
 
     frames: int
-    max_abs_error: float | None
+    max_abs_error: float | None = None
     argmax_agreement: float
 
 
@@ -200,7 +200,7 @@ def save_manifest(artifact: Path, manifest: Manifest) -> Manifest:
     complete = manifest.model_copy(
         update={"sha256": sha256_file(artifact), "toolchain": toolchain(), "device": device_name()}
     )
-    write_text(manifest_path(artifact), complete.model_dump_json(indent=2, exclude_none=True) + "\n")
+    write_text(manifest_path(artifact), complete.model_dump_json(indent=2) + "\n")
     return complete
 
 

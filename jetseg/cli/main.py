@@ -15,6 +15,8 @@ from jetseg.cli.calibrate import calibrate
 from jetseg.cli.demo import demo
 from jetseg.cli.distill import distill
 from jetseg.cli.eval import evaluate
+from jetseg.cli.export import export
+from jetseg.cli.prune import prune
 from jetseg.cli.report import report
 from jetseg.cli.run import run
 from jetseg.cli.train import train
@@ -35,6 +37,8 @@ app.command("demo")(demo)
 # Verbs, in the order of the work.
 app.command("train")(train)
 app.command("distill")(distill)
+app.command("prune")(prune)
+app.command("export")(export)
 app.command("calibrate")(calibrate)
 app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)

@@ -55,7 +55,7 @@ class FakeSource:
     live: bool = False
     delay: float = 0.0
     fails_at: int | None = None
-    bad_image_at: int | None = None
+    bad_images_from: int | None = None
     classes: tuple[str, ...] | None = None
     label: int = 0
     name: str = "fake"
@@ -76,7 +76,7 @@ class FakeSource:
             raise RuntimeError("capture broke")
         image = np.zeros((48, 64, 3), np.uint8)
         image[..., number % 3] = 200
-        if number == self.bad_image_at:
+        if self.bad_images_from is not None and number >= self.bad_images_from:
             image = image[..., 0].astype(np.float64)
         label = None if self.classes is None else np.full((48, 64), self.label, np.uint8)
         return SourceFrame(number, str(number), perf_counter(), image, label)

@@ -32,19 +32,27 @@ def network(tmp_path):
     return path
 
 
-def run_main(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["jetseg", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return caught.value.code
+@pytest.fixture
+def jetseg(monkeypatch, capsys):
+    """Runs a command line and returns its exit code and what it printed on stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["jetseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return (caught.value.code, *capsys.readouterr())
+
+    return run
 
 
-def test_summary_and_evaluation_agree(network, monkeypatch, capsys):
+def test_summary_and_evaluation_agree(network, jetseg):
     spec = "synthetic:6"
-    assert run_main(monkeypatch, "run", network, "--source", spec, "--threads", 1, "--json") == 0
-    summary = json.loads(capsys.readouterr().out)
-    assert run_main(monkeypatch, "eval", network, "--data", spec, "--split", "test", "--json") == 0
-    evaluation = json.loads(capsys.readouterr().out)
+    code, out, _ = jetseg("run", network, "--source", spec, "--threads", 1, "--json")
+    assert code == 0
+    summary = json.loads(out)
+    code, out, _ = jetseg("eval", network, "--data", spec, "--split", "test", "--json")
+    assert code == 0
+    evaluation = json.loads(out)
     assert summary["frames"] == summary["captured"] == 6
     assert summary["dropped"] == 0
     assert round(summary["miou"], 2) == evaluation["miou"]
@@ -88,17 +96,16 @@ def test_ctrl_c_ends_with_the_summary_and_a_whole_video(network, tmp_path):
         (["--source", "synthetic:2", "--output", "out.avi"], 2, "ends in .mp4"),
     ],
 )
-def test_mistakes_end_with_one_message_and_the_right_code(
-    network, arguments, code, message, monkeypatch, capsys
-):
-    assert run_main(monkeypatch, "run", network, *arguments) == code
-    printed = capsys.readouterr()
-    assert message in " ".join(printed.err.split())
-    assert printed.out == ""
+def test_mistakes_end_with_one_message(network, arguments, code, message, jetseg):
+    found, out, err = jetseg("run", network, *arguments)
+    assert found == code
+    assert message in " ".join(err.split())
+    assert out == ""
 
 
-def test_table_names_the_conditions_of_its_figures(network, monkeypatch, capsys):
-    assert run_main(monkeypatch, "run", network, "--source", "synthetic:3", "--threads", 1) == 0
-    out = " ".join(capsys.readouterr().out.split())
+def test_table_names_the_conditions_of_its_figures(network, jetseg):
+    code, out, _ = jetseg("run", network, "--source", "synthetic:3", "--threads", 1)
+    assert code == 0
+    out = " ".join(out.split())
     for part in ("3 of 3 frames from synthetic:3 test", "of the engine alone", "frame age", "onnxruntime on"):
         assert part in out

@@ -4,7 +4,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from jetseg.data.specs import open_dataset
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
+from jetseg.evaluate.confusion import ConfusionMatrix
 from jetseg.manifest import InputSpec, Manifest, save_manifest
 from jetseg.models import create_model
 from jetseg.preprocess import Preprocessor
@@ -132,3 +134,24 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path):
 def test_frames_of_the_right_size_are_untouched():
     assert resize_batch(FRAMES, 16, 24) is FRAMES
     assert resize_batch(FRAMES, 32, 48).shape == (3, 32, 48, 3)
+
+
+def test_a_real_teacher_is_right_about_real_frames(tmp_path, shared_dir):
+    manifest_file = tmp_path / "teacher.yaml"
+    manifest_file.write_text(
+        "classes: [sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]\n"
+        "ignore_index: 11\n"
+        "input: {height: 360, width: 480, mean: [127, 127, 127], std: [128, 128, 128]}\n"
+    )
+    teacher = open_teacher(
+        shared_dir / "models" / "camvid_teacher" / "teacher_camvid_480x360.onnx", manifest_file
+    )
+    dataset = open_dataset(f"camvid:{shared_dir / 'data' / 'camvid'}", "val")
+    confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
+    for index in range(0, len(dataset), 10):
+        sample = dataset[index]
+        logits = teacher(torch.from_numpy(sample.image_hwc_u8)[None])
+        confusion.update(sample.label_hw_u8, logits[0].argmax(0).numpy().astype(np.uint8))
+    assert teacher.manifest.classes == dataset.classes
+    # measured on all 101 frames: 72.55; on these 11 it differs a little
+    assert confusion.score().miou == pytest.approx(72.55, abs=4)

@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from jetseg.errors import ArtifactError, ConfigError, ManifestError
+from jetseg.manifest import (
+    InputSpec,
+    Manifest,
+    Stage,
+    load_manifest,
+    manifest_path,
+    save_manifest,
+    toolchain,
+    validate_config,
+)
+from jetseg.palette import default_palette
+from jetseg.storage import sha256_file
+
+LEAST = """
+classes: [sky, building, pole]
+ignore_index: 11
+input: {height: 360, width: 480, color: bgr, mean: [110.331, 108.409, 105.033], std: [183.9, 185.4, 178.3]}
+output: {kind: logits}
+"""
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_a_manifest_by_hand_in_yaml_is_enough(artifact: Path):
+    path = artifact.with_name("hand.yaml")
+    path.write_text(LEAST)
+    manifest = load_manifest(artifact, path)
+    assert manifest.classes == ("sky", "building", "pole")
+    assert (manifest.input.color, manifest.input.scale, manifest.output.kind) == ("bgr", 1.0, "logits")
+    assert manifest.colors == default_palette(manifest.classes)
+
+
+def test_what_was_saved_is_loaded_again(artifact: Path):
+    manifest = Manifest(
+        classes=("a", "b"),
+        palette=((1, 2, 3), (4, 5, 6)),
+        input=InputSpec(height=4, width=8, color="gray", mean=(0.5,), std=(0.25,)),
+        stages=(Stage(name="train", settings={"lr": 0.1}),),
+    )
+    saved = save_manifest(artifact, manifest)
+    assert saved.sha256 == sha256_file(artifact)
+    assert saved.toolchain["jetseg"]
+    assert saved.device
+    assert load_manifest(artifact) == saved
+
+
+def test_a_changed_artifact_is_refused(artifact: Path):
+    save_manifest(artifact, Manifest(classes=("a",), input=InputSpec(height=4, width=8)))
+    artifact.write_bytes(b"weight")
+    with pytest.raises(ArtifactError, match="SHA-256 differs"):
+        load_manifest(artifact)
+
+
+def test_a_missing_artifact_and_a_missing_manifest_are_different_errors(artifact: Path):
+    with pytest.raises(ManifestError, match="has no manifest"):
+        load_manifest(artifact)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        load_manifest(artifact.with_name("other.onnx"))
+
+
+def test_all_mistakes_are_named_with_their_keys(artifact: Path):
+    content = {
+        "classes": [],
+        "colour": "red",
+        "input": {"height": 0, "width": 8, "std": [1, 0, 1]},
+        "output": {"kind": "masks"},
+    }
+    manifest_path(artifact).write_text(json.dumps(content))
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(artifact)
+    for key in ("classes", "colour", "input.height", "input.std.1", "output.kind"):
+        assert f"  {key}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": ["a", "a"]}, "a name twice"),
+        ({"palette": [[0, 0, 0]]}, "one color for each of the 2 classes"),
+        ({"input": {"height": 4, "width": 8, "color": "gray"}}, "1 numbers for color gray"),
+    ],
+)
+def test_parts_that_contradict_each_other_are_refused(change, words):
+    content = {"classes": ["a", "b"], "input": {"height": 4, "width": 8}} | change
+    with pytest.raises(ValidationError, match=words):
+        Manifest.model_validate(content)
+
+
+@pytest.mark.parametrize("content", [b"{classes: [a", b"\xff\xfe\x00", b"", b"- 1"])
+def test_a_file_that_is_no_manifest_is_a_plain_error(artifact: Path, content: bytes):
+    manifest_path(artifact).write_bytes(content)
+    with pytest.raises(ManifestError, match=r"net\.onnx\.json"):
+        load_manifest(artifact)
+
+
+def test_a_folder_in_place_of_the_manifest_is_a_plain_error(artifact: Path):
+    manifest_path(artifact).mkdir()
+    with pytest.raises(ManifestError):
+        load_manifest(artifact)
+
+
+def test_a_manifest_cannot_be_changed():
+    manifest = Manifest(classes=("a",), input=InputSpec(height=4, width=8))
+    with pytest.raises(ValidationError, match="frozen"):
+        manifest.precision = "int8"
+
+
+def test_config_mistakes_are_reported_together():
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+        epochs: int
+        lr: float
+
+    with pytest.raises(ConfigError) as caught:
+        validate_config(Config, {"epochs": "many", "learning_rate": 1})
+    assert all(f"  {key}: " in str(caught.value) for key in ("epochs", "lr", "learning_rate"))
+
+
+def test_toolchain_leaves_out_what_is_not_installed():
+    versions = toolchain(["numpy", "no-such-package"])
+    assert set(versions) == {"jetseg", "python", "numpy"}

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from jetseg.errors import ArtifactError
+from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.postprocess import argmax_channels, class_map, resize_class_map
+
+
+def manifest(kind: str = "logits", classes: int = 3) -> Manifest:
+    return Manifest(
+        classes=tuple(f"class {index}" for index in range(classes)),
+        input=InputSpec(height=5, width=7),
+        output=OutputSpec(kind=kind),
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 19, 255])
+def test_argmax_equals_numpy_ties_included(channels):
+    # few distinct values, so that most pixels tie
+    scores = np.random.default_rng(channels).integers(-2, 3, (channels, 11, 13)).astype(np.float32)
+    np.testing.assert_array_equal(argmax_channels(scores), scores.argmax(axis=0))
+
+
+def test_argmax_of_half_precision_and_of_a_transposed_view():
+    scores = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float16).transpose(2, 0, 1)
+    np.testing.assert_array_equal(argmax_channels(scores), scores.argmax(axis=0))
+
+
+def test_argmax_leaves_its_input_alone():
+    scores = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
+    before = scores.copy()
+    argmax_channels(scores)
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_channels_beyond_the_classes_are_void():
+    logits = np.zeros((1, 5, 1, 3), np.float32)
+    for column, channel in enumerate((1, 3, 4)):
+        logits[0, channel, 0, column] = 1
+    assert class_map(logits, manifest()).tolist() == [[1, 3, 3]]
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (1, 1, 2, 3)])
+def test_a_class_map_is_passed_on_and_strange_ids_are_void(shape):
+    ids = np.array([0, 1, 2, 3, 200, 255], np.uint8).reshape(shape)
+    assert class_map(ids, manifest("classmap")).tolist() == [[0, 1, 2], [3, 3, 3]]
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4, 4), (2, 3, 4, 4), (3, 4, 4)])
+def test_logits_of_another_shape_are_refused_with_both_shapes(shape):
+    with pytest.raises(ArtifactError) as caught:
+        class_map(np.zeros(shape, np.float32), manifest())
+    assert str(shape) in str(caught.value)
+    assert "(1, 3 or more, height, width)" in str(caught.value)
+
+
+def test_class_maps_are_resized_without_new_ids():
+    ids = np.array([[0, 9], [200, 3]], np.uint8)
+    grown = resize_class_map(ids, 4, 6)
+    np.testing.assert_array_equal(grown, np.kron(ids, np.ones((2, 3), np.uint8)))
+    assert resize_class_map(ids, 2, 2) is ids

@@ -1,0 +1,62 @@
+import cv2
+import numpy as np
+import pytest
+
+from jetseg.manifest import InputSpec
+from jetseg.preprocess import Preprocessor, resize_frame
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def noise(height: int = 9, width: int = 14) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+def test_every_pixel_value_is_normalized_as_the_contract_says(color):
+    frame = noise()
+    spec = InputSpec(height=9, width=14, color=color, scale=1 / 255, mean=MEAN, std=STD)
+    ordered = frame[..., ::-1] if color == "rgb" else frame
+    expected = ((ordered / 255 - np.array(MEAN)) / np.array(STD)).transpose(2, 0, 1)[None]
+    result = Preprocessor(spec)(frame)
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_gray_is_luminance():
+    frame = noise()
+    spec = InputSpec(height=9, width=14, color="gray", mean=(10.0,), std=(2.0,))
+    luminance = frame @ np.array([0.114, 0.587, 0.299])
+    result = Preprocessor(spec)(frame)
+    assert result.shape == (1, 1, 9, 14)
+    assert np.abs(result[0, 0] * 2 + 10 - luminance).max() <= 0.51
+
+
+def test_an_image_input_keeps_bytes_and_orders_channels():
+    frame = noise()
+    for color, expected in (("bgr", frame), ("rgb", frame[..., ::-1])):
+        result = Preprocessor(InputSpec(kind="frame", height=9, width=14, color=color))(frame)
+        assert result.dtype == np.uint8
+        np.testing.assert_array_equal(result, expected[None])
+
+
+def test_each_call_gives_an_array_of_its_own():
+    preprocess = Preprocessor(InputSpec(height=9, width=14))
+    first = preprocess(noise())
+    kept = first.copy()
+    preprocess(255 - noise())
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_shrinking_averages_and_growing_interpolates():
+    stripes = np.zeros((8, 8, 3), np.uint8)
+    stripes[:, ::2] = 200
+    np.testing.assert_array_equal(resize_frame(stripes, 4, 4), np.full((4, 4, 3), 100, np.uint8))
+    grown = cv2.resize(noise(), (28, 18), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(resize_frame(noise(), 18, 28), grown)
+
+
+def test_a_frame_of_the_right_size_is_not_touched():
+    frame = noise()
+    assert resize_frame(frame, 9, 14) is frame
