@@ -49,6 +49,8 @@ def open_camera(index: int) -> CaptureSource:
 def open_url(url: str) -> CaptureSource:
     """Opens a network stream (rtsp, http, udp, ...).
 
+    A video file on a web server, which tells its length, is a file, and none of its frames is dropped.
+
     Raises:
         DeviceError: It does not answer, or holds no video.
     """
@@ -61,7 +63,9 @@ def open_url(url: str) -> CaptureSource:
             f"{url} could not be opened as a video, or sent nothing for {_TIMEOUT_MS // 1000} seconds.",
             "Check address, user name and password, the network, and that the camera is on.",
         )
-    return CaptureSource(capture, url, live=True, first=None)
+    is_file = url.startswith("http") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+    first = np.asarray(capture.retrieve()[1], dtype=np.uint8) if is_file else None
+    return CaptureSource(capture, url, live=not is_file, first=first)
 
 
 def open_video(path: Path) -> CaptureSource:
@@ -151,13 +155,13 @@ class CaptureSource:
         return SourceFrame(sequence, f"{sequence:06d}", captured_at, image)
 
     def _check_end(self) -> None:
-        """Tells the end of a file, of which the container may not know the length, from a lost camera."""
-        if self.live and not 0 < self._frame_count <= self._sequence + 1:
+        """Tells what ended: a camera or stream should not, and a file not before its time."""
+        if self.live:
             raise DeviceError(
                 f"{self.name} gives no more frames after {self._sequence}.",
                 "Check that the camera is still connected and powered.",
             )
-        if not self.live and self._sequence < self._frame_count:
+        if self._sequence < self._frame_count:
             console.print(
                 f"{self.name} promises {self._frame_count} frames, and {self._sequence} could be decoded: "
                 "it may be truncated.",

@@ -1,3 +1,7 @@
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +9,11 @@ import pytest
 from jetseg.camera.feeds import DatasetSource
 from jetseg.camera.sources import open_source
 from jetseg.errors import ConfigError, DataError, DeviceError
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
 
 
 def picture(level):
@@ -72,6 +81,17 @@ def test_absent_camera_is_a_device_error(capfd):
 def test_stream_that_does_not_answer_is_a_device_error():
     with pytest.raises(DeviceError, match=r"rtsp://127\.0\.0\.1:9/"):
         open_source("rtsp://127.0.0.1:9/front")
+
+
+def test_video_on_a_web_server_gives_every_frame(tmp_path):
+    write_video(tmp_path / "drive.mp4", 30)
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/drive.mp4")
+        assert not source.live
+        assert len(frames_of(source)) == 30
+        server.shutdown()
 
 
 def test_missing_path_names_what_can_be_given(tmp_path):
