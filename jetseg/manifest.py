@@ -6,7 +6,6 @@ network that was made elsewhere.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from importlib import metadata

@@ -31,7 +31,7 @@ def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
     void = manifest.num_classes
     if manifest.output.kind == "classmap":
         ids = output.reshape(output.shape[-2:]).astype(np.uint8, copy=False)
-        return np.minimum(ids, np.uint8(void))
+        return np.asarray(np.minimum(ids, np.uint8(void)))
     if output.ndim != 4 or output.shape[0] != 1 or output.shape[1] < void:
         raise ArtifactError(
             f"The network's output has shape {tuple(output.shape)}, but its manifest promises logits of shape "
@@ -65,7 +65,7 @@ def argmax_channels(scores_chw: npt.NDArray[np.float32]) -> ClassMap:
         wins = cv2.compare(plane, best, cv2.CMP_GT)
         cv2.max(plane, best, dst=best)
         # ids only grow as channels go by, so the maximum keeps the latest winner
-        cv2.max(ids, cv2.bitwise_and(wins, channel), dst=ids)
+        cv2.max(ids, np.bitwise_and(wins, np.uint8(channel)), dst=ids)
     return ids
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def progress_bar() -> Iterator[Progress]:
 class _NotedProgress(Progress):
     """A rich Progress whose tasks always have a `note` field."""
 
-    def add_task(self, description: str, *args, **fields):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN201
+    def add_task(self, description: str, *args: Any, **fields: Any) -> TaskID:  # noqa: ANN401 - rich's own
         """Adds a task; see rich.progress.Progress.add_task."""
         fields.setdefault("note", "")
         return super().add_task(description, *args, **fields)

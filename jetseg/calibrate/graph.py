@@ -102,17 +102,19 @@ def fold_batch_norms_(graph: FloatGraph) -> int:
     folded = 0
     for norm in [node for node in graph.model.graph.node if node.op_type == "BatchNormalization"]:
         conv = graph.producer.get(norm.input[0])
-        if (
-            conv is None
-            or conv.op_type not in ("Conv", "ConvTranspose")
-            or graph.only_consumer(norm.input[0]) is not norm
-            or not all(name in graph.weights for name in (*conv.input[1:], *norm.input[1:]))
-            or len(graph.consumers[conv.input[1]]) > 1
-        ):
-            continue
-        _fold(graph, conv, norm)
-        folded += 1
+        if conv is not None and _can_fold(graph, conv, norm):
+            _fold(graph, conv, norm)
+            folded += 1
     return folded
+
+
+def _can_fold(graph: FloatGraph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> bool:
+    return (
+        conv.op_type in ("Conv", "ConvTranspose")
+        and graph.only_consumer(norm.input[0]) is norm
+        and all(name in graph.weights for name in (*conv.input[1:], *norm.input[1:]) if name)
+        and len(graph.consumers[conv.input[1]]) == 1
+    )
 
 
 def _fold(graph: FloatGraph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> None:

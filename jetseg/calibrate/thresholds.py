@@ -79,17 +79,17 @@ def _mse(histogram: StreamingHistogram) -> Range:
     full = _minmax(histogram)
     centers = (np.arange(2 * BINS) - BINS + 0.5) * (histogram.reach / BINS)
     used = np.flatnonzero(histogram.counts)
-    values, counts = centers[used], histogram.counts[used]
-    fractions = np.geomspace(_SMALLEST_FRACTION, 1.0, _MSE_CANDIDATES)
+    values, counts = centers[used].astype(np.float64), histogram.counts[used]
+    fractions = [float(f) for f in np.geomspace(_SMALLEST_FRACTION, 1.0, _MSE_CANDIDATES)]
     symmetric = [_error(values, counts, -f * full.amax, f * full.amax, 2 * LEVELS - 2) for f in fractions]
-    amax = float(fractions[int(np.argmin(symmetric))] * full.amax)
+    amax = fractions[int(np.argmin(symmetric))] * full.amax
+    lows = [f * full.low for f in fractions] if full.low < 0 else [0.0]
+    highs = [f * full.high for f in fractions] if full.high > 0 else [0.0]
     low, high = full.low, full.high
     for _ in range(2):  # one bound at a time, twice
-        highs = [f * full.high for f in fractions] if full.high > 0 else [0.0]
-        high = min(highs, key=lambda bound: _error(values, counts, low, bound, 2 * LEVELS - 1))
-        lows = [f * full.low for f in fractions] if full.low < 0 else [0.0]
-        low = min(lows, key=lambda bound: _error(values, counts, bound, high, 2 * LEVELS - 1))
-    return Range(float(low), float(high), amax)
+        high = highs[int(np.argmin([_error(values, counts, low, bound, 2 * LEVELS - 1) for bound in highs]))]
+        low = lows[int(np.argmin([_error(values, counts, bound, high, 2 * LEVELS - 1) for bound in lows]))]
+    return Range(low, high, amax)
 
 
 def _error(values: Floats, counts: Floats, low: float, high: float, steps: int) -> float:

@@ -61,7 +61,7 @@ def main() -> None:
     """Runs the command line and exits: 0 done, 1 a quality gate failed, 2 wrong input, 3 something is missing."""
     try:
         app()
-    except Exception as error:  # noqa: BLE001 - the last stop: nothing may reach the user as a traceback
+    except Exception as error:  # the last stop: nothing may reach the user as a traceback
         if "--debug" in sys.argv:
             traceback.print_exc()
         sys.exit(_explain(error))
@@ -76,10 +76,16 @@ def _explain(error: Exception) -> int:
         errno.EROFS,
         errno.EACCES,
     ):
-        message = f"{error.filename or 'A file'} could not be written: {error.strerror}. Free some space or give another place."
+        message = (
+            f"{error.filename or 'A file'} could not be written: {error.strerror}. "
+            "Free some space or give another place."
+        )
         code = UnavailableError.exit_code
     else:
-        message = f"jetseg met something that it did not expect: {type(error).__name__}: {error}. Run again with `jetseg --debug ...` and report what it prints."
+        message = (
+            f"jetseg met something that it did not expect: {type(error).__name__}: {error}. "
+            "Run again with `jetseg --debug ...` and report what it prints."
+        )
         code = 70
     console.print(f"Error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     return code

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from jetseg.errors import ArtifactError, MissingDependencyError
 from jetseg.export.graph_ends import DeployedNetwork
+from jetseg.export.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, OutputSpec, Stage, save_manifest
 from jetseg.onnx_file import save_onnx
 from jetseg.storage import atomic_path
@@ -83,8 +84,6 @@ def run(config: ExportConfig) -> ExportResult:
         QualityError: ONNX Runtime computes something else than torch; no file is written then.
         MissingDependencyError: onnxscript or onnxruntime is not installed.
     """
-    from jetseg.export.parity import measure_parity, parity_frames
-
     network, parent = load_checkpoint(config.checkpoint)
     network.requires_grad_(False)
     manifest = _manifest(parent, config)

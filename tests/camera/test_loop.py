@@ -7,7 +7,7 @@ import cv2
 import pytest
 from camera_fakes import ANY_SPEED, MANIFEST, BlobDataset, Collector, FakeRunner, FakeSource
 
-from jetseg.camera import loop
+from jetseg.camera import loop, pipeline
 from jetseg.camera.feeds import DatasetSource, PacedSource
 from jetseg.camera.loop import LoopConfig, new_statistics
 from jetseg.camera.stopping import StopFlag
@@ -131,7 +131,7 @@ def test_signal_ends_the_run_as_if_the_source_had_ended(number):
 
 
 def test_source_that_hangs_does_not_keep_the_run_from_ending(monkeypatch):
-    monkeypatch.setattr(loop, "_JOIN_SECONDS", 0.1)
+    monkeypatch.setattr(pipeline, "_JOIN_SECONDS", 0.1)
     release, stop = threading.Event(), StopFlag()
     source = FakeSource(None, live=True)
     source.read = lambda: release.wait(20) and None

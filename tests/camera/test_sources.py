@@ -1,4 +1,5 @@
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -6,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from jetseg.camera.capture import CaptureSource
 from jetseg.camera.feeds import DatasetSource
 from jetseg.camera.sources import open_source
 from jetseg.errors import ConfigError, DataError, DeviceError
@@ -84,14 +86,46 @@ def test_stream_that_does_not_answer_is_a_device_error():
 
 
 def test_video_on_a_web_server_gives_every_frame(tmp_path):
-    write_video(tmp_path / "drive.mp4", 30)
+    write_video(tmp_path / "drive.mp4", 12)
     handler = partial(QuietHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
         source = open_source(f"http://127.0.0.1:{server.server_port}/drive.mp4")
         assert not source.live
-        assert len(frames_of(source)) == 30
+        assert len(frames_of(source)) == 12
         server.shutdown()
+
+
+class FakeCapture:
+    """A camera at 50 frames per second that queued five frames up and is unplugged after ten more."""
+
+    def __init__(self):
+        self.grabbed = 0
+
+    def get(self, prop):
+        return {cv2.CAP_PROP_FPS: 50.0, cv2.CAP_PROP_FRAME_COUNT: -1.0}.get(prop, 32.0)
+
+    def grab(self):
+        self.grabbed += 1
+        time.sleep(0.02 if self.grabbed > 5 else 0)
+        return self.grabbed <= 15
+
+    def retrieve(self):
+        time.sleep(0.03)
+        return True, picture(self.grabbed)
+
+    def release(self):
+        pass
+
+
+def test_camera_skips_what_queued_up_and_reports_that_it_is_gone():
+    source = CaptureSource(FakeCapture(), "7", live=True, first=None)
+    frame = source.read()
+    assert frame.image_hwc_u8[0, 0, 0] == 7
+    # decoding comes after the moment of capture, so it is part of the age
+    assert time.perf_counter() - frame.captured_at >= 0.03
+    with pytest.raises(DeviceError, match="7 gives no more frames after 9"):
+        frames_of(source)
 
 
 def test_missing_path_names_what_can_be_given(tmp_path):

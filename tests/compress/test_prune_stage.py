@@ -1,0 +1,141 @@
+"""The pruning stage and its verb: checkpoints, history, fine-tuning, mistakes."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from jetseg.cli.main import app
+from jetseg.compress.prune import PruneConfig, run
+from jetseg.data.specs import open_dataset
+from jetseg.errors import ConfigError, DataError
+from jetseg.manifest import Accuracy, InputSpec, Manifest, ModelSpec, load_manifest, validate_config
+from jetseg.models import create_model
+from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
+
+DATA = "synthetic:4"
+
+
+def save(path, classes, name="tiny", **options):
+    torch.manual_seed(0)
+    manifest = Manifest(
+        classes=classes,
+        input=InputSpec(height=64, width=96, scale=1 / 255),
+        model=ModelSpec(factory=name, options=options),
+        accuracy=(Accuracy(data="x", split="val", frames=1, miou=50, pixel_accuracy=50, per_class_iou={}),),
+    )
+    save_checkpoint(path, create_model(name, len(classes), **options), manifest)
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return save(tmp_path / "dense.safetensors", open_dataset(DATA, "train").classes, width=8)
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "activation", "taylor", "random"])
+def test_stage_writes_a_checkpoint_with_its_history(checkpoint, tmp_path, criterion):
+    config = PruneConfig(
+        checkpoint=checkpoint,
+        out=tmp_path / "out" / "pruned.safetensors",
+        criterion=criterion,
+        data=DATA,
+        batches=1,
+        round_to=4,
+    )
+    result = run(config)
+    module, manifest = load_checkpoint(result.checkpoint)
+    widths = {name: layer.out_channels for name, layer in module.named_modules() if hasattr(layer, "groups")}
+    assert widths == {layer.name: layer.after for layer in result.layers}
+    assert result.after.parameters == sum(parameter.numel() for parameter in module.parameters())
+    assert result.after.macs < 0.35 * result.before.macs
+    assert manifest.parent_sha256 == load_manifest(checkpoint).sha256
+    assert manifest.accuracy == ()
+    (stage,) = manifest.stages
+    assert (stage.name, stage.settings["criterion"], stage.settings["ratio"]) == ("prune", criterion, 0.5)
+    again = run(config.model_copy(update={"out": tmp_path / "again.safetensors"}))
+    assert load_manifest(again.checkpoint).sha256 == manifest.sha256
+
+
+def test_mistakes_are_reported_together():
+    values = {"checkpoint": "a.safetensors", "out": "b.safetensors", "ratio": 1.5, "round_to": 0, "speed": 3}
+    with pytest.raises(ConfigError, match=r"(?s)ratio.*round_to.*speed"):
+        validate_config(PruneConfig, values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"criterion": "taylor"}, "taylor looks at frames"),
+        ({"method": "unstructured", "criterion": "activation", "data": DATA}, "needs method structured"),
+        ({"out": "b.onnx"}, r"must end in \.safetensors"),
+        ({"out": "a.safetensors"}, "another file"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        validate_config(PruneConfig, {"checkpoint": "a.safetensors", "out": "b.safetensors", **changes})
+
+
+def test_frames_must_show_the_networks_classes(tmp_path):
+    other = save(tmp_path / "other.safetensors", ("a", "b"), width=8)
+    config = PruneConfig(checkpoint=other, out=tmp_path / "o.safetensors", criterion="taylor", data=DATA)
+    with pytest.raises(DataError, match="classes are a, b"):
+        run(config)
+    assert not config.out.exists()
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_random_half_of_every_convolution_is_one_command(checkpoint):
+    outcome = call(
+        "prune", checkpoint, "--method", "unstructured", "--criterion", "random", "--ratio", 0.5, "--json"
+    )
+    assert outcome.exit_code == 0, outcome.output
+    content = json.loads(outcome.stdout)
+    assert all(layer["after"] == layer["before"] // 2 for layer in content["layers"])
+    module, _ = load_checkpoint(checkpoint.with_name("dense.pruned.safetensors"))
+    weights = [layer.weight for layer in module.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert len(weights) == len(content["layers"])
+    assert all(torch.count_nonzero(weight) == weight.numel() // 2 for weight in weights)
+
+
+def test_fine_tuning_is_part_of_the_command(checkpoint, tmp_path):
+    out = tmp_path / "small.safetensors"
+    arguments = [
+        "prune",
+        checkpoint,
+        "--data",
+        DATA,
+        "--epochs",
+        1,
+        "--batch-size",
+        2,
+        "--teacher",
+        checkpoint,
+    ]
+    outcome = call(*arguments, "--out", out)
+    assert outcome.exit_code == 0, outcome.output
+    manifest = load_manifest(out)
+    assert [stage.name for stage in manifest.stages] == ["prune", "distill"]
+    module, _ = load_checkpoint(out)
+    assert module.get_submodule("stage16.0.0").out_channels == 16
+    assert "mIoU" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", 3], "nothing to learn from"),
+        (["--epochs", 3, "--data", DATA, "--method", "unstructured"], "fill the zeros"),
+        (["--teacher", "t.onnx"], "only while fine-tuning"),
+        (["--epochs", 3, "--data", DATA, "--set", "epoch=4"], "epoch: Extra inputs"),
+    ],
+)
+def test_the_verb_refuses_what_makes_no_sense(checkpoint, arguments, message):
+    outcome = call("prune", checkpoint, *arguments)
+    assert isinstance(outcome.exception, ConfigError)
+    assert message in str(outcome.exception)

@@ -1,0 +1,69 @@
+"""Unstructured pruning: exact sparsity, reproducible, permanent."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.modules.conv import _ConvNd
+
+from jetseg.compress.structured import PruneSettings
+from jetseg.compress.unstructured import prune_unstructured
+from jetseg.errors import ConfigError
+from jetseg.models import create_model
+
+
+@pytest.fixture
+def dense():
+    torch.manual_seed(0)
+    return create_model("tiny", 5, width=8)
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "random"])
+def test_half_of_every_convolution_is_zero(dense, criterion):
+    weights = copy.deepcopy(dense.state_dict())
+    pruned, changes = prune_unstructured(dense, PruneSettings(ratio=0.5), criterion, seed=1)
+    assert {change.name for change in changes} == {
+        name for name, layer in dense.named_modules() if isinstance(layer, _ConvNd)
+    }
+    for change in changes:
+        before, after = dense.get_submodule(change.name).weight, pruned.get_submodule(change.name).weight
+        assert change.before == before.numel()
+        assert change.after == torch.count_nonzero(after) == before.numel() // 2
+        zeroed = after == 0
+        assert torch.equal(after[~zeroed], before[~zeroed])
+        if criterion == "magnitude":
+            assert before[zeroed].abs().max() <= before[~zeroed].abs().min()
+    assert set(pruned.state_dict()) == set(weights)  # no masks are left behind
+    torch.testing.assert_close(dense.state_dict(), weights, rtol=0, atol=0)
+
+
+def test_random_choice_follows_the_seed_and_leaves_the_global_one_alone(dense):
+    before = torch.get_rng_state()
+    same, again, other = (
+        prune_unstructured(dense, PruneSettings(), "random", seed)[0].state_dict()["stem.0.weight"]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(same, again)
+    assert not torch.equal(same, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_global_magnitude_has_one_threshold(dense):
+    settings = PruneSettings(ratio=0.7, scope="global", keep=("classifier",))
+    pruned, changes = prune_unstructured(dense, settings, "magnitude")
+    *body, head = changes
+    assert (head.after, head.note) == (head.before, "kept on request")
+    assert sum(change.after for change in body) == pytest.approx(
+        0.3 * sum(change.before for change in body), abs=1
+    )
+    smallest, largest = [], []
+    for change in body:
+        before, after = dense.get_submodule(change.name).weight, pruned.get_submodule(change.name).weight
+        smallest.append(after[after != 0].abs().min())
+        largest.append(before[after == 0].abs().max())
+    assert max(largest) <= min(smallest)
+
+
+def test_nothing_left_to_prune(dense):
+    with pytest.raises(ConfigError, match="No convolution is left"):
+        prune_unstructured(dense, PruneSettings(keep=("*",)), "random")

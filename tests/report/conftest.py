@@ -1,0 +1,37 @@
+"""Two small networks, the second one made from the first, and labelled frames for them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from small_network import small_manifest, small_network, write_dataset
+
+from jetseg.data.contract import SegmentationDataset
+from jetseg.data.specs import open_dataset
+from jetseg.engine.opening import open_runner
+from jetseg.evaluate.macs import Cost
+from jetseg.manifest import Stage, save_manifest
+from jetseg.report.rows import Entry
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> SegmentationDataset:
+    return open_dataset(write_dataset(tmp_path / "data", frames=8), "all")
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> Iterator[list[Entry]]:
+    parent, child = tmp_path / "parent.onnx", tmp_path / "child.onnx"
+    onnx.save(small_network(0), str(parent))
+    first = save_manifest(parent, small_manifest())
+    onnx.save(small_network(1), str(child))
+    made = {"parent_sha256": first.sha256, "stages": (Stage(name="prune", settings={"ratio": 0.5}),)}
+    save_manifest(child, small_manifest().model_copy(update=made))
+    runners = [open_runner(path, threads=1) for path in (parent, child)]
+    yield [
+        Entry(path.stem, path, runner, Cost(1000, 2000))
+        for path, runner in zip((parent, child), runners, strict=True)
+    ]
+    for runner in runners:
+        runner.close()
