@@ -111,9 +111,9 @@ def fold_batch_norms_(graph: FloatGraph) -> int:
 def _can_fold(graph: FloatGraph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> bool:
     return (
         conv.op_type in ("Conv", "ConvTranspose")
-        and graph.only_consumer(norm.input[0]) is norm
         and all(name in graph.weights for name in (*conv.input[1:], *norm.input[1:]) if name)
         and len(graph.consumers[conv.input[1]]) == 1
+        and graph.only_consumer(norm.input[0]) is norm
     )
 
 

@@ -133,7 +133,7 @@ def test_a_gate_that_failed_is_exit_code_1(jetseg, network, data, monkeypatch):
         raise GateError("mIoU fell by 4.2 points.", "Calibrate with more images.")
 
     monkeypatch.setattr("jetseg.evaluate.accuracy.measure_accuracy", fail)
-    code, _, err = jetseg("eval", network, "--data", data)
+    code, _, err = jetseg("eval", network, "--data", data, "--split", "all")
     assert (code, "mIoU fell by 4.2 points. Calibrate with more images." in err) == (1, True)
 
 
@@ -154,7 +154,7 @@ def test_ctrl_c_is_exit_code_130(jetseg, network, data, monkeypatch):
 
     monkeypatch.setattr("jetseg.evaluate.accuracy.measure_accuracy", interrupt)
     code, _, err = jetseg("eval", network, "--data", data, "--split", "all")
-    assert (code, "Interrupted" in err) == (130, True)
+    assert (code, "Error" in err, "Traceback" in err) == (130, False, False)
 
 
 def test_version_and_help(jetseg):
@@ -168,12 +168,7 @@ def test_version_and_help(jetseg):
 def test_every_verb_explains_itself_with_examples(jetseg, verb):
     code, out, _ = jetseg(verb, "--help")
     assert code == 0
-    assert (
-        f"jetseg {verb} " in out
-        or f"jetseg {verb}\n" in " ".join(out.split()) + "\n"
-        or "jetseg " + verb in out
-    )
-    assert "Examples:" in out
+    assert f"jetseg {verb}" in out.partition("Examples:")[2]
 
 
 def test_help_and_evaluation_work_without_torch(network, data):

@@ -76,9 +76,7 @@ def test_eval_of_a_checkpoint_and_of_fewer_frames(jetseg, checkpoint, data):
     ("split", "miou", "pixels"),
     [("test", 57.51, 82.83), pytest.param("val", 70.10, 92.68, marks=pytest.mark.slow)],
 )
-def test_eval_of_a_foreign_network_gives_its_known_accuracy(
-    jetseg, shared_dir, tmp_path, split, miou, pixels
-):
+def test_eval_of_a_foreign_network_gives_its_known_accuracy(jetseg, shared_dir, tmp_path, split, miou, pixels):
     (tmp_path / "espnet.yaml").write_text(CAMVID)
     network = shared_dir / "models" / "espnet_camvid" / "espnet_p2q8_camvid_480x360.onnx"
     options = ("--data", f"camvid:{shared_dir / 'data' / 'camvid'}", "--split", split, "--json")

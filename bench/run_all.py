@@ -1,0 +1,54 @@
+"""Runs every benchmark on a Fast-SCNN with random weights at 480x360: speed and memory do not depend on training.
+
+    python bench/run_all.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from jetseg.data.synthetic.classes import CLASSES
+from jetseg.engine.building import BuildConfig
+from jetseg.engine.building import run as build_engine
+from jetseg.export.onnx_export import ExportConfig
+from jetseg.export.onnx_export import run as export
+from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.models import create_model
+from jetseg.train.checkpoint import save_checkpoint
+
+BENCH = Path(__file__).parent
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        network = _network(Path(folder))
+        engine = Path(folder) / "fast_scnn.int8.onnx"
+        calibrated = BuildConfig(model=network, data="synthetic:16", images=16, eval_split="val", out=engine)
+        build_engine(calibrated)
+        for title, command in (
+            ("mIoU update against torchmetrics", ["miou_update.py"]),
+            ("Calibration: memory and time", ["calibration_memory.py", str(network), "--data", "synthetic:128"]),
+            ("Camera loop against the bare engine", ["camera_loop.py", str(engine), "--threads", "1"]),
+        ):
+            print(f"\n== {title}", flush=True)
+            subprocess.run([sys.executable, str(BENCH / command[0]), *command[1:]], check=True)
+
+
+def _network(folder: Path) -> Path:
+    torch.manual_seed(0)
+    checkpoint, network = folder / "fast_scnn.safetensors", folder / "fast_scnn.onnx"
+    module = create_model("fast-scnn", len(CLASSES)).eval()
+    spec = InputSpec(height=360, width=480, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    model = ModelSpec(factory="fast-scnn")
+    save_checkpoint(checkpoint, module, Manifest(kind="checkpoint", classes=CLASSES, input=spec, model=model))
+    export(ExportConfig(checkpoint=checkpoint, out=network))
+    return network
+
+
+if __name__ == "__main__":
+    main()
