@@ -45,8 +45,7 @@ def main() -> int:
     }
     latencies = benchmark(updates, rounds=ROUNDS, seconds=SECONDS)
     difference = np.abs(
-        np.array(list(ours.score().per_class_iou.values()), dtype=np.float64)
-        - 100 * theirs.compute().double().numpy()
+        np.array(list(ours.score().per_class_iou.values()), dtype=np.float64) - 100 * theirs.compute().double().numpy()
     ).max()
     result = {
         "frame": [HEIGHT, WIDTH],

@@ -22,8 +22,7 @@ def test_the_tree_in_the_docstring_is_the_real_one():
         if depth:
             parents[name] = trail[-2]
     assert parents == {
-        name: None if name == "JetsegError" else cls.__mro__[1].__name__
-        for name, cls in error_classes().items()
+        name: None if name == "JetsegError" else cls.__mro__[1].__name__ for name, cls in error_classes().items()
     }
 
 
@@ -45,6 +44,4 @@ def test_a_message_says_what_was_found_and_what_to_do():
 
 def test_a_missing_library_names_the_extra():
     error = errors.MissingDependencyError("cv2", "cpu", "reads images")
-    assert str(error) == (
-        "cv2 reads images, and it is not installed. Install it with: pip install 'jetseg[cpu]'."
-    )
+    assert str(error) == ("cv2 reads images, and it is not installed. Install it with: pip install 'jetseg[cpu]'.")

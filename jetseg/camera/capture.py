@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from jetseg.progress import console
 # FFmpeg's own lines on stderr; OpenCV reads this only once, when FFmpeg is first used.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
+_SILENT = 0
 _TIMEOUT_MS = 5000
 _BACKLOG_SECONDS = 2.0
 # Decoder threads would each hold back a frame, which is age, and take the engine's cores.
@@ -199,9 +201,11 @@ def _camera_error(index: int) -> JetsegError:
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
     """Keeps OpenCV and FFmpeg from writing to stderr while something is tried: the error says it better."""
-    earlier = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV 4 has these functions at its top level, OpenCV 5 in a module
+    logging: Any = getattr(cv2.utils, "logging", cv2)
+    earlier = logging.getLogLevel()
+    logging.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(earlier)
+        logging.setLogLevel(earlier)

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_entries(
-    paths: Sequence[Path], manifest_file: Path | None, threads: int | None
-) -> Iterator[list[Entry]]:
+def open_entries(paths: Sequence[Path], manifest_file: Path | None, threads: int | None) -> Iterator[list[Entry]]:
     """Opens every network and closes them all at the end.
 
     Args:

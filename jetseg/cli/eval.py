@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
 SPLIT = typer.Option(help="Split of the dataset, as in train, val or test.")
-FRAMES = typer.Option(
-    min=1, help="Score only this many frames, spread evenly over the split; all by default."
-)
+FRAMES = typer.Option(min=1, help="Score only this many frames, spread evenly over the split; all by default.")
 
 
 def evaluate(

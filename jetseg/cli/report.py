@@ -12,9 +12,7 @@ import typer
 
 from jetseg.cli.eval import DATA, FRAMES, SPLIT
 
-ARTIFACTS = typer.Argument(
-    metavar="A [B...]", help="Checkpoints, ONNX files or engines, in the order they were made."
-)
+ARTIFACTS = typer.Argument(metavar="A [B...]", help="Checkpoints, ONNX files or engines, in the order they were made.")
 OUT = typer.Option(help="The page to write: one HTML file that needs nothing else.")
 
 

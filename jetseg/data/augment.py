@@ -146,8 +146,7 @@ def _pad(
 def _shift_colors(image: FrameU8, config: AugmentConfig, rng: np.random.Generator) -> FrameU8:
     """Applies brightness, contrast, saturation and hue as one affine map of B, G, R per pixel."""
     brightness, contrast, saturation = (
-        1 + strength * rng.uniform(-1, 1)
-        for strength in (config.brightness, config.contrast, config.saturation)
+        1 + strength * rng.uniform(-1, 1) for strength in (config.brightness, config.contrast, config.saturation)
     )
     turn = np.deg2rad(config.hue_degrees * rng.uniform(-1, 1))
     matrix = brightness * contrast * _color_matrix(saturation, turn)

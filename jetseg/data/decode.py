@@ -34,9 +34,7 @@ class LabelCode:
         values: Class id (or ignore_index) of each pixel value that may occur.
     """
 
-    def __init__(
-        self, num_classes: int, ignore_index: int | None, values: Mapping[int, int] | None = None
-    ) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None, values: Mapping[int, int] | None = None) -> None:
         if values is None:
             values = {value: value for value in range(num_classes)}
             if ignore_index is not None:

@@ -104,9 +104,7 @@ def open_folder(spec: str, place: Path, split: str) -> FileDataset:
     pairs = _find_pairs(images, root / "labels", config, split)
     require_frames(pairs, images)
     code = LabelCode(len(config.classes), config.ignore_index, config.label_values)
-    return FileDataset(
-        spec, split, config.classes, config.ignore_index, pairs, code=code, palette=config.palette
-    )
+    return FileDataset(spec, split, config.classes, config.ignore_index, pairs, code=code, palette=config.palette)
 
 
 def _read_config(path: Path) -> FolderConfig:

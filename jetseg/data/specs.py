@@ -44,7 +44,5 @@ def _frame_count(spec: str, count: str) -> int | None:
     if ":" not in spec:
         return None
     if not count.isascii() or not count.isdigit() or int(count) == 0:
-        raise ConfigError(
-            f"In the spec {spec!r}, {count!r} is not a number of frames.", "Write it as synthetic:200."
-        )
+        raise ConfigError(f"In the spec {spec!r}, {count!r} is not a number of frames.", "Write it as synthetic:200.")
     return int(count)

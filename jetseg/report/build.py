@@ -170,9 +170,7 @@ def _conditions(config: ReportConfig, dataset: SegmentationDataset, frames: int)
 def _figures(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, str]:
     iou = [[(row.per_class_iou or {}).get(name) for name in classes] for row in rows]
     figures = {"iou": iou_bars(classes, iou)}
-    points = [
-        (row.latency.p50_ms, row.miou) for row in rows if row.latency is not None and row.miou is not None
-    ]
+    points = [(row.latency.p50_ms, row.miou) for row in rows if row.latency is not None and row.miou is not None]
     if len(rows) > 1 and len(points) == len(rows):
         figures["speed"] = speed_scatter(points)
     return figures

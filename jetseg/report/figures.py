@@ -85,9 +85,7 @@ def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
         axes = figure.subplots()
         latencies, accuracies = [point[0] for point in points], [point[1] for point in points]
-        axes.plot(
-            latencies, accuracies, color=_INK, alpha=0.35, linewidth=1.0, linestyle=(0, (3, 3)), zorder=1
-        )
+        axes.plot(latencies, accuracies, color=_INK, alpha=0.35, linewidth=1.0, linestyle=(0, (3, 3)), zorder=1)
         for index, (latency_ms, miou) in enumerate(points):
             axes.scatter([latency_ms], [miou], s=70, color=series_color(index), zorder=3)
         axes.set_xlabel("latency, milliseconds (p50, network alone)")

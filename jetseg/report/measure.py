@@ -69,9 +69,7 @@ def compare(entries: Sequence[Entry], dataset: SegmentationDataset, frames: int 
     return Comparison(tuple(chosen), confusion, tuple(zip(*agreement, strict=True)))
 
 
-def predict_all(
-    segmenters: Sequence[Segmenter], frame_hwc_u8: FrameU8, shape: tuple[int, ...]
-) -> list[ClassMap]:
+def predict_all(segmenters: Sequence[Segmenter], frame_hwc_u8: FrameU8, shape: tuple[int, ...]) -> list[ClassMap]:
     """Returns the class map of every network for one frame, all of the shape (height, width)."""
     return [resize_class_map(segment(frame_hwc_u8), shape[0], shape[1]) for segment in segmenters]
 

@@ -32,9 +32,7 @@ def fill_page(content: Mapping[str, object], figures: Mapping[str, str]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
-        count=short_count, bytes=short_bytes, signed=signed, tint=_tint, number=_number
-    )
+    environment.filters.update(count=short_count, bytes=short_bytes, signed=signed, tint=_tint, number=_number)
     template = resources.files("jetseg.report").joinpath("page.html").read_text(encoding="utf-8")
     # matplotlib has escaped the text in it
     drawn = {name: Markup(svg) for name, svg in figures.items()}

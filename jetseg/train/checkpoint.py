@@ -93,9 +93,7 @@ def import_state_dict(path: Path, module: nn.Module) -> None:
     _load_strictly(module, _without_wrapper_prefix(state, set(module.state_dict())), path)
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Writes named tensors (and text) atomically to one safetensors file; shared ones are stored twice."""
     own = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
@@ -138,8 +136,7 @@ def _load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -
     ]
     if mistakes:
         raise ArtifactError(
-            f"The weights in {path} do not fit this network ({type(module).__name__}):\n"
-            + "\n".join(mistakes),
+            f"The weights in {path} do not fit this network ({type(module).__name__}):\n" + "\n".join(mistakes),
             "\nChoose the network, its options and the number of classes that the weights were trained with.",
         )
     module.load_state_dict(dict(state), strict=False)
@@ -164,9 +161,7 @@ def _read_pickled_tensors(path: Path) -> dict[str, Tensor]:
             content = content[key]
             break
     if not isinstance(content, Mapping):
-        raise ArtifactError(
-            f"{path} holds a {type(content).__name__}, not a state_dict.", "Save a state_dict."
-        )
+        raise ArtifactError(f"{path} holds a {type(content).__name__}, not a state_dict.", "Save a state_dict.")
     strangers = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if strangers or not content:
         reason = "not tensors: " + _some(strangers) if strangers else "it is empty"
@@ -183,9 +178,7 @@ def _without_wrapper_prefix(state: dict[str, Tensor], wanted: set[str]) -> dict[
     while stripped:
         stripped = False
         for prefix in _WRAPPER_PREFIXES:
-            if all(name.startswith(prefix) for name in state) and not any(
-                name.startswith(prefix) for name in wanted
-            ):
+            if all(name.startswith(prefix) for name in state) and not any(name.startswith(prefix) for name in wanted):
                 state = {name.removeprefix(prefix): value for name, value in state.items()}
                 stripped = True
     return state

@@ -74,9 +74,7 @@ def _counts(frames: LabelledFrames, folder: Path | None) -> npt.NDArray[np.int64
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["subject"] == json.loads(json.dumps(subject)):
                 return np.array(kept["pixels"], dtype=np.int64)
-    pixels = np.array(
-        [np.bincount(frames[i][1].ravel(), minlength=256) for i in spread(len(frames), _COUNTED_FRAMES)]
-    )
+    pixels = np.array([np.bincount(frames[i][1].ravel(), minlength=256) for i in spread(len(frames), _COUNTED_FRAMES)])
     if source.ignore_index is not None:
         pixels[:, source.ignore_index] = 0
     pixels = pixels[:, : len(source.classes)]

@@ -137,9 +137,7 @@ class TrainConfig(_Settings):
         if self.teacher is None and self.teacher_manifest is not None:
             raise ValueError("teacher_manifest needs a teacher")
         if self.teacher is not None and self.distill.kd_weight == 0 and self.distill.cwd_weight == 0:
-            raise ValueError(
-                "a teacher without weight teaches nothing: raise distill.kd_weight or cwd_weight"
-            )
+            raise ValueError("a teacher without weight teaches nothing: raise distill.kd_weight or cwd_weight")
         if "crop" in self.augment:
             raise ValueError("augment.crop: use crop_height and crop_width")
         return self

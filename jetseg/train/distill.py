@@ -54,9 +54,7 @@ class DistillationLoss:
         if self.kd_weight:
             loss = loss + self.kd_weight * soft_label_loss(student_logits, teacher_logits, self.temperature)
         if self.cwd_weight:
-            loss = loss + self.cwd_weight * channel_wise_loss(
-                student_logits, teacher_logits, self.cwd_temperature
-            )
+            loss = loss + self.cwd_weight * channel_wise_loss(student_logits, teacher_logits, self.cwd_temperature)
         return loss
 
     def _scaled(self, frames_nhwc_u8: Tensor) -> Tensor:

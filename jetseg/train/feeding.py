@@ -93,9 +93,7 @@ class Crops(Dataset[Batch]):
         seed: Decides the change, together with `epoch` and the index.
     """
 
-    def __init__(
-        self, frames: LabelledFrames, size: tuple[int, int], config: AugmentConfig, seed: int
-    ) -> None:
+    def __init__(self, frames: LabelledFrames, size: tuple[int, int], config: AugmentConfig, seed: int) -> None:
         self._frames = frames
         self._size = size
         self._config = config
@@ -181,10 +179,18 @@ class Feed:
         )
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yields the batches of epoch `number`, counted from 0."""
-        # Loader processes are started anew by `iter`, so they see the new number.
+        """Yields the batches of epoch `number`, counted from 0.
+
+        Raises:
+            DataError: A frame or a label is broken.
+        """
+        # loader processes are started anew for each epoch, so they see the new number
         self._crops.epoch = self._order.epoch = number
-        return iter(self._loader)
+        try:
+            yield from self._loader
+        except DataError as error:
+            # from a loader process the message comes wrapped in its whole traceback
+            raise DataError(error.found.rsplit("DataError: ", 1)[-1].strip(), error.fix) from error
 
 
 def _use_one_thread(_worker: int) -> None:

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning_fabric
@@ -31,7 +31,7 @@ from jetseg.train.losses import SegmentationLoss
 from jetseg.train.normalize import Normalize
 from jetseg.train.optimize import learning_rate, make_optimizer, set_learning_rate
 from jetseg.train.start import start_network
-from jetseg.train.state import Progress, read_progress, restore_state, save_state
+from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state, save_state
 from jetseg.train.teacher import open_teacher
 from jetseg.train.validate import defined_miou, validate
 
@@ -68,6 +68,7 @@ def run(config: TrainConfig) -> TrainResult:
     """
     fabric = open_fabric(config)
     progress = read_progress(config.out) if config.resume else None
+    fabric.barrier()
     if progress is not None:
         check_resumable(config, progress.config)
         if progress.epochs_done == config.epochs:
@@ -93,9 +94,7 @@ class _Training:
         self.loss, self.distillation = self._make_losses(learn_from)
         size = (self.manifest.input.height, self.manifest.input.width)
         crops = Crops(learn_from, size, config.augment_config(*size), config.seed)
-        self.feed = Feed(
-            fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers
-        )
+        self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
         self.optimizer: Optimizer = make_optimizer(self.module, config)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.stepper = fabric.setup(self.module, self.optimizer)
@@ -105,6 +104,8 @@ class _Training:
         if resume:
             self.progress = restore_state(config.out, self.module, self.mean.module, self.optimizer)
         elif fabric.is_global_zero:
+            for name in (STATE_NAME, BEST_NAME, LAST_NAME):
+                (config.out / name).unlink(missing_ok=True)
             save_config(config)
 
     def _make_losses(self, frames: LabelledFrames) -> tuple[SegmentationLoss, DistillationLoss | None]:
@@ -131,6 +132,7 @@ class _Training:
             for epoch in range(self.progress.epochs_done, self.config.epochs):
                 loss = self._epoch(epoch, bar, task)
                 if self.fabric.is_global_zero:
+                    bar.update(task, note=f"{self._note(epoch, loss)}, validating")
                     self._keep(epoch, loss)
                 self.fabric.barrier()
 
@@ -158,7 +160,8 @@ class _Training:
         loss = self.loss(outputs, labels)
         if self.distillation is not None:
             loss = loss + self.distillation(outputs, frames)
-        value = float(loss.detach())
+        # the mean over all processes, so that they stop together when it is no longer a number
+        value = float(self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
         if math.isfinite(value):
             self.fabric.backward(loss)
             self.stepper.step()
@@ -166,24 +169,24 @@ class _Training:
 
     def _keep(self, epoch: int, loss: float) -> None:
         """Validates if it is time, and writes checkpoints, metrics and, last of all, the state."""
-        config, progress = self.config, self.progress
-        done = epoch + 1
+        config, done, best = self.config, epoch + 1, self.progress.best_miou
         manifest, miou = self.manifest, None
         if done % config.validate_every == 0 or done == config.epochs:
             score = validate(self.mean.module, self.manifest, self.watched, self.fabric.device)
             miou = defined_miou(score, self.watched)
             accuracy = as_record(score, self.watched.source)
             manifest = self.manifest.model_copy(update={"accuracy": (accuracy,)})
-        if miou is not None and (progress.best_miou is None or miou > progress.best_miou):
-            progress.best_miou = miou
+        if miou is not None and (best is None or miou > best):
+            best = miou
             save_checkpoint(config.out / BEST_NAME, self.mean.module, manifest)
         save_checkpoint(config.out / LAST_NAME, self.mean.module, manifest)
-        rate = self.optimizer.param_groups[0]["lr"]
-        progress.history.append({"epoch": done, "loss": loss, "lr": rate, "val_miou": miou})
-        progress.epochs_done = done
-        _write_metrics(config.out / METRICS_NAME, progress)
+        row = {"epoch": done, "loss": loss, "lr": self.optimizer.param_groups[0]["lr"], "val_miou": miou}
+        history = [*self.progress.history, row]
+        _write_metrics(config.out / METRICS_NAME, history)
         # The state comes last: killed before it, the epoch runs again and writes the same files again.
+        progress = replace(self.progress, epochs_done=done, best_miou=best, history=history)
         save_state(config.out, progress, self.module, self.mean.module, self.optimizer)
+        self.progress = progress
 
     def _note(self, epoch: int, loss: float) -> str:
         scores = [row["val_miou"] for row in self.progress.history if row["val_miou"] is not None]
@@ -228,11 +231,11 @@ def _bar(fabric: lightning_fabric.Fabric, steps: int) -> Iterator[tuple[Bar, Tas
         yield bar, bar.add_task("Training", total=steps)
 
 
-def _write_metrics(path: Path, progress: Progress) -> None:
+def _write_metrics(path: Path, history: list[dict[str, float | None]]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(progress.history[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(progress.history)
+    writer.writerows(history)
     write_text(path, text.getvalue())
 
 

@@ -108,16 +108,17 @@ def soft_dice(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -
         labels: int64, N x H x W.
         ignore_index: Label id whose pixels do not count, or None.
     """
-    classes = logits.shape[1]
-    labelled = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
-    target = F.one_hot(labels.masked_fill(~labelled, 0), classes).permute(0, 3, 1, 2) * labelled[:, None]
-    probabilities = logits.float().softmax(1) * labelled[:, None]
-    overlap = (probabilities * target).sum((0, 2, 3))
-    size = probabilities.sum((0, 2, 3)) + target.sum((0, 2, 3))
-    present = target.sum((0, 2, 3)) > 0
-    if not bool(present.any()):
-        return logits.sum() * 0.0
-    return 1.0 - (2.0 * overlap / size.clamp(min=1e-6))[present].mean()
+    ids = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    target = (labels[:, None] == ids).float()
+    probabilities = logits.float().softmax(1)
+    if ignore_index is not None:
+        labelled = (labels != ignore_index)[:, None]
+        probabilities, target = probabilities * labelled, target * labelled
+    per_class = (0, 2, 3)
+    pixels = target.sum(per_class)
+    present = pixels > 0
+    overlap = 2.0 * (probabilities * target).sum(per_class) / (probabilities.sum(per_class) + pixels + 1e-6)
+    return ((1.0 - overlap) * present).sum() / present.sum().clamp(min=1)
 
 
 def match_size(logits: Tensor, target: Tensor) -> Tensor:

@@ -52,9 +52,7 @@ class OnnxTeacher:
         batch = self._network_input(frames_nhwc_u8.cpu())
         parts = np.split(batch, len(batch)) if self._one_by_one else [batch]
         logits = np.concatenate([self._run(part) for part in parts])
-        return as_teacher_logits(
-            torch.from_numpy(logits).to(frames_nhwc_u8.device), self.manifest, frames_nhwc_u8
-        )
+        return as_teacher_logits(torch.from_numpy(logits).to(frames_nhwc_u8.device), self.manifest, frames_nhwc_u8)
 
     def _network_input(self, frames_nhwc: Tensor) -> Array:
         spec = self.manifest.input

@@ -34,9 +34,7 @@ class Progress:
     history: list[dict[str, float | None]] = field(default_factory=list)
 
 
-def save_state(
-    folder: Path, progress: Progress, module: nn.Module, mean: nn.Module, optimizer: Optimizer
-) -> None:
+def save_state(folder: Path, progress: Progress, module: nn.Module, mean: nn.Module, optimizer: Optimizer) -> None:
     """Writes weights, their running mean, the optimizer's moments and the progress atomically."""
     parts = {
         "weights": module.state_dict(),

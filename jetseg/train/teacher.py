@@ -95,7 +95,5 @@ def resize_batch(frames_nhwc_u8: Tensor, height: int, width: int) -> Tensor:
     if tuple(frames_nhwc_u8.shape[1:3]) == (height, width):
         return frames_nhwc_u8
     planes = frames_nhwc_u8.permute(0, 3, 1, 2).float()
-    resized = F.interpolate(
-        planes, size=(height, width), mode="bilinear", align_corners=False, antialias=True
-    )
+    resized = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
     return resized.clamp(0, 255).permute(0, 2, 3, 1)

@@ -19,9 +19,7 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_without_changes_the_frame_comes_back(pair) -> None:
-    image, label = augment(
-        *pair, AugmentConfig(crop=(48, 80), **STILL), np.random.default_rng(1), ignore_index=255
-    )
+    image, label = augment(*pair, AugmentConfig(crop=(48, 80), **STILL), np.random.default_rng(1), ignore_index=255)
 
     assert np.array_equal(image, pair[0])
     assert np.array_equal(label, pair[1])

@@ -77,9 +77,7 @@ def test_truncated_file_is_named(tmp_path: Path, write_image, suffix: str, part:
 
 
 def test_flipped_byte_and_text_file_are_refused(tmp_path: Path, write_image) -> None:
-    path = write_image(
-        tmp_path / "frame.png", np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
-    )
+    path = write_image(tmp_path / "frame.png", np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(bytes(content))
@@ -103,9 +101,7 @@ def test_stranger_id_is_named_with_file_and_known_ids(tmp_path: Path, write_imag
     ids = IDS.copy()
     ids[0, 0] = 200
 
-    with pytest.raises(
-        DataError, match=r"label\.png holds label id 200, but this dataset knows only 0, 1, 2, 11"
-    ):
+    with pytest.raises(DataError, match=r"label\.png holds label id 200, but this dataset knows only 0, 1, 2, 11"):
         read_label(write_image(tmp_path / "label.png", ids), LabelCode(3, 11))
 
 

@@ -34,9 +34,7 @@ def test_flat_folder_without_splits_has_only_all(folder_dir: Path) -> None:
 
 
 def test_named_splits_leave_the_rest_to_train(folder_dir: Path) -> None:
-    spec = _configure(
-        folder_dir, "classes: [a, b]\nlabel_values: {0: 0, 255: 1}\nsplits: {val: [1], test: ['3']}"
-    )
+    spec = _configure(folder_dir, "classes: [a, b]\nlabel_values: {0: 0, 255: 1}\nsplits: {val: [1], test: ['3']}")
 
     assert (_names(spec, "val"), _names(spec, "test"), _names(spec, "train")) == (["1"], ["3"], ["0", "2"])
     assert _names(spec, "all") == ["0", "1", "2", "3"]

@@ -11,9 +11,7 @@ from jetseg.data.specs import open_dataset
 from jetseg.errors import ConfigError, DataError
 
 
-@pytest.mark.parametrize(
-    "spec", ["kitti:/data", "", "camvid", "camvid:", "synthetic:", "synthetic:0", "synthetic:x"]
-)
+@pytest.mark.parametrize("spec", ["kitti:/data", "", "camvid", "camvid:", "synthetic:", "synthetic:0", "synthetic:x"])
 def test_malformed_spec_is_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match=r"Known forms|Write it as"):
         open_dataset(spec, "train")
@@ -46,9 +44,7 @@ def test_camvid_frames_are_sorted_and_void_is_ignored(camvid_dir: Path) -> None:
 def test_size_mismatch_names_both_files(camvid_dir: Path, write_image) -> None:
     write_image(camvid_dir / "trainannot" / "a.png", np.zeros((5, 6), np.uint8))
 
-    with pytest.raises(
-        DataError, match=r"train/a\.png is 6x4 pixels, but its label .*trainannot/a\.png is 6x5"
-    ):
+    with pytest.raises(DataError, match=r"train/a\.png is 6x4 pixels, but its label .*trainannot/a\.png is 6x5"):
         open_dataset(f"camvid:{camvid_dir}", "train")[0]
 
 
@@ -90,9 +86,7 @@ def test_real_camvid(shared_dir: Path) -> None:
 def cityscapes_dir(tmp_path: Path, write_image) -> Path:
     root = tmp_path / "cityscapes"
     for city, name in (("ulm", "ulm_000000_000019"), ("aachen", "aachen_000001_000019")):
-        write_image(
-            root / "leftImg8bit" / "train" / city / f"{name}_leftImg8bit.png", np.zeros((2, 4, 3), np.uint8)
-        )
+        write_image(root / "leftImg8bit" / "train" / city / f"{name}_leftImg8bit.png", np.zeros((2, 4, 3), np.uint8))
         ids = np.array([[0, 7, 8, 33], [26, 9, 255, 11]], np.uint8)
         write_image(root / "gtFine" / "train" / city / f"{name}_gtFine_labelIds.png", ids)
     return root

@@ -53,9 +53,7 @@ def test_turns_alternate_and_slow_networks_get_their_runs():
     runners = {"a": machine.network("a", always(1.0)), "b": machine.network("b", always(2.0))}
     result = benchmark(runners, rounds=2, seconds=0.1, clock=machine)
     assert result["a"].runs == result["b"].runs == 2 * LEAST_RUNS_PER_TURN
-    turns = [
-        name for name, before in zip(machine.order, ["", *machine.order], strict=False) if name != before
-    ]
+    turns = [name for name, before in zip(machine.order, ["", *machine.order], strict=False) if name != before]
     assert turns == ["a", "b"] * 3  # warm-up and two rounds
 
 

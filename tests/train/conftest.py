@@ -89,8 +89,6 @@ def manifest() -> Manifest:
         kind="checkpoint",
         classes=CLASSES,
         ignore_index=255,
-        input=InputSpec(
-            height=32, width=48, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-        ),
+        input=InputSpec(height=32, width=48, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         model=ModelSpec(factory="tiny", options={"width": 8}),
     )

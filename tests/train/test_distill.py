@@ -30,16 +30,14 @@ def divergence(teacher, student, temperature):
 
 def test_soft_labels_by_hand():
     terms = [
-        divergence(TEACHER[n, :, y, x].tolist(), STUDENT[n, :, y, x].tolist(), 3.0)
-        for n, y, x in np.ndindex(2, 4, 5)
+        divergence(TEACHER[n, :, y, x].tolist(), STUDENT[n, :, y, x].tolist(), 3.0) for n, y, x in np.ndindex(2, 4, 5)
     ]
     assert soft_label_loss(STUDENT, TEACHER, 3.0).item() == pytest.approx(np.mean(terms), rel=1e-5)
 
 
 def test_channel_wise_by_hand():
     terms = [
-        divergence(TEACHER[n, c].flatten().tolist(), STUDENT[n, c].flatten().tolist(), 4.0)
-        for n, c in np.ndindex(2, 3)
+        divergence(TEACHER[n, c].flatten().tolist(), STUDENT[n, c].flatten().tolist(), 4.0) for n, c in np.ndindex(2, 3)
     ]
     assert channel_wise_loss(STUDENT, TEACHER, 4.0).item() == pytest.approx(np.mean(terms), rel=1e-5)
 
@@ -62,9 +60,7 @@ class FakeTeacher:
 def test_a_teacher_with_a_larger_input_sees_larger_crops(manifest):
     big = manifest.model_copy(update={"input": manifest.input.model_copy(update={"height": 64, "width": 96})})
     teacher = FakeTeacher(big)
-    loss = DistillationLoss(
-        teacher, (32, 48), kd_weight=1.0, temperature=2.0, cwd_weight=0.5, cwd_temperature=4.0
-    )
+    loss = DistillationLoss(teacher, (32, 48), kd_weight=1.0, temperature=2.0, cwd_weight=0.5, cwd_temperature=4.0)
     student = torch.randn(2, 3, 16, 16, requires_grad=True)
     value = loss((student, student), torch.zeros(2, 16, 16, 3, dtype=torch.uint8))
     assert teacher.seen.shape == (2, 32, 32, 3)

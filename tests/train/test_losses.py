@@ -62,9 +62,7 @@ def test_soft_dice_leaves_absent_classes_out():
 @pytest.mark.parametrize("fraction", [None, 0.5])
 def test_a_batch_without_labels_gives_zero(fraction):
     logits = LOGITS.clone().requires_grad_()
-    loss = SegmentationLoss(255, ohem_fraction=fraction, dice_weight=1.0)(
-        logits, torch.full_like(LABELS, 255)
-    )
+    loss = SegmentationLoss(255, ohem_fraction=fraction, dice_weight=1.0)(logits, torch.full_like(LABELS, 255))
     loss.backward()
     assert loss.item() == 0.0
     assert torch.equal(logits.grad, torch.zeros_like(logits))

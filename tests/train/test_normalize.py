@@ -14,9 +14,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint
     "spec",
     [
         InputSpec(height=40, width=50, scale=1 / 255, mean=MEAN, std=STD),
-        InputSpec(
-            height=40, width=50, color="bgr", mean=(110.3, 108.4, 105.0), std=(18392.0, 18536.0, 17825.5)
-        ),
+        InputSpec(height=40, width=50, color="bgr", mean=(110.3, 108.4, 105.0), std=(18392.0, 18536.0, 17825.5)),
         InputSpec(height=40, width=50, color="gray", scale=1 / 255, mean=(0.449,), std=(0.226,)),
     ],
 )

@@ -143,9 +143,7 @@ def test_a_real_teacher_is_right_about_real_frames(tmp_path, shared_dir):
         "ignore_index: 11\n"
         "input: {height: 360, width: 480, mean: [127, 127, 127], std: [128, 128, 128]}\n"
     )
-    teacher = open_teacher(
-        shared_dir / "models" / "camvid_teacher" / "teacher_camvid_480x360.onnx", manifest_file
-    )
+    teacher = open_teacher(shared_dir / "models" / "camvid_teacher" / "teacher_camvid_480x360.onnx", manifest_file)
     dataset = open_dataset(f"camvid:{shared_dir / 'data' / 'camvid'}", "val")
     confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
     for index in range(0, len(dataset), 10):

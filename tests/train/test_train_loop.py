@@ -77,9 +77,7 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(toy_config, tmp_path, 
     assert different == []
     assert text == text_again
     for name in ("best", "last"):
-        assert (whole.out / f"{name}.safetensors").read_bytes() == (
-            broken.out / f"{name}.safetensors"
-        ).read_bytes()
+        assert (whole.out / f"{name}.safetensors").read_bytes() == (broken.out / f"{name}.safetensors").read_bytes()
 
 
 def test_loader_processes_change_nothing(toy_config, tmp_path):
@@ -90,6 +88,21 @@ def test_loader_processes_change_nothing(toy_config, tmp_path):
     loop.run(alone)
     loop.run(helped)
     assert (alone.out / "last.safetensors").read_bytes() == (helped.out / "last.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_frame_is_one_plain_message(toy_config, toy_roads, monkeypatch, workers):
+    healthy = toy_roads.__getitem__
+
+    def broken(self, index):
+        if self.split == "train" and index == 7:
+            raise DataError("frame7.png is damaged.", "Copy it again.")
+        return healthy(self, index)
+
+    monkeypatch.setattr(toy_roads, "__getitem__", broken)
+    with pytest.raises(DataError) as caught:
+        loop.run(toy_config(epochs=1, workers=workers, cache_mb=0))
+    assert str(caught.value) == "frame7.png is damaged. Copy it again."
 
 
 def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
@@ -121,6 +134,7 @@ def test_a_finished_run_is_not_run_again(toy_config, monkeypatch):
     assert loop.run(config) == first
     with pytest.raises(KeyboardInterrupt):
         loop.run(toy_config(epochs=1, resume=False))
+    assert loop.read_progress(config.out) is None, "the state of the run that was given up is still there"
 
 
 def test_other_settings_in_the_same_folder_are_refused(toy_config):
@@ -169,9 +183,7 @@ def test_plain_weights_are_a_start(toy_config, tmp_path):
     first = loop.run(toy_config(epochs=1))
     module, _ = load_checkpoint(first.best)
     torch.save({"state_dict": module.state_dict()}, tmp_path / "plain.pth")
-    config = toy_config(
-        out=tmp_path / "second", epochs=1, weights=tmp_path / "plain.pth", lr=1e-12, ema_decay=0.0
-    )
+    config = toy_config(out=tmp_path / "second", epochs=1, weights=tmp_path / "plain.pth", lr=1e-12, ema_decay=0.0)
     second, _ = load_checkpoint(loop.run(config).last)
     torch.testing.assert_close(second.classifier.weight, module.classifier.weight)
 

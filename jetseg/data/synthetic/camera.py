@@ -90,9 +90,7 @@ class Camera:
             a pixel sees no ground.
         """
         column = ((np.arange(WIDTH, dtype=np.float32) - WIDTH / 2) / self.focal_px).astype(np.float32)
-        row = ((_HORIZON_ROW - np.arange(top, HEIGHT, dtype=np.float32)[:, None]) / self.focal_px).astype(
-            np.float32
-        )
+        row = ((_HORIZON_ROW - np.arange(top, HEIGHT, dtype=np.float32)[:, None]) / self.focal_px).astype(np.float32)
         sin, cos = np.float32(np.sin(self.roll)), np.float32(np.cos(self.roll))
         right, up = column * cos + row * sin, row * cos - column * sin
         sin, cos = np.float32(np.sin(self.pitch)), np.float32(np.cos(self.pitch))

@@ -154,9 +154,7 @@ def fixed_point(pixels: Points) -> npt.NDArray[np.int32]:
     return np.rint(pixels * (1 << _SUBPIXEL_BITS)).astype(np.int32)
 
 
-def _fill_any(
-    picture: Picture, corners: npt.NDArray[np.int32], color: Sequence[float], line: int, shift: int
-) -> None:
+def _fill_any(picture: Picture, corners: npt.NDArray[np.int32], color: Sequence[float], line: int, shift: int) -> None:
     cv2.fillPoly(picture, [corners], color, line, shift)
 
 

@@ -188,9 +188,7 @@ def _model(shape: int) -> _Model:
         faces.append(_add_face(parts, corners, details, (0.0, run / size, -rise / size), convex=True))
     for side in (-1, 1):
         points = outline if side > 0 else mirrored[::-1]
-        faces.append(
-            _add_face(parts, points, _side_details(kind, side), (float(side), 0.0, 0.0), convex=False)
-        )
+        faces.append(_add_face(parts, points, _side_details(kind, side), (float(side), 0.0, 0.0), convex=False))
     return _Model(np.concatenate(parts), tuple(faces))
 
 
@@ -242,9 +240,7 @@ def _side_details(kind: _Shape, side: int) -> list[tuple[Material, Points]]:
     """Returns window and wheels of a side."""
     details: list[tuple[Material, Points]] = []
     turn = np.linspace(0, 2 * np.pi, 11)[:-1]
-    circle = (
-        np.stack([np.cos(turn) / kind.length, np.sin(turn) / kind.height, np.zeros(10)], axis=1) * kind.wheel
-    )
+    circle = np.stack([np.cos(turn) / kind.length, np.sin(turn) / kind.height, np.zeros(10)], axis=1) * kind.wheel
     for where in (0.19, 0.8):
         hub = np.array([where, kind.wheel / kind.height, side])
         details += [("rubber", hub + circle), ("rim", hub + 0.55 * circle)]

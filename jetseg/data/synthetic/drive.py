@@ -101,9 +101,7 @@ class SyntheticDrive:
             return
         centers = [self._layout.center_at(along) + across for across, along, _, _ in spots]
         across = np.array([[spot[2]] for spot in spots]) * np.cos(_CIRCLE) + np.array(centers)[:, None]
-        along = np.array([[spot[3]] for spot in spots]) * np.sin(_CIRCLE) + np.array(
-            [[spot[1]] for spot in spots]
-        )
+        along = np.array([[spot[3]] for spot in spots]) * np.sin(_CIRCLE) + np.array([[spot[1]] for spot in spots])
         viewed = canvas.camera.view(np.stack([across, np.zeros_like(across), along], axis=2).reshape(-1, 3))
         depth = viewed[:, 2].reshape(across.shape)
         rims = np.rint(canvas.camera.project(viewed)).astype(np.int32).reshape(*across.shape, 2)
@@ -118,9 +116,7 @@ class SyntheticDrive:
             if along < house.end and house.start < along + SIGHT_M:
                 paint_building(canvas, self._layout, house)
 
-    def _paint_things(
-        self, canvas: Canvas, blocks: list[Block], cars: list[Car], people: list[Person]
-    ) -> None:
+    def _paint_things(self, canvas: Canvas, blocks: list[Block], cars: list[Car], people: list[Person]) -> None:
         """Paints everything else from far to near."""
         trees = [tree for block in blocks for tree in block.trees]
         poles = [pole for block in blocks for pole in block.poles]

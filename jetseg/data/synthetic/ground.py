@@ -149,9 +149,7 @@ def _cross_shade(rng: np.random.Generator, layout: Layout) -> npt.NDArray[np.flo
     return shade.astype(np.float32)
 
 
-def _ground_classes(
-    layout: Layout, style: GroundStyle, blocks: list[Block], ground: _Ground
-) -> npt.NDArray[np.uint8]:
+def _ground_classes(layout: Layout, style: GroundStyle, blocks: list[Block], ground: _Ground) -> npt.NDArray[np.uint8]:
     along, across = ground.along, ground.across
     period = np.float32(1 / (layout.dash + layout.gap))
     turns = along * period

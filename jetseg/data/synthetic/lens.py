@@ -39,6 +39,4 @@ def _gain_map(blue: float, green: float, red: float, vignette: float) -> FrameU8
     row = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None] * np.float32(HEIGHT / np.hypot(HEIGHT, WIDTH))
     column = np.linspace(-1, 1, WIDTH, dtype=np.float32) * np.float32(WIDTH / np.hypot(HEIGHT, WIDTH))
     fall = np.float32(_UNIT) * (1 - np.float32(vignette) * (row**2 + column**2))
-    return np.asarray(
-        cv2.merge([cv2.convertScaleAbs(fall, alpha=gain) for gain in (blue, green, red)]), np.uint8
-    )
+    return np.asarray(cv2.merge([cv2.convertScaleAbs(fall, alpha=gain) for gain in (blue, green, red)]), np.uint8)

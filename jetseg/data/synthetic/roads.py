@@ -32,9 +32,7 @@ class SyntheticRoads:
 
     def __init__(self, spec: str, split: str, frames: int | None = None) -> None:
         if split not in _SPLITS:
-            raise DataError(
-                f"{spec} has no split {split!r}; there are: {', '.join(_SPLITS)}.", "Choose one of these."
-            )
+            raise DataError(f"{spec} has no split {split!r}; there are: {', '.join(_SPLITS)}.", "Choose one of these.")
         self.spec = spec
         self.split = split
         self.classes = CLASSES

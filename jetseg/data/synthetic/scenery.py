@@ -105,9 +105,7 @@ def _paint_wall(canvas: Canvas, world: Sequence[Sequence[float]], color: Points,
 
 def _paint_front(canvas: Canvas, house: Building, side: int, centers: tuple[float, float]) -> None:
     """Paints the front, cut off where it passes the camera."""
-    bottom = np.array(
-        [[centers[0] + house.across, 0, house.start], [centers[1] + house.across, 0, house.end]]
-    )
+    bottom = np.array([[centers[0] + house.across, 0, house.start], [centers[1] + house.across, 0, house.end]])
     depths = canvas.camera.view(bottom)[:, 2].tolist()
     if depths[1] < _NEAR_M + 0.5:
         return
@@ -137,9 +135,7 @@ def _paint_sign(canvas: Canvas, sign: Sign, center: Points, depth: float) -> Non
     canvas.fill(fixed_point(center + bar), canvas.seen_color(sign.glyph, factor, depth), None)
 
 
-def _upright(
-    top: tuple[float, float], bottom: tuple[float, float], left: float, right: float
-) -> npt.NDArray[np.int32]:
+def _upright(top: tuple[float, float], bottom: tuple[float, float], left: float, right: float) -> npt.NDArray[np.int32]:
     corners = [(top[0] + left, top[1]), (top[0] + right, top[1])]
     corners += [(bottom[0] + right, bottom[1]), (bottom[0] + left, bottom[1])]
     return fixed_point(np.array(corners))

@@ -141,11 +141,7 @@ def draw_building(rng: np.random.Generator, start: float, end: float, side: int,
 def draw_tree(rng: np.random.Generator, along: float, across: float, *, bush: bool) -> Tree:
     """Draws a tree or a bush, now and then in autumn colors."""
     autumn = rng.random() < 0.12
-    hue = (
-        np.array([0.3, 0.62, 0.85])
-        if autumn
-        else np.array([rng.uniform(0.35, 0.6), 1.0, rng.uniform(0.5, 0.9)])
-    )
+    hue = np.array([0.3, 0.62, 0.85]) if autumn else np.array([rng.uniform(0.35, 0.6), 1.0, rng.uniform(0.5, 0.9)])
     height = rng.uniform(0.9, 2.0) if bush else rng.uniform(4.5, 9.5)
     return Tree(
         along=along,
@@ -187,17 +183,13 @@ def _wall_color(rng: np.random.Generator) -> Bgr:
     if kind < 0.6:
         return np.array([0.5, 0.6, 1.0]) * rng.uniform(90, 190)
     if kind < 0.9:
-        return np.array([rng.uniform(0.6, 1), rng.uniform(0.75, 1), rng.uniform(0.8, 1)]) * rng.uniform(
-            130, 235
-        )
+        return np.array([rng.uniform(0.6, 1), rng.uniform(0.75, 1), rng.uniform(0.8, 1)]) * rng.uniform(130, 235)
     return np.array([0.55, 0.8, 0.8]) * level
 
 
 def draw_pole_color(rng: np.random.Generator) -> Bgr:
     """Draws gray, steel, green, wood or white."""
-    shades = np.array(
-        [[75, 75, 75], [150, 150, 145], [45, 62, 40], [50, 70, 100], [205, 205, 205]], dtype=float
-    )
+    shades = np.array([[75, 75, 75], [150, 150, 145], [45, 62, 40], [50, 70, 100], [205, 205, 205]], dtype=float)
     return np.asarray(shades[int(rng.integers(len(shades)))] * rng.uniform(0.8, 1.15))
 
 

@@ -111,9 +111,7 @@ def draw_traffic(rng: np.random.Generator, seed: int, layout: Layout) -> Traffic
     lanes = [(number + 0.5) * layout.lane_width for number in range(layout.lanes)]
     speed = rng.uniform(7, 12)
     busy = rng.uniform(12, 40)
-    cars = [
-        Stream(10 + number, -lane, -rng.uniform(7, 12), 11, 11 + busy) for number, lane in enumerate(lanes)
-    ]
+    cars = [Stream(10 + number, -lane, -rng.uniform(7, 12), 11, 11 + busy) for number, lane in enumerate(lanes)]
     cars += [
         Stream(20 + number, lane, speed + rng.uniform(-2.5, 2.5), 12, 12 + busy)
         for number, lane in enumerate(lanes)
