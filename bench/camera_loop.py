@@ -69,8 +69,7 @@ def measure_throughput(runner: Runner, options: argparse.Namespace) -> dict[str,
         bare.append(measure_engine_speed(runner, options.seconds / 2))
     rates = [loop.rate.frames_per_second or 0.0 for loop in loops]
     beside = [
-        ((before.frames_per_second or 0.0) + (after.frames_per_second or 0.0)) / 2
-        for before, after in pairwise(bare)
+        ((before.frames_per_second or 0.0) + (after.frames_per_second or 0.0)) / 2 for before, after in pairwise(bare)
     ]
     ratios = [rate / alone for rate, alone in zip(rates, beside, strict=True)]
     return {
@@ -80,8 +79,7 @@ def measure_throughput(runner: Runner, options: argparse.Namespace) -> dict[str,
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
         "stage_p50_ms": {
-            stage: median(loop.summary().stage_ms[stage].p50 for loop in loops)
-            for stage in loops[0].summary().stage_ms
+            stage: median(loop.summary().stage_ms[stage].p50 for loop in loops) for stage in loops[0].summary().stage_ms
         },
     }
 
@@ -169,9 +167,7 @@ def _print(result: dict[str, Any]) -> None:
         f"engine alone {live['engine_ms']:.1f} ms",
         highlight=False,
     )
-    console.print(
-        f"{result['engine_threads']} engine thread(s); {result['device']}", style="dim", highlight=False
-    )
+    console.print(f"{result['engine_threads']} engine thread(s); {result['device']}", style="dim", highlight=False)
 
 
 def _options() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Runs every benchmark on a Fast-SCNN with random weights at 480x360: speed and memory do not depend on training.
 
-    python bench/run_all.py
+python bench/run_all.py
 """
 
 from __future__ import annotations

@@ -95,9 +95,7 @@ def run_session(
 def _pick(path: Path, role: str, names: list[str], wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in names:
-            raise ManifestError(
-                f"{path} has no {role} named {wanted}.", f"Its {role}s are: {', '.join(names)}."
-            )
+            raise ManifestError(f"{path} has no {role} named {wanted}.", f"Its {role}s are: {', '.join(names)}.")
         return wanted
     if len(names) != 1:
         raise ManifestError(

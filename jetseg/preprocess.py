@@ -71,6 +71,5 @@ def _normalization_tables(spec: InputSpec) -> list[npt.NDArray[np.float32]]:
     """One table of 256 values per channel: pixels have only 256 values, so this is exact and fast."""
     pixels = np.arange(256, dtype=np.float64)
     return [
-        ((pixels * spec.scale - mean) / std).astype(np.float32)
-        for mean, std in zip(spec.mean, spec.std, strict=True)
+        ((pixels * spec.scale - mean) / std).astype(np.float32) for mean, std in zip(spec.mean, spec.std, strict=True)
     ]

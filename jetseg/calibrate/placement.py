@@ -92,9 +92,7 @@ def range_source(graph: FloatGraph, name: str) -> str:
     return name
 
 
-def _extend_over_integer_operators_(
-    graph: FloatGraph, activations: dict[str, str], integer_nodes: set[str]
-) -> None:
+def _extend_over_integer_operators_(graph: FloatGraph, activations: dict[str, str], integer_nodes: set[str]) -> None:
     """Adds the outputs of operators that can stay on integers because all they read is quantized."""
     for node in graph.model.graph.node:
         reads = [name for name in node.input if name and name not in graph.weights]

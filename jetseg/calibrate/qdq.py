@@ -20,9 +20,7 @@ REDUCED_WEIGHT_LIMIT = 64
 _BIAS_LIMIT = float(2**30)
 
 
-def render_unsigned_(
-    graph: FloatGraph, placement: Placement, tensors: Mapping[str, TensorRange]
-) -> onnx.ModelProto:
+def render_unsigned_(graph: FloatGraph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
     """Renders a network for ONNX Runtime's integer kernels.
 
     Activations are uint8 with a zero point, weights int8 per output channel in reduced range, biases int32.
@@ -62,9 +60,7 @@ def render_unsigned_(
     return graph.model
 
 
-def _quantize_activation_(
-    graph: FloatGraph, placement: Placement, name: str, scale: float, zero_point: int
-) -> None:
+def _quantize_activation_(graph: FloatGraph, placement: Placement, name: str, scale: float, zero_point: int) -> None:
     """Appends the pair for one activation and points its readers to it.
 
     An integer operator always reads the quantized tensor. A float operator reads the float tensor where a float
@@ -105,9 +101,7 @@ def _quantize_layer_(graph: FloatGraph, conv: onnx.NodeProto, scales: Mapping[st
     conv.input[1] = _dequantized(graph, f"{layer}.weight", integers, weight_scale)
     if has_bias:
         bias_scale = (weight_scale.astype(np.float64) * np.float32(activation_scale)).astype(np.float32)
-        conv.input[2] = _dequantized(
-            graph, f"{layer}.bias", np.round(bias / bias_scale).astype(np.int32), bias_scale
-        )
+        conv.input[2] = _dequantized(graph, f"{layer}.bias", np.round(bias / bias_scale).astype(np.int32), bias_scale)
 
 
 def _dequantized(

@@ -77,8 +77,7 @@ class Pipeline:
             "infer": (self._infer, self._inferred),
         }
         threads = [
-            Thread(target=self._guard, args=stage, name=f"jetseg-{name}", daemon=True)
-            for name, stage in stages.items()
+            Thread(target=self._guard, args=stage, name=f"jetseg-{name}", daemon=True) for name, stage in stages.items()
         ]
         self._statistics.start()
         for thread in threads:
@@ -177,9 +176,7 @@ class Pipeline:
                     sink.write(result)
 
     def _count_dropped(self) -> None:
-        self._statistics.dropped = sum(
-            channel.dropped for channel in (self._frames, self._prepared, self._inferred)
-        )
+        self._statistics.dropped = sum(channel.dropped for channel in (self._frames, self._prepared, self._inferred))
 
     def _abandon(self) -> None:
         for channel in (self._frames, self._prepared, self._inferred):
@@ -190,7 +187,6 @@ class Pipeline:
             thread.join(_JOIN_SECONDS)
             if thread.is_alive():
                 self._failure = self._failure or DeviceError(
-                    f"The {thread.name.removeprefix('jetseg-')} stage did not end within {_JOIN_SECONDS:.0f} "
-                    "seconds.",
+                    f"The {thread.name.removeprefix('jetseg-')} stage did not end within {_JOIN_SECONDS:.0f} seconds.",
                     f"Check that {self._source.name} still answers.",
                 )

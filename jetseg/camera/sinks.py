@@ -26,9 +26,7 @@ _ESCAPE_KEY = 27
 
 
 @contextmanager
-def open_video_sink(
-    path: Path, frames_per_second: float | None = None, *, live: bool = False
-) -> Iterator[VideoSink]:
+def open_video_sink(path: Path, frames_per_second: float | None = None, *, live: bool = False) -> Iterator[VideoSink]:
     """Gives a sink that writes the overlay as an MP4 video, which gets its name only when it is whole.
 
     If the run fails, what was recorded until then is kept as `<name>.partial.mp4`; an earlier `<name>.mp4`
@@ -139,8 +137,7 @@ class VideoSink:
         writer = cv2.VideoWriter(str(self._temporary), codec, frames_per_second, self._size)
         if not writer.isOpened():
             raise DeviceError(
-                f"This OpenCV ({cv2.__version__}) cannot write an MP4 video of "
-                f"{self._size[0]}x{self._size[1]} pixels.",
+                f"This OpenCV ({cv2.__version__}) cannot write an MP4 video of {self._size[0]}x{self._size[1]} pixels.",
                 "Use a build with FFmpeg or GStreamer, such as the wheel opencv-python-headless.",
             )
         return writer

@@ -17,9 +17,7 @@ SYNTHETIC_FRAMES_PER_SECOND = 30.0
 _DATASET = re.compile(r"[a-z_]+:")
 
 
-def open_source(
-    source: str, *, split: str = "test", labels: bool | None = None, pace: float | None = None
-) -> Source:
+def open_source(source: str, *, split: str = "test", labels: bool | None = None, pace: float | None = None) -> Source:
     """Opens a source of frames.
 
     Args:
@@ -41,9 +39,7 @@ def open_source(
                 f"--labels was given, but {source} has no labels.", "Use a dataset spec, as in camvid:DIR."
             )
         if pace is not None and opened.live:
-            raise ConfigError(
-                f"--pace was given, but {source} is live and has a pace of its own.", "Leave --pace out."
-            )
+            raise ConfigError(f"--pace was given, but {source} is live and has a pace of its own.", "Leave --pace out.")
     except ConfigError:
         opened.close()
         raise
@@ -73,9 +69,7 @@ def _open(source: str, split: str, *, labels: bool) -> Source:
 
 def _images(folder: Path) -> list[Path]:
     found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     if not found:
         raise DataError(

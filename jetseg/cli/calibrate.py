@@ -32,9 +32,7 @@ def calibrate(
     data: Annotated[
         str, typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="Ranges file; by default calibration/NAME.ranges.json.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Ranges file; by default calibration/NAME.ranges.json.")] = None,
     split: Annotated[str, CALIBRATION_SPLIT] = "train",
     images: Annotated[int, IMAGES] = 128,
     method: Annotated[MethodName, METHOD] = MethodName.percentile,

@@ -39,9 +39,7 @@ _PRUNING: dict[str, Any] = {"criterion": "taylor", "ratio": 0.3, "scope": "layer
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything that is made.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything that is made.")] = Path("runs/demo"),
 ) -> None:
     """Runs the whole job on drawn road scenes: train, distill, prune, INT8, camera loop, report.
 
@@ -77,9 +75,7 @@ def _train(out: Path) -> dict[str, Path]:
     with _step("pruned", "loses channels, and is fine-tuned under the teacher (`jetseg prune`)"):
         cut = out / "pruned.safetensors"
         prune.run(prune.PruneConfig(**_PRUNING, checkpoint=student, data=_DATA, out=cut))
-        pruned = loop.run(
-            TrainConfig(**_TRAINING, **_FINE_TUNING, out=out / "pruned", init=cut, teacher=teacher)
-        ).best
+        pruned = loop.run(TrainConfig(**_TRAINING, **_FINE_TUNING, out=out / "pruned", init=cut, teacher=teacher)).best
     return {"teacher": teacher, "student": student, "pruned": pruned}
 
 
@@ -105,14 +101,10 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
     with _step("int8", "calibrates and builds (`jetseg calibrate`, `jetseg build-engine`)"):
         ranges = out / "pruned.ranges.json"
         calibration.run(
-            calibration.CalibrateConfig(
-                model=networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=ranges
-            )
+            calibration.CalibrateConfig(model=networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=ranges)
         )
         networks["int8"] = building.run(
-            building.BuildConfig(
-                model=networks["pruned"], calibration=ranges, data=_DATA, out=out / "pruned.int8.onnx"
-            )
+            building.BuildConfig(model=networks["pruned"], calibration=ranges, data=_DATA, out=out / "pruned.int8.onnx")
         ).engine
     return networks
 

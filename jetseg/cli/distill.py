@@ -12,18 +12,14 @@ from jetseg.errors import ConfigError
 
 
 def distill(
-    teacher: Annotated[
-        Path | None, typer.Option(help="Checkpoint or ONNX file to imitate.", metavar="FILE")
-    ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Checkpoint or ONNX file to imitate.", metavar="FILE")] = None,
     teacher_manifest: Annotated[
         Path | None, typer.Option(help="The teacher's manifest, if it is not beside it.", metavar="FILE")
     ] = None,
     kd_weight: Annotated[float | None, typer.Option(help="Weight of the soft labels [1].")] = None,
     temperature: Annotated[float | None, typer.Option(help="Temperature of the soft labels [2].")] = None,
     cwd_weight: Annotated[float | None, typer.Option(help="Weight of the channel-wise loss [0].")] = None,
-    cwd_temperature: Annotated[
-        float | None, typer.Option(help="Temperature of the channel-wise loss [4].")
-    ] = None,
+    cwd_temperature: Annotated[float | None, typer.Option(help="Temperature of the channel-wise loss [4].")] = None,
     data: t.Data = None,
     model: t.Model = None,
     out: t.Out = None,

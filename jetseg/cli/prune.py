@@ -27,9 +27,7 @@ SCOPE = typer.Option(help="layer: that fraction of every layer; global: rank all
 ROUND_TO = typer.Option(help="Pruned layers keep a multiple of this many channels.")
 MAX_RATIO = typer.Option(help="No layer loses more than this fraction of its channels.")
 NORM = typer.Option(help="Norm of the magnitude criterion: 1 or 2.")
-KEEP = typer.Option(
-    metavar="PATTERN", help="Layer to leave alone, as in 'stem*'; may be given several times."
-)
+KEEP = typer.Option(metavar="PATTERN", help="Layer to leave alone, as in 'stem*'; may be given several times.")
 BATCHES = typer.Option(help="Batches of 4 frames that activation and taylor look at.")
 EPOCHS = typer.Option(min=0, help="Epochs of fine-tuning; 0 writes the network as it was pruned.")
 TEACHER = typer.Option(help="Network (checkpoint or ONNX) to imitate while fine-tuning.")
@@ -82,9 +80,7 @@ def prune(
     if epochs and data is None:
         raise ConfigError("Fine-tuning has nothing to learn from.", "Give --data SPEC, or --epochs 0.")
     if epochs and method == "unstructured":
-        raise ConfigError(
-            "Fine-tuning would fill the zeros of unstructured pruning again.", "Leave --epochs at 0."
-        )
+        raise ConfigError("Fine-tuning would fill the zeros of unstructured pruning again.", "Leave --epochs at 0.")
     if not epochs and teacher is not None:
         raise ConfigError("A teacher is of use only while fine-tuning.", "Give --epochs N as well.")
     values = {

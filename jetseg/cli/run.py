@@ -100,9 +100,7 @@ def run(
         _print(summary, conditions)
 
 
-def _open_sinks(
-    stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag
-) -> list[Sink]:
+def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag) -> list[Sink]:
     from jetseg.camera.sinks import WindowSink, open_video_sink
     from jetseg.camera.status_line import open_status_line
     from jetseg.progress import console

@@ -21,9 +21,7 @@ def _option(text: str, metavar: str | None = None) -> Any:  # noqa: ANN401 - typ
     return typer.Option(help=text, metavar=metavar, show_default=False)
 
 
-Data = Annotated[
-    str | None, _option("camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.", "SPEC")
-]
+Data = Annotated[str | None, _option("camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.", "SPEC")]
 Model = Annotated[
     str | None, _option("fast-scnn, ddrnet-23-slim, unet, tiny, or your own package.module:factory.", "NAME")
 ]

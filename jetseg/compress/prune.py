@@ -174,9 +174,7 @@ def _batches(dataset: SegmentationDataset, manifest: Manifest, count: int) -> It
 
 def _pruned_manifest(manifest: Manifest, config: PruneConfig) -> Manifest:
     """Adds this stage to the history; accuracies measured before do not hold any more."""
-    recorded: dict[str, Any] = config.model_dump(
-        mode="json", exclude={"checkpoint", "out"}, exclude_none=True
-    )
+    recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
     stage = Stage(name="prune", settings=recorded)
     return manifest.model_copy(
         update={

@@ -118,9 +118,7 @@ def match_layers(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
     for pattern in patterns:
         hits = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
         if not hits:
-            raise ConfigError(
-                f"The pattern {pattern!r} matches no layer.", f"The layers are: {', '.join(names)}."
-            )
+            raise ConfigError(f"The pattern {pattern!r} matches no layer.", f"The layers are: {', '.join(names)}.")
         matched |= hits
     return matched
 
@@ -245,9 +243,7 @@ def _check_runs(dense: nn.Module, pruned: nn.Module, example_input: Tensor) -> N
         with torch.no_grad():
             shape = pruned(example_input).shape
     except Exception as error:
-        raise ArtifactError(
-            f"The pruned network does not run: {type(error).__name__}: {error}.", advice
-        ) from error
+        raise ArtifactError(f"The pruned network does not run: {type(error).__name__}: {error}.", advice) from error
     was_training = dense.training
     with torch.no_grad():
         expected = dense.eval()(example_input).shape

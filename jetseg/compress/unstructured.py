@@ -45,9 +45,7 @@ def prune_unstructured(
     changes = []
     for name, layer in convolutions.items():
         nonzero = int(torch.count_nonzero(layer.weight))
-        changes.append(
-            LayerChange(name, layer.weight.numel(), nonzero, "kept on request" if name in kept else "")
-        )
+        changes.append(LayerChange(name, layer.weight.numel(), nonzero, "kept on request" if name in kept else ""))
     return pruned, tuple(changes)
 
 

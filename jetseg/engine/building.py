@@ -131,9 +131,7 @@ def _load_ranges(config: BuildConfig, ranges_file: Path, parent: Manifest) -> Ra
     return load_ranges(ranges_file, model_sha256=sha256_file(config.model), preprocessing=parent.input)
 
 
-def _manifest(
-    config: BuildConfig, parent: Manifest, ranges: Ranges | None, ranges_file: Path | None
-) -> Manifest:
+def _manifest(config: BuildConfig, parent: Manifest, ranges: Ranges | None, ranges_file: Path | None) -> Manifest:
     settings: dict[str, object] = {"precision": config.precision, "backend": config.backend}
     if ranges is not None:
         settings |= {"method": ranges.method, "frames": ranges.frames, "data": ranges.data}

@@ -151,9 +151,7 @@ def example_input(spec: InputSpec) -> Tensor:
 
 def _manifest(parent: Manifest, config: ExportConfig) -> Manifest:
     size = {"height": config.height or parent.input.height, "width": config.width or parent.input.width}
-    recorded: dict[str, Any] = config.model_dump(
-        mode="json", exclude={"checkpoint", "out"}, exclude_none=True
-    )
+    recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
     return parent.model_copy(
         update={
             "kind": "onnx",

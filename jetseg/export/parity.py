@@ -83,9 +83,7 @@ def _check(name: str, parity: Parity, scale: float) -> None:
     same_classes = parity.argmax_agreement >= MIN_AGREEMENT
     same_logits = error is None or error <= MAX_RELATIVE_ERROR * scale
     if not (same_classes and same_logits):
-        logits = (
-            "" if error is None else f", and logits differ by up to {error:.3g} (largest logit {scale:.3g})"
-        )
+        logits = "" if error is None else f", and logits differ by up to {error:.3g} (largest logit {scale:.3g})"
         raise QualityError(
             f"{name} does not compute what the checkpoint computes: over {parity.frames} frames "
             f"{100 * parity.argmax_agreement:.2f} % of the pixels get the same class{logits}.",

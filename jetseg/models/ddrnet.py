@@ -30,9 +30,7 @@ class DDRNet(nn.Module):
         auxiliary: Adds a second head on the fine branch, which runs in training only.
     """
 
-    def __init__(
-        self, num_classes: int, in_channels: int = 3, width: int = 32, auxiliary: bool = True
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 3, width: int = 32, auxiliary: bool = True) -> None:
         super().__init__()
         fine, pooled = 2 * width, 4 * width
         self.stem = nn.Sequential(

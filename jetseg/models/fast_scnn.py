@@ -21,9 +21,7 @@ class FastSCNN(nn.Module):
         dropout: Probability of dropping a channel before the classifier, in training.
     """
 
-    def __init__(
-        self, num_classes: int, in_channels: int = 3, width: float = 1.0, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 3, width: float = 1.0, dropout: float = 0.1) -> None:
         super().__init__()
         c32, c48, c64, c96, c128 = (scaled(channels, width) for channels in (32, 48, 64, 96, 128))
         self.downsample = nn.Sequential(
@@ -77,8 +75,7 @@ class _PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = [
-            resize_like(branch(pool_to_bins(x, bins)), x)
-            for branch, bins in zip(self.branches, self.bins, strict=True)
+            resize_like(branch(pool_to_bins(x, bins)), x) for branch, bins in zip(self.branches, self.bins, strict=True)
         ]
         out: Tensor = self.merge(torch.cat([x, *pooled], dim=1))
         return out

@@ -73,9 +73,7 @@ class ResidualBlock(nn.Module):
         final_relu: Ends with a ReLU, else with the bare sum.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, *, final_relu: bool = True
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, *, final_relu: bool = True) -> None:
         super().__init__()
         self.conv1 = ConvBNReLU(in_channels, out_channels, 3, stride)
         self.conv2 = ConvBN(out_channels, out_channels)

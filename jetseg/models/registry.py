@@ -48,8 +48,7 @@ def create_model(factory: str, num_classes: int, in_channels: int = 3, **options
         module = build(**arguments)
     except Exception as error:
         raise ConfigError(
-            f"The network {factory} could not be built with {_shown(arguments)}: "
-            f"{type(error).__name__}: {error}.",
+            f"The network {factory} could not be built with {_shown(arguments)}: {type(error).__name__}: {error}.",
             "Correct its options.",
         ) from error
     if not isinstance(module, nn.Module):

@@ -70,8 +70,7 @@ def _resize_weights_(layer: nn.Module, prefix: str, state_dict: Mapping[str, Ten
         # channel counts, on the first two axes, may change; all else is the architecture
         if not isinstance(layer, _RESIZABLE) or len(shape) != old.ndim or shape[2:] != old.shape[2:]:
             raise ArtifactError(
-                f"The weight {prefix + key} has shape {tuple(shape)}, "
-                f"but the network needs {tuple(old.shape)}.",
+                f"The weight {prefix + key} has shape {tuple(shape)}, but the network needs {tuple(old.shape)}.",
                 "Check the model's name and options in the manifest.",
             )
         new = torch.empty(shape, dtype=old.dtype, device=old.device)

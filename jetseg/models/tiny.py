@@ -25,9 +25,7 @@ class Tiny(nn.Module):
         super().__init__()
         self.stem = ConvBNReLU(in_channels, width, 3, 2)
         self.stage4 = nn.Sequential(ConvBNReLU(width, 2 * width, 3, 2), ConvBNReLU(2 * width, 2 * width))
-        self.stage8 = nn.Sequential(
-            ConvBNReLU(2 * width, 4 * width, 3, 2), ResidualBlock(4 * width, 4 * width)
-        )
+        self.stage8 = nn.Sequential(ConvBNReLU(2 * width, 4 * width, 3, 2), ResidualBlock(4 * width, 4 * width))
         self.stage16 = nn.Sequential(
             ConvBNReLU(4 * width, 4 * width, 3, 2),
             ResidualBlock(4 * width, 4 * width),

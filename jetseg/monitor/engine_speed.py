@@ -46,9 +46,7 @@ def measure_engine_speed(
     """
     network_input = picture_input(runner)
     outputs = [runner.infer(network_input) for _ in range(_WARM_UP_RUNS)]
-    outputs_stay = not any(
-        np.may_share_memory(one, other) for one, other in itertools.combinations(outputs, 2)
-    )
+    outputs_stay = not any(np.may_share_memory(one, other) for one, other in itertools.combinations(outputs, 2))
     del outputs
     moments = [time.perf_counter()]
     while not stopped():

@@ -15,9 +15,7 @@ BATCHES = [(IMAGE, torch.randint(0, 3, (2, 16, 16), dtype=torch.uint8)) for _ in
 def planted():
     """A network in which the channels DEAD of the first layer add nothing to the output."""
     torch.manual_seed(0)
-    module = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1)
-    ).eval()
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1)).eval()
     with torch.no_grad():
         module[1].weight[DEAD] = 0
         module[1].bias[DEAD] = 0
@@ -67,9 +65,7 @@ def test_taylor_averages_absolute_gradients():
 
 def test_random_follows_its_seed():
     kept = [
-        prune_structured(planted(), PruneSettings(), IMAGE, lambda _, s=seed: RandomImportance(s))[0][
-            0
-        ].weight
+        prune_structured(planted(), PruneSettings(), IMAGE, lambda _, s=seed: RandomImportance(s))[0][0].weight
         for seed in (5, 5)
     ]
     assert torch.equal(kept[0], kept[1])

@@ -91,9 +91,7 @@ def call(*arguments):
 
 
 def test_random_half_of_every_convolution_is_one_command(checkpoint):
-    outcome = call(
-        "prune", checkpoint, "--method", "unstructured", "--criterion", "random", "--ratio", 0.5, "--json"
-    )
+    outcome = call("prune", checkpoint, "--method", "unstructured", "--criterion", "random", "--ratio", 0.5, "--json")
     assert outcome.exit_code == 0, outcome.output
     content = json.loads(outcome.stdout)
     assert all(layer["after"] == layer["before"] // 2 for layer in content["layers"])

@@ -53,9 +53,7 @@ def test_global_magnitude_has_one_threshold(dense):
     pruned, changes = prune_unstructured(dense, settings, "magnitude")
     *body, head = changes
     assert (head.after, head.note) == (head.before, "kept on request")
-    assert sum(change.after for change in body) == pytest.approx(
-        0.3 * sum(change.before for change in body), abs=1
-    )
+    assert sum(change.after for change in body) == pytest.approx(0.3 * sum(change.before for change in body), abs=1)
     smallest, largest = [], []
     for change in body:
         before, after = dense.get_submodule(change.name).weight, pruned.get_submodule(change.name).weight

@@ -33,9 +33,7 @@ def build(
     """
     del manifest
     if precision == "fp16":
-        raise ConfigError(
-            "ONNX Runtime has no fp16 kernels for this processor.", "Choose --precision fp32 or int8."
-        )
+        raise ConfigError("ONNX Runtime has no fp16 kernels for this processor.", "Choose --precision fp32 or int8.")
     graph = load_float_graph(model)
     layers = _layers(graph)
     if precision == "fp32" or ranges is None:
