@@ -1,9 +1,11 @@
 """Fixtures that several test folders need."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is loaded
 SHARED = Path(__file__).parents[2] / "shared"
 
 

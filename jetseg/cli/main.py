@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 
@@ -22,6 +23,10 @@ from jetseg.cli.run import run
 from jetseg.cli.train import train
 from jetseg.errors import JetsegError, UnavailableError
 from jetseg.progress import console
+
+# Threads that wait for each other sleep instead of spinning. Spinning is a little faster alone and, as soon as
+# anything else runs on few cores, many times slower. OpenMP reads this once, so it stands before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="jetseg",

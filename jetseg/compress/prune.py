@@ -18,8 +18,8 @@ from jetseg.compress.importance import (
     Batch,
     Importance,
     RandomImportance,
+    TaylorImportance,
     magnitude,
-    taylor,
 )
 from jetseg.compress.structured import PruneSettings, prune_structured
 from jetseg.compress.unstructured import prune_unstructured
@@ -150,7 +150,7 @@ def _importance(module: nn.Module, config: PruneConfig, manifest: Manifest) -> I
     batches = _batches(dataset, manifest, config.batches)
     if config.criterion == "activation":
         return ActivationImportance(module, batches)
-    return taylor(module, batches, dataset.ignore_index)
+    return TaylorImportance(module, batches, dataset.ignore_index)
 
 
 def _batches(dataset: SegmentationDataset, manifest: Manifest, count: int) -> Iterator[Batch]:

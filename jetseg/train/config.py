@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from jetseg.data.augment import AugmentConfig
 from jetseg.errors import ConfigError
-from jetseg.manifest import InputSpec
 from jetseg.storage import write_text
 
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
@@ -122,7 +121,7 @@ class TrainConfig(_Settings):
     devices: int = Field(default=1, gt=0)
     validate_every: int = Field(default=1, gt=0)
     resume: bool = True
-    augment: dict[str, Any] = Field(default_factory=dict)
+    augment: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     teacher: Path | None = None
     teacher_manifest: Path | None = None
     distill: DistillConfig = DistillConfig()
@@ -148,29 +147,27 @@ class TrainConfig(_Settings):
         complete = AugmentConfig.model_validate({"crop": (1, 1), **values}).model_dump(mode="json")
         return {key: value for key, value in complete.items() if key != "crop" or key in values}
 
-    def augment_config(self, height: int, width: int) -> AugmentConfig:
-        """Returns the augmentation for a network input of this size."""
-        crop = (self.crop_height or height, self.crop_width or width)
-        return AugmentConfig(crop=crop, **self.augment)
+    def augment_config(self) -> AugmentConfig:
+        """Returns the augmentation of resolved settings."""
+        return AugmentConfig(crop=(self.crop_height or 0, self.crop_width or 0), **self.augment)
 
-    def input_spec(self, height: int, width: int) -> InputSpec:
-        """Returns the network's input for these settings; size settings win over the given frame size."""
-        gray = self.color == "gray"
-        order = (2, 1, 0) if self.color == "bgr" else (0, 1, 2)
-        mean = _GRAY_MEAN if gray else tuple(IMAGENET_MEAN_RGB[channel] for channel in order)
-        std = _GRAY_STD if gray else tuple(IMAGENET_STD_RGB[channel] for channel in order)
-        return InputSpec(
-            height=self.height or height,
-            width=self.width or width,
-            color=self.color,
-            scale=self.scale,
-            mean=self.mean or mean,
-            std=self.std or std,
-        )
+    @property
+    def channel_mean(self) -> tuple[float, ...]:
+        """Mean per channel, in the order of `color`."""
+        return self.mean or _in_order(self.color, IMAGENET_MEAN_RGB, _GRAY_MEAN)
+
+    @property
+    def channel_std(self) -> tuple[float, ...]:
+        """Standard deviation per channel, in the order of `color`."""
+        return self.std or _in_order(self.color, IMAGENET_STD_RGB, _GRAY_STD)
 
     def identity(self) -> dict[str, Any]:
         """Returns the settings that decide the result, as JSON values; a resumed run must have the same."""
         return self.model_dump(mode="json", exclude=set(_FREE_ON_RESUME))
+
+
+def _in_order(color: str, rgb: tuple[float, float, float], gray: tuple[float]) -> tuple[float, ...]:
+    return {"rgb": rgb, "bgr": rgb[::-1], "gray": gray}[color]
 
 
 def check_resumable(config: TrainConfig, earlier: dict[str, Any]) -> None:
@@ -195,5 +192,6 @@ def check_resumable(config: TrainConfig, earlier: dict[str, Any]) -> None:
 def save_config(config: TrainConfig) -> Path:
     """Writes the resolved settings as YAML into the run's folder; returns the file."""
     path = config.out / CONFIG_NAME
-    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    silent = set(_GIVEN_BY_INIT) if config.init else set()
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json", exclude=silent), sort_keys=False))
     return path

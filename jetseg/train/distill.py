@@ -7,7 +7,8 @@ from torch import Tensor
 
 from jetseg.errors import ConfigError
 from jetseg.train.losses import Outputs, match_size
-from jetseg.train.teacher import Teacher, resize_batch
+from jetseg.train.resizing import resize_batch
+from jetseg.train.teacher import Teacher
 
 
 class DistillationLoss:

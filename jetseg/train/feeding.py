@@ -74,13 +74,24 @@ def open_frames(config: TrainConfig) -> tuple[LabelledFrames, LabelledFrames]:
     """
     splits = []
     for split in (config.split, config.val_split):
-        dataset = open_dataset(config.data, split)
-        if len(dataset) == 0:
-            raise DataError(f"{config.data} has no frames in split {split}.", "Choose another split.")
+        dataset = open_split(config.data, split)
         indices = spread(len(dataset), config.frames)
         splits.append(LabelledFrames(dataset, indices, config.cache_mb))
     check_classes(splits[0].source.classes, splits[1].source.classes, config.data)
     return splits[0], splits[1]
+
+
+def open_split(spec: str, split: str) -> SegmentationDataset:
+    """Opens a split that has frames.
+
+    Raises:
+        ConfigError: The spec is malformed.
+        DataError: The split is missing or empty.
+    """
+    dataset = open_dataset(spec, split)
+    if len(dataset) == 0:
+        raise DataError(f"{spec} has no frames in split {split}.", "Choose another split.")
+    return dataset
 
 
 class Crops(Dataset[Batch]):

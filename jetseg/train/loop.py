@@ -30,7 +30,7 @@ from jetseg.train.feeding import Batch, Crops, Feed, LabelledFrames, open_frames
 from jetseg.train.losses import SegmentationLoss
 from jetseg.train.normalize import Normalize
 from jetseg.train.optimize import learning_rate, make_optimizer, set_learning_rate
-from jetseg.train.start import start_network
+from jetseg.train.start import resolve, start_network
 from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state, save_state
 from jetseg.train.teacher import open_teacher
 from jetseg.train.validate import defined_miou, validate
@@ -66,6 +66,7 @@ def run(config: TrainConfig) -> TrainResult:
         DataError: A frame or a label is broken, or classes differ.
         TrainingDivergedError: The loss is no longer a number.
     """
+    config = resolve(config)
     fabric = open_fabric(config)
     progress = read_progress(config.out) if config.resume else None
     fabric.barrier()
@@ -93,7 +94,7 @@ class _Training:
         self.module, self.manifest = start_network(config, learn_from.source)
         self.loss, self.distillation = self._make_losses(learn_from)
         size = (self.manifest.input.height, self.manifest.input.width)
-        crops = Crops(learn_from, size, config.augment_config(*size), config.seed)
+        crops = Crops(learn_from, size, config.augment_config(), config.seed)
         self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
         self.optimizer: Optimizer = make_optimizer(self.module, config)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -14,7 +14,7 @@ from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
 from jetseg.ort import choose_ports, make_session, run_session
 from jetseg.train.normalize import Normalize
-from jetseg.train.teacher import as_teacher_logits, resize_batch
+from jetseg.train.resizing import as_teacher_logits, resize_batch
 
 Array = npt.NDArray[Any]
 

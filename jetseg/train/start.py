@@ -8,18 +8,35 @@ from torch import nn
 
 from jetseg.data.contract import SegmentationDataset
 from jetseg.evaluate.accuracy import check_classes
-from jetseg.manifest import Manifest, ModelSpec, Stage
+from jetseg.manifest import InputSpec, Manifest, ModelSpec, Stage, load_manifest
 from jetseg.models import create_model
 from jetseg.train.checkpoint import import_state_dict, load_checkpoint
 from jetseg.train.config import TrainConfig
+from jetseg.train.feeding import open_split
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Fills in what the data or the checkpoint decide: sizes and normalization."""
+    decided: dict[str, Any] = {}
+    if config.init is not None:
+        spec = load_manifest(config.init).input
+        height, width = spec.height, spec.width
+    else:
+        frame = open_split(config.data, config.split)[0].image_hwc_u8
+        height, width = frame.shape[:2]
+        decided = {"mean": config.channel_mean, "std": config.channel_std}
+    height, width = config.height or height, config.width or width
+    decided |= {"height": height, "width": width}
+    decided |= {"crop_height": config.crop_height or height, "crop_width": config.crop_width or width}
+    return config.model_copy(update=decided)
 
 
 def start_network(config: TrainConfig, dataset: SegmentationDataset) -> tuple[nn.Module, Manifest]:
     """Builds the network and the manifest of what the run will write.
 
     Args:
-        config: Settings.
-        dataset: The training split; gives classes, ignored id and the default input size.
+        config: Settings, resolved.
+        dataset: The training split; gives classes and ignored id.
 
     Raises:
         ConfigError: There is no such network or option.
@@ -35,22 +52,27 @@ def start_network(config: TrainConfig, dataset: SegmentationDataset) -> tuple[nn
     if config.init is not None:
         module, parent = load_checkpoint(config.init)
         check_classes(parent.classes, dataset.classes, dataset.spec)
-        spec = parent.input
-        size = {"height": config.height or spec.height, "width": config.width or spec.width}
+        size = {"height": config.height, "width": config.width}
         changes = {
             **classes,
-            "input": spec.model_copy(update=size),
+            "input": parent.input.model_copy(update=size),
             "parent_sha256": parent.sha256,
             "parity": None,
             "accuracy": (),
             "stages": (*parent.stages, stage),
         }
         return module.train(), parent.model_copy(update=changes)
-    height, width = dataset[0].image_hwc_u8.shape[:2]
     manifest = Manifest(
         kind="checkpoint",
         **classes,
-        input=config.input_spec(height, width),
+        input=InputSpec(
+            height=config.height or 0,
+            width=config.width or 0,
+            color=config.color,
+            scale=config.scale,
+            mean=config.channel_mean,
+            std=config.channel_std,
+        ),
         model=ModelSpec(factory=config.model, options=config.model_options),
         stages=(stage,),
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from jetseg.compress.importance import ActivationImportance, RandomImportance, magnitude, taylor
+from jetseg.compress.importance import ActivationImportance, RandomImportance, TaylorImportance, magnitude
 from jetseg.compress.structured import PruneSettings, prune_structured
 
 DEAD = [1, 4, 6, 7]
@@ -29,7 +29,7 @@ def planted():
     [
         lambda _: magnitude(1),
         lambda _: magnitude(2),
-        lambda module: taylor(module, BATCHES, ignore_index=None),
+        lambda module: TaylorImportance(module, BATCHES, ignore_index=None),
         lambda module: ActivationImportance(module, BATCHES),
     ],
     ids=["l1", "l2", "taylor", "activation"],
@@ -43,24 +43,63 @@ def test_dead_channels_go_first(make):
     assert all(parameter.grad is None for parameter in pruned.parameters())
 
 
-def test_activation_is_the_mean_absolute_output_of_batch_norm():
-    module = planted()
-    score = ActivationImportance(module, BATCHES)
-    with torch.no_grad():
-        expected = 2 * module[1](module[0](IMAGE)).abs().mean(dim=(0, 2, 3))
-    torch.testing.assert_close(score._sums[module[1]], expected)
+class TwoReaders(nn.Module):
+    """Channels that two layers read, one of them behind a concatenation, with a gate on each channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding=1)
+        self.middle = nn.Conv2d(6, 4, 3, padding=1)
+        self.last = nn.Conv2d(10, 3, 1)
+        self.seen = []
+
+    def forward(self, x, gate=1.0):
+        x = torch.relu(self.first(x)) * gate
+        self.seen = [x]
+        y = torch.tanh(self.middle(x))
+        return self.last(torch.cat([y, x], dim=1))
 
 
-def test_taylor_averages_absolute_gradients():
-    module = planted()
-    taylor(module, BATCHES, ignore_index=None)
-    averaged = module[3].weight.grad.clone()
-    expected = torch.zeros_like(averaged)
+def scores_of(module, make, layer="first"):
+    """Scores that the criterion gives to the channels of a layer."""
+    found = {}
+
+    def remember(copy):
+        criterion = make(copy)
+
+        def score(group):
+            name = group[0].dep.target.name.split(" ")[0]
+            found[name] = criterion(group)
+            return found[name]
+
+        return score
+
+    prune_structured(module, PruneSettings(round_to=1), IMAGE, remember)
+    return found[layer]
+
+
+def test_taylor_is_the_derivative_by_a_gate_on_the_channel():
+    torch.manual_seed(0)
+    module = TwoReaders().eval()
+    actual = scores_of(module, lambda copy: TaylorImportance(copy, BATCHES, ignore_index=2))
+    expected = torch.zeros(6)
     for images, labels in BATCHES:
-        module.zero_grad()
-        nn.functional.cross_entropy(module(images), labels.long()).backward()
-        expected += module[3].weight.grad.abs()
-    torch.testing.assert_close(averaged, expected)
+        for frame in range(2):
+            gate = torch.ones(1, 6, 1, 1, requires_grad=True)
+            logits = module(images[frame : frame + 1], gate)
+            nn.functional.cross_entropy(logits, labels[frame : frame + 1].long(), ignore_index=2).backward()
+            expected += gate.grad.flatten().abs() / 4
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_activation_is_the_mean_absolute_value_that_is_read():
+    torch.manual_seed(0)
+    module = TwoReaders().eval()
+    with torch.no_grad():
+        module(IMAGE)
+    expected = module.seen[0].mean(dim=(0, 2, 3))
+    actual = scores_of(module, lambda copy: ActivationImportance(copy, BATCHES))
+    torch.testing.assert_close(actual, expected / expected.mean())
 
 
 def test_random_follows_its_seed():

@@ -11,7 +11,8 @@ from jetseg.manifest import InputSpec, Manifest, save_manifest
 from jetseg.models import create_model
 from jetseg.preprocess import Preprocessor
 from jetseg.train.checkpoint import save_checkpoint
-from jetseg.train.teacher import open_teacher, resize_batch
+from jetseg.train.resizing import resize_batch
+from jetseg.train.teacher import open_teacher
 
 FRAMES = torch.randint(0, 256, (3, 16, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 WEIGHT = np.random.default_rng(0).standard_normal((5, 3, 1, 1)).astype(np.float32)

@@ -19,6 +19,7 @@ from jetseg.train.config import TrainConfig
 from jetseg.train.ema import RunningMean
 from jetseg.train.feeding import LabelledFrames
 from jetseg.train.optimize import learning_rate
+from jetseg.train.start import resolve
 from jetseg.train.validate import validate
 
 
@@ -53,7 +54,11 @@ def test_a_run_learns_and_leaves_what_it_promises(toy_config, toy_roads):
     assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(1, 9)]
     assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
     assert max(float(row["val_miou"]) for row in rows) == result.miou
-    assert TrainConfig(**yaml.safe_load((config.out / "config.yaml").read_text())) == config
+    written = TrainConfig(**yaml.safe_load((config.out / "config.yaml").read_text()))
+    assert written == resolve(config)
+    assert (written.height, written.crop_width, written.mean) == (32, 48, (0.485, 0.456, 0.406))
+    assert written.augment["horizontal_flip"] == 0.5
+    assert loop.run(written) == result, "the written settings are not those of the run"
     assert load_manifest(result.last).kind == "checkpoint"
 
 
@@ -112,7 +117,7 @@ def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
         loop.run(config)
         weights.append(state_of(config)[0]["weights.classifier.weight"])
     assert not torch.equal(*weights)
-    training = loop._Training(loop.open_fabric(config), config, resume=False)
+    training = loop._Training(loop.open_fabric(config), resolve(config), resume=False)
     first, second = (next(iter(training.feed.epoch(epoch)))[0] for epoch in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(first, next(iter(training.feed.epoch(0)))[0])
@@ -175,6 +180,8 @@ def test_fine_tuning_starts_from_the_checkpoint(toy_config, tmp_path):
     assert manifest.input == parent.input
     assert [stage.name for stage in manifest.stages] == ["train", "train"]
     torch.testing.assert_close(after.classifier.weight, before.classifier.weight)
+    written = TrainConfig(**yaml.safe_load((second.last.parent / "config.yaml").read_text()))
+    assert loop.run(written) == second
     with pytest.raises(ValueError, match="init brings its own color"):
         toy_config(model=None, model_options=None, init=first.best, color="rgb")
 

@@ -1,0 +1,30 @@
+"""Brings crops to a teacher's size, and its logits back to the student's."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from jetseg.manifest import Manifest
+
+
+def as_teacher_logits(logits: Tensor, manifest: Manifest, frames_nhwc_u8: Tensor) -> Tensor:
+    """Cuts channels beyond the classes (void) and brings logits to the size of the crop."""
+    logits = logits[:, : manifest.num_classes].float()
+    height, width = frames_nhwc_u8.shape[1:3]
+    if logits.shape[-2:] != (height, width):
+        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+    return logits
+
+
+def resize_batch(frames_nhwc_u8: Tensor, height: int, width: int) -> Tensor:
+    """Resizes crops, antialiased; returns them untouched if they have that size.
+
+    Returns:
+        float32 0..255 (not rounded) after a resize, else the same uint8 tensor.
+    """
+    if tuple(frames_nhwc_u8.shape[1:3]) == (height, width):
+        return frames_nhwc_u8
+    planes = frames_nhwc_u8.permute(0, 3, 1, 2).float()
+    resized = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return resized.clamp(0, 255).permute(0, 2, 3, 1)
