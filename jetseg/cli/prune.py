@@ -63,8 +63,8 @@ def prune(
     """Prunes a network: whole channels, which makes it faster anywhere, or single weights.
 
     Structured pruning follows the dependencies between layers, so that additions, concatenations and
-    depthwise convolutions stay consistent. With --epochs, the pruned network is fine-tuned and the best epoch
-    is kept; --config and --set give further settings of that, as in `jetseg train`. The run lies in a folder
+    depthwise convolutions stay consistent. With --epochs, the pruned network is fine-tuned (single weights that
+    were pruned stay zero) and the best epoch is kept; --config and --set give further settings of that, as in `jetseg train`. The run lies in a folder
     beside the result and can be resumed.
 
     Examples:
@@ -79,8 +79,6 @@ def prune(
     target = out or checkpoint.with_name(f"{checkpoint.stem}.pruned{checkpoint.suffix}")
     if epochs and data is None:
         raise ConfigError("Fine-tuning has nothing to learn from.", "Give --data SPEC, or --epochs 0.")
-    if epochs and method == "unstructured":
-        raise ConfigError("Fine-tuning would fill the zeros of unstructured pruning again.", "Leave --epochs at 0.")
     if not epochs and teacher is not None:
         raise ConfigError("A teacher is of use only while fine-tuning.", "Give --epochs N as well.")
     values = {
@@ -116,6 +114,7 @@ def prune(
         "out": _run_folder(target),
         "config": config,
         "set_": set_,
+        "keep_zeros": method == "unstructured",
         "model_option": None,
     }
     t.make_config({**training, "init": checkpoint})  # mistakes show up before the work starts

@@ -48,6 +48,7 @@ class TrainConfig(_Settings):
         out: Folder of the run.
         init: Checkpoint to start from; network, pruned structure and input come from it.
         weights: Plain PyTorch state_dict to start from.
+        keep_zeros: Weights that are zero at the start stay zero, as fine-tuning after unstructured pruning needs.
         height: Height of the network's input, in pixels; by default that of the data.
         width: Width of the network's input, in pixels; by default that of the data.
         crop_height: Height of the training crops; by default the input's.
@@ -92,6 +93,7 @@ class TrainConfig(_Settings):
     out: Path
     init: Path | None = None
     weights: Path | None = None
+    keep_zeros: bool = False
     height: int | None = Field(default=None, gt=0)
     width: int | None = Field(default=None, gt=0)
     crop_height: int | None = Field(default=None, gt=0)

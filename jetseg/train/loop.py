@@ -30,6 +30,7 @@ from jetseg.train.feeding import Batch, Crops, Feed, LabelledFrames, open_frames
 from jetseg.train.losses import SegmentationLoss
 from jetseg.train.normalize import Normalize
 from jetseg.train.optimize import learning_rate, make_optimizer, set_learning_rate
+from jetseg.train.sparsity import ZeroKeeper
 from jetseg.train.start import resolve, start_network
 from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state, save_state
 from jetseg.train.teacher import open_teacher
@@ -108,6 +109,7 @@ class _Training:
             for name in (STATE_NAME, BEST_NAME, LAST_NAME):
                 (config.out / name).unlink(missing_ok=True)
             save_config(config)
+        self.zeros = ZeroKeeper(self.module) if config.keep_zeros else None
 
     def _make_losses(self, frames: LabelledFrames) -> tuple[SegmentationLoss, DistillationLoss | None]:
         config = self.config
@@ -166,6 +168,8 @@ class _Training:
         if math.isfinite(value):
             self.fabric.backward(loss)
             self.stepper.step()
+            if self.zeros is not None:
+                self.zeros.apply()
         return value
 
     def _keep(self, epoch: int, loss: float) -> None:

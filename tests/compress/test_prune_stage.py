@@ -124,11 +124,24 @@ def test_fine_tuning_is_part_of_the_command(checkpoint, tmp_path):
     assert "mIoU" in outcome.stdout
 
 
+def test_pruned_weights_stay_zero_through_fine_tuning(checkpoint, tmp_path):
+    out = tmp_path / "sparse.safetensors"
+    arguments = ["--method", "unstructured", "--criterion", "random", "--data", DATA, "--epochs", 1, "--batch-size", 2]
+    outcome = call("prune", checkpoint, *arguments, "--out", out)
+    assert outcome.exit_code == 0, outcome.output
+    before, _ = load_checkpoint(checkpoint)
+    after, _ = load_checkpoint(out)
+    for name, layer in after.named_modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            assert torch.count_nonzero(layer.weight) == layer.weight.numel() // 2
+            dense = before.get_submodule(name).weight
+            assert not torch.equal(layer.weight[layer.weight != 0], dense[layer.weight != 0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--epochs", 3], "nothing to learn from"),
-        (["--epochs", 3, "--data", DATA, "--method", "unstructured"], "fill the zeros"),
         (["--teacher", "t.onnx"], "only while fine-tuning"),
         (["--epochs", 3, "--data", DATA, "--set", "epoch=4"], "epoch: Extra inputs"),
     ],
