@@ -10,7 +10,7 @@ from jetseg.data.synthetic.drive import SyntheticDrive
 from jetseg.errors import DataError
 from jetseg.palette import default_palette
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Counts up with every change that changes pixels, so that calibrations made before it become stale."""
 
 # First drive, frames per drive, frames of the drive from one to the next, default length.

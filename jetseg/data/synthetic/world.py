@@ -27,7 +27,7 @@ BLOCK_M = 60.0
 SIGHT_M = 115.0
 """Houses are drawn this far; beyond, there is a painted skyline."""
 TREE_SIGHT_M = 80.0
-POLE_SIGHT_M = 32.0
+POLE_SIGHT_M = 25.0
 """Poles are drawn this far: they are two pixels wide there, which a network can still see."""
 
 
