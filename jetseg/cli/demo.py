@@ -32,8 +32,8 @@ _TRAINING: dict[str, Any] = {
     "validate_every": 10,
     "resume": False,
 }
-_TEACHER: dict[str, Any] = {"model": "tiny", "model_options": {"width": 24}, "epochs": 24, "lr": 6e-3}
-_STUDENT: dict[str, Any] = {"model": "tiny", "model_options": {"width": 16}, "epochs": 40, "lr": 6e-3}
+_TEACHER: dict[str, Any] = {"model": "tiny", "model_options": {"width": 16}, "epochs": 50, "lr": 6e-3}
+_STUDENT: dict[str, Any] = {"model": "tiny", "model_options": {"width": 12}, "epochs": 40, "lr": 6e-3}
 _FINE_TUNING: dict[str, Any] = {"epochs": 12, "lr": 3e-3}
 _PRUNING: dict[str, Any] = {"criterion": "taylor", "ratio": 0.3, "scope": "layer", "round_to": 8, "batches": 8}
 
