@@ -63,9 +63,9 @@ def prune(
     """Prunes a network: whole channels, which makes it faster anywhere, or single weights.
 
     Structured pruning follows the dependencies between layers, so that additions, concatenations and
-    depthwise convolutions stay consistent. With --epochs, the pruned network is fine-tuned (single weights that
-    were pruned stay zero) and the best epoch is kept; --config and --set give further settings of that, as in `jetseg train`. The run lies in a folder
-    beside the result and can be resumed.
+    depthwise convolutions stay consistent. With --epochs, the pruned network is fine-tuned (single weights
+    that were pruned stay zero) and the best epoch is kept; --config and --set give further settings of that, as
+    in `jetseg train`. The run lies in a folder beside the result and can be resumed.
 
     Examples:
 
