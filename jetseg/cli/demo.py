@@ -23,18 +23,20 @@ _CALIBRATION_FRAMES = 64
 _CAMERA_FRAMES_PER_SECOND = 30.0
 _TRAINING: dict[str, Any] = {
     "data": _DATA,
-    "frames": 200,
+    "frames": 300,
     "crop_height": 128,
     "crop_width": 128,
     "batch_size": 4,
     "augment": {"scale": [0.75, 1.5]},
+    "class_weights": "enet",
     "dice_weight": 1.0,
     "validate_every": 10,
     "resume": False,
 }
-_TEACHER: dict[str, Any] = {"model": "tiny", "model_options": {"width": 16}, "epochs": 50, "lr": 6e-3}
-_STUDENT: dict[str, Any] = {"model": "tiny", "model_options": {"width": 12}, "epochs": 40, "lr": 6e-3}
-_FINE_TUNING: dict[str, Any] = {"epochs": 12, "lr": 3e-3}
+_TEACHER: dict[str, Any] = {"model": "tiny", "model_options": {"width": 16}, "epochs": 26, "lr": 6e-3}
+_STUDENT: dict[str, Any] = {"model": "tiny", "model_options": {"width": 12}, "epochs": 28, "lr": 1e-2}
+_FINE_TUNING: dict[str, Any] = {"epochs": 9, "lr": 5e-3}
+_DISTILLING: dict[str, Any] = {"kd_weight": 1.0, "temperature": 1.0, "cwd_weight": 1.0}
 _PRUNING: dict[str, Any] = {"criterion": "taylor", "ratio": 0.3, "scope": "layer", "round_to": 8, "batches": 8}
 
 
@@ -71,7 +73,8 @@ def _train(out: Path) -> dict[str, Path]:
     with _step("teacher", "trains (`jetseg train`)"):
         teacher = loop.run(TrainConfig(**_TRAINING, **_TEACHER, out=out / "teacher")).best
     with _step("student", "learns from the teacher's soft labels (`jetseg distill`)"):
-        student = loop.run(TrainConfig(**_TRAINING, **_STUDENT, out=out / "student", teacher=teacher)).best
+        learning = {**_TRAINING, "teacher": teacher, "distill": _DISTILLING}
+        student = loop.run(TrainConfig(**learning, **_STUDENT, out=out / "student")).best
     with _step("pruned", "loses channels, and is fine-tuned under the teacher (`jetseg prune`)"):
         cut = out / "pruned.safetensors"
         prune.run(prune.PruneConfig(**_PRUNING, checkpoint=student, data=_DATA, out=cut))

@@ -14,7 +14,7 @@ from jetseg.data.synthetic.things import Car, Person, draw_car, draw_person
 from jetseg.data.synthetic.world import Block
 
 CAR_SIGHT_M = 60.0
-PERSON_SIGHT_M = 25.0
+PERSON_SIGHT_M = 22.0
 _STRETCH_M = 80.0
 _STEP_RADIANS_PER_M = 4.2
 

@@ -27,8 +27,8 @@ BLOCK_M = 60.0
 SIGHT_M = 115.0
 """Houses are drawn this far; beyond, there is a painted skyline."""
 TREE_SIGHT_M = 80.0
-POLE_SIGHT_M = 25.0
-"""Poles are drawn this far: they are two pixels wide there, which a network can still see."""
+POLE_SIGHT_M = 24.0
+"""Poles are drawn this far: they are three pixels wide there, which a network can still see."""
 
 
 @dataclass
@@ -118,7 +118,7 @@ def _line_with_poles(block: Block, stretch: _Stretch) -> None:
         height = rng.uniform(5.5, 8.0) if lamp else rng.uniform(2.7, 3.6)
         arm = -side * rng.uniform(1.0, 2.2) if lamp and rng.random() < 0.6 else 0.0
         sign = draw_sign(rng) if not lamp or rng.random() < 0.6 else None
-        width = rng.uniform(0.26, 0.36) if lamp else rng.uniform(0.22, 0.28)
+        width = rng.uniform(0.36, 0.48) if lamp else rng.uniform(0.32, 0.38)
         block.poles.append(Pole(float(along), across, height, width, color, arm, sign))
 
 
