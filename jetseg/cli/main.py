@@ -17,6 +17,7 @@ from jetseg.cli.demo import demo
 from jetseg.cli.distill import distill
 from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
+from jetseg.cli.parity import parity
 from jetseg.cli.prune import prune
 from jetseg.cli.report import report
 from jetseg.cli.run import run
@@ -48,6 +49,7 @@ app.command("calibrate")(calibrate)
 app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("parity")(parity)
 app.command("run")(run)
 app.command("report")(report)
 
