@@ -1,0 +1,1 @@
+"""Quantization-aware training: a Q/DQ file in, the same graph with trained weights and scales out."""

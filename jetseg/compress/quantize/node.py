@@ -1,0 +1,59 @@
+"""One operator of an ONNX graph, with its attributes as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor
+
+Value = Tensor | None
+"""An input of an operator; None where an optional one is left out."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        operator: Its ONNX name, as in "Conv".
+        name: Name of the node, or of its first output if it has none.
+        inputs: Tensor names; empty where an optional input is left out.
+        outputs: Tensor names.
+        attributes: Numbers, strings, tensors, and lists of them.
+    """
+
+    operator: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - attributes have many types
+        """Returns an attribute, or the default."""
+        return self.attributes.get(name, default)
+
+
+def parse_node(node: onnx.NodeProto) -> Node:
+    """Reads a node."""
+    attributes = {entry.name: _plain(helper.get_attribute_value(entry)) for entry in node.attribute}
+    return Node(node.op_type, node.name or node.output[0], tuple(node.input), tuple(node.output), attributes)
+
+
+def as_torch(tensor: onnx.TensorProto) -> Tensor:
+    """Returns the values of an ONNX tensor as a torch tensor of its own."""
+    return torch.from_numpy(numpy_helper.to_array(tensor).copy())
+
+
+def integers(value: Tensor) -> list[int]:
+    """Returns the elements of an integer tensor."""
+    return [int(element) for element in value.flatten().tolist()]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - attributes have many types
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return as_torch(value) if isinstance(value, onnx.TensorProto) else value
