@@ -96,6 +96,33 @@ def test_activations_that_start_with_one_scale_share_it():
     assert len(module.activations) == 3
 
 
+def test_weight_of_two_layers_keeps_one_set_of_scales():
+    model = quantize_symmetric(small_network(), {"image": image()})
+    twice = [node for node in model.graph.node if node.output[0].startswith("c2.weight")]
+    for original in twice:
+        node = model.graph.node.add()
+        node.CopyFrom(original)
+    constants = {"c2.weight.scale": "other.scale", "c2.weight.zero_point": "other.zero"}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in constants]:
+        copied = model.graph.initializer.add()
+        copied.CopyFrom(tensor)
+        copied.name = constants[tensor.name]
+    first, second = model.graph.node[-2:]
+    first.output[0] = second.input[0] = "other.quantized"
+    second.output[0] = "other.dequantized"
+    for node in (first, second):
+        node.input[1:] = ["other.scale", "other.zero"]
+    model.graph.node.append(helper.make_node("Conv", ["r1", "other.dequantized"], ["also"], pads=[1, 1, 1, 1]))
+    with torch.no_grad():
+        assert OnnxModule(model, "also")(torch.from_numpy(image())).shape == (1, 8, HEIGHT // 2, WIDTH // 2)
+    model.graph.node.append(helper.make_node("Add", ["also", "c2"], ["both of them"]))
+    module = OnnxModule(model, "both of them")
+    assert module.scale_sources["other.scale"] == module.scale_sources["c2.weight.scale"] == "w2"
+    scale = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "other.scale")
+    with pytest.raises(ArtifactError, match="w2 is quantized with other scales as well"):
+        OnnxModule(changed(model, "other.scale", 2 * scale), "both of them")
+
+
 def changed(model, name, values):
     for tensor in model.graph.initializer:
         if tensor.name == name:

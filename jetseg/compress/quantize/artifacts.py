@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jetseg.compress.quantize.graph import PAIR
 from jetseg.compress.quantize.module import OnnxModule
-from jetseg.compress.quantize.quantizers import ACTIVATION_LIMITS
+from jetseg.compress.quantize.quantizers import LARGEST
 from jetseg.manifest import Manifest, save_manifest
 from jetseg.onnx_file import save_onnx
 from jetseg.storage import write_json
@@ -92,11 +92,7 @@ def float_graph(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def activation_ranges(module: OnnxModule) -> dict[str, float]:
     """Returns the largest magnitude that each quantized activation can hold: 127 times its scale."""
-    return {
-        name: float(scale) * ACTIVATION_LIMITS[1]
-        for name, scale in module.scales().items()
-        if name not in module.weight_names
-    }
+    return {name: float(scale) * LARGEST for name, scale in module.scales().items() if name not in module.weight_names}
 
 
 def _unquantized(name: str, before: dict[str, str]) -> str:

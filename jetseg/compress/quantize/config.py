@@ -24,6 +24,7 @@ class QuantizeConfig(BaseModel):
         val_split: Split to choose the best epoch by.
         frames: Learn from (and validate on) only this many frames, spread evenly; all by default.
         labels: False learns from the teacher alone, so the frames need no labels.
+        label_weight: Weight of the loss against labels beside a teacher; without a teacher it is 1.
         parent: The float ONNX file that `qdq` was made from; it teaches unless another teacher is given.
         teacher: Checkpoint or ONNX file to imitate instead of the parent.
         teacher_manifest: The teacher's manifest if it is not beside it.
@@ -44,7 +45,9 @@ class QuantizeConfig(BaseModel):
         cache_mb: Keep decoded frames in memory if they need no more than this.
         accelerator: Lightning Fabric's accelerator.
         resume: Go on with an unfinished run; if False, start over.
-        augment: Random changes of the frames: settings of `jetseg.data.augment.AugmentConfig` but `crop`.
+        augment: Random changes of the frames: settings of `jetseg.data.augment.AugmentConfig` but `crop`. Zoom is
+            1 to 1.5 if nothing else is said: smaller frames would be padded, and what the teacher says about
+            padding is noise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +59,7 @@ class QuantizeConfig(BaseModel):
     val_split: str = "val"
     frames: int | None = Field(default=None, gt=0)
     labels: bool = True
+    label_weight: float = Field(default=0.1, ge=0)
     parent: Path | None = None
     teacher: Path | None = None
     teacher_manifest: Path | None = None
@@ -105,6 +109,7 @@ class QuantizeConfig(BaseModel):
             spec: The network's input; crops have its size if nothing else is said.
         """
         shared = {name: getattr(self, name) for name in _SHARED}
+        shared["augment"] = {"scale": (1.0, 1.5), **self.augment}
         return TrainConfig(
             **shared,
             out=self.folder,
@@ -138,5 +143,5 @@ class QuantizeConfig(BaseModel):
 
 _SHARED = (
     *("data", "split", "val_split", "frames", "epochs", "lr", "warmup_fraction", "power", "class_weights"),
-    *("ema_decay", "seed", "workers", "cache_mb", "accelerator", "augment", "teacher_manifest", "distill", "resume"),
+    *("ema_decay", "seed", "workers", "cache_mb", "accelerator", "teacher_manifest", "distill", "resume"),
 )

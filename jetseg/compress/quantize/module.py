@@ -128,23 +128,23 @@ class OnnxModule(nn.Module):
         """Adds the quantizer of one tensor; activations that start with the very same scale share theirs."""
         source, scale = node.inputs[0], checked_scale(node, constants)
         partner = self.scale_sources.setdefault(node.inputs[1], source)
-        earlier = next((name for name, other in self.scale_sources.items() if other == source), node.inputs[1])
-        if not torch.equal(scale, constants[earlier]):
-            raise asymmetric(node, f"{source} is quantized with another scale as well")
         if source in constants:
             if source not in self.weight_names or partner != source:
                 raise asymmetric(node, f"{source} is no weight of a layer with scales of its own")
-            if source not in self.quantizer_of:
-                self.quantizer_of[source] = str(len(self.weight_quantizers))
-                quantizer = WeightQuantizer(constants[source], scale, node.get("axis", 1))
-                self.weight_quantizers[self.quantizer_of[source]] = quantizer
-            return
-        if scale.numel() != 1:
+            key = str(self.weight_names.index(source))
+            quantizer = WeightQuantizer(constants[source], scale, node.get("axis", 1))
+            first = dict(self.weight_quantizers.items()).get(key, quantizer)
+            if not torch.equal(first.of_zeros, quantizer.of_zeros):  # type: ignore[arg-type]
+                raise asymmetric(node, f"{source} is quantized with other scales as well")
+            self.weight_quantizers[key] = first
+        elif scale.numel() != 1:
             raise asymmetric(node, "an activation has a scale per channel")
-        key = float(scale).hex().replace(".", "_")
-        self.quantizer_of[source] = key
-        if key not in self.activations:
-            self.activations[key] = ActivationQuantizer(scale, ranges)
+        else:
+            key = float(scale).hex().replace(".", "_")
+            if key not in self.activations:
+                self.activations[key] = ActivationQuantizer(scale, ranges)
+        if self.quantizer_of.setdefault(source, key) != key:
+            raise asymmetric(node, f"{source} is quantized with another scale as well")
 
     def _keep_constants(self, constants: dict[str, Tensor], used: set[str]) -> None:
         """Keeps floats where the module is, and integers, which are shapes and indices, on the CPU."""

@@ -172,7 +172,8 @@ class _Training:
         logits = self.student(frames)
         loss = logits.new_zeros(())
         if self.loss is not None:
-            loss = loss + self.loss(logits, labels)
+            weight = 1.0 if self.distillation is None else self.config.label_weight
+            loss = loss + weight * self.loss(logits, labels)
         if self.distillation is not None:
             loss = loss + self.distillation(logits, frames)
         return loss
