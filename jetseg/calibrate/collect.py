@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from jetseg.calibrate.graph import FloatGraph
@@ -15,6 +17,23 @@ from jetseg.ort import make_session, run_session
 from jetseg.preprocess import FrameU8, Preprocessor
 
 
+@dataclass
+class Observed:
+    """What calibration saw of each tensor.
+
+    Attributes:
+        histograms: All values, by tensor.
+        amax_by_frame: Largest magnitude in each frame, by tensor.
+        channel_low: Smallest value of each channel, mean over the frames; empty unless asked for.
+        channel_high: Largest value of each channel, mean over the frames.
+    """
+
+    histograms: dict[str, StreamingHistogram]
+    amax_by_frame: dict[str, list[float]]
+    channel_low: dict[str, npt.NDArray[np.float64]]
+    channel_high: dict[str, npt.NDArray[np.float64]]
+
+
 def collect(
     graph: FloatGraph,
     tensors: Iterable[str],
@@ -22,7 +41,9 @@ def collect(
     input_name: str,
     frames: Iterable[FrameU8],
     threads: int | None = None,
-) -> dict[str, StreamingHistogram]:
+    *,
+    by_channel: bool = False,
+) -> Observed:
     """Counts the values of some activations over frames.
 
     Args:
@@ -32,9 +53,10 @@ def collect(
         input_name: The graph's input that takes the image.
         frames: BGR frames; read once, one at a time.
         threads: Threads of ONNX Runtime.
+        by_channel: Also keep the range of each channel.
 
     Returns:
-        A histogram per tensor.
+        What was seen of each tensor.
 
     Raises:
         CalibrationError: There is no frame, or an activation is not finite.
@@ -43,17 +65,28 @@ def collect(
     observed = [name for name in histograms if name != input_name]
     session = make_session(_with_outputs(graph.model, observed), threads=threads)
     preprocess = Preprocessor(manifest.input)
-    seen = 0
+    seen = Observed(histograms, {name: [] for name in histograms}, {}, {})
     for frame in frames:
         network_input = preprocess(frame)
         if input_name in histograms:
-            histograms[input_name].update(network_input.astype(np.float32, copy=False))
+            _add(seen, input_name, network_input.astype(np.float32, copy=False), by_channel)
         for name, values in zip(observed, run_session(session, observed, {input_name: network_input}), strict=True):
-            histograms[name].update(values)
-        seen += 1
-    if not seen:
+            _add(seen, name, values, by_channel)
+    count = max((len(values) for values in seen.amax_by_frame.values()), default=0)
+    if not count:
         raise CalibrationError("There is no image to calibrate on.", "Give a dataset and split that has some.")
-    return histograms
+    for extremes in (seen.channel_low, seen.channel_high):
+        extremes.update({name: sums / count for name, sums in extremes.items()})
+    return seen
+
+
+def _add(seen: Observed, name: str, values: npt.NDArray[np.float32], by_channel: bool) -> None:
+    low, high = seen.histograms[name].update(values)
+    seen.amax_by_frame[name].append(max(-low, high))
+    if by_channel and values.ndim == 4:
+        channels = values[0].reshape(values.shape[1], -1)
+        for extremes, found in ((seen.channel_low, channels.min(axis=1)), (seen.channel_high, channels.max(axis=1))):
+            extremes[name] = extremes.get(name, 0.0) + found.astype(np.float64)
 
 
 def _with_outputs(model: onnx.ModelProto, tensors: list[str]) -> bytes:

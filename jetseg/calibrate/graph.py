@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper, version_converter
 
 from jetseg.errors import ArtifactError
 from jetseg.onnx_file import load_onnx
@@ -17,6 +17,10 @@ from jetseg.onnx_file import load_onnx
 QUANTIZED_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
 MIN_OPSET = 13
 """The first opset with quantizers per channel."""
+_MIN_IR = 7
+"""The first format of the file that opset 13 belongs to; initializers need not be inputs there."""
+_FIRST_MODES_OPSET = 11
+"""The first opset whose Resize names how coordinates are computed, with another default than before."""
 
 
 @dataclass
@@ -60,9 +64,37 @@ class FloatGraph:
         """Names of the graph's outputs."""
         return tuple(port.name for port in self.model.graph.output)
 
+    def float_tensors(self) -> frozenset[str]:
+        """Returns the activations that hold float values, graph inputs included."""
+        inferred = onnx.shape_inference.infer_shapes(self.model).graph
+        ports = (*inferred.input, *inferred.value_info, *inferred.output)
+        return frozenset(port.name for port in ports if port.type.tensor_type.elem_type == onnx.TensorProto.FLOAT)
+
+    def copy(self) -> FloatGraph:
+        """Returns a graph of its own with the same content."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        return FloatGraph(model)
+
     def weight(self, name: str) -> npt.NDArray[np.float32]:
         """Returns an initializer's values."""
         return np.asarray(numpy_helper.to_array(self.weights[name]))
+
+    def set_weight(self, name: str, values: npt.NDArray[np.generic]) -> None:
+        """Replaces an initializer's values, as float32."""
+        self.weights[name].CopyFrom(numpy_helper.from_array(np.asarray(values, dtype=np.float32), name))
+
+    def add_to_bias(self, node: onnx.NodeProto, values: npt.NDArray[np.floating]) -> None:
+        """Adds to the bias of a convolution, or to the shift of a batch norm; a layer without a bias gets one."""
+        if len(node.input) > 2 and node.input[2]:
+            self.set_weight(node.input[2], self.weight(node.input[2]) + values)
+            return
+        name = f"{node.output[0]}.bias"
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, dtype=np.float32), name))
+        self.weights[name] = self.model.graph.initializer[-1]
+        del node.input[2:]
+        node.input.append(name)
+        self.consumers[name] = [node]
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
         """Returns the one node that reads a tensor, or None if there are several or it is an output."""
@@ -71,10 +103,10 @@ class FloatGraph:
 
 
 def load_float_graph(path: Path) -> FloatGraph:
-    """Loads an ONNX file for calibration or quantization.
+    """Loads an ONNX file for calibration or quantization; an opset older than 13 is lifted in memory.
 
     Raises:
-        ArtifactError: The file is broken, is quantized already, or its opset is older than 13.
+        ArtifactError: The file is broken, is quantized already, or cannot be lifted.
     """
     model = load_onnx(path)
     found = sorted({node.op_type for node in model.graph.node} & QUANTIZED_OPERATORS)
@@ -84,14 +116,36 @@ def load_float_graph(path: Path) -> FloatGraph:
         )
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < MIN_OPSET:
-        raise ArtifactError(
-            f"{path} uses opset {opset}; quantizers per channel need {MIN_OPSET} or later.",
-            f"Export it again with opset {MIN_OPSET} or later.",
-        )
+        model = _lift(path, model, opset)
     _collect_constants(model.graph)
     graph = FloatGraph(model)
     fold_batch_norms_(graph)
     return graph
+
+
+def _lift(path: Path, model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Returns the same network in opset 13; its tensors keep their names."""
+    ports = list(model.graph.output)
+    inner = {name for node in model.graph.node for name in node.output if name} - {port.name for port in ports}
+    # the converter keeps the names of outputs, and of other tensors only mostly
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(inner))
+    try:
+        lifted = version_converter.convert_version(model, MIN_OPSET)
+    except Exception as error:  # the converter's exceptions share no base of their own
+        raise ArtifactError(
+            f"{path} uses opset {opset}; quantizers per channel need {MIN_OPSET} or later, and ONNX's converter "
+            f"could not lift it: {error}.",
+            f"Export it again with opset {MIN_OPSET} or later.",
+        ) from error
+    del lifted.graph.output[:]
+    lifted.graph.output.extend(ports)
+    lifted.ir_version = max(lifted.ir_version, _MIN_IR)
+    if opset < _FIRST_MODES_OPSET:  # the converter leaves the newer defaults, which sample elsewhere
+        for node in lifted.graph.node:
+            if node.op_type == "Resize":
+                node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+                node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+    return lifted
 
 
 def fold_batch_norms_(graph: FloatGraph) -> int:

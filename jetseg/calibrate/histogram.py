@@ -29,15 +29,15 @@ class StreamingHistogram:
         self.high = -np.inf
         self.counts: npt.NDArray[np.float64] = np.zeros(2 * BINS)
 
-    def update(self, values: npt.NDArray[np.float32]) -> None:
-        """Adds all values of a tensor.
+    def update(self, values: npt.NDArray[np.float32]) -> tuple[float, float]:
+        """Adds all values of a tensor; returns the smallest and the largest of them.
 
         Raises:
             CalibrationError: A value is not finite.
         """
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(1, -1)
         if flat.size == 0:
-            return
+            return 0.0, 0.0
         low, high, _, _ = cv2.minMaxLoc(flat)
         if not np.isfinite(low) or not np.isfinite(high) or not np.isfinite(flat.sum(dtype=np.float64)):
             raise CalibrationError(
@@ -48,11 +48,12 @@ class StreamingHistogram:
         self._reach_for(max(-low, high))
         if self.reach == 0.0:  # only zeros so far
             self.counts[BINS] += flat.size
-            return
+            return low, high
         # calcHist leaves out its upper bound; the reach itself still belongs to the last bin
         upper = float(np.nextafter(np.float32(self.reach), np.float32(np.inf)))
         counts = cv2.calcHist([flat], [0], None, [2 * BINS], [-self.reach, upper])
         self.counts += counts.ravel()  # a column in OpenCV 4, a row in OpenCV 5
+        return low, high
 
     def magnitudes(self) -> npt.NDArray[np.float64]:
         """Returns the histogram of absolute values: `BINS` counts over [0, reach]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from jetseg.calibrate.placement import Placement
 from jetseg.calibrate.ranges import TensorRange
 from jetseg.errors import CalibrationError
 
+SYMMETRIC_LIMIT = 127
+"""Largest magnitude of a symmetric 8-bit value."""
 REDUCED_WEIGHT_LIMIT = 64
 """Largest magnitude of a weight on AVX2, whose kernels add pairs of products in 16 bits: 2 * 255 * 64 still fits,
 2 * 255 * 127 does not and would silently saturate."""
@@ -36,13 +39,7 @@ def render_unsigned_(graph: FloatGraph, placement: Placement, tensors: Mapping[s
     Raises:
         CalibrationError: An activation has no range.
     """
-    missing = sorted({source for source in placement.activations.values() if source not in tensors})
-    if missing:
-        raise CalibrationError(
-            f"The ranges file lacks {len(missing)} of the network's tensors: {', '.join(missing[:5])}.",
-            "Run `jetseg calibrate` again with this network.",
-        )
-    bounds = {name: tensors[source] for name, source in placement.activations.items()}
+    bounds = _bounds(placement, tensors)
     scales = {name: unsigned_scale(entry.low, entry.high) for name, entry in bounds.items()}
     nodes = list(graph.model.graph.node)
     del graph.model.graph.node[:]
@@ -58,6 +55,137 @@ def render_unsigned_(graph: FloatGraph, placement: Placement, tensors: Mapping[s
                 _quantize_activation_(graph, placement, name, *scales[name])
     drop_unused_initializers_(graph)
     return graph.model
+
+
+def render_symmetric_(graph: FloatGraph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
+    """Renders a network for TensorRT's explicit quantization.
+
+    Activations are int8 with zero point 0 and one scale, weights int8 with a scale per output channel, biases
+    float. Weights stay float values before their quantizer, so that the file can be trained on; TensorRT folds
+    the quantizer into them.
+
+    Args:
+        graph: The float network; it is changed in place.
+        placement: Where quantizers stand.
+        tensors: Calibrated ranges by activation.
+
+    Returns:
+        The model of `graph`.
+
+    Raises:
+        CalibrationError: An activation has no range.
+    """
+    amax = {name: entry.amax for name, entry in _bounds(placement, tensors).items()}
+    nodes = list(graph.model.graph.node)
+    del graph.model.graph.node[:]
+    for name in graph.inputs:
+        if name in amax:
+            _append_symmetric_(graph, placement, name, amax[name])
+    for node in nodes:
+        if node.output[0] in placement.integer_nodes and len(node.input) > 1 and node.input[1] in placement.weights:
+            node.input[1] = _append_weight_(graph, node, placement.weights[node.input[1]])
+        graph.model.graph.node.append(node)
+        for name in node.output:
+            if name in amax:
+                _append_symmetric_(graph, placement, name, amax[name])
+    drop_unused_initializers_(graph)
+    return graph.model
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """An 8-bit quantizer of one activation, as numbers: integers from `lowest` to `highest`."""
+
+    scale: float
+    zero_point: int
+    lowest: int
+    highest: int
+
+    def __call__(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Returns the values rounded and clipped as QuantizeLinear and DequantizeLinear do.
+
+        >>> import numpy as np
+        >>> Quantizer(1.0, 0, -128, 127)(np.float32([0.4, 1.6, 500.0]))
+        array([  0.,   2., 127.], dtype=float32)
+        """
+        scale = np.float32(self.scale)
+        integers = np.clip(np.rint(values / scale) + self.zero_point, self.lowest, self.highest)
+        return np.asarray((integers - self.zero_point) * scale, dtype=np.float32)
+
+
+def symmetric_quantizers(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, Quantizer]:
+    """Returns the quantizers that `render_symmetric_` writes, by activation."""
+    bounds = _bounds(placement, tensors)
+    return {name: Quantizer(symmetric_scale(entry.amax), 0, -128, 127) for name, entry in bounds.items()}
+
+
+def unsigned_quantizers(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, Quantizer]:
+    """Returns the quantizers that `render_unsigned_` writes, by activation."""
+    bounds = _bounds(placement, tensors)
+    return {name: Quantizer(*unsigned_scale(entry.low, entry.high), 0, 255) for name, entry in bounds.items()}
+
+
+def symmetric_scale(amax: float) -> float:
+    """Returns the scale of an int8 quantizer over [-amax, amax]; 1 for a tensor that is always zero.
+
+    >>> symmetric_scale(254.0)
+    2.0
+    """
+    scale = amax / SYMMETRIC_LIMIT
+    return scale if scale >= np.finfo(np.float32).tiny else 1.0
+
+
+def weight_scales(weight: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    """Returns the scale of each output channel of a weight, over its largest magnitude.
+
+    >>> import numpy as np
+    >>> weight_scales(np.float32([[127.0, -3.0], [0.5, -254.0]]), axis=0)
+    array([1., 2.], dtype=float32)
+    """
+    magnitude = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(axis=1)
+    return np.where(magnitude > 0, magnitude / np.float32(SYMMETRIC_LIMIT), 1.0).astype(np.float32)
+
+
+def _bounds(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, TensorRange]:
+    missing = sorted({source for source in placement.activations.values() if source not in tensors})
+    if missing:
+        raise CalibrationError(
+            f"The ranges file lacks {len(missing)} of the network's tensors: {', '.join(missing[:5])}.",
+            "Run `jetseg calibrate` again with this network.",
+        )
+    return {name: tensors[source] for name, source in placement.activations.items()}
+
+
+def _append_symmetric_(graph: FloatGraph, placement: Placement, name: str, amax: float) -> None:
+    """Appends the int8 pair of one activation and points its quantized readers to it."""
+    _append_pair_(graph, name, name, np.float32(symmetric_scale(amax)), None)
+    for reader in graph.consumers[name]:
+        if placement.reads_rounded(graph, reader, name):
+            _replace_input_(reader, name, f"{name}.dequantized")
+
+
+def _append_weight_(graph: FloatGraph, node: onnx.NodeProto, axis: int) -> str:
+    """Appends the pair of one layer's weight; returns the name of the quantized weight."""
+    name = f"{node.output[0]}.weight"
+    _append_pair_(graph, node.input[1], name, weight_scales(graph.weight(node.input[1]), axis), axis)
+    return f"{name}.dequantized"
+
+
+def _append_pair_(
+    graph: FloatGraph, source: str, name: str, scale: npt.NDArray[np.float32] | np.float32, axis: int | None
+) -> None:
+    constants = [f"{name}.scale", f"{name}.zero_point"]
+    zeros = np.zeros(np.shape(scale), dtype=np.int8)
+    for key, values in zip(constants, (np.asarray(scale), zeros), strict=True):
+        graph.model.graph.initializer.append(numpy_helper.from_array(values, key))
+    where = {} if axis is None else {"axis": axis}
+    quantized, dequantized = f"{name}.quantized", f"{name}.dequantized"
+    graph.model.graph.node.extend(
+        [
+            helper.make_node("QuantizeLinear", [source, *constants], [quantized], f"{name}.quantize", **where),
+            helper.make_node("DequantizeLinear", [quantized, *constants], [dequantized], f"{name}.dequantize", **where),
+        ]
+    )
 
 
 def _quantize_activation_(graph: FloatGraph, placement: Placement, name: str, scale: float, zero_point: int) -> None:
@@ -77,10 +205,8 @@ def _quantize_activation_(graph: FloatGraph, placement: Placement, name: str, sc
             "DequantizeLinear", [f"{name}.quantized", *pair], [f"{name}.dequantized"], f"{name}.dequantize"
         )
     )
-    producer = graph.producer.get(name)
-    made_on_integers = producer is not None and producer.output[0] in placement.integer_nodes
     for reader in graph.consumers[name]:
-        if made_on_integers or reader.output[0] in placement.integer_nodes:
+        if placement.reads_rounded(graph, reader, name):
             _replace_input_(reader, name, f"{name}.dequantized")
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from jetseg.calibrate.thresholds import Method
 from jetseg.errors import CalibrationError
 from jetseg.manifest import InputSpec, Record, explain
-from jetseg.storage import write_text
+from jetseg.storage import sha256_file, write_text
+
+Policy = Literal["conv-inputs", "full"]
+"""Where symmetric quantizers stand; see `jetseg.calibrate.placement`."""
 
 
 class TensorRange(Record):
@@ -28,6 +31,39 @@ class TensorRange(Record):
     seen_high: float
 
 
+class Trial(Record):
+    """A correction that was tried.
+
+    Attributes:
+        target: Backend whose arithmetic was simulated.
+        corrections: What was done to the network.
+        agreement: Pixels of held-out frames that got the float network's class, in percent.
+    """
+
+    target: str
+    corrections: tuple[str, ...]
+    agreement: float
+
+
+class CorrectedNetwork(Record):
+    """The network that the ranges hold for, where corrections changed it: a file beside the ranges file."""
+
+    file: str
+    sha256: str
+
+
+class Coverage(Record):
+    """Whether the images were enough.
+
+    Attributes:
+        growth_percent: Growth of the ranges over the last quarter of the images, mean over the tensors.
+        dominated: Tensors whose range one image alone decides.
+    """
+
+    growth_percent: float
+    dominated: tuple[str, ...]
+
+
 class Ranges(Record):
     """What calibration found, and everything that it depends on.
 
@@ -36,7 +72,11 @@ class Ranges(Record):
         data_sha256: Hash of the frames.
         data: Where they came from, for people.
         preprocessing: Input specification that they were preprocessed with.
-        tensors: By the activation's name in the float ONNX file.
+        placement: Where the quantizers stood that the corrections were made for.
+        networks: Corrected networks by backend; a backend that is absent uses the float network as it is.
+        trials: What each set of corrections did to held-out frames.
+        coverage: Whether the images were enough.
+        tensors: By the activation's name in the float ONNX file, or in the corrected one.
     """
 
     format: int = 1
@@ -46,6 +86,10 @@ class Ranges(Record):
     data_sha256: str
     data: str
     preprocessing: InputSpec
+    placement: Policy = "conv-inputs"
+    networks: dict[str, CorrectedNetwork] = Field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
+    coverage: Coverage | None = None
     tensors: dict[str, TensorRange]
 
 
@@ -59,6 +103,34 @@ def save_ranges(path: Path, ranges: Ranges) -> None:
     ]
     body = "\n".join(["{", *lines, '  "tensors": {', ",\n".join(tensors), "  }", "}"])
     write_text(path, body + "\n")
+
+
+def calibrated_network(ranges_file: Path, ranges: Ranges, backend: str, model: Path) -> Path:
+    """Returns the float network that the ranges hold for: the corrected one beside the file, or the model itself.
+
+    Raises:
+        CalibrationError: The corrected network is missing, or is not the one that was calibrated.
+    """
+    network = ranges.networks.get(backend)
+    if network is None:
+        return model
+    if Path(network.file).name != network.file:
+        raise CalibrationError(
+            f"{ranges_file} names a network outside its own folder: {network.file}.",
+            "Do not use this file; run `jetseg calibrate` again.",
+        )
+    path = ranges_file.with_name(network.file)
+    if not path.is_file():
+        raise CalibrationError(
+            f"{ranges_file} holds for the corrected network {path.name}, and that file is not beside it.",
+            "Copy it there as well, or run `jetseg calibrate` again.",
+        )
+    if sha256_file(path) != network.sha256:
+        raise CalibrationError(
+            f"{path} is not the network that {ranges_file.name} was made for: its SHA-256 differs.",
+            "Copy both files again, or run `jetseg calibrate` again.",
+        )
+    return path
 
 
 def load_ranges(path: Path, *, model_sha256: str, preprocessing: InputSpec) -> Ranges:

@@ -37,7 +37,7 @@ def build_engine(
     ] = None,
     split: Annotated[str, CALIBRATION_SPLIT] = "train",
     images: Annotated[int, IMAGES] = 128,
-    method: Annotated[MethodName, METHOD] = MethodName.percentile,
+    method: Annotated[MethodName, METHOD] = MethodName.mse,
     eval_split: Annotated[str, typer.Option(help="Split to measure accuracy on, before and after.")] = "val",
     eval_frames: Annotated[
         int | None, typer.Option(min=1, help="Measure on this many frames only, spread evenly.")

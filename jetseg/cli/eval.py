@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +12,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jetseg.cli.calibrate import PlacementName
+
 if TYPE_CHECKING:
+    from jetseg.calibrate.ranges import Policy
     from jetseg.manifest import Accuracy
 
 DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
 SPLIT = typer.Option(help="Split of the dataset, as in train, val or test.")
 FRAMES = typer.Option(min=1, help="Score only this many frames, spread evenly over the split; all by default.")
+SIMULATE = typer.Option(
+    help="Score the float network as this backend would run it in INT8, computed exactly; says nothing about speed."
+)
+
+
+class SimulationName(str, Enum):
+    """Backends whose arithmetic can be simulated, for the command line."""
+
+    tensorrt = "tensorrt"
 
 
 def evaluate(
@@ -25,6 +38,11 @@ def evaluate(
     split: Annotated[str, SPLIT] = "val",
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     frames: Annotated[int | None, FRAMES] = None,
+    simulate: Annotated[SimulationName | None, SIMULATE] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Ranges file, for --simulate.")] = None,
+    placement: Annotated[
+        PlacementName | None, typer.Option(help="Placement to simulate; by default that of the ranges file.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -37,17 +55,27 @@ def evaluate(
 
         jetseg eval student.int8.onnx --data camvid:data/camvid --split test
 
+        jetseg eval student.onnx --simulate tensorrt --calibration student.ranges.json --data camvid:data/camvid
+
         jetseg eval foreign.onnx --manifest foreign.yaml --data folder:data/mine --split val --json
     """
     from jetseg.cli.artifacts import open_any
     from jetseg.data.specs import open_dataset
     from jetseg.engine.contract import Segmenter
+    from jetseg.engine.simulation import simulate_tensorrt
+    from jetseg.errors import ConfigError
     from jetseg.evaluate.accuracy import as_record, measure_accuracy
     from jetseg.manifest import device_name, toolchain
     from jetseg.report.rows import Entry
 
     dataset = open_dataset(data, split)
-    runner = open_any(artifact, manifest, threads)
+    if simulate is None:
+        runner = open_any(artifact, manifest, threads)
+    else:
+        if calibration is None:
+            raise ConfigError("--simulate needs the network's ranges.", "Give --calibration FILE.")
+        where: Policy | None = None if placement is None else placement.policy
+        runner = simulate_tensorrt(artifact, calibration, placement=where, manifest_file=manifest, threads=threads)
     try:
         score = measure_accuracy(Segmenter(runner), runner.manifest, dataset, frames=frames)
     finally:

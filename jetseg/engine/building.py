@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jetseg.calibrate.calibration import DEFAULT_IMAGES, DEFAULT_METHOD, CalibrateConfig
 from jetseg.calibrate.calibration import run as calibrate
-from jetseg.calibrate.ranges import Ranges, load_ranges
+from jetseg.calibrate.ranges import Ranges, calibrated_network, load_ranges
 from jetseg.calibrate.thresholds import Method
 from jetseg.data.contract import SegmentationDataset
 from jetseg.data.specs import open_dataset
@@ -90,8 +90,11 @@ def run(config: BuildConfig) -> BuildResult:
         raise ConfigError(f"{engine} is the network itself.", "Give another --out.")
     ranges_file = _ranges_file(config, engine)
     ranges = _load_ranges(config, ranges_file, parent) if ranges_file else None
+    network = config.model
+    if ranges and ranges_file:
+        network = calibrated_network(ranges_file, ranges, config.backend, config.model)
     with atomic_path(engine) as temporary:
-        report = backend.build(config.model, parent, config.precision, ranges, temporary)
+        report = backend.build(network, parent, config.precision, ranges, temporary)
     manifest = save_manifest(engine, _manifest(config, parent, ranges, ranges_file))
     if config.data is None:
         open_runner(engine, threads=config.threads).close()

@@ -57,13 +57,55 @@ def test_initializers_that_are_listed_as_inputs_are_no_inputs(tmp_path):
     assert load_float_graph(path).inputs == ("image",)
 
 
-def test_old_opset_and_quantized_files_are_refused(tmp_path):
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("opset", "upsampling"), [(9, "Upsample"), (10, "Resize"), (12, "Resize")])
+def test_an_old_opset_is_lifted(tmp_path, opset, upsampling, mode):
+    """Names stay; so does the output, though the default sampling points of Resize changed with opset 11."""
+    rng = np.random.default_rng(0)
+    values = {"w": rng.normal(size=(4, 3, 3, 3)), "scales": [1, 1, 1.5, 1.5], "roi": np.zeros(8)}
+    sampling = ["r", "scales"] if opset < 11 else ["r", "roi", "scales"]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node(upsampling, sampling, ["u"], mode=mode),
+        helper.make_node("Softmax", ["u"], ["y"], axis=1),  # from opset 13 on, over this axis alone
+    ]
+    initializers = [numpy_helper.from_array(np.asarray(value, np.float32), key) for key, value in values.items()]
+    ports = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 8, 10]), ("y", [1, 4, 9, 12]))
+    ]
+    listed = [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in initializers]
+    model = helper.make_model(
+        helper.make_graph(nodes, "old", [*listed, ports[0]], ports[1:], initializers),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=3,
+    )
+    path = tmp_path / "old.onnx"
+    onnx.save(model, str(path))
+    before = path.read_bytes()
+    graph = load_float_graph(path)
+    assert path.read_bytes() == before
+    assert graph.model.opset_import[0].version == 13
+    assert graph.inputs == ("x",)
+    assert {"c", "r", "u", "y"} <= set(graph.producer)
+    onnx.checker.check_model(graph.model, full_check=True)
+    x = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
+    (expected,) = make_session(path).run(None, {"x": x})
+    (actual,) = make_session(graph.model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_old_files_that_cannot_be_lifted_are_refused(tmp_path):
     model = small_network()
     model.opset_import[0].version = 11
-    old = tmp_path / "old.onnx"
-    onnx.save(model, str(old))
-    with pytest.raises(ArtifactError, match="opset 11"):
-        load_float_graph(old)
+    model.graph.node[2].op_type = "NoSuchOperator"
+    path = tmp_path / "old.onnx"
+    onnx.save(model, str(path))
+    with pytest.raises(ArtifactError, match=r"opset 11.*could not lift it.*NoSuchOperator"):
+        load_float_graph(path)
+
+
+def test_quantized_files_are_refused(tmp_path):
     quantized = small_network()
     quantized.graph.node.append(helper.make_node("DequantizeLinear", ["w1", "gamma"], ["q"]))
     path = tmp_path / "q.onnx"

@@ -34,7 +34,7 @@ def test_an_int8_engine_agrees_with_its_parent_and_tells_its_history(model, data
     assert manifest.parent_sha256 == sha256_file(model)
     assert manifest.calibration_sha256 == sha256_file(result.engine.with_name("small.int8.onnx.ranges.json"))
     assert manifest.accuracy == (result.accuracy,)
-    assert manifest.stages[-1].settings["method"] == "percentile"
+    assert manifest.stages[-1].settings["method"] == "mse"
     assert result.report.integer_layers == ("n1", "c2", "c3")
     assert result.report.float_layers == ("c4",)
     dataset = open_dataset(data, "all")

@@ -19,12 +19,28 @@ def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -
 
 
 class OnnxRunner:
-    """A network in an ONNX Runtime session; see `jetseg.engine.contract.Runner`."""
+    """A network in an ONNX Runtime session; see `jetseg.engine.contract.Runner`.
 
-    def __init__(self, path: Path, manifest: Manifest, threads: int | None) -> None:
+    Args:
+        path: ONNX file.
+        manifest: Its manifest.
+        threads: Threads inside an operator.
+        content: A serialized network to run in place of the file's.
+        optimize: False computes the graph node by node as it stands.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        threads: int | None,
+        *,
+        content: bytes | None = None,
+        optimize: bool = True,
+    ) -> None:
         self.manifest = manifest
         self.path = path
-        self._session: Any = make_session(path, threads=threads)
+        self._session: Any = make_session(content or path, threads=threads, optimize=optimize)
         self._input, self._output = choose_ports(path, self._session, manifest)
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:

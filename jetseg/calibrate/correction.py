@@ -1,0 +1,198 @@
+"""Correction after training: changes a network so that it loses less in 8 bits, and checks that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx
+
+from jetseg.calibrate.collect import Observed
+from jetseg.calibrate.equalize import equalize_
+from jetseg.calibrate.graph import FloatGraph
+from jetseg.calibrate.placement import Placement, place_for_integer_kernels, place_symmetric
+from jetseg.calibrate.qdq import (
+    REDUCED_WEIGHT_LIMIT,
+    SYMMETRIC_LIMIT,
+    Quantizer,
+    render_symmetric_,
+    render_unsigned_,
+    symmetric_quantizers,
+    unsigned_quantizers,
+)
+from jetseg.calibrate.ranges import Policy, TensorRange, Trial
+from jetseg.calibrate.refit import refit_
+from jetseg.calibrate.shift import shift_
+from jetseg.calibrate.stepping import Tensor, probe
+from jetseg.manifest import Manifest
+from jetseg.ort import make_session, run_session
+from jetseg.postprocess import ClassMap, class_map
+
+Correction = Literal["shift", "equalize", "refit"]
+Feeds = Sequence[Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network, corrected or not, with the ranges of its activations.
+
+    Attributes:
+        graph: The network, in float.
+        tensors: Ranges by activation.
+        corrections: What was done to it.
+    """
+
+    graph: FloatGraph
+    tensors: dict[str, TensorRange]
+    corrections: tuple[Correction, ...] = ()
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a backend computes in 8 bits.
+
+    Attributes:
+        place: Where its quantizers stand.
+        quantizers: What they do.
+        render: Writes them into a network.
+        weight_limit: Largest magnitude of an integer weight.
+    """
+
+    place: Callable[[FloatGraph, Policy, Mapping[str, TensorRange]], Placement]
+    quantizers: Callable[[Placement, Mapping[str, TensorRange]], dict[str, Quantizer]]
+    render: Callable[[FloatGraph, Placement, Mapping[str, TensorRange]], onnx.ModelProto]
+    weight_limit: int
+
+
+ARITHMETICS = {
+    "tensorrt": Arithmetic(place_symmetric, symmetric_quantizers, render_symmetric_, SYMMETRIC_LIMIT),
+    "onnxruntime": Arithmetic(
+        lambda graph, _policy, _tensors: place_for_integer_kernels(graph),
+        unsigned_quantizers,
+        render_unsigned_,
+        REDUCED_WEIGHT_LIMIT,
+    ),
+}
+"""By backend."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `Corrector.run` found.
+
+    Attributes:
+        networks: The best candidate for each target.
+        trials: Everything that was tried.
+        seen: What calibration saw of the network as it was.
+    """
+
+    networks: dict[str, Candidate]
+    trials: tuple[Trial, ...]
+    seen: Observed
+
+
+@dataclass(frozen=True)
+class Corrector:
+    """Tries corrections on a network.
+
+    Attributes:
+        manifest: Manifest of the network.
+        policy: Placement of the quantizers.
+        watch: Observes a network's activations on the calibration frames.
+        choose: Chooses ranges from what was observed.
+        frames: Frames that `refit` learns from.
+        held_out: Frames that decide.
+        threads: Threads of ONNX Runtime.
+    """
+
+    manifest: Manifest
+    policy: Policy
+    watch: Callable[[FloatGraph], Observed]
+    choose: Callable[[Observed], dict[str, TensorRange]]
+    frames: Feeds
+    held_out: Feeds
+    threads: int | None = None
+
+    def run(self, graph: FloatGraph, allowed: Sequence[Correction], targets: Sequence[str]) -> Outcome:
+        """Tries corrections and keeps what is best on the held-out frames.
+
+        The network as it is, equalized, and shifted and equalized are judged in TensorRT's arithmetic; the two best
+        are refitted and judged again. What wins is refitted for the other targets as well, on the same ranges.
+        """
+        judge = _Judge(self, self.class_maps(graph.model.SerializeToString()))
+        seen = self.watch(graph)
+        starts = judge.ranked(self._starts(graph, seen, allowed), "tensorrt")
+        if "refit" not in allowed:
+            return Outcome(dict.fromkeys(targets, starts[0]), tuple(judge.trials), seen)
+        refitted = {start.corrections: self._refitted(start, "tensorrt") for start in starts[:2]}
+        winner = judge.ranked(list(refitted.values()), "tensorrt")[0]
+        start = next(start for start in starts if refitted.get(start.corrections) is winner)
+        networks = {"tensorrt": judge.ranked([winner, start], "tensorrt")[0]}
+        for target in targets:
+            if target not in networks:
+                networks[target] = judge.ranked([start, self._refitted(start, target)], target)[0]
+        return Outcome({target: networks[target] for target in targets}, tuple(judge.trials), seen)
+
+    def class_maps(self, model: bytes) -> list[ClassMap]:
+        """Returns what a network decides on the held-out frames, quantizers computed as they stand."""
+        session = make_session(model, threads=self.threads, optimize=False)
+        output = [self.manifest.output.name or session.get_outputs()[0].name]
+        return [class_map(run_session(session, output, dict(feed))[0], self.manifest) for feed in self.held_out]
+
+    def _starts(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction]) -> list[Candidate]:
+        channels = probe(graph, self.frames[0], self.threads).channels
+        found = [Candidate(graph, self.choose(seen))]
+        if "equalize" in allowed:
+            found.append(self._equalized(Candidate(graph, {}), seen, channels))
+        if "equalize" in allowed and "shift" in allowed:
+            found.extend(self._shifted(graph, seen, channels))
+        return found
+
+    def _equalized(self, start: Candidate, seen: Observed, channels: Mapping[str, int]) -> Candidate:
+        graph = start.graph.copy()
+        magnitudes = {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
+        equalize_(graph, magnitudes, channels)
+        return Candidate(graph, self.choose(self.watch(graph)), (*start.corrections, "equalize"))
+
+    def _shifted(self, graph: FloatGraph, seen: Observed, channels: Mapping[str, int]) -> list[Candidate]:
+        shifted = graph.copy()
+        centers = {name: (low + seen.channel_high[name]) / 2 for name, low in seen.channel_low.items()}
+        if not shift_(shifted, centers, channels):
+            return []
+        channels = probe(shifted, self.frames[0], self.threads).channels
+        return [self._equalized(Candidate(shifted, {}, ("shift",)), self.watch(shifted), channels)]
+
+    def _refitted(self, start: Candidate, target: str) -> Candidate:
+        arithmetic, graph = ARITHMETICS[target], start.graph.copy()
+        placement = arithmetic.place(graph, self.policy, start.tensors)
+        quantizers = arithmetic.quantizers(placement, start.tensors)
+        limit = arithmetic.weight_limit
+        refit_(graph, placement, quantizers, self.frames, weight_limit=limit, threads=self.threads)
+        return Candidate(graph, start.tensors, (*start.corrections, "refit"))
+
+
+class _Judge:
+    """Scores candidates by their agreement with the float network on held-out frames, and remembers the scores."""
+
+    def __init__(self, corrector: Corrector, wanted: list[ClassMap]) -> None:
+        self.trials: list[Trial] = []
+        self._corrector, self._wanted = corrector, wanted
+
+    def ranked(self, candidates: Sequence[Candidate], target: str) -> list[Candidate]:
+        """Returns the candidates, best first; of equals the earlier one is first."""
+        return sorted(candidates, key=lambda candidate: self._score(candidate, target), reverse=True)
+
+    def _score(self, candidate: Candidate, target: str) -> float:
+        known = [t.agreement for t in self.trials if (t.target, t.corrections) == (target, candidate.corrections)]
+        if known:
+            return known[0]
+        arithmetic = ARITHMETICS[target]
+        placement = arithmetic.place(candidate.graph, self._corrector.policy, candidate.tensors)
+        model = arithmetic.render(candidate.graph.copy(), placement, candidate.tensors)
+        found = self._corrector.class_maps(model.SerializeToString())
+        same = [float(np.mean(one == other)) for one, other in zip(found, self._wanted, strict=True)]
+        score = round(100.0 * float(np.mean(same)), 3)
+        self.trials.append(Trial(target=target, corrections=candidate.corrections, agreement=score))
+        return score

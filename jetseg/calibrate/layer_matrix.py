@@ -1,0 +1,102 @@
+"""Convolutions as matrix products: their weights as matrices, their inputs as rows of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LayerMatrix:
+    """How the weight of a Conv, or of a ConvTranspose whose taps do not overlap, is laid out as a matrix.
+
+    Attributes:
+        transposed: True for ConvTranspose.
+        groups: Groups of channels.
+        kernel: Height and width of the kernel; likewise `strides`, `dilations`.
+        pads: Padding: top, left, bottom, right.
+        inputs: Products that one output sums.
+    """
+
+    transposed: bool
+    groups: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    inputs: int
+
+    @classmethod
+    def of(cls, node: onnx.NodeProto, shape: Sequence[int], groups: int) -> LayerMatrix | None:
+        """Reads the layout off a node; None for layers that it cannot express."""
+        found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        if node.op_type not in ("Conv", "ConvTranspose") or len(shape) != 4:
+            return None
+        if found.get("auto_pad", b"NOTSET") not in (b"NOTSET", b""):
+            return None
+        transposed = node.op_type == "ConvTranspose"
+        top, left, bottom, right = (int(value) for value in found.get("pads", (0, 0, 0, 0)))
+        strides, dilations = found.get("strides", (1, 1)), found.get("dilations", (1, 1))
+        layout = cls(
+            transposed,
+            groups,
+            (int(shape[2]), int(shape[3])),
+            (int(strides[0]), int(strides[1])),
+            (int(dilations[0]), int(dilations[1])),
+            (top, left, bottom, right),
+            int(shape[0]) if transposed else int(np.prod(shape[1:])),
+        )
+        whole = layout.strides == layout.kernel and not any(layout.pads) and groups == 1
+        return layout if not transposed or (whole and layout.dilations == (1, 1)) else None
+
+    def to_blocks(self, weight: Array) -> list[Array]:
+        """Returns a matrix (outputs x inputs) per group."""
+        if self.transposed:
+            return [weight.transpose(1, 2, 3, 0).reshape(-1, weight.shape[0])]
+        return list(weight.reshape(self.groups, weight.shape[0] // self.groups, -1))
+
+    def from_blocks(self, blocks: Sequence[Array], shape: Sequence[int]) -> Array:
+        """Turns the matrices back into a weight of the given shape."""
+        if self.transposed:
+            return np.asarray(blocks[0].reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2))
+        return np.stack(list(blocks)).reshape(shape)
+
+    def samples(self, values: Array, targets: Array, count: int, rng: np.random.Generator) -> list[tuple[Array, Array]]:
+        """Draws positions of one frame.
+
+        Args:
+            values: What the layer reads: 1 x C x H x W.
+            targets: What it should compute: 1 x O x H' x W'.
+            count: Number of positions.
+            rng: Chooses the positions.
+
+        Returns:
+            Per group: inputs (count x inputs), targets (count x outputs).
+        """
+        height, width = (values if self.transposed else targets).shape[2:]
+        rows, columns = rng.integers(0, height, count), rng.integers(0, width, count)
+        if self.transposed:
+            tall, wide = self.kernel
+            taps = [targets[0][:, rows * tall + y, columns * wide + x] for y in range(tall) for x in range(wide)]
+            wanted = np.stack(taps, axis=-1).transpose(1, 0, 2).reshape(count, -1)
+            return [(values[0][:, rows, columns].T, wanted)]
+        patches = self._patches(values[0], rows, columns)
+        wanted = targets[0][:, rows, columns].T.reshape(count, self.groups, -1)
+        return [(patches[:, group].reshape(count, -1), wanted[:, group]) for group in range(self.groups)]
+
+    def _patches(self, values: Array, rows: Array, columns: Array) -> Array:
+        """Returns the patches under the kernel: positions x groups x channels per group x taps."""
+        top, left, bottom, right = self.pads
+        padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
+        down = (rows * self.strides[0])[:, None, None] + (np.arange(self.kernel[0]) * self.dilations[0])[:, None]
+        across = (columns * self.strides[1])[:, None, None] + (np.arange(self.kernel[1]) * self.dilations[1])[None, :]
+        patches = padded[:, down, across].transpose(1, 0, 2, 3)
+        return np.asarray(patches.reshape(len(rows), self.groups, values.shape[0] // self.groups, -1))

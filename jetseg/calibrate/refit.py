@@ -1,0 +1,197 @@
+"""Refits weights and biases layer by layer, so that each layer makes up for the quantizers before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from jetseg.calibrate.graph import FloatGraph, attribute
+from jetseg.calibrate.layer_matrix import LayerMatrix
+from jetseg.calibrate.placement import Placement, is_matrix_layer
+from jetseg.calibrate.qdq import SYMMETRIC_LIMIT, Quantizer
+from jetseg.calibrate.stepping import Stepper, Tensor
+from jetseg.progress import track
+
+RIDGE = 0.1
+"""How much a weight is held to its old value, as a share of the mean power of the layer's inputs."""
+POSITIONS = 512
+"""Output positions that each frame gives to the least squares of a layer."""
+LARGEST_SYSTEM = 1200
+"""Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""
+_DAMPING = 0.01
+
+Matrix = npt.NDArray[np.float64]
+
+
+def refit_(
+    graph: FloatGraph,
+    placement: Placement,
+    quantizers: Mapping[str, Quantizer],
+    feeds: Sequence[Mapping[str, Tensor]],
+    *,
+    weight_limit: int = SYMMETRIC_LIMIT,
+    threads: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Refits every quantized layer in graph order on some frames.
+
+    The float network and the quantized one advance together. For each layer: weights by least squares, so that
+    what it computes from quantized inputs comes nearest to what the float network computes there; then rounded
+    one column after the other, each column making up for the rounding of those before it (E. Frantar et al.,
+    "GPTQ", 2022); then the bias, so that the mean of each output channel is that of the float network.
+
+    Args:
+        graph: The network; its weights and biases are changed.
+        placement: Where quantizers stand.
+        quantizers: Quantizer of each activation in `placement.activations`.
+        feeds: Graph inputs, one mapping per frame; all frames are held in memory.
+        weight_limit: Largest magnitude of an integer weight.
+        threads: Threads of ONNX Runtime.
+        seed: Of the choice of positions.
+    """
+    rng = np.random.default_rng(seed)
+    original = graph.copy()
+    target, own = Stepper(original, feeds, threads), Stepper(graph, feeds, threads)
+    pairs = list(zip(original.model.graph.node, graph.model.graph.node, strict=True))
+    for reference, node in track(pairs, "Refitting layers"):
+        target.run(reference)
+        reads = own.substitute(node, _quantized(graph, node, placement, quantizers, own))
+        name = reference.output[0]
+        wanted = [frame[name] for frame in target.frames if name in frame]
+        layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
+        if layer:
+            inputs = [frame[reads[node.input[0]]] for frame in own.frames]
+            _refit_weight_(graph, node, inputs, wanted, weight_limit, rng)
+        if layer or (node.op_type == "BatchNormalization" and _constant(graph, node)):
+            _refit_bias_(graph, node, [outputs[0] for outputs in own.evaluate(node, reads)], wanted)
+        own.run(node, {name: reads.get(name, name) for name in node.input if name})  # the bias may be new
+
+
+def least_squares(weight: Matrix, moments: Matrix, residual: Matrix, ridge: float) -> Matrix:
+    """Corrects a weight matrix by ridge regression of what it misses.
+
+    Args:
+        weight: Rows of outputs, columns of inputs.
+        moments: Mean product of each pair of centered inputs.
+        residual: Mean product of each output's miss (rows) and each centered input (columns).
+        ridge: Weight of staying where it is, as a share of the mean input power.
+
+    >>> import numpy as np
+    >>> least_squares(np.array([[1.0, 0.0]]), np.eye(2), np.array([[0.5, 0.5]]), ridge=0.0)
+    array([[1.5, 0.5]])
+    """
+    size = len(moments)
+    strength = ridge * np.trace(moments) / size + 1e-12
+    correction = np.linalg.solve(moments + strength * np.eye(size), residual.T).T
+    return np.asarray(weight + correction)
+
+
+def round_columns(weight: Matrix, moments: Matrix, limit: int = SYMMETRIC_LIMIT) -> Matrix:
+    """Rounds a weight matrix to 8 bits with a scale per row, columns making up for each other's rounding.
+
+    The largest weight of each row stays where it is, so that the row's scale can be read off the result.
+
+    Args:
+        weight: Rows of outputs, columns of inputs.
+        moments: Mean product of each pair of inputs.
+        limit: Largest integer.
+
+    Returns:
+        The rounded weights, as multiples of their row's scale.
+
+    >>> import numpy as np
+    >>> round_columns(np.array([[127.0, 3.4, -0.2]]), np.eye(3)).round(6)
+    array([[127.,   3.,  -0.]])
+    """
+    magnitude = np.abs(weight).max(axis=1)
+    scale = np.where(magnitude > 0, magnitude / limit, 1.0)
+    widest = np.abs(weight).argmax(axis=1)
+    size = len(moments)
+    damped = moments + np.eye(size) * (_DAMPING * np.trace(moments) / size + 1e-12)
+    order = np.argsort(-np.diag(damped))
+    factor = np.linalg.cholesky(np.linalg.inv(damped[order][:, order])).T
+    left, rounded = weight[:, order].copy(), np.empty_like(weight)
+    for step, column in enumerate(order):
+        values = np.clip(np.round(left[:, step] / scale), -limit, limit) * scale
+        values = np.where(widest == column, weight[:, column], values)
+        rounded[:, column] = values
+        miss = (left[:, step] - values) / factor[step, step]
+        left[:, step + 1 :] -= np.outer(miss, factor[step, step + 1 :])
+    return rounded
+
+
+def _quantized(
+    graph: FloatGraph,
+    node: onnx.NodeProto,
+    placement: Placement,
+    quantizers: Mapping[str, Quantizer],
+    stepper: Stepper,
+) -> Iterator[tuple[str, list[Tensor]]]:
+    """Yields the quantized values of what a node reads in 8 bits."""
+    for name in dict.fromkeys(node.input):
+        if placement.reads_rounded(graph, node, name):
+            yield name, [quantizers[name](frame[name]) for frame in stepper.frames]
+
+
+def _constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+    return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in node.input[1:])
+
+
+def _refit_weight_(
+    graph: FloatGraph,
+    node: onnx.NodeProto,
+    inputs: Sequence[Tensor],
+    wanted: Sequence[Tensor],
+    limit: int,
+    rng: np.random.Generator,
+) -> None:
+    weight = graph.weight(node.input[1])
+    layout = LayerMatrix.of(node, weight.shape, int(attribute(node, "group", 1)))
+    if layout is None or layout.inputs > LARGEST_SYSTEM or len(graph.consumers[node.input[1]]) != 1:
+        return
+    blocks = layout.to_blocks(weight)
+    systems = [_System(block.astype(np.float64)) for block in blocks]
+    for values, targets in zip(inputs, wanted, strict=True):
+        for system, sample in zip(systems, layout.samples(values, targets, POSITIONS, rng), strict=True):
+            system.add(*sample)
+    graph.set_weight(node.input[1], layout.from_blocks([system.solve(limit) for system in systems], weight.shape))
+
+
+class _System:
+    """The normal equations of one group of a layer, summed over frames."""
+
+    def __init__(self, weight: Matrix) -> None:
+        outputs, inputs = weight.shape
+        self._weight = weight
+        self._count = 0
+        self._sum, self._miss = np.zeros(inputs), np.zeros(outputs)
+        self._moments, self._products = np.zeros((inputs, inputs)), np.zeros((outputs, inputs))
+
+    def add(self, inputs: Tensor, targets: Tensor) -> None:
+        """Adds samples: `inputs` of shape (samples, inputs), `targets` of shape (samples, outputs)."""
+        miss = targets - inputs @ self._weight.T.astype(np.float32)
+        self._count += len(inputs)
+        self._sum += inputs.sum(axis=0, dtype=np.float64)
+        self._miss += miss.sum(axis=0, dtype=np.float64)
+        self._moments += inputs.T @ inputs
+        self._products += miss.T @ inputs
+
+    def solve(self, limit: int) -> Matrix:
+        """Returns the refitted and rounded weight."""
+        moments = self._moments / self._count
+        if not np.trace(moments):  # the inputs are always zero
+            return round_columns(self._weight, np.eye(len(moments)), limit)
+        mean, miss = self._sum / self._count, self._miss / self._count
+        centered = moments - np.outer(mean, mean)
+        weight = least_squares(self._weight, centered, self._products / self._count - np.outer(miss, mean), RIDGE)
+        return round_columns(weight, moments, limit)
+
+
+def _refit_bias_(graph: FloatGraph, node: onnx.NodeProto, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+    if outputs[0].ndim != 4 or (len(node.input) > 2 and len(graph.consumers[node.input[2]]) != 1):
+        return
+    misses = [(target - output).mean(axis=(0, 2, 3)) for target, output in zip(wanted, outputs, strict=True)]
+    graph.add_to_bias(node, np.mean(misses, axis=0, dtype=np.float64))

@@ -1,0 +1,286 @@
+import json
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from small_network import HEIGHT, WIDTH, small_network, write_dataset, write_small_network
+
+from jetseg.calibrate.calibration import CalibrateConfig, run
+from jetseg.calibrate.coverage import coverage, warnings
+from jetseg.calibrate.equalize import equalize_
+from jetseg.calibrate.graph import FloatGraph, load_float_graph
+from jetseg.calibrate.layer_matrix import LayerMatrix
+from jetseg.calibrate.placement import place_symmetric
+from jetseg.calibrate.qdq import render_symmetric_, symmetric_quantizers
+from jetseg.calibrate.ranges import calibrated_network, load_ranges
+from jetseg.calibrate.refit import refit_
+from jetseg.calibrate.shift import shift_
+from jetseg.calibrate.stepping import probe
+from jetseg.engine.simulation import simulate_tensorrt
+from jetseg.errors import CalibrationError
+from jetseg.manifest import load_manifest
+from jetseg.ort import make_session
+from jetseg.storage import sha256_file
+
+
+def network(nodes, weights, image=(1, 3, 8, 10), output="y") -> FloatGraph:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, list(image))],
+        [onnx.ValueInfoProto(name=output)],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return FloatGraph(model)
+
+
+def everything(graph: FloatGraph, image: np.ndarray) -> dict[str, np.ndarray]:
+    """All activations of one frame."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    names = [node.output[0] for node in model.graph.node]
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    values = make_session(model.SerializeToString()).run(names, {"image": image})
+    return dict(zip(names, values, strict=True)) | {"image": image}
+
+
+def final(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
+    return make_session(model.SerializeToString(), optimize=False).run(None, {"image": image})[0]
+
+
+def channel_amax(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name: np.abs(value[0]).reshape(value.shape[1], -1).max(axis=1).astype(np.float64)
+        for name, value in values.items()
+        if value.ndim == 4
+    }
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "n.onnx"
+    onnx.save(small_network(), str(path))
+    return load_float_graph(path)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).normal(size=(1, 3, HEIGHT, WIDTH)).astype(np.float32)
+
+
+def test_equalizing_keeps_the_function_and_evens_ranges(small, image):
+    before, reference = everything(small, image), final(small.model, image)
+    quantized = {name: values for name, values in channel_amax(before).items() if name in ("r1", "both", "r3")}
+    changed = equalize_(small, quantized, probe(small, {"image": image}).channels, strength=1.0)
+    after = everything(small, image)
+    assert changed > 8
+    np.testing.assert_allclose(final(small.model, image), reference, rtol=1e-3, atol=1e-4)
+    alive = channel_amax(before)["r3"] > 0
+    np.testing.assert_allclose(channel_amax(after)["r3"][alive], 1.0, rtol=1e-4)
+    assert not np.allclose(channel_amax(before)["r3"][alive], 1.0, rtol=0.1)
+    np.testing.assert_array_equal(after["image"], image)
+
+
+def test_equalizing_leaves_shared_weights_alone():
+    rng = np.random.default_rng(1)
+    nodes = [
+        helper.make_node("Conv", ["image", "a"], ["x"]),
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Conv", ["r", "b"], ["u"]),
+        helper.make_node("Conv", ["u", "b"], ["y"]),
+    ]
+    graph = network(nodes, {"a": rng.normal(size=(4, 3, 1, 1)), "b": rng.normal(size=(4, 4, 1, 1))})
+    frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
+    reference = final(graph.model, frame)
+    equalize_(graph, channel_amax(everything(graph, frame)), probe(graph, {"image": frame}).channels)
+    np.testing.assert_allclose(final(graph.model, frame), reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_shift_centers_only_where_no_padding_reads(pad):
+    rng = np.random.default_rng(2)
+    size = 1 + 2 * pad
+    nodes = [
+        helper.make_node("Conv", ["image", "a"], ["x"]),
+        helper.make_node("LeakyRelu", ["x"], ["r"], alpha=0.1),
+        helper.make_node("Conv", ["r", "b"], ["c"], pads=[pad] * 4),
+        helper.make_node("Add", ["c", "r"], ["sum"]),
+        helper.make_node("Concat", ["sum", "x"], ["both"], axis=1),
+        helper.make_node("BatchNormalization", ["both", "g", "s", "m", "v"], ["y"]),
+    ]
+    weights = {"a": rng.normal(size=(4, 3, 1, 1)), "b": rng.normal(size=(4, 4, size, size))}
+    weights |= {"g": rng.uniform(1, 2, 8), "s": rng.normal(size=8), "m": rng.normal(size=8), "v": rng.uniform(1, 2, 8)}
+    graph = network(nodes, weights)
+    frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
+    reference, centers = final(graph.model, frame), {"r": channel_amax(everything(graph, frame))["r"] / 2}
+    shifted = shift_(graph, centers, probe(graph, {"image": frame}).channels)
+    assert shifted == (("r",) if pad == 0 else ())
+    np.testing.assert_allclose(final(graph.model, frame), reference, rtol=1e-4, atol=1e-5)
+    if not pad:
+        after = everything(graph, frame)
+        np.testing.assert_allclose(
+            after["r.centered"], after["r"] - centers["r"].reshape(1, -1, 1, 1), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "attributes", "groups"),
+    [
+        ("Conv", (6, 3, 3, 3), {"pads": [1, 2, 1, 0], "strides": [2, 1], "dilations": [1, 2]}, 1),
+        ("Conv", (6, 1, 3, 3), {"pads": [1, 1, 1, 1], "group": 3}, 3),
+        ("ConvTranspose", (3, 5, 2, 2), {"strides": [2, 2]}, 1),
+    ],
+)
+def test_a_layer_is_the_matrix_that_it_is_said_to_be(operator, shape, attributes, groups):
+    rng = np.random.default_rng(3)
+    weight = rng.normal(size=shape).astype(np.float32)
+    graph = network([helper.make_node(operator, ["image", "w"], ["y"], **attributes)], {"w": weight})
+    frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
+    layout = LayerMatrix.of(graph.model.graph.node[0], shape, groups)
+    blocks = layout.to_blocks(weight)
+    for block, (inputs, targets) in zip(blocks, layout.samples(frame, final(graph.model, frame), 50, rng), strict=True):
+        np.testing.assert_allclose(inputs @ block.T, targets, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(layout.from_blocks(blocks, shape), weight)
+
+
+def test_refitting_brings_the_quantized_network_nearer(tmp_path):
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
+    ranges = run(
+        CalibrateConfig(model=model, data=data, split="all", preset="fast", out=tmp_path / "r.json", method="minmax")
+    )
+    graph = load_float_graph(model)
+    rng = np.random.default_rng(4)
+    frames = [{"image": rng.uniform(-2, 2, (1, 3, HEIGHT, WIDTH)).astype(np.float32)} for _ in range(9)]
+    other = frames.pop()["image"]
+    placement = place_symmetric(graph, "full", ranges.tensors)
+    wanted = final(graph.model, other)
+    plain = final(render_symmetric_(graph.copy(), placement, ranges.tensors), other)
+    refitted = graph.copy()
+    refit_(refitted, placement, symmetric_quantizers(placement, ranges.tensors), frames)
+    found = final(render_symmetric_(refitted, placement, ranges.tensors), other)
+    assert np.square(found - wanted).mean() < 0.8 * np.square(plain - wanted).mean()
+
+
+@pytest.mark.parametrize("placement", ["conv-inputs", "full"])
+def test_calibration_keeps_what_helps_and_both_backends_find_their_network(tmp_path, placement):
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
+    out = tmp_path / "r.json"
+    ranges = run(CalibrateConfig(model=model, data=data, split="all", placement=placement, out=out))
+    by_target = {
+        target: {trial.corrections: trial.agreement for trial in ranges.trials if trial.target == target}
+        for target in ("tensorrt", "onnxruntime")
+    }
+    assert () in by_target["tensorrt"]
+    assert any("refit" in corrections for corrections in by_target["onnxruntime"])
+    for target, scores in by_target.items():
+        network_file = calibrated_network(out, ranges, target, model)
+        stages = load_manifest(network_file).stages if network_file != model else ()
+        kept = tuple(stages[-1].settings["corrections"]) if stages else ()
+        assert scores[kept] == max(scores.values())
+    runner = simulate_tensorrt(model, out)
+    assert runner.manifest.precision == "int8"
+
+
+def test_a_corrected_network_that_is_gone_or_changed_is_refused(tmp_path):
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
+    out = tmp_path / "r.json"
+    run(CalibrateConfig(model=model, data=data, split="all", out=out, corrections=("equalize", "refit")))
+    ranges = load_ranges(out, model_sha256=sha256_file(model), preprocessing=load_manifest(model).input)
+    target, entry = next(iter(ranges.networks.items()))
+    path = tmp_path / entry.file
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(CalibrationError, match="SHA-256 differs"):
+        calibrated_network(out, ranges, target, model)
+    path.unlink()
+    with pytest.raises(CalibrationError, match="not beside it"):
+        calibrated_network(out, ranges, target, model)
+    content = json.loads(out.read_text())
+    content["networks"][target]["file"] = "../small.onnx"
+    out.write_text(json.dumps(content))
+    ranges = load_ranges(out, model_sha256=sha256_file(model), preprocessing=load_manifest(model).input)
+    with pytest.raises(CalibrationError, match="outside its own folder"):
+        calibrated_network(out, ranges, target, model)
+
+
+def test_few_images_and_a_dominating_one_are_told():
+    steady = coverage({"x": [1.0, 1.01] * 8})
+    assert warnings(steady, frames=16) == []
+    odd = coverage({"x": [1.0] * 15 + [9.0]})
+    messages = " ".join(warnings(odd, frames=4))
+    assert "4 images are few" in messages
+    assert "One image alone decides the range of 1 tensors (x)" in messages
+    assert "grew by 800.0 %" in messages
+
+
+def test_simulation_equals_integer_arithmetic_written_out():
+    """Two convolutions in int8 products and int32 sums, by loops, against the rendered network."""
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(4, 3, 3, 3)).astype(np.float32), rng.normal(size=(2, 4, 1, 1)).astype(np.float32)
+    bias = rng.normal(size=4).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["image", "a", "bias"], ["x"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Conv", ["r", "b"], ["y"]),
+    ]
+    graph = network(nodes, {"a": first, "b": second, "bias": bias})
+    frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
+    seen = everything(graph, frame)
+    from jetseg.calibrate.ranges import TensorRange
+
+    amax = {name: float(np.abs(seen[name]).max()) * 0.8 for name in ("image", "r")}
+    tensors = {
+        name: TensorRange(low=-value, high=value, amax=value, seen_low=-value, seen_high=value)
+        for name, value in amax.items()
+    }
+    model = render_symmetric_(graph.copy(), place_symmetric(graph, "conv-inputs", tensors), tensors)
+
+    def layer(values, scale, weight, offset, pad):
+        integers = np.clip(np.rint(values / np.float32(scale)), -128, 127).astype(np.int64)
+        weight_scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / np.float32(127)
+        kernel = np.rint(weight / weight_scale.reshape(-1, 1, 1, 1)).astype(np.int64)
+        padded = np.pad(integers, ((0, 0), (pad, pad), (pad, pad)))
+        size = weight.shape[2]
+        rows, columns = padded.shape[1] - size + 1, padded.shape[2] - size + 1
+        total = np.zeros((len(weight), rows, columns), dtype=np.int64)
+        for out in range(len(weight)):
+            for row in range(rows):
+                for column in range(columns):
+                    window = padded[:, row : row + size, column : column + size]
+                    total[out, row, column] = (window * kernel[out]).sum()
+        return total * (scale * weight_scale.astype(np.float64))[:, None, None] + offset[:, None, None]
+
+    hidden = np.maximum(layer(frame[0], amax["image"] / 127, first, bias, 1), 0).astype(np.float32)
+    expected = layer(hidden, amax["r"] / 127, second, np.zeros(2), 0)
+    np.testing.assert_allclose(final(model, frame)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_full_placement_leaves_fusions_whole(small, image):
+    """conv2's output is added within its kernel; nothing stands between a layer, its norm and its activation."""
+    values = everything(small, image)
+    from jetseg.calibrate.placement import observed_tensors
+    from jetseg.calibrate.ranges import TensorRange
+
+    tensors = {
+        name: TensorRange(low=-1, high=1, amax=float(np.abs(values[name]).max()), seen_low=-1, seen_high=1)
+        for name in observed_tensors(small)
+    }
+    full = place_symmetric(small, "full", tensors).activations
+    assert {"image", "r1", "r2", "pooled", "both", "r3"} <= set(full)
+    assert not {"c2", "sum", "c3", "logits"} & set(full)
+    narrow = place_symmetric(small, "conv-inputs", tensors).activations
+    assert set(narrow) == {"image", "r1", "both", "r3"}
+
+
+def test_calibrating_by_channel_reads_every_frame(tmp_path):
+    """Guards the pass structure: the frames of each pass are the same ones."""
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
+    out = tmp_path / "r.json"
+    ranges = run(CalibrateConfig(model=model, data=data, split="all", out=out, method="minmax", corrections=("refit",)))
+    preprocess_max = max(
+        float(cv2.imread(str(path)).max()) for path in sorted((tmp_path / "data" / "images").iterdir())
+    )
+    assert ranges.tensors["image"].seen_high == pytest.approx((preprocess_max / 255 - 0.5) / 0.25, rel=1e-4)
