@@ -97,7 +97,7 @@ def run(config: CalibrateConfig) -> Ranges:
     graph = load_float_graph(config.model)
     dataset = open_dataset(config.data, config.split)
     indices = spread(len(dataset), config.images)
-    images = _Images(dataset, indices, manifest, _image_input(graph, manifest, config.model))
+    images = _Images(dataset, indices, manifest, image_input(graph, manifest, config.model))
     method, found = _search(config, graph, images)
     ranges = Ranges(
         method=method,
@@ -214,7 +214,7 @@ def _choose(histogram: StreamingHistogram, method: Method) -> TensorRange:
     )
 
 
-def _image_input(graph: FloatGraph, manifest: Manifest, path: Path) -> str:
+def image_input(graph: FloatGraph, manifest: Manifest, path: Path) -> str:
     """Returns the graph's input that takes the image."""
     wanted = manifest.input.name
     if wanted is None and len(graph.inputs) == 1:

@@ -118,15 +118,15 @@ class Corrector:
     def run(self, graph: FloatGraph, allowed: Sequence[Correction], targets: Sequence[str]) -> Outcome:
         """Tries corrections and keeps what is best on the held-out frames.
 
-        The network as it is, equalized, and shifted and equalized are judged in TensorRT's arithmetic; the two best
-        are refitted and judged again. What wins is refitted for the other targets as well, on the same ranges.
+        The network as it is, equalized, and shifted and equalized are refitted and judged in TensorRT's arithmetic.
+        What wins is refitted for the other targets as well, on the same ranges.
         """
         judge = _Judge(self, self.class_maps(graph.model.SerializeToString()))
         seen = self.watch(graph)
         starts = judge.ranked(self._starts(graph, seen, allowed), "tensorrt")
         if "refit" not in allowed:
             return Outcome(dict.fromkeys(targets, starts[0]), tuple(judge.trials), seen)
-        refitted = {start.corrections: self._refitted(start, "tensorrt") for start in starts[:2]}
+        refitted = {start.corrections: self._refitted(start, "tensorrt") for start in starts}
         winner = judge.ranked(list(refitted.values()), "tensorrt")[0]
         start = next(start for start in starts if refitted.get(start.corrections) is winner)
         networks = {"tensorrt": judge.ranked([winner, start], "tensorrt")[0]}

@@ -98,14 +98,14 @@ def place_symmetric(
     return Placement(activations, weights, frozenset(readers))
 
 
-def place_for_integer_kernels(graph: FloatGraph) -> Placement:
+def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = frozenset()) -> Placement:
     """Places quantizers for backends whose integer convolutions also write integers, as ONNX Runtime's do.
 
     A convolution reads and writes 8-bit values; additions, concatenations and poolings between such convolutions
     stay on integers. The last convolutions before the output stay in float: they are cheap, and their scores
-    decide the class.
+    decide the class. So do the layers in `keep_float`, by output.
     """
-    heads = _head_layers(graph)
+    heads = _head_layers(graph) | keep_float
     activations: dict[str, str] = {}
     weights: dict[str, int] = {}
     integer_nodes: set[str] = set()

@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jetseg.cli.calibrate import CALIBRATION_SPLIT, IMAGES, METHOD, MethodName
+from jetseg.cli.calibrate import CALIBRATION_SPLIT, IMAGES, METHOD, PRESET, MethodName, PresetName
 
 if TYPE_CHECKING:
-    from jetseg.engine.building import BuildResult
+    from jetseg.engine.build_config import BuildResult
 
 
 class PrecisionName(str, Enum):
@@ -42,6 +42,18 @@ def build_engine(
     eval_frames: Annotated[
         int | None, typer.Option(min=1, help="Measure on this many frames only, spread evenly.")
     ] = None,
+    preset: Annotated[PresetName, PRESET] = PresetName.accurate,
+    max_drop: Annotated[float, typer.Option(min=0, help="Points of mIoU that the engine may lose.")] = 0.5,
+    max_class_drop: Annotated[float, typer.Option(min=0, help="Points of IoU that each class may lose.")] = 1.0,
+    class_budget: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS=POINTS", help="Budget of one class; may be repeated.")
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="Layer to keep in float; may be repeated.")
+    ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="If the engine fails, calibrate anew, then keep the worst layers in float.")
+    ] = False,
     backend: Annotated[str, typer.Option(help="Runtime that the engine is for.")] = "onnxruntime",
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
@@ -52,15 +64,21 @@ def build_engine(
     INT8 needs ranges: from --calibration FILE, or from --data SPEC, which calibrates first and keeps the ranges
     beside the engine. It is the built engine that is measured, not a simulation of it.
 
+    An engine that loses more than its budget is refused, with exit code 1: it is kept aside as NAME.rejected.onnx,
+    and the classes and layers to blame are named.
+
     Examples:
 
         jetseg build-engine student.onnx --data camvid:data/camvid --out engines/student.int8.onnx
 
         jetseg build-engine student.onnx --precision int8 --calibration calibration/student.ranges.json
 
+        jetseg build-engine student.onnx --data camvid:data/camvid --max-drop 0.3 --class-budget pedestrian=0.2 --auto
+
         jetseg build-engine student.onnx --precision fp32
     """
-    from jetseg.engine.building import BuildConfig, run
+    from jetseg.engine.build_config import BuildConfig, EngineRejectedError
+    from jetseg.engine.building import run
     from jetseg.manifest import validate_config
 
     config = {
@@ -74,15 +92,40 @@ def build_engine(
         "method": method.value,
         "eval_split": eval_split,
         "eval_frames": eval_frames,
+        "preset": preset.value,
+        "max_drop": max_drop,
+        "max_class_drop": max_class_drop,
+        "class_budget": _class_budgets(class_budget or []),
+        "keep_float": tuple(keep_float or ()),
+        "auto": auto,
         "backend": backend,
         "manifest": manifest,
         "threads": threads,
     }
-    result = run(validate_config(BuildConfig, config))
+    rejection = None
+    try:
+        result = run(validate_config(BuildConfig, config))
+    except EngineRejectedError as error:
+        result, rejection = error.result, error
     if as_json:
         sys.stdout.write(json.dumps(_summary(result), indent=2) + "\n")
     else:
         _print(result)
+    if rejection is not None:
+        raise rejection
+
+
+def _class_budgets(given: list[str]) -> dict[str, str]:
+    """Splits CLASS=POINTS; whether the points are a number is checked with the other settings."""
+    from jetseg.errors import ConfigError
+
+    budgets = {}
+    for entry in given:
+        name, separator, points = entry.rpartition("=")
+        if not separator:
+            raise ConfigError(f"--class-budget {entry} is not CLASS=POINTS.", "Write, for example, pedestrian=0.2.")
+        budgets[name] = points
+    return budgets
 
 
 def _summary(result: BuildResult) -> dict[str, Any]:
@@ -96,6 +139,10 @@ def _summary(result: BuildResult) -> dict[str, Any]:
         "float_layers": list(result.report.float_layers),
         "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
         "accuracy": result.accuracy.model_dump() if result.accuracy else None,
+        "passed": not result.broken,
+        "broken": list(result.broken),
+        "guilty_layers": [{"layer": found.layer, "agreement": found.agreement} for found in result.guilty],
+        "attempts": list(result.attempts),
     }
 
 
@@ -122,6 +169,15 @@ def _print(result: BuildResult) -> None:
     table.add_section()
     table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
     console.print(table)
+    if result.guilty:
+        blame = Table(title="Each layer alone in 8 bits", title_justify="left")
+        blame.add_column("layer")
+        blame.add_column("pixels that keep their class %", justify="right")
+        for effect in result.guilty[:8]:
+            blame.add_row(effect.layer, f"{effect.agreement:.2f}")
+        console.print(blame, markup=False)
+    for attempt in result.attempts if len(result.attempts) > 1 else ():
+        console.print(attempt, markup=False, highlight=False, soft_wrap=True)
 
 
 def _change(before: float | None, after: float | None) -> tuple[str, str, str]:

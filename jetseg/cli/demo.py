@@ -86,6 +86,7 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
     """Exports the checkpoints and builds the INT8 engine of the last one; returns ONNX files by name."""
     from jetseg.calibrate import calibration
     from jetseg.engine import building
+    from jetseg.engine.build_config import BuildConfig
     from jetseg.export import onnx_export
 
     networks = {}
@@ -107,7 +108,7 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
             calibration.CalibrateConfig(model=networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=ranges)
         )
         networks["int8"] = building.run(
-            building.BuildConfig(model=networks["pruned"], calibration=ranges, data=_DATA, out=out / "pruned.int8.onnx")
+            BuildConfig(model=networks["pruned"], calibration=ranges, data=_DATA, out=out / "pruned.int8.onnx")
         ).engine
     return networks
 

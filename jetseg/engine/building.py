@@ -2,108 +2,121 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from jetseg.calibrate.calibration import DEFAULT_IMAGES, DEFAULT_METHOD, CalibrateConfig
+from jetseg.calibrate.calibration import (
+    CalibrateConfig,
+    Target,
+    image_input,
+)
 from jetseg.calibrate.calibration import run as calibrate
+from jetseg.calibrate.correction import ARITHMETICS
+from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.ranges import Ranges, calibrated_network, load_ranges
-from jetseg.calibrate.thresholds import Method
+from jetseg.calibrate.sensitivity import LayerEffect, layer_sensitivity
 from jetseg.data.contract import SegmentationDataset
 from jetseg.data.specs import open_dataset
-from jetseg.engine.contract import BuildReport, Segmenter
-from jetseg.engine.opening import DEFAULT_BACKEND, backend_module, open_runner
+from jetseg.engine.attempts import attempts, ranges_beside
+from jetseg.engine.build_config import BuildConfig, BuildResult, EngineRejectedError
+from jetseg.engine.contract import Segmenter
+from jetseg.engine.gate import (
+    Budget,
+    broken_budgets,
+    check_classes_of,
+)
+from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError
-from jetseg.evaluate.accuracy import as_record, measure_accuracy
-from jetseg.manifest import Accuracy, Manifest, Precision, Stage, load_manifest, save_manifest
+from jetseg.evaluate.accuracy import as_record, measure_accuracy, spread
+from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest
+from jetseg.preprocess import Preprocessor
 from jetseg.storage import atomic_path, sha256_file
 
-
-class BuildConfig(BaseModel):
-    """Settings of `run`.
-
-    Attributes:
-        model: Float ONNX file.
-        precision: Precision of the engine.
-        backend: Runtime that the engine is for; see `jetseg.engine.opening.backend_names`.
-        out: Engine file; by default in engines/, named after the model and the precision.
-        calibration: Ranges file; without it, int8 calibrates on `data` and keeps the ranges beside the engine.
-        data: Dataset spec for calibration and for measuring accuracy.
-        split: Split to calibrate on.
-        images: How many images to calibrate on.
-        method: Calibration method.
-        eval_split: Split to measure accuracy on, before and after.
-        eval_frames: Measure on this many frames only.
-        manifest: Manifest elsewhere than beside the model.
-        threads: Threads of a CPU backend while measuring.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: Path
-    precision: Precision = "int8"
-    backend: str = DEFAULT_BACKEND
-    out: Path | None = None
-    calibration: Path | None = None
-    data: str | None = None
-    split: str = "train"
-    images: int = Field(default=DEFAULT_IMAGES, gt=0)
-    method: Method = DEFAULT_METHOD
-    eval_split: str = "val"
-    eval_frames: int | None = Field(default=None, gt=0)
-    manifest: Path | None = None
-    threads: int | None = Field(default=None, gt=0)
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """What `run` made.
-
-    Attributes:
-        engine: The engine file.
-        manifest: Its manifest.
-        report: Which layers run in which precision.
-        parent_accuracy: Accuracy of the float network; None without labelled data.
-        accuracy: Accuracy of the engine on the same frames.
-    """
-
-    engine: Path
-    manifest: Manifest
-    report: BuildReport
-    parent_accuracy: Accuracy | None
-    accuracy: Accuracy | None
+_BLAME_FRAMES = 4
 
 
 def run(config: BuildConfig) -> BuildResult:
     """Builds an engine, opens it again, and measures it against the float network if there are labels.
 
+    An engine that loses more than its budget does not get to its place: it is kept beside it as
+    `NAME.rejected...`, for study. An earlier engine at the place stays whole.
+
     Raises:
-        JetsegError: The network, ranges or data are wrong, or the backend's library is missing; an earlier
-            engine at the same place stays whole.
+        EngineRejectedError: The engine lost too much; `result` tells what, and which layers are to blame.
+        JetsegError: The network, ranges or data are wrong, or the backend's library is missing.
     """
     backend = backend_module(config.backend, "build")
     parent = load_manifest(config.model, config.manifest)
+    check_classes_of(_budget(config), parent.classes)
+    if config.auto and config.data is None:
+        raise ConfigError("--auto needs labelled data to judge by.", "Give --data SPEC.")
     engine = config.out or Path("engines") / f"{config.model.stem}.{config.precision}{backend.ENGINE_SUFFIX}"
     if engine.resolve() == config.model.resolve():
         raise ConfigError(f"{engine} is the network itself.", "Give another --out.")
+    tried: list[str] = []
+    before: Accuracy | None = None
+    for attempt in attempts(config, engine):
+        result = _build(attempt.config, engine, backend, parent, before)
+        before = result.parent_accuracy
+        tried.append(f"{attempt.name}: {'; '.join(result.broken) or 'passed'}")
+        result = replace(result, attempts=tuple(tried))
+        if not result.broken:
+            _move(result.engine, engine)
+            return replace(result, engine=engine)
+        attempt.failed(result)
+    raise EngineRejectedError(result)
+
+
+def _build(
+    config: BuildConfig, engine: Path, backend: ModuleType, parent: Manifest, before: Accuracy | None
+) -> BuildResult:
+    """Builds one engine aside, as rejected until it has passed."""
+    aside = engine.with_name(f"{engine.name.removesuffix(backend.ENGINE_SUFFIX)}.rejected{backend.ENGINE_SUFFIX}")
     ranges_file = _ranges_file(config, engine)
     ranges = _load_ranges(config, ranges_file, parent) if ranges_file else None
     network = config.model
     if ranges and ranges_file:
         network = calibrated_network(ranges_file, ranges, config.backend, config.model)
-    with atomic_path(engine) as temporary:
-        report = backend.build(network, parent, config.precision, ranges, temporary)
-    manifest = save_manifest(engine, _manifest(config, parent, ranges, ranges_file))
+    with atomic_path(aside) as temporary:
+        report = backend.build(network, parent, config.precision, ranges, temporary, frozenset(config.keep_float))
+    manifest = save_manifest(aside, _manifest(config, parent, ranges, ranges_file))
     if config.data is None:
-        open_runner(engine, threads=config.threads).close()
-        return BuildResult(engine, manifest, report, None, None)
+        open_runner(aside, threads=config.threads).close()
+        return BuildResult(aside, manifest, report, None, None)
     dataset = open_dataset(config.data, config.eval_split)
-    before = _measure(config.model, config, dataset, "Float network", config.manifest)
-    after = _measure(engine, config, dataset, f"{config.precision} engine", None)
-    manifest = save_manifest(engine, manifest.model_copy(update={"accuracy": (after,)}))
-    return BuildResult(engine, manifest, report, before, after)
+    before = before or _measure(config.model, config, dataset, "Float network", config.manifest)
+    after = _measure(aside, config, dataset, f"{config.precision} engine", None)
+    manifest = save_manifest(aside, manifest.model_copy(update={"accuracy": (after,)}))
+    broken = broken_budgets(_budget(config), before, after)
+    guilty: tuple[LayerEffect, ...] = ()
+    if broken and ranges is not None:
+        guilty = tuple(_blame(config, network, parent, ranges, dataset))
+    return BuildResult(aside, manifest, report, before, after, broken, guilty)
+
+
+def _budget(config: BuildConfig) -> Budget:
+    return Budget(config.max_drop, config.max_class_drop, config.class_budget)
+
+
+def _blame(
+    config: BuildConfig, network: Path, parent: Manifest, ranges: Ranges, dataset: SegmentationDataset
+) -> list[LayerEffect]:
+    """Returns the quantized layers, the most harmful first."""
+    graph = load_float_graph(network)
+    preprocess = Preprocessor(parent.input)
+    name = image_input(graph, parent, network)
+    indices = spread(len(dataset), _BLAME_FRAMES)
+    feeds = [{name: preprocess(dataset[index].image_hwc_u8).copy()} for index in indices]
+    arithmetic = ARITHMETICS[config.backend]
+    return layer_sensitivity(graph, parent, arithmetic, ranges.placement, ranges.tensors, feeds, config.threads)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves an engine and its manifest to their place; until both are there, the hash check refuses the pair."""
+    source.replace(target)
+    manifest_path(source).replace(manifest_path(target))
 
 
 def _ranges_file(config: BuildConfig, engine: Path) -> Path | None:
@@ -114,7 +127,7 @@ def _ranges_file(config: BuildConfig, engine: Path) -> Path | None:
         raise ConfigError(
             "An int8 engine needs ranges.", "Give --calibration FILE, or --data SPEC to calibrate on now."
         )
-    ranges_file = engine.with_name(f"{engine.name}.ranges.json")
+    ranges_file = ranges_beside(engine, config)
     calibrate(
         CalibrateConfig(
             model=config.model,
@@ -122,6 +135,8 @@ def _ranges_file(config: BuildConfig, engine: Path) -> Path | None:
             split=config.split,
             images=config.images,
             method=config.method,
+            preset=config.preset,
+            targets=(cast("Target", config.backend),),
             out=ranges_file,
             manifest=config.manifest,
             threads=config.threads,
@@ -136,6 +151,8 @@ def _load_ranges(config: BuildConfig, ranges_file: Path, parent: Manifest) -> Ra
 
 def _manifest(config: BuildConfig, parent: Manifest, ranges: Ranges | None, ranges_file: Path | None) -> Manifest:
     settings: dict[str, object] = {"precision": config.precision, "backend": config.backend}
+    if config.keep_float:
+        settings["keep_float"] = list(config.keep_float)
     if ranges is not None:
         settings |= {"method": ranges.method, "frames": ranges.frames, "data": ranges.data}
     return parent.model_copy(

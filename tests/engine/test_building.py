@@ -3,7 +3,8 @@ import pytest
 from small_network import write_dataset, write_small_network
 
 from jetseg.data.specs import open_dataset
-from jetseg.engine.building import BuildConfig, run
+from jetseg.engine.build_config import BuildConfig
+from jetseg.engine.building import run
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import backend_names, open_runner
 from jetseg.errors import ArtifactError, CalibrationError, ConfigError, ManifestError

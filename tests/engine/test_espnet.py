@@ -1,6 +1,7 @@
 """The figures of a network that other people trained, on real frames."""
 
-from jetseg.engine.building import BuildConfig, run
+from jetseg.engine.build_config import BuildConfig
+from jetseg.engine.building import run
 
 MANIFEST = """
 classes: [sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]
@@ -22,6 +23,9 @@ def test_int8_stays_near_float_on_camvid(shared_dir, tmp_path):
             eval_split="val",
             eval_frames=8,
             out=tmp_path / "espnet.int8.onnx",
+            preset="fast",
+            max_drop=2.0,
+            max_class_drop=10.0,
         )
     )
     assert result.parent_accuracy is not None

@@ -16,7 +16,12 @@ ENGINE_SUFFIX = ".onnx"
 
 
 def build(
-    model: Path, manifest: Manifest, precision: Precision, ranges: Ranges | None, destination: Path
+    model: Path,
+    manifest: Manifest,
+    precision: Precision,
+    ranges: Ranges | None,
+    destination: Path,
+    keep_float: frozenset[str] = frozenset(),
 ) -> BuildReport:
     """Builds an engine; see `jetseg.engine.contract.BuildReport` for what it returns.
 
@@ -26,9 +31,10 @@ def build(
         precision: "fp32" or "int8".
         ranges: Calibrated ranges; needed for int8.
         destination: File to write.
+        keep_float: Layers, by output, that stay in float.
 
     Raises:
-        ConfigError: ONNX Runtime's CPU kernels lack the precision.
+        ConfigError: ONNX Runtime's CPU kernels lack the precision, or a layer in `keep_float` does not exist.
         CalibrationError: The ranges do not cover the network.
     """
     del manifest
@@ -39,7 +45,10 @@ def build(
     if precision == "fp32" or ranges is None:
         destination.write_bytes(graph.model.SerializeToString())
         return BuildReport(integer_layers=(), float_layers=tuple(layers))
-    placement = place_for_integer_kernels(graph)
+    unknown = sorted(keep_float - set(layers))
+    if unknown:
+        raise ConfigError(f"The network has no layer {', '.join(unknown)}.", "Name layers by their output tensors.")
+    placement = place_for_integer_kernels(graph, keep_float)
     destination.write_bytes(render_unsigned_(graph, placement, ranges.tensors).SerializeToString())
     return BuildReport(
         integer_layers=tuple(name for name in layers if name in placement.integer_nodes),

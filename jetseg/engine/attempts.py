@@ -1,0 +1,60 @@
+"""The order in which `build-engine --auto` tries to pass the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jetseg.calibrate.thresholds import Method
+from jetseg.engine.build_config import BuildConfig, BuildResult
+
+_METHODS: tuple[Method, ...] = ("mse", "percentile")
+_FLOAT_LAYERS = (1, 2, 4, 8, 16)
+
+
+@dataclass
+class Attempt:
+    """One way to build; `failed` is told what came of it, so that the next one can do better."""
+
+    name: str
+    config: BuildConfig
+    last: BuildResult | None = None
+
+    def failed(self, result: BuildResult) -> None:
+        """Remembers a rejected engine."""
+        self.last = result
+
+
+def ranges_beside(engine: Path, config: BuildConfig) -> Path:
+    """Returns where the ranges of a calibration during the build are kept; attempts do not overwrite each other's."""
+    marker = f".{config.method}" if config.auto else ""
+    return engine.with_name(f"{engine.name}{marker}.ranges.json")
+
+
+def attempts(config: BuildConfig, engine: Path) -> Iterator[Attempt]:
+    """Yields what to try, in order of what the engine's speed and the build cost."""
+    first = Attempt("as asked", config)
+    yield first
+    if not config.auto or config.precision != "int8":
+        return
+    best = first
+    for method in _METHODS:
+        anew = config.model_copy(update={"calibration": None, "method": method, "preset": "accurate"})
+        attempt = Attempt(f"calibrated anew, {method}", anew)
+        yield attempt
+        best = min(best, attempt, key=_loss)
+    guilty = [effect.layer for effect in best.last.guilty] if best.last else []
+    calibration = best.config.calibration or ranges_beside(engine, best.config)
+    for count in _FLOAT_LAYERS:
+        kept = tuple(dict.fromkeys((*config.keep_float, *guilty[:count])))
+        partly = best.config.model_copy(update={"keep_float": kept, "calibration": calibration})
+        yield Attempt(f"{count} layers in float", partly)
+
+
+def _loss(attempt: Attempt) -> float:
+    """Returns how many points of mIoU an attempt lost."""
+    last = attempt.last
+    if last is None or last.parent_accuracy is None or last.accuracy is None:
+        return float("inf")
+    return (last.parent_accuracy.miou or 0.0) - (last.accuracy.miou or 0.0)

@@ -1,0 +1,104 @@
+"""What the build stage is told, and what it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jetseg.calibrate.calibration import DEFAULT_IMAGES, DEFAULT_METHOD, DEFAULT_PRESET, Preset
+from jetseg.calibrate.sensitivity import LayerEffect
+from jetseg.calibrate.thresholds import Method
+from jetseg.engine.contract import BuildReport
+from jetseg.engine.gate import DEFAULT_MAX_CLASS_DROP, DEFAULT_MAX_DROP
+from jetseg.engine.opening import DEFAULT_BACKEND
+from jetseg.errors import GateError
+from jetseg.manifest import Accuracy, Manifest, Precision
+
+
+class BuildConfig(BaseModel):
+    """Settings of `run`.
+
+    Attributes:
+        model: Float ONNX file.
+        precision: Precision of the engine.
+        backend: Runtime that the engine is for; see `jetseg.engine.opening.backend_names`.
+        out: Engine file; by default in engines/, named after the model and the precision.
+        calibration: Ranges file; without it, int8 calibrates on `data` and keeps the ranges beside the engine.
+        data: Dataset spec for calibration and for measuring accuracy.
+        split: Split to calibrate on.
+        images: How many images to calibrate on.
+        method: Calibration method.
+        preset: Calibration preset; see `jetseg.calibrate.calibration.CalibrateConfig`.
+        eval_split: Split to measure accuracy on, before and after.
+        eval_frames: Measure on this many frames only.
+        max_drop: Points of mIoU that the engine may lose; it is measured only with labelled data.
+        max_class_drop: Points of IoU that each class may lose.
+        class_budget: Points of IoU that single classes may lose, in place of `max_class_drop`.
+        keep_float: Layers, by output tensor, that stay in float.
+        auto: If the engine fails the gate, try other calibrations and then keep the worst layers in float.
+        manifest: Manifest elsewhere than beside the model.
+        threads: Threads of a CPU backend while measuring.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path
+    precision: Precision = "int8"
+    backend: str = DEFAULT_BACKEND
+    out: Path | None = None
+    calibration: Path | None = None
+    data: str | None = None
+    split: str = "train"
+    images: int = Field(default=DEFAULT_IMAGES, gt=0)
+    method: Method = DEFAULT_METHOD
+    eval_split: str = "val"
+    eval_frames: int | None = Field(default=None, gt=0)
+    max_drop: float = Field(default=DEFAULT_MAX_DROP, ge=0)
+    max_class_drop: float = Field(default=DEFAULT_MAX_CLASS_DROP, ge=0)
+    class_budget: dict[str, float] = Field(default_factory=dict)
+    keep_float: tuple[str, ...] = ()
+    auto: bool = False
+    preset: Preset = DEFAULT_PRESET
+    manifest: Path | None = None
+    threads: int | None = Field(default=None, gt=0)
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What `run` made.
+
+    Attributes:
+        engine: The engine file.
+        manifest: Its manifest.
+        report: Which layers run in which precision.
+        parent_accuracy: Accuracy of the float network; None without labelled data.
+        accuracy: Accuracy of the engine on the same frames.
+        broken: What it lost beyond the budget.
+        guilty: Its quantized layers, the most harmful first, if it lost too much.
+        attempts: What was tried, and what came of it.
+    """
+
+    engine: Path
+    manifest: Manifest
+    report: BuildReport
+    parent_accuracy: Accuracy | None
+    accuracy: Accuracy | None
+    broken: tuple[str, ...] = ()
+    guilty: tuple[LayerEffect, ...] = ()
+    attempts: tuple[str, ...] = ()
+
+
+class EngineRejectedError(GateError):
+    """An engine lost more accuracy than allowed."""
+
+    def __init__(self, result: BuildResult) -> None:
+        self.result = result
+        layers = ", ".join(f"{effect.layer} ({effect.agreement:.2f} %)" for effect in result.guilty[:3])
+        blame = f" Most harmful layers, by pixels that keep their class: {layers}." if layers else ""
+        super().__init__(
+            f"The engine is rejected: {'; '.join(result.broken)}.{blame} It is kept as {result.engine}.",
+            "Calibrate on more images, with another --method or --preset best; keep the named layers in float with "
+            "--keep-float; let --auto try all this; or train with quantization (`jetseg quantize`).",
+        )
