@@ -19,6 +19,7 @@ from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
 from jetseg.cli.parity import parity
 from jetseg.cli.prune import prune
+from jetseg.cli.render import render
 from jetseg.cli.report import report
 from jetseg.cli.run import run
 from jetseg.cli.train import train
@@ -46,6 +47,7 @@ app.command("distill")(distill)
 app.command("prune")(prune)
 app.command("export")(export)
 app.command("calibrate")(calibrate)
+app.command("render")(render)
 app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)
 app.command("bench")(bench)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jetseg.calibrate.graph import load_float_graph
-from jetseg.calibrate.placement import place_symmetric
-from jetseg.calibrate.qdq import render_symmetric_
-from jetseg.calibrate.ranges import Policy, Ranges, calibrated_network, load_ranges
+from jetseg.calibrate.ranges import Policy
 from jetseg.engine.contract import Runner
 from jetseg.engine.onnxruntime.runtime import OnnxRunner
-from jetseg.manifest import load_manifest
-from jetseg.storage import sha256_file
+from jetseg.engine.rendering import load_calibrated, qdq_network
 
 
 def simulate_tensorrt(
@@ -36,22 +32,7 @@ def simulate_tensorrt(
     Raises:
         CalibrationError: The ranges file is stale or incomplete.
     """
-    manifest = load_manifest(model, manifest_file)
-    ranges = load_ranges(ranges_file, model_sha256=sha256_file(model), preprocessing=manifest.input)
-    content = tensorrt_network(calibrated_network(ranges_file, ranges, "tensorrt", model), ranges, placement)
+    manifest, ranges, network = load_calibrated(model, ranges_file, manifest_file)
     described = manifest.model_copy(update={"kind": "engine", "backend": "tensorrt (simulated)", "precision": "int8"})
+    content = qdq_network(network, ranges, placement)
     return OnnxRunner(model, described, threads, content=content, optimize=False)
-
-
-def tensorrt_network(network: Path, ranges: Ranges, placement: Policy | None = None) -> bytes:
-    """Renders the Q/DQ network that TensorRT builds an INT8 engine from, as a serialized ONNX model.
-
-    Args:
-        network: The float network that the ranges hold for.
-        ranges: Ranges of its activations.
-        placement: Another placement than the one that the ranges were made for.
-    """
-    graph = load_float_graph(network)
-    where = place_symmetric(graph, placement or ranges.placement, ranges.tensors)
-    content: bytes = render_symmetric_(graph, where, ranges.tensors).SerializeToString()
-    return content

@@ -23,7 +23,9 @@ def test_a_class_may_break_its_budget_while_the_mean_holds():
     before, after = accuracy(70.0, car=80.0, pole=60.0, sky=None), accuracy(70.1, car=81.7, pole=58.5, sky=10.0)
     assert broken_budgets(Budget(), before, after) == ("IoU of pole fell from 60.00 to 58.50 (-1.50, allowed -1.00)",)
     assert broken_budgets(Budget(by_class={"pole": 2.0}), before, after) == ()
-    strict = broken_budgets(Budget(max_drop=0.0, by_class={"pole": 0.2}), before, accuracy(69.9, car=70.0, pole=59.0, sky=None))
+    strict = broken_budgets(
+        Budget(max_drop=0.0, by_class={"pole": 0.2}), before, accuracy(69.9, car=70.0, pole=59.0, sky=None)
+    )
     assert [sentence.split(" fell")[0] for sentence in strict] == ["mIoU", "IoU of car", "IoU of pole"]
 
 

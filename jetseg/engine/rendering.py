@@ -1,0 +1,85 @@
+"""Renders a calibrated network as the files that TensorRT reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jetseg.calibrate.graph import load_float_graph
+from jetseg.calibrate.legality import check_qdq
+from jetseg.calibrate.placement import place_symmetric
+from jetseg.calibrate.qdq import render_symmetric_
+from jetseg.calibrate.ranges import Policy, Ranges, calibrated_network, load_ranges
+from jetseg.calibrate.tensorrt_cache import render_cache
+from jetseg.errors import CalibrationError
+from jetseg.manifest import Manifest, Stage, load_manifest, save_manifest
+from jetseg.storage import sha256_file, write_bytes, write_text
+
+
+def load_calibrated(model: Path, ranges_file: Path, manifest_file: Path | None = None) -> tuple[Manifest, Ranges, Path]:
+    """Loads what calibration left for TensorRT.
+
+    Returns:
+        The model's manifest, its ranges, and the float network that they hold for.
+
+    Raises:
+        CalibrationError: The ranges file is stale, or its corrected network is missing.
+    """
+    manifest = load_manifest(model, manifest_file)
+    ranges = load_ranges(ranges_file, model_sha256=sha256_file(model), preprocessing=manifest.input)
+    return manifest, ranges, calibrated_network(ranges_file, ranges, "tensorrt", model)
+
+
+def qdq_network(network: Path, ranges: Ranges, placement: Policy | None = None) -> bytes:
+    """Renders the Q/DQ network that TensorRT builds an INT8 engine from, as a serialized ONNX model.
+
+    Args:
+        network: The float network that the ranges hold for.
+        ranges: Ranges of its activations.
+        placement: Another placement than the one that the ranges were made for.
+
+    Raises:
+        CalibrationError: TensorRT would refuse the result, or run it badly.
+    """
+    graph = load_float_graph(network)
+    where = place_symmetric(graph, placement or ranges.placement, ranges.tensors)
+    model = render_symmetric_(graph, where, ranges.tensors)
+    problems = check_qdq(model)
+    if problems:
+        raise CalibrationError(f"The Q/DQ network would not do for TensorRT: {problems[0]}.")
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def write_qdq(
+    model: Path,
+    ranges_file: Path,
+    out: Path,
+    *,
+    placement: Policy | None = None,
+    manifest_file: Path | None = None,
+) -> Manifest:
+    """Writes the Q/DQ network with its manifest; returns the manifest."""
+    manifest, ranges, network = load_calibrated(model, ranges_file, manifest_file)
+    write_bytes(out, qdq_network(network, ranges, placement))
+    stage = Stage(name="render", settings={"form": "qdq", "placement": placement or ranges.placement})
+    changes = {
+        "kind": "onnx",
+        "precision": "int8",
+        "parent_sha256": sha256_file(model),
+        "calibration_sha256": sha256_file(ranges_file),
+        "parity": None,
+        "accuracy": (),
+        "stages": (*manifest.stages, stage),
+    }
+    return save_manifest(out, manifest.model_copy(update=changes))
+
+
+def write_cache(model: Path, ranges_file: Path, out: Path, version: str, manifest_file: Path | None = None) -> Path:
+    """Writes a calibration cache for a TensorRT version that has calibrators.
+
+    Returns:
+        The float network to build with it: the corrected one where calibration made one.
+    """
+    _, ranges, network = load_calibrated(model, ranges_file, manifest_file)
+    write_text(out, render_cache({name: entry.amax for name, entry in ranges.tensors.items()}, version))
+    return network
