@@ -104,12 +104,14 @@ class _QdqGraph(FloatGraph):
                     readers.append((node, quantized))
         return readers[0] if len(readers) == 1 else None
 
-    def value(self, node: onnx.NodeProto, position: int) -> npt.NDArray[np.generic] | None:
+    def value(self, node: onnx.NodeProto, position: int) -> npt.NDArray[np.float64] | None:
         """Returns a constant input; a zero point that is not given is 0."""
         name = node.input[position] if len(node.input) > position else ""
         if not name and position == 2:
-            return np.zeros((), dtype=np.int8)
-        return np.asarray(numpy_helper.to_array(self.constants[name])) if name in self.constants else None
+            return np.zeros(())
+        if name not in self.constants:
+            return None
+        return np.asarray(numpy_helper.to_array(self.constants[name]), dtype=np.float64)
 
     def integer_type(self, node: onnx.NodeProto) -> str | None:
         """Returns the name of a quantizer's or dequantizer's integer type, or None where only a run can tell."""
@@ -171,7 +173,7 @@ def _scales(graph: _QdqGraph) -> Iterator[Problem]:
 def _granularity(graph: _QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(DEQUANTIZE):
         scale, output = graph.value(node, 1), node.output[0]
-        if scale is None or scale.size == 1:
+        if scale is None or scale.size == 1 or graph.integer_type(node) == "int32":
             continue
         weight = graph.constants.get(graph.source(output))
         if weight is None:
@@ -196,7 +198,7 @@ def _pairs(graph: _QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(QUANTIZE):
         output = node.output[0]
         readers = graph.consumers.get(output, [])
-        others = [reader.op_type for reader in readers if reader.op_type != DEQUANTIZE]
+        others = [reader.op_type for reader in readers if reader.op_type not in UNKNOWN_OPERATORS | {DEQUANTIZE}]
         if others or not readers:
             yield Problem(
                 output,

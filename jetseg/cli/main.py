@@ -19,6 +19,7 @@ from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
 from jetseg.cli.parity import parity
 from jetseg.cli.prune import prune
+from jetseg.cli.quantize import quantize
 from jetseg.cli.render import render
 from jetseg.cli.report import report
 from jetseg.cli.run import run
@@ -47,6 +48,7 @@ app.command("distill")(distill)
 app.command("prune")(prune)
 app.command("export")(export)
 app.command("calibrate")(calibrate)
+app.command("quantize")(quantize)
 app.command("render")(render)
 app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.legality import check_qdq
 from jetseg.calibrate.placement import place_symmetric
 from jetseg.calibrate.qdq import render_symmetric_
-from jetseg.calibrate.ranges import Policy, Ranges, calibrated_network, load_ranges
+from jetseg.calibrate.ranges import Policy, Ranges, TensorRange, calibrated_network, load_ranges, save_ranges
 from jetseg.calibrate.tensorrt_cache import render_cache
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Manifest, Stage, load_manifest, save_manifest
@@ -83,3 +84,37 @@ def write_cache(model: Path, ranges_file: Path, out: Path, version: str, manifes
     _, ranges, network = load_calibrated(model, ranges_file, manifest_file)
     write_text(out, render_cache({name: entry.amax for name, entry in ranges.tensors.items()}, version))
     return network
+
+
+def write_trained_ranges(
+    trained: Path, twin: Path, model: Path, ranges_file: Path, manifest_file: Path | None = None
+) -> Path:
+    """Writes the ranges file of a network that was trained under quantization.
+
+    Trained ranges replace the calibrated ones; tensors that had no quantizer in training keep theirs.
+
+    Args:
+        trained: The trained Q/DQ network; `.scales.json` beside it holds the trained ranges.
+        twin: Its float twin, which the ranges are for.
+        model: The float network that training started from.
+        ranges_file: Its ranges file.
+        manifest_file: Its manifest, if it is not beside it.
+
+    Returns:
+        The ranges file, beside `trained`.
+    """
+    _, ranges, _ = load_calibrated(model, ranges_file, manifest_file)
+    amax: dict[str, float] = json.loads(trained.with_suffix(".scales.json").read_text(encoding="utf-8"))
+    tensors = {
+        name: entry.model_copy(update=_bounds(entry, amax[name])) if name in amax else entry
+        for name, entry in ranges.tensors.items()
+    }
+    out = trained.with_suffix(".ranges.json")
+    changes = {"model_sha256": sha256_file(twin), "networks": {}, "trials": (), "coverage": None, "tensors": tensors}
+    save_ranges(out, ranges.model_copy(update=changes))
+    return out
+
+
+def _bounds(entry: TensorRange, amax: float) -> dict[str, float]:
+    """Returns trained bounds; a side on which the tensor was never seen that far stays narrower."""
+    return {"amax": amax, "low": max(entry.seen_low, -amax), "high": min(entry.seen_high, amax)}
