@@ -72,7 +72,7 @@ class CalibrateConfig(BaseModel):
     placement: Policy = DEFAULT_POLICY
     preset: Preset = DEFAULT_PRESET
     corrections: tuple[Correction, ...] | None = None
-    targets: tuple[Target, ...] = ("tensorrt", "onnxruntime")
+    targets: tuple[Target, ...] = Field(default=("tensorrt", "onnxruntime"), min_length=1)
     manifest: Path | None = None
     threads: int | None = Field(default=None, gt=0)
 

@@ -118,22 +118,22 @@ class Corrector:
     def run(self, graph: FloatGraph, allowed: Sequence[Correction], targets: Sequence[str]) -> Outcome:
         """Tries corrections and keeps what is best on the held-out frames.
 
-        The network as it is, equalized, and shifted and equalized are refitted and judged in TensorRT's arithmetic.
-        What wins is refitted for the other targets as well, on the same ranges.
+        The network as it is, equalized, and shifted and equalized are refitted and judged in the arithmetic of the
+        first target. What wins is refitted for the other targets as well, on the same ranges.
         """
+        lead = targets[0]
         judge = _Judge(self, self.class_maps(graph.model.SerializeToString()))
         seen = self.watch(graph)
-        starts = judge.ranked(self._starts(graph, seen, allowed), "tensorrt")
+        starts = judge.ranked(self._starts(graph, seen, allowed), lead)
         if "refit" not in allowed:
             return Outcome(dict.fromkeys(targets, starts[0]), tuple(judge.trials), seen)
-        refitted = {start.corrections: self._refitted(start, "tensorrt") for start in starts}
-        winner = judge.ranked(list(refitted.values()), "tensorrt")[0]
-        start = next(start for start in starts if refitted.get(start.corrections) is winner)
-        networks = {"tensorrt": judge.ranked([winner, start], "tensorrt")[0]}
-        for target in targets:
-            if target not in networks:
-                networks[target] = judge.ranked([start, self._refitted(start, target)], target)[0]
-        return Outcome({target: networks[target] for target in targets}, tuple(judge.trials), seen)
+        refitted = {start.corrections: self._refitted(start, lead) for start in starts}
+        winner = judge.ranked(list(refitted.values()), lead)[0]
+        start = next(start for start in starts if refitted[start.corrections] is winner)
+        networks = {lead: judge.ranked([winner, start], lead)[0]}
+        for target in targets[1:]:
+            networks[target] = judge.ranked([start, self._refitted(start, target)], target)[0]
+        return Outcome(networks, tuple(judge.trials), seen)
 
     def class_maps(self, model: bytes) -> list[ClassMap]:
         """Returns what a network decides on the held-out frames, quantizers computed as they stand."""

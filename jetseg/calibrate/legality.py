@@ -18,7 +18,9 @@ CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 LAYERS = CONVOLUTIONS | {"MatMul", "Gemm"}
 ACTIVATIONS = frozenset({"Relu", "Clip", "PRelu", "LeakyRelu", "Sigmoid"})
 """Activations that TensorRT computes in the kernel of the convolution before them."""
-UNKNOWN_OPERATORS = frozenset({"QLinearConv", "ConvInteger", "MaxUnpool", "DeformConv"})
+UNKNOWN_OPERATORS = frozenset(
+    {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "MaxUnpool", "DeformConv"}
+)
 """Operators that TensorRT's ONNX parser lacks."""
 
 
@@ -162,10 +164,10 @@ def _scales(graph: _QdqGraph) -> Iterator[Problem]:
         scale = graph.value(node, 1)
         if scale is None:
             yield Problem(node.output[0], "its scale is computed.", "Calibrate, and make it a constant.")
-        elif not (np.all(np.isfinite(scale)) and np.all(scale > 0)):
+        elif not (np.all(np.isfinite(scale)) and np.all(scale >= np.finfo(np.float32).tiny)):
             yield Problem(
                 node.output[0],
-                "a scale is not a positive finite number.",
+                "a scale is not a positive finite number, or so small that its inverse is infinite.",
                 "Calibrate again; give a channel that is always zero the scale 1.",
             )
 
@@ -179,19 +181,29 @@ def _granularity(graph: _QdqGraph) -> Iterator[Problem]:
         if weight is None:
             yield Problem(output, "an activation has a scale per channel.", "Give it one scale.")
             continue
-        layers = [entry for entry in graph.consumers[output] if entry.op_type in LAYERS and entry.input[1] == output]
-        if not layers:
-            yield Problem(output, "it has a scale per channel, but is no layer's weight.", "Give it one scale.")
         rank = len(weight.dims)
         axis = int(attribute(node, "axis", 1)) % rank
-        for layer in layers:
-            expected = rank - 1 if layer.op_type == "MatMul" else output_axis(layer)
+        layers = list(_layers(graph, output, tuple(range(rank))))
+        if not layers:
+            yield Problem(output, "it has a scale per channel, but is no layer's weight.", "Give it one scale.")
+        for layer, axes in layers:
+            expected = axes[-1 if layer.op_type == "MatMul" else output_axis(layer)]
             if axis != expected or scale.shape != (weight.dims[expected],):
                 yield Problem(
                     output,
                     f"a weight of {layer.op_type} has scales of shape {list(scale.shape)} on axis {axis}.",
                     f"Give it one scale per output channel: {weight.dims[expected]} on axis {expected}.",
                 )
+
+
+def _layers(graph: _QdqGraph, tensor: str, axes: tuple[int, ...]) -> Iterator[tuple[onnx.NodeProto, tuple[int, ...]]]:
+    """Yields the layers whose weight a tensor is, each with the axes of the tensor in the order that it sees."""
+    for node in graph.consumers.get(tensor, []):
+        if node.op_type in LAYERS and node.input[1] == tensor:
+            yield node, axes
+        elif node.op_type == "Transpose":
+            order = next((tuple(entry.ints) for entry in node.attribute), tuple(range(len(axes)))[::-1])
+            yield from _layers(graph, node.output[0], tuple(axes[position] for position in order))
 
 
 def _pairs(graph: _QdqGraph) -> Iterator[Problem]:
