@@ -164,10 +164,10 @@ def _scales(graph: _QdqGraph) -> Iterator[Problem]:
         scale = graph.value(node, 1)
         if scale is None:
             yield Problem(node.output[0], "its scale is computed.", "Calibrate, and make it a constant.")
-        elif not (np.all(np.isfinite(scale)) and np.all(scale >= np.finfo(np.float32).tiny)):
+        elif not (np.all(np.isfinite(scale)) and np.all(scale > 0)):
             yield Problem(
                 node.output[0],
-                "a scale is not a positive finite number, or so small that its inverse is infinite.",
+                "a scale is not a positive finite number.",
                 "Calibrate again; give a channel that is always zero the scale 1.",
             )
 
