@@ -45,8 +45,9 @@ class Problem:
 def check_qdq(model: onnx.ModelProto) -> list[Problem]:
     """Checks a Q/DQ network against the rules of TensorRT's explicit quantization.
 
-    Some breaches make TensorRT's parser refuse the network; others only make it slow, because a quantizer in the
-    wrong place keeps layers from running as one kernel. Nested graphs are not looked at.
+    Some breaches make TensorRT's parser refuse the network. Others it takes in silence: it reads uint8 as int8, runs
+    a layer in float whose scales lie on the wrong axis, and rounds between layers that are one kernel. Nested
+    graphs are not looked at.
 
     Args:
         model: ONNX network, its weights loaded.
