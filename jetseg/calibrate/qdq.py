@@ -20,6 +20,9 @@ SYMMETRIC_LIMIT = 127
 REDUCED_WEIGHT_LIMIT = 64
 """Largest magnitude of a weight on AVX2, whose kernels add pairs of products in 16 bits: 2 * 255 * 64 still fits,
 2 * 255 * 127 does not and would silently saturate."""
+SMALLEST_WEIGHT_SCALE = 1e-30
+"""Channels below it are dead: their weights become zeros, and no scale, nor its product with an activation's, is too
+small for float32."""
 _BIAS_LIMIT = float(2**30)
 
 
@@ -143,7 +146,8 @@ def weight_scales(weight: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.
     array([1., 2.], dtype=float32)
     """
     magnitude = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(axis=1)
-    return np.where(magnitude > 0, magnitude / np.float32(SYMMETRIC_LIMIT), 1.0).astype(np.float32)
+    scale = magnitude / np.float32(SYMMETRIC_LIMIT)
+    return np.where(scale >= SMALLEST_WEIGHT_SCALE, scale, 1.0).astype(np.float32)
 
 
 def _bounds(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, TensorRange]:
@@ -220,7 +224,7 @@ def _quantize_layer_(graph: FloatGraph, conv: onnx.NodeProto, scales: Mapping[st
     magnitude = np.abs(weight.reshape(weight.shape[0], -1)).max(axis=1).astype(np.float64)
     # a channel of tiny weights with a large bias gets a coarser scale, or its bias would not fit 32 bits
     weight_scale = np.maximum(magnitude / REDUCED_WEIGHT_LIMIT, np.abs(bias) / (activation_scale * _BIAS_LIMIT))
-    weight_scale = np.where(weight_scale > 0, weight_scale, 1.0).astype(np.float32)
+    weight_scale = np.where(weight_scale >= SMALLEST_WEIGHT_SCALE, weight_scale, 1.0).astype(np.float32)
     spread = weight_scale.reshape(-1, *([1] * (weight.ndim - 1)))
     limit = REDUCED_WEIGHT_LIMIT
     integers = np.clip(np.round(weight / spread), -limit, limit).astype(np.int8)

@@ -46,7 +46,7 @@ def qdq_network(network: Path, ranges: Ranges, placement: Policy | None = None) 
     model = render_symmetric_(graph, where, ranges.tensors)
     problems = check_qdq(model)
     if problems:
-        raise CalibrationError(f"The Q/DQ network would not do for TensorRT: {problems[0]}.")
+        raise CalibrationError(f"The Q/DQ network would not do for TensorRT. {' '.join(map(str, problems[:3]))}")
     content: bytes = model.SerializeToString()
     return content
 

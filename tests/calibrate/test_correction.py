@@ -12,15 +12,15 @@ from jetseg.calibrate.coverage import coverage, warnings
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph, load_float_graph
 from jetseg.calibrate.layer_matrix import LayerMatrix
-from jetseg.calibrate.placement import place_symmetric
-from jetseg.calibrate.qdq import render_symmetric_, symmetric_quantizers
+from jetseg.calibrate.placement import place_for_integer_kernels, place_symmetric
+from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers
 from jetseg.calibrate.ranges import calibrated_network, load_ranges
 from jetseg.calibrate.refit import refit_
 from jetseg.calibrate.shift import shift_
 from jetseg.calibrate.stepping import probe
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import CalibrationError
-from jetseg.manifest import load_manifest
+from jetseg.manifest import load_manifest, save_manifest
 from jetseg.ort import make_session
 from jetseg.storage import sha256_file
 
@@ -284,3 +284,28 @@ def test_calibrating_by_channel_reads_every_frame(tmp_path):
         float(cv2.imread(str(path)).max()) for path in sorted((tmp_path / "data" / "images").iterdir())
     )
     assert ranges.tensors["image"].seen_high == pytest.approx((preprocess_max / 255 - 0.5) / 0.25, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-40])
+def test_a_dead_channel_becomes_zeros(tmp_path, size):
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
+    changed = onnx.load(model)
+    for tensor in changed.graph.initializer:
+        if tensor.name in ("w2", "b2"):
+            values = numpy_helper.to_array(tensor).copy()
+            values[3] = size
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(changed, str(tmp_path / "dead.onnx"))
+    manifest = load_manifest(model)
+    save_manifest(tmp_path / "dead.onnx", manifest)
+    config = {"data": data, "split": "all", "preset": "fast", "out": tmp_path / "r.json"}
+    ranges = run(CalibrateConfig(model=tmp_path / "dead.onnx", **config))
+    graph = load_float_graph(tmp_path / "dead.onnx")
+    image = np.random.default_rng(0).uniform(-2, 2, (1, 3, HEIGHT, WIDTH)).astype(np.float32)
+    wanted = final(graph.model, image)
+    for model in (
+        render_symmetric_(graph.copy(), place_symmetric(graph, "full", ranges.tensors), ranges.tensors),
+        render_unsigned_(graph.copy(), place_for_integer_kernels(graph), ranges.tensors),
+    ):
+        error = np.square(final(model, image) - wanted).mean() / np.square(wanted).mean()
+        assert error < 10**-2
