@@ -84,7 +84,7 @@ class Stepper:
 
 
 def _port(name: str, value: Tensor) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim)
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
 
 
 @dataclass(frozen=True)

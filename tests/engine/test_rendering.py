@@ -5,6 +5,7 @@ from small_network import write_dataset, write_small_network
 from jetseg.calibrate.calibration import CalibrateConfig, run
 from jetseg.calibrate.legality import check_qdq
 from jetseg.calibrate.tensorrt_cache import parse_cache
+from jetseg.engine.opening import open_runner
 from jetseg.engine.rendering import write_cache, write_qdq
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.manifest import load_manifest
@@ -44,6 +45,6 @@ def test_the_simulation_runs_what_is_rendered(calibrated, tmp_path):
     write_qdq(model, ranges_file, tmp_path / "q.onnx")
     image = np.random.default_rng(0).uniform(-2, 2, (1, 3, 24, 32)).astype(np.float32)
     session = make_session(tmp_path / "q.onnx", optimize=False)
-    np.testing.assert_array_equal(
-        simulate_tensorrt(model, ranges_file).infer(image), session.run(None, {"image": image})[0]
-    )
+    exact = session.run(None, {"image": image})[0]
+    np.testing.assert_array_equal(simulate_tensorrt(model, ranges_file).infer(image), exact)
+    np.testing.assert_array_equal(open_runner(tmp_path / "q.onnx").infer(image), exact)

@@ -14,8 +14,13 @@ from jetseg.preprocess import NetworkInput
 
 
 def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRunner:
-    """Opens an ONNX file; see `jetseg.engine.opening.open_runner`."""
-    return OnnxRunner(path, manifest, threads)
+    """Opens an ONNX file; see `jetseg.engine.opening.open_runner`.
+
+    A Q/DQ network that was rendered for another backend is computed as it stands: this processor's integer kernels
+    could saturate where that backend's do not.
+    """
+    foreign = manifest.kind == "onnx" and manifest.precision == "int8"
+    return OnnxRunner(path, manifest, threads, optimize=not foreign)
 
 
 class OnnxRunner:
