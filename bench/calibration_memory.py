@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path)
     parser.add_argument("--images", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--method", default="entropy")
+    parser.add_argument("--preset", default="fast", help="fast reads the images once, as other calibrators do")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--inside", choices=["calibrate", "float"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -52,7 +53,8 @@ def _median(found: list[dict[str, float]], key: str) -> float:
 
 def _run(arguments: argparse.Namespace, kind: str, images: int) -> dict[str, float]:
     command = [sys.executable, __file__, str(arguments.network), "--data", arguments.data, "--split", arguments.split]
-    command += ["--images", str(images), "--method", arguments.method, "--inside", kind]
+    command += ["--images", str(images), "--method", arguments.method]
+    command += ["--preset", arguments.preset, "--inside", kind]
     if arguments.manifest:
         command += ["--manifest", str(arguments.manifest)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -79,6 +81,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, float]:
                     split=arguments.split,
                     images=images,
                     method=arguments.method,
+                    preset=arguments.preset,
                     out=Path(folder) / "ranges.json",
                     manifest=arguments.manifest,
                     threads=1,

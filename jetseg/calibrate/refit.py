@@ -22,6 +22,7 @@ POSITIONS = 512
 LARGEST_SYSTEM = 1200
 """Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""
 _DAMPING = 0.01
+_WITH_BIAS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
 
 Matrix = npt.NDArray[np.float64]
 
@@ -191,7 +192,11 @@ class _System:
 
 
 def _refit_bias_(graph: FloatGraph, node: onnx.NodeProto, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
-    if outputs[0].ndim != 4 or (len(node.input) > 2 and len(graph.consumers[node.input[2]]) != 1):
+    if (
+        node.op_type not in _WITH_BIAS
+        or outputs[0].ndim != 4
+        or (len(node.input) > 2 and len(graph.consumers[node.input[2]]) != 1)
+    ):
         return
     misses = [(target - output).mean(axis=(0, 2, 3)) for target, output in zip(wanted, outputs, strict=True)]
     graph.add_to_bias(node, np.mean(misses, axis=0, dtype=np.float64))

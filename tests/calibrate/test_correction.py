@@ -12,9 +12,9 @@ from jetseg.calibrate.coverage import coverage, warnings
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph, load_float_graph
 from jetseg.calibrate.layer_matrix import LayerMatrix
-from jetseg.calibrate.placement import place_for_integer_kernels, place_symmetric
+from jetseg.calibrate.placement import observed_tensors, place_for_integer_kernels, place_symmetric
 from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers
-from jetseg.calibrate.ranges import calibrated_network, load_ranges
+from jetseg.calibrate.ranges import TensorRange, calibrated_network, load_ranges
 from jetseg.calibrate.refit import refit_
 from jetseg.calibrate.shift import shift_
 from jetseg.calibrate.stepping import probe
@@ -229,8 +229,6 @@ def test_simulation_equals_integer_arithmetic_written_out():
     graph = network(nodes, {"a": first, "b": second, "bias": bias})
     frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
     seen = everything(graph, frame)
-    from jetseg.calibrate.ranges import TensorRange
-
     amax = {name: float(np.abs(seen[name]).max()) * 0.8 for name in ("image", "r")}
     tensors = {
         name: TensorRange(low=-value, high=value, amax=value, seen_low=-value, seen_high=value)
@@ -261,9 +259,6 @@ def test_simulation_equals_integer_arithmetic_written_out():
 def test_full_placement_leaves_fusions_whole(small, image):
     """conv2's output is added within its kernel; nothing stands between a layer, its norm and its activation."""
     values = everything(small, image)
-    from jetseg.calibrate.placement import observed_tensors
-    from jetseg.calibrate.ranges import TensorRange
-
     tensors = {
         name: TensorRange(low=-1, high=1, amax=float(np.abs(values[name]).max()), seen_low=-1, seen_high=1)
         for name in observed_tensors(small)
@@ -309,3 +304,29 @@ def test_a_dead_channel_becomes_zeros(tmp_path, size):
     ):
         error = np.square(final(model, image) - wanted).mean() / np.square(wanted).mean()
         assert error < 10**-2
+
+
+def test_refitting_passes_over_layers_without_a_bias():
+    """A matrix product with constants, as some exporters write bilinear resizing, has no bias to correct."""
+    rng = np.random.default_rng(6)
+    nodes = [
+        helper.make_node("Conv", ["image", "a"], ["x"]),
+        helper.make_node("MatMul", ["x", "b"], ["m"]),
+        helper.make_node("Conv", ["m", "c"], ["y"]),
+    ]
+    graph = network(
+        nodes,
+        {"a": rng.normal(size=(4, 3, 1, 1)), "b": rng.normal(size=(10, 20)), "c": rng.normal(size=(2, 4, 1, 1))},
+        output="y",
+    )
+    frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
+    seen = everything(graph, frame)
+    tensors = {}
+    for name in ("image", "x", "m"):
+        amax = float(np.abs(seen[name]).max())
+        tensors[name] = TensorRange(low=-amax, high=amax, amax=amax, seen_low=-amax, seen_high=amax)
+    placement = place_symmetric(graph, "conv-inputs", tensors)
+    wanted = final(graph.model, frame)
+    refit_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}])
+    found = final(render_symmetric_(graph, placement, tensors), frame)
+    assert np.square(found - wanted).mean() < 1e-2 * np.square(wanted).mean()
