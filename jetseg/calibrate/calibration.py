@@ -98,7 +98,8 @@ def run(config: CalibrateConfig) -> Ranges:
     dataset = open_dataset(config.data, config.split)
     indices = spread(len(dataset), config.images)
     images = _Images(dataset, indices, manifest, image_input(graph, manifest, config.model))
-    method, found = _search(config, graph, images)
+    seen = images.watch(graph, threads=config.threads, by_channel=bool(config.allowed()))
+    method, found = _search(config, graph, seen, images)
     ranges = Ranges(
         method=method,
         frames=len(indices),
@@ -113,26 +114,25 @@ def run(config: CalibrateConfig) -> Ranges:
             if candidate.corrections
         },
         trials=found.trials,
-        coverage=coverage(found.seen.amax_by_frame),
+        coverage=coverage(seen.amax_by_frame),
         tensors=next(iter(found.networks.values())).tensors,
     )
     save_ranges(config.out, ranges)
     return ranges
 
 
-def _search(config: CalibrateConfig, graph: FloatGraph, images: _Images) -> tuple[Method, Outcome]:
+def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
     """Returns the method that did best, and what it found."""
     allowed = config.allowed()
-    watch = partial(images.watch, threads=config.threads, by_channel=bool(allowed))
     if not allowed:
-        seen = watch(graph)
-        return config.method, Outcome({"tensorrt": Candidate(graph, _ranges(seen, config.method))}, (), seen)
+        return config.method, Outcome({"tensorrt": Candidate(graph, _ranges(seen, config.method))}, ())
+    watch = partial(images.watch, threads=config.threads, by_channel=True)
     frames, held_out = images.divide(graph, config.threads)
     found: dict[Method, Outcome] = {}
     for method in BEST_METHODS if config.preset == "best" else (config.method,):
         choose = partial(_ranges, method=method)
         corrector = Corrector(images.manifest, config.placement, watch, choose, frames, held_out, config.threads)
-        found[method] = corrector.run(graph, allowed, config.targets)
+        found[method] = corrector.run(graph, seen, allowed, config.targets)
     best = max(found, key=lambda method: max(trial.agreement for trial in found[method].trials))
     return best, found[best]
 

@@ -85,12 +85,10 @@ class Outcome:
     Attributes:
         networks: The best candidate for each target.
         trials: Everything that was tried.
-        seen: What calibration saw of the network as it was.
     """
 
     networks: dict[str, Candidate]
     trials: tuple[Trial, ...]
-    seen: Observed
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Corrector:
     held_out: Feeds
     threads: int | None = None
 
-    def run(self, graph: FloatGraph, allowed: Sequence[Correction], targets: Sequence[str]) -> Outcome:
+    def run(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction], targets: Sequence[str]) -> Outcome:
         """Tries corrections and keeps what is best on the held-out frames.
 
         The network as it is, equalized, and shifted and equalized are refitted and judged in the arithmetic of the
@@ -123,17 +121,16 @@ class Corrector:
         """
         lead = targets[0]
         judge = _Judge(self, self.class_maps(graph.model.SerializeToString()))
-        seen = self.watch(graph)
         starts = judge.ranked(self._starts(graph, seen, allowed), lead)
         if "refit" not in allowed:
-            return Outcome(dict.fromkeys(targets, starts[0]), tuple(judge.trials), seen)
+            return Outcome(dict.fromkeys(targets, starts[0]), tuple(judge.trials))
         refitted = {start.corrections: self._refitted(start, lead) for start in starts}
         winner = judge.ranked(list(refitted.values()), lead)[0]
         start = next(start for start in starts if refitted[start.corrections] is winner)
         networks = {lead: judge.ranked([winner, start], lead)[0]}
         for target in targets[1:]:
             networks[target] = judge.ranked([start, self._refitted(start, target)], target)[0]
-        return Outcome(networks, tuple(judge.trials), seen)
+        return Outcome(networks, tuple(judge.trials))
 
     def class_maps(self, model: bytes) -> list[ClassMap]:
         """Returns what a network decides on the held-out frames, quantizers computed as they stand."""

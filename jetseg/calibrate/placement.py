@@ -64,17 +64,12 @@ def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
         elif node.op_type in INTEGER_OPERATORS:
             activations = [name for name in node.input if name and name not in graph.weights]
             names.update(dict.fromkeys([*activations, absorbed_output(graph, node)]))
-    names.update(dict.fromkeys(_stored_tensors(graph, {node.output[0] for node in graph.model.graph.node})))
+    names.update(dict.fromkeys(_stored_tensors(graph)))
     floats = graph.float_tensors()
     return tuple(dict.fromkeys(source for name in names if (source := range_source(graph, name)) in floats))
 
 
-def place_symmetric(
-    graph: FloatGraph,
-    policy: Policy,
-    tensors: Mapping[str, TensorRange],
-    keep_float: frozenset[str] = frozenset(),
-) -> Placement:
+def place_symmetric(graph: FloatGraph, policy: Policy, tensors: Mapping[str, TensorRange]) -> Placement:
     """Places quantizers for backends that fuse what stands around a matrix layer, as TensorRT does.
 
     Args:
@@ -84,18 +79,14 @@ def place_symmetric(
             norm and its activation, and of the two operands of a residual addition not the one that the
             convolution before it writes, because these are one kernel.
         tensors: Ranges by activation; they decide which inputs of a concatenation share a scale.
-        keep_float: Layers, by output, that stay in float.
     """
     layers = [node for node in graph.model.graph.node if is_matrix_layer(graph, node)]
-    integer = [node for node in layers if node.output[0] not in keep_float]
-    weights = {node.input[1]: output_axis(node) for node in integer}
+    weights = {node.input[1]: output_axis(node) for node in layers}
     if policy == "conv-inputs":
-        activations = {node.input[0]: range_source(graph, node.input[0]) for node in integer}
-        return Placement(activations, weights, frozenset(node.output[0] for node in integer))
-    stored = _stored_tensors(graph, {node.output[0] for node in integer})
-    activations = _share_scales(graph, stored, tensors)
-    readers = {node.output[0] for node in graph.model.graph.node} - keep_float
-    return Placement(activations, weights, frozenset(readers))
+        activations = {node.input[0]: range_source(graph, node.input[0]) for node in layers}
+        return Placement(activations, weights, frozenset(node.output[0] for node in layers))
+    activations = _share_scales(graph, _stored_tensors(graph), tensors)
+    return Placement(activations, weights, frozenset(node.output[0] for node in graph.model.graph.node))
 
 
 def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = frozenset()) -> Placement:
@@ -153,12 +144,12 @@ def range_source(graph: FloatGraph, name: str) -> str:
     return name
 
 
-def _stored_tensors(graph: FloatGraph, integer_layers: set[str]) -> tuple[str, ...]:
+def _stored_tensors(graph: FloatGraph) -> tuple[str, ...]:
     """Returns the activations that go through memory to a reader that can take 8 bits, in graph order."""
     floats, fused = graph.float_tensors(), set[str]()
     stored: dict[str, None] = {}
     for node in graph.model.graph.node:
-        layer = is_matrix_layer(graph, node) and node.output[0] in integer_layers
+        layer = is_matrix_layer(graph, node)
         if not layer and node.op_type not in POINTWISE | MOVERS:
             continue
         for name in dict.fromkeys(node.input[:1] if layer else node.input):
