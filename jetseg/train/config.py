@@ -172,13 +172,17 @@ def _in_order(color: str, rgb: tuple[float, float, float], gray: tuple[float]) -
     return {"rgb": rgb, "bgr": rgb[::-1], "gray": gray}[color]
 
 
-def check_resumable(config: TrainConfig, earlier: dict[str, Any]) -> None:
+def check_resumable(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuses to go on with a run under other settings.
+
+    Args:
+        folder: Where the run keeps its state.
+        earlier: The settings that it was started with.
+        now: The settings that were given this time.
 
     Raises:
         ConfigError: Some settings differ; all of them are listed with both values.
     """
-    now = config.identity()
     differences = [
         f"  {key}: {earlier.get(key)!r} then, {now.get(key)!r} now"
         for key in sorted({*now, *earlier})
@@ -186,8 +190,8 @@ def check_resumable(config: TrainConfig, earlier: dict[str, Any]) -> None:
     ]
     if differences:
         raise ConfigError(
-            f"{config.out} holds a run with other settings:\n" + "\n".join(differences),
-            "\nGive another folder, the same settings, or --no-resume to start over.",
+            f"{folder} holds a run with other settings:\n" + "\n".join(differences),
+            "\nGive another output, the same settings, or --no-resume to start over.",
         )
 
 

@@ -72,7 +72,7 @@ def run(config: TrainConfig) -> TrainResult:
     progress = read_progress(config.out) if config.resume else None
     fabric.barrier()
     if progress is not None:
-        check_resumable(config, progress.config)
+        check_resumable(config.out, progress.config, config.identity())
         if progress.epochs_done == config.epochs:
             return _result(config, progress)
     with deterministic(fabric):

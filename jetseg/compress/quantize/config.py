@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jetseg.compress.quantize.quantizers import Ranges
-from jetseg.errors import ConfigError
 from jetseg.manifest import InputSpec
 from jetseg.train.config import DistillConfig, TrainConfig
 
@@ -122,23 +121,6 @@ class QuantizeConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Returns the settings that decide the result, as JSON values; a resumed run must have the same."""
         return self.model_dump(mode="json", exclude={"out", "resume", "workers", "accelerator", "cache_mb"})
-
-    def check_resumable(self, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-        """Refuses to go on with a run under other settings.
-
-        Raises:
-            ConfigError: Some settings differ; all of them are listed with both values.
-        """
-        differences = [
-            f"  {key}: {earlier.get(key)!r} then, {now.get(key)!r} now"
-            for key in sorted({*now, *earlier})
-            if now.get(key) != earlier.get(key)
-        ]
-        if differences:
-            raise ConfigError(
-                f"{self.folder} holds a run with other settings:\n" + "\n".join(differences),
-                "\nGive another output, the same settings, or --no-resume to start over.",
-            )
 
 
 _SHARED = (

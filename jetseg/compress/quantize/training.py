@@ -28,6 +28,7 @@ from jetseg.progress import console, progress_bar
 from jetseg.storage import write_json
 from jetseg.train.checkpoint import read_tensors, write_tensors
 from jetseg.train.class_weights import class_weights
+from jetseg.train.config import check_resumable
 from jetseg.train.devices import deterministic, open_fabric
 from jetseg.train.distill import DistillationLoss, check_same_classes
 from jetseg.train.ema import RunningMean
@@ -61,7 +62,7 @@ def run(config: QuantizeConfig) -> Path:
     identity = {**config.identity(), "qdq_sha256": manifest.sha256}
     progress = read_progress(config.folder) if config.resume else None
     if progress is not None:
-        config.check_resumable(progress.config, identity)
+        check_resumable(config.folder, progress.config, identity)
     fabric = open_fabric(config.as_training(manifest.input))
     with deterministic(fabric):
         training = _Training(fabric, config, manifest, identity, resume=progress is not None)
