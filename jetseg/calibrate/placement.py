@@ -199,18 +199,28 @@ def _share_scales(graph: FloatGraph, stored: tuple[str, ...], tensors: Mapping[s
 
 
 def _extend_over_integer_operators_(graph: FloatGraph, activations: dict[str, str], integer_nodes: set[str]) -> None:
-    """Adds the outputs of operators that can stay on integers because all they read is quantized."""
+    """Adds the outputs of operators that can stay on integers because all they read is quantized.
+
+    An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
+    """
+    wanted = {name for node in graph.model.graph.node if node.output[0] in integer_nodes for name in node.input}
+    found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.model.graph.node:
         reads = [name for name in node.input if name and name not in graph.weights]
-        if not reads or any(name not in activations for name in reads):
+        if not reads or any(name not in activations and name not in found for name in reads):
             continue
         if node.op_type in SAME_RANGE:
-            activations.setdefault(node.output[0], activations[reads[0]])
-            integer_nodes.add(node.output[0])
+            found[node.output[0]] = node, node.output[0]
         elif node.op_type in INTEGER_OPERATORS and len(reads) == sum(1 for name in node.input if name):
-            output = absorbed_output(graph, node)
-            activations.setdefault(output, output)
-            integer_nodes.update((node.output[0], output))
+            found[absorbed_output(graph, node)] = node, node.output[0]
+    for output, (node, name) in reversed(found.items()):
+        if output in wanted:
+            wanted.update(node.input)
+            integer_nodes.update((name, output))
+    for output, (node, _) in found.items():
+        if output in integer_nodes:
+            source = output if node.op_type in INTEGER_OPERATORS else activations[node.input[0]]
+            activations.setdefault(output, source)
 
 
 def _head_layers(graph: FloatGraph) -> set[str]:

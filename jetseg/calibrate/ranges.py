@@ -37,11 +37,13 @@ class Trial(Record):
     Attributes:
         target: Backend whose arithmetic was simulated.
         corrections: What was done to the network.
+        refit_frames: Frames that its weights were refitted on.
         agreement: Pixels of held-out frames that got the float network's class, in percent.
     """
 
     target: str
     corrections: tuple[str, ...]
+    refit_frames: int = 0
     agreement: float
 
 

@@ -15,9 +15,9 @@ from jetseg.calibrate.qdq import SYMMETRIC_LIMIT, Quantizer
 from jetseg.calibrate.stepping import Stepper, Tensor
 from jetseg.progress import track
 
-RIDGE = 0.1
+RIDGE = 0.2
 """How much a weight is held to its old value, as a share of the mean power of the layer's inputs."""
-POSITIONS = 512
+POSITIONS = 1024
 """Output positions that each frame gives to the least squares of a layer."""
 LARGEST_SYSTEM = 1200
 """Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""

@@ -151,9 +151,11 @@ def _print(summary: dict[str, Any], ranges: Ranges) -> None:
         table = Table(title="Class maps like the float network's, held-out images", title_justify="left")
         table.add_column("arithmetic of")
         table.add_column("corrections")
+        table.add_column("refit on frames", justify="right")
         table.add_column("agreement %", justify="right")
         for trial in ranges.trials:
-            table.add_row(trial.target, ", ".join(trial.corrections) or "none", f"{trial.agreement:.3f}")
+            corrections, frames = ", ".join(trial.corrections) or "none", str(trial.refit_frames or "")
+            table.add_row(trial.target, corrections, frames, f"{trial.agreement:.3f}")
         stdout.print(table)
     stdout.print(
         f"{summary['ranges']}: {summary['tensors']} tensors, {ranges.method} over {ranges.frames} frames of "
