@@ -69,20 +69,19 @@ class LayerMatrix:
             return np.asarray(blocks[0].reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2))
         return np.stack(list(blocks)).reshape(shape)
 
-    def samples(self, values: Array, targets: Array, count: int, rng: np.random.Generator) -> list[tuple[Array, Array]]:
-        """Draws positions of one frame.
+    def samples(self, values: Array, targets: Array, positions: Array) -> list[tuple[Array, Array]]:
+        """Reads a layer's inputs and targets at some positions of one frame.
 
         Args:
             values: What the layer reads: 1 x C x H x W.
             targets: What it should compute: 1 x O x H' x W'.
-            count: Number of positions.
-            rng: Chooses the positions.
+            positions: count x 2, vertical and horizontal, each from 0 to below 1.
 
         Returns:
             Per group: inputs (count x inputs), targets (count x outputs).
         """
-        height, width = (values if self.transposed else targets).shape[2:]
-        rows, columns = rng.integers(0, height, count), rng.integers(0, width, count)
+        count = len(positions)
+        rows, columns = (positions * (values if self.transposed else targets).shape[2:]).astype(np.int64).T
         if self.transposed:
             tall, wide = self.kernel
             taps = [targets[0][:, rows * tall + y, columns * wide + x] for y in range(tall) for x in range(wide)]

@@ -15,7 +15,7 @@ from jetseg.calibrate.qdq import SYMMETRIC_LIMIT, Quantizer
 from jetseg.calibrate.stepping import Stepper, Tensor
 from jetseg.progress import track
 
-RIDGE = 0.2
+RIDGE = 0.02
 """How much a weight is held to its old value, as a share of the mean power of the layer's inputs."""
 POSITIONS = 1024
 """Output positions that each frame gives to the least squares of a layer."""
@@ -32,6 +32,7 @@ def refit_(
     placement: Placement,
     quantizers: Mapping[str, Quantizer],
     feeds: Sequence[Mapping[str, Tensor]],
+    interest: Sequence[Tensor],
     *,
     weight_limit: int = SYMMETRIC_LIMIT,
     threads: int | None = None,
@@ -49,11 +50,12 @@ def refit_(
         placement: Where quantizers stand.
         quantizers: Quantizer of each activation in `placement.activations`.
         feeds: Graph inputs, one mapping per frame; all frames are held in memory.
+        interest: How often to look at each part of a frame, one array (height x width) per frame.
         weight_limit: Largest magnitude of an integer weight.
         threads: Threads of ONNX Runtime.
         seed: Of the choice of positions.
     """
-    rng = np.random.default_rng(seed)
+    sampler = _Sampler(interest, seed)
     original = graph.copy()
     target, own = Stepper(original, feeds, threads), Stepper(graph, feeds, threads)
     pairs = list(zip(original.model.graph.node, graph.model.graph.node, strict=True))
@@ -65,7 +67,7 @@ def refit_(
         layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
         if layer:
             inputs = [frame[reads[node.input[0]]] for frame in own.frames]
-            _refit_weight_(graph, node, inputs, wanted, weight_limit, rng)
+            _refit_weight_(graph, node, inputs, wanted, weight_limit, sampler)
         if layer or (node.op_type == "BatchNormalization" and _constant(graph, node)):
             _refit_bias_(graph, node, [outputs[0] for outputs in own.evaluate(node, reads)], wanted)
         own.run(node, {name: reads.get(name, name) for name in node.input if name})  # the bias may be new
@@ -147,7 +149,7 @@ def _refit_weight_(
     inputs: Sequence[Tensor],
     wanted: Sequence[Tensor],
     limit: int,
-    rng: np.random.Generator,
+    sampler: _Sampler,
 ) -> None:
     weight = graph.weight(node.input[1])
     layout = LayerMatrix.of(node, weight.shape, int(attribute(node, "group", 1)))
@@ -155,10 +157,27 @@ def _refit_weight_(
         return
     blocks = layout.to_blocks(weight)
     systems = [_System(block.astype(np.float64)) for block in blocks]
-    for values, targets in zip(inputs, wanted, strict=True):
-        for system, sample in zip(systems, layout.samples(values, targets, POSITIONS, rng), strict=True):
+    for frame, (values, targets) in enumerate(zip(inputs, wanted, strict=True)):
+        samples = layout.samples(values, targets, sampler.draw(frame))
+        for system, sample in zip(systems, samples, strict=True):
             system.add(*sample)
     graph.set_weight(node.input[1], layout.from_blocks([system.solve(limit) for system in systems], weight.shape))
+
+
+class _Sampler:
+    """Draws positions of frames."""
+
+    def __init__(self, interest: Sequence[Tensor], seed: int) -> None:
+        self._shapes = [weights.shape for weights in interest]
+        self._sums = [np.cumsum(weights, dtype=np.float64) for weights in interest]
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self, frame: int) -> Tensor:
+        """Returns positions as `LayerMatrix.samples` takes them."""
+        sums, shape = self._sums[frame], self._shapes[frame]
+        pixels = np.searchsorted(sums, self._rng.random(POSITIONS) * sums[-1], side="right")
+        corners = np.stack(np.unravel_index(np.minimum(pixels, len(sums) - 1), shape), axis=1)
+        return np.asarray((corners + self._rng.random(corners.shape)) / shape)
 
 
 class _System:

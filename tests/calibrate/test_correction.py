@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_network, write_dataset, write_small_network
 
 from jetseg.calibrate.calibration import CalibrateConfig, run
+from jetseg.calibrate.correction import rarity
 from jetseg.calibrate.coverage import coverage, warnings
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph, load_float_graph
@@ -23,6 +24,8 @@ from jetseg.errors import CalibrationError
 from jetseg.manifest import load_manifest, save_manifest
 from jetseg.ort import make_session
 from jetseg.storage import sha256_file
+
+EVERYWHERE = [np.ones((1, 1))]
 
 
 def network(nodes, weights, image=(1, 3, 8, 10), output="y") -> FloatGraph:
@@ -142,7 +145,9 @@ def test_a_layer_is_the_matrix_that_it_is_said_to_be(operator, shape, attributes
     frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
     layout = LayerMatrix.of(graph.model.graph.node[0], shape, groups)
     blocks = layout.to_blocks(weight)
-    for block, (inputs, targets) in zip(blocks, layout.samples(frame, final(graph.model, frame), 50, rng), strict=True):
+    for block, (inputs, targets) in zip(
+        blocks, layout.samples(frame, final(graph.model, frame), rng.random((50, 2))), strict=True
+    ):
         np.testing.assert_allclose(inputs @ block.T, targets, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(layout.from_blocks(blocks, shape), weight)
 
@@ -160,9 +165,35 @@ def test_refitting_brings_the_quantized_network_nearer(tmp_path):
     wanted = final(graph.model, other)
     plain = final(render_symmetric_(graph.copy(), placement, ranges.tensors), other)
     refitted = graph.copy()
-    refit_(refitted, placement, symmetric_quantizers(placement, ranges.tensors), frames)
+    refit_(refitted, placement, symmetric_quantizers(placement, ranges.tensors), frames, EVERYWHERE * len(frames))
     found = final(render_symmetric_(refitted, placement, ranges.tensors), other)
     assert np.square(found - wanted).mean() < 0.8 * np.square(plain - wanted).mean()
+
+
+def test_rare_classes_are_looked_at_as_often_as_common_ones_within_reason():
+    common, rare, speck = 0, 7, 3
+    frames = [np.full((100, 100), common, np.uint8), np.full((100, 100), common, np.uint8)]
+    frames[0][:, :4] = rare
+    frames[1][0, 0] = speck
+    weights = rarity(frames)
+    chance = {value: sum(w[f == value].sum() for w, f in zip(weights, frames, strict=True)) for value in (0, 7, 3)}
+    assert chance[rare] == pytest.approx(chance[common])
+    assert chance[speck] < 0.05 * chance[common]
+
+
+def test_refitting_looks_only_where_it_is_told_to():
+    frame = np.random.default_rng(0).normal(size=(1, 3, 8, 16)).astype(np.float32)
+    frame[..., 8:] = np.nan
+    tensors = {"image": TensorRange(low=-3.0, high=3.0, amax=3.0, seen_low=-3.0, seen_high=3.0)}
+
+    def refitted(interest: np.ndarray) -> np.ndarray:
+        graph = network([helper.make_node("Conv", ["image", "w"], ["y"])], {"w": np.ones((2, 3, 1, 1))}, frame.shape)
+        placement = place_symmetric(graph, "conv-inputs", tensors)
+        refit_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], [interest])
+        return graph.weight("w")
+
+    assert np.isfinite(refitted(np.repeat([[1.0, 0.0]], 4, axis=0))).all()
+    assert not np.isfinite(refitted(np.repeat([[0.0, 1.0]], 4, axis=0))).all()
 
 
 @pytest.mark.parametrize("placement", ["conv-inputs", "full"])
@@ -329,6 +360,6 @@ def test_refitting_passes_over_layers_without_a_bias():
         tensors[name] = TensorRange(low=-amax, high=amax, amax=amax, seen_low=-amax, seen_high=amax)
     placement = place_symmetric(graph, "conv-inputs", tensors)
     wanted = final(graph.model, frame)
-    refit_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}])
+    refit_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], EVERYWHERE)
     found = final(render_symmetric_(graph, placement, tensors), frame)
     assert np.square(found - wanted).mean() < 1e-2 * np.square(wanted).mean()

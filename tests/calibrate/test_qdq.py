@@ -65,6 +65,27 @@ def test_everything_between_integer_convolutions_stays_on_integers(graph):
     assert "n1" not in placement.activations  # no quantizer between a convolution and its activation
 
 
+def test_nothing_is_rounded_that_only_float_operators_read():
+    """An addition of two integer convolutions, read by an activation that no backend fuses: its sum stays float."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Conv", ["x", "w"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("PRelu", ["sum", "slope"], ["p"]),
+        helper.make_node("Conv", ["p", "w"], ["c"]),
+        helper.make_node("Add", ["c", "c"], ["read"]),
+        helper.make_node("Conv", ["read", "w"], ["d"]),
+        helper.make_node("Conv", ["d", "w"], ["y"]),
+    ]
+    weights = {"w": np.ones((2, 2, 1, 1)), "slope": np.ones((2, 1, 1))}
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 4, 4]) for name in ("x", "y")]
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    content = helper.make_graph(nodes, "g", ports[:1], ports[1:], constants)
+    placement = place_for_integer_kernels(FloatGraph(helper.make_model(content)))
+    assert set(placement.activations) == {"x", "a", "b", "p", "c", "read", "d"}
+    assert placement.integer_nodes == {"a", "b", "c", "read", "d"}
+
+
 def test_kernels_do_not_saturate_at_the_largest_products():
     """All activations 255 and all weights at their limit: AVX2 kernels add such products in 16 bits."""
     weights = np.full((8, 32, 3, 3), 1.0, dtype=np.float32)
