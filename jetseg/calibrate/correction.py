@@ -186,16 +186,17 @@ class Corrector:
 
 
 def rarity(class_maps: Sequence[ClassMap]) -> list[Tensor]:
-    """Returns how often to look at each pixel so that all classes are looked at alike; very rare ones less often.
+    """Returns how often to look at each pixel so that rare classes are not lost among common ones.
 
-    Looked at evenly, poles and signs are one position in a hundred, and what a fit loses it loses there.
+    Looked at evenly, poles and signs are one position in a hundred, and what a fit loses it loses there. Weights are
+    the inverse square root of a class's share of the pixels.
 
     >>> import numpy as np
     >>> rarity([np.uint8([[0, 0, 0, 1]])])[0].round(2)
-    array([[1.33, 1.33, 1.33, 4.  ]])
+    array([[1.15, 1.15, 1.15, 2.  ]])
     """
     pixels = np.bincount(np.concatenate([found.ravel() for found in class_maps]))
-    weights = 1.0 / np.maximum(pixels / pixels.sum(), _LEAST_SHARE)
+    weights = np.maximum(pixels / pixels.sum(), _LEAST_SHARE) ** -0.5
     return [weights[found] for found in class_maps]
 
 

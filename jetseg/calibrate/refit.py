@@ -17,7 +17,7 @@ from jetseg.progress import track
 
 RIDGE = 0.02
 """How much a weight is held to its old value, as a share of the mean power of the layer's inputs."""
-POSITIONS = 1024
+POSITIONS = 4096
 """Output positions that each frame gives to the least squares of a layer."""
 LARGEST_SYSTEM = 1200
 """Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""
