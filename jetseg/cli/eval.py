@@ -43,6 +43,10 @@ def evaluate(
     placement: Annotated[
         PlacementName | None, typer.Option(help="Placement to simulate; by default that of the ranges file.")
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Also count the pixels that get the class that this network gives them, as its FP32 parent."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -51,9 +55,12 @@ def evaluate(
     One confusion matrix is summed over the whole split; mIoU is the mean of its IoU per class. Pixels with
     the ignored label are not scored; a void prediction on a labelled pixel counts as an error.
 
+    With --reference, and with --simulate against the float network itself, the share of pixels that both networks
+    give the same class is counted as well.
+
     Examples:
 
-        jetseg eval student.int8.onnx --data camvid:data/camvid --split test
+        jetseg eval student.int8.onnx --data camvid:data/camvid --split test --reference student.onnx
 
         jetseg eval student.onnx --simulate tensorrt --calibration student.ranges.json --data camvid:data/camvid
 
@@ -64,7 +71,8 @@ def evaluate(
     from jetseg.engine.contract import Segmenter
     from jetseg.engine.simulation import simulate_tensorrt
     from jetseg.errors import ConfigError
-    from jetseg.evaluate.accuracy import as_record, measure_accuracy
+    from jetseg.evaluate.accuracy import as_record, check_classes, measure_accuracy
+    from jetseg.evaluate.agreement import AgreementMeter
     from jetseg.manifest import device_name, toolchain
     from jetseg.report.rows import Entry
 
@@ -76,10 +84,17 @@ def evaluate(
             raise ConfigError("--simulate needs the network's ranges.", "Give --calibration FILE.")
         where: Policy | None = None if placement is None else placement.policy
         runner = simulate_tensorrt(artifact, calibration, placement=where, manifest_file=manifest, threads=threads)
+        reference = reference or artifact
+    other = open_any(reference, manifest if reference == artifact else None, threads) if reference else None
+    meter = AgreementMeter(Segmenter(runner), Segmenter(other)) if other else None
     try:
-        score = measure_accuracy(Segmenter(runner), runner.manifest, dataset, frames=frames)
+        if other:
+            check_classes(other.manifest.classes, dataset.classes, dataset.spec)
+        score = measure_accuracy(meter or Segmenter(runner), runner.manifest, dataset, frames=frames)
     finally:
         runner.close()
+        if other:
+            other.close()
     accuracy = as_record(score, dataset)
     conditions = {
         "backend": Entry(artifact.stem, artifact, runner).backend,
@@ -89,9 +104,14 @@ def evaluate(
     }
     if as_json:
         content = {"artifact": str(artifact), **accuracy.model_dump(), "data": data, **conditions}
+        if meter and meter.percent is not None:
+            content |= {"reference": str(reference), "agreement": round(meter.percent, 3)}
         sys.stdout.write(json.dumps(content, indent=2) + "\n")
     else:
         _print(artifact, accuracy, conditions)
+        if meter and meter.percent is not None:
+            sentence = f"{meter.percent:.3f} % of the pixels get the class that {reference} gives them"
+            Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> None:

@@ -67,6 +67,29 @@ def test_eval_prints_a_table_with_the_same_figures(jetseg, network, data):
     assert "Evaluating" in err
 
 
+def test_eval_counts_pixels_that_agree_with_a_reference(jetseg, network, data, tmp_path):
+    code, out, _ = jetseg("eval", network, "--data", data, "--split", "all", "--json", "--reference", network)
+    assert (code, json.loads(out)["agreement"]) == (0, 100.0)
+    ranges = tmp_path / "r.json"
+    assert jetseg("calibrate", network, "--data", data, "--split", "all", "--preset", "fast", "--out", ranges)[0] == 0
+    simulated = ("eval", network, "--data", data, "--split", "all", "--simulate", "tensorrt", "--calibration", ranges)
+    code, out, _ = jetseg(*simulated, "--json")
+    assert (code, json.loads(out)["reference"]) == (0, str(network))
+    agreement = json.loads(out)["agreement"]
+    assert 80 < agreement < 100
+    code, out, _ = jetseg(*simulated)
+    assert code == 0
+    assert f"{agreement:.3f} % of the pixels" in out
+
+
+def test_eval_refuses_a_reference_with_other_classes(jetseg, network, data, checkpoint, tmp_path):
+    text = manifest_path(checkpoint).read_text().replace("car", "cart")
+    manifest_path(checkpoint).write_text(text)
+    code, _, err = jetseg("eval", network, "--data", data, "--split", "all", "--reference", checkpoint)
+    assert code == 2
+    assert "road, cart, sky" in err
+
+
 def test_eval_of_a_checkpoint_and_of_fewer_frames(jetseg, checkpoint, data):
     code, out, _ = jetseg("eval", checkpoint, "--data", data, "--split", "all", "--frames", 2, "--json")
     assert (code, json.loads(out)["backend"], json.loads(out)["frames"]) == (0, "torch", 2)
