@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli.calibrate import CALIBRATION_SPLIT, IMAGES, METHOD, PRESET, MethodName, PresetName
+from jetseg.progress import console
 
 if TYPE_CHECKING:
-    from jetseg.engine.build_config import BuildResult
+    from jetseg.engine.build_config import BuildConfig, BuildResult
 
 
 class PrecisionName(str, Enum):
@@ -54,6 +55,10 @@ def build_engine(
     auto: Annotated[
         bool, typer.Option("--auto", help="If the engine fails, calibrate anew, then keep the worst layers in float.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Page about what was lost and which layers lose it; a rejected engine always gets one."),
+    ] = None,
     backend: Annotated[str, typer.Option(help="Runtime that the engine is for.")] = "onnxruntime",
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
@@ -65,7 +70,7 @@ def build_engine(
     beside the engine. It is the built engine that is measured, not a simulation of it.
 
     An engine that loses more than its budget is refused, with exit code 1: it is kept aside as NAME.rejected.onnx,
-    and the classes and layers to blame are named.
+    the classes and layers to blame are named, and a page beside it, NAME.rejected.html, shows them.
 
     Examples:
 
@@ -97,20 +102,24 @@ def build_engine(
         "max_class_drop": max_class_drop,
         "class_budget": _class_budgets(class_budget or []),
         "keep_float": tuple(keep_float or ()),
+        "sensitivity": report is not None,
         "auto": auto,
         "backend": backend,
         "manifest": manifest,
         "threads": threads,
     }
+    checked = validate_config(BuildConfig, config)
     rejection = None
     try:
-        result = run(validate_config(BuildConfig, config))
+        result = run(checked)
     except EngineRejectedError as error:
         result, rejection = error.result, error
     if as_json:
         sys.stdout.write(json.dumps(_summary(result), indent=2) + "\n")
     else:
         _print(result)
+    if result.accuracy is not None and (report or rejection):
+        _write_report(report or result.engine.with_suffix(".html"), checked, result)
     if rejection is not None:
         raise rejection
 
@@ -126,6 +135,31 @@ def _class_budgets(given: list[str]) -> dict[str, str]:
             raise ConfigError(f"--class-budget {entry} is not CLASS=POINTS.", "Write, for example, pedestrian=0.2.")
         budgets[name] = points
     return budgets
+
+
+def _write_report(out: Path, config: BuildConfig, result: BuildResult) -> None:
+    """Writes the page about an engine, beside it unless told otherwise; without the libraries for it, says so."""
+    from jetseg.cli.entries import open_entries
+    from jetseg.data.specs import open_dataset
+    from jetseg.errors import MissingDependencyError
+
+    try:
+        from jetseg.report.build import ReportConfig, Verdict, run
+    except MissingDependencyError as error:
+        console.print(f"No report: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return
+    layers = tuple((effect.layer, round(100.0 - effect.agreement, 3)) for effect in result.guilty)
+    page = ReportConfig(
+        out=out,
+        title=f"What {result.engine.name} lost",
+        frames=config.eval_frames,
+        threads=config.threads,
+        rounds=3,
+        seconds=0.3,
+    )
+    with open_entries([config.model, result.engine], config.manifest, config.threads) as entries:
+        run(page, entries, open_dataset(str(config.data), config.eval_split), Verdict(result.broken, layers))
+    console.print(f"Report: {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _summary(result: BuildResult) -> dict[str, Any]:
@@ -147,10 +181,10 @@ def _summary(result: BuildResult) -> dict[str, Any]:
 
 
 def _print(result: BuildResult) -> None:
-    console = Console()
+    stdout = Console()
     report = result.report
     total = len(report.integer_layers) + len(report.float_layers)
-    console.print(
+    stdout.print(
         f"{result.engine}: {result.manifest.precision} for {result.manifest.backend}, "
         f"{result.engine.stat().st_size / 1e6:.2f} MB, {len(report.integer_layers)} of {total} layers on integers",
         markup=False,
@@ -159,7 +193,7 @@ def _print(result: BuildResult) -> None:
     )
     before, after = result.parent_accuracy, result.accuracy
     if before is None or after is None:
-        console.print("Accuracy was not measured; give --data SPEC with labels to measure it.", style="yellow")
+        stdout.print("Accuracy was not measured; give --data SPEC with labels to measure it.", style="yellow")
         return
     table = Table(title=f"IoU % on {after.data} {after.split}, {after.frames} frames", title_justify="left")
     for heading in ("class", "float", result.manifest.precision, "change"):
@@ -168,16 +202,16 @@ def _print(result: BuildResult) -> None:
         table.add_row(name, *_change(before.per_class_iou[name], iou))
     table.add_section()
     table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
-    console.print(table)
+    stdout.print(table)
     if result.guilty:
         blame = Table(title="Each layer alone in 8 bits", title_justify="left")
         blame.add_column("layer")
         blame.add_column("pixels that keep their class %", justify="right")
         for effect in result.guilty[:8]:
             blame.add_row(effect.layer, f"{effect.agreement:.2f}")
-        console.print(blame, markup=False)
+        stdout.print(blame, markup=False)
     for attempt in result.attempts if len(result.attempts) > 1 else ():
-        console.print(attempt, markup=False, highlight=False, soft_wrap=True)
+        stdout.print(attempt, markup=False, highlight=False, soft_wrap=True)
 
 
 def _change(before: float | None, after: float | None) -> tuple[str, str, str]:

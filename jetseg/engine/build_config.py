@@ -37,6 +37,7 @@ class BuildConfig(BaseModel):
         max_class_drop: Points of IoU that each class may lose.
         class_budget: Points of IoU that single classes may lose, in place of `max_class_drop`.
         keep_float: Layers, by output tensor, that stay in float.
+        sensitivity: Look for the most harmful layers even if the engine passes.
         auto: If the engine fails the gate, try other calibrations and then keep the worst layers in float.
         manifest: Manifest elsewhere than beside the model.
         threads: Threads of a CPU backend while measuring.
@@ -59,6 +60,7 @@ class BuildConfig(BaseModel):
     max_class_drop: float = Field(default=DEFAULT_MAX_CLASS_DROP, ge=0)
     class_budget: dict[str, float] = Field(default_factory=dict)
     keep_float: tuple[str, ...] = ()
+    sensitivity: bool = False
     auto: bool = False
     preset: Preset = DEFAULT_PRESET
     manifest: Path | None = None
@@ -76,7 +78,7 @@ class BuildResult:
         parent_accuracy: Accuracy of the float network; None without labelled data.
         accuracy: Accuracy of the engine on the same frames.
         broken: What it lost beyond the budget.
-        guilty: Its quantized layers, the most harmful first, if it lost too much.
+        guilty: Its quantized layers, the most harmful first, if it lost too much or they were asked for.
         attempts: What was tried, and what came of it.
     """
 

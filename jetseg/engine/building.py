@@ -91,7 +91,7 @@ def _build(
     manifest = save_manifest(aside, manifest.model_copy(update={"accuracy": (after,)}))
     broken = broken_budgets(_budget(config), before, after)
     guilty: tuple[LayerEffect, ...] = ()
-    if broken and ranges is not None:
+    if (broken or config.sensitivity) and ranges is not None:
         guilty = tuple(_blame(config, network, parent, ranges, dataset))
     return BuildResult(aside, manifest, report, before, after, broken, guilty)
 

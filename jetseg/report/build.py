@@ -15,7 +15,7 @@ from jetseg.errors import ConfigError
 from jetseg.evaluate.benchmark import benchmark
 from jetseg.evaluate.confusion import ConfusionMatrix
 from jetseg.manifest import device_name, toolchain
-from jetseg.report.figures import iou_bars, series_color, speed_scatter
+from jetseg.report.figures import iou_bars, layer_bars, series_color, speed_scatter
 from jetseg.report.measure import choose_examples, compare, inference
 from jetseg.report.page import fill_page
 from jetseg.report.pictures import GAINED, LOST, OTHER, draw_examples
@@ -23,6 +23,7 @@ from jetseg.report.rows import Entry, Row, make_rows
 from jetseg.storage import write_text
 
 _MISTAKES_SHOWN = 8
+_LAYERS_SHOWN = 24
 
 
 class ReportConfig(BaseModel):
@@ -71,13 +72,29 @@ class ReportResult:
     conditions: dict[str, Any]
 
 
-def run(config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDataset) -> ReportResult:
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found in the last network.
+
+    Attributes:
+        broken: What it lost beyond its budget, in words; empty if it passed.
+        layers: Each layer alone in 8 bits: its name, and the pixels that change their class, in percent.
+    """
+
+    broken: tuple[str, ...]
+    layers: tuple[tuple[str, float], ...]
+
+
+def run(
+    config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDataset, verdict: Verdict | None = None
+) -> ReportResult:
     """Measures accuracy and speed, draws examples, and writes the page.
 
     Args:
         config: What to measure and where to write.
         entries: The networks, the reference first; they stay open.
         dataset: A labelled split with the networks' classes.
+        verdict: What the gate found in the last network, if it went through it.
 
     Raises:
         ConfigError: There is no network, or two have the same name.
@@ -108,6 +125,8 @@ def run(config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDat
         "title": config.title,
         "result": result,
         "colors": [series_color(index) for index in range(len(rows))],
+        "verdict": verdict,
+        "layers_shown": _LAYERS_SHOWN,
         "classes": dataset.classes,
         "palette": dict(zip(dataset.classes, entries[0].runner.manifest.colors, strict=True)),
         "histories": [entry.runner.manifest.stages for entry in entries],
@@ -118,7 +137,11 @@ def run(config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDat
             "both are wrong, or the pixel has no label": OTHER,
         },
     }
-    write_text(config.out, fill_page(content, _figures(rows, dataset.classes)))
+    figures = _figures(rows, dataset.classes)
+    if verdict and verdict.layers:
+        layers, changed = zip(*verdict.layers[:_LAYERS_SHOWN], strict=True)
+        figures["layers"] = layer_bars(layers, changed)
+    write_text(config.out, fill_page(content, figures))
     return result
 
 

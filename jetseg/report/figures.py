@@ -98,6 +98,31 @@ def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
         return _svg(figure, "scatter")
 
 
+def layer_bars(layers: Sequence[str], changed: Sequence[float]) -> str:
+    """Draws what each layer alone in 8 bits changes, in the order given, from top to bottom.
+
+    Args:
+        layers: Names of the layers.
+        changed: Pixels that change their class, in percent.
+
+    Returns:
+        SVG, as `iou_bars` does.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10.5, 0.8 + 0.24 * len(layers)), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(range(len(layers)), changed, height=0.7, color=series_color(1), zorder=2)
+        for place, value in enumerate(changed):
+            axes.annotate(f"{value:.2f}", (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.set_yticks(range(len(layers)), layers, fontsize=8)
+        axes.set_ylim(len(layers) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("pixels that change their class, percent")
+        axes.margins(x=0.08)
+        _grid(axes, "x")
+        return _svg(figure, "layers")
+
+
 def _grid(axes: Axes, axis: str) -> None:
     axes.grid(True, axis=axis, color=_INK, alpha=0.12, linewidth=0.8, zorder=0)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
