@@ -57,19 +57,19 @@ class LayerMatrix:
         whole = layout.strides == layout.kernel and not any(layout.pads) and groups == 1
         return layout if not transposed or (whole and layout.dilations == (1, 1)) else None
 
-    def to_blocks(self, weight: Array) -> list[Array]:
-        """Returns a matrix (outputs x inputs) per group."""
+    def to_blocks(self, weight: Array) -> Array:
+        """Returns a matrix per group: groups x outputs x inputs."""
         if self.transposed:
-            return [weight.transpose(1, 2, 3, 0).reshape(-1, weight.shape[0])]
-        return list(weight.reshape(self.groups, weight.shape[0] // self.groups, -1))
+            return np.asarray(weight.transpose(1, 2, 3, 0).reshape(1, -1, weight.shape[0]))
+        return weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
 
-    def from_blocks(self, blocks: Sequence[Array], shape: Sequence[int]) -> Array:
+    def from_blocks(self, blocks: Array, shape: Sequence[int]) -> Array:
         """Turns the matrices back into a weight of the given shape."""
         if self.transposed:
-            return np.asarray(blocks[0].reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2))
-        return np.stack(list(blocks)).reshape(shape)
+            return np.asarray(blocks.reshape(*shape[1:], shape[0]).transpose(3, 0, 1, 2))
+        return blocks.reshape(shape)
 
-    def samples(self, values: Array, targets: Array, positions: Array) -> list[tuple[Array, Array]]:
+    def samples(self, values: Array, targets: Array, positions: Array) -> tuple[Array, Array]:
         """Reads a layer's inputs and targets at some positions of one frame.
 
         Args:
@@ -78,24 +78,23 @@ class LayerMatrix:
             positions: count x 2, vertical and horizontal, each from 0 to below 1.
 
         Returns:
-            Per group: inputs (count x inputs), targets (count x outputs).
+            Inputs (groups x count x inputs) and targets (groups x count x outputs).
         """
         count = len(positions)
         rows, columns = (positions * (values if self.transposed else targets).shape[2:]).astype(np.int64).T
         if self.transposed:
             tall, wide = self.kernel
             taps = [targets[0][:, rows * tall + y, columns * wide + x] for y in range(tall) for x in range(wide)]
-            wanted = np.stack(taps, axis=-1).transpose(1, 0, 2).reshape(count, -1)
-            return [(values[0][:, rows, columns].T, wanted)]
-        patches = self._patches(values[0], rows, columns)
-        wanted = targets[0][:, rows, columns].T.reshape(count, self.groups, -1)
-        return [(patches[:, group].reshape(count, -1), wanted[:, group]) for group in range(self.groups)]
+            wanted = np.stack(taps, axis=-1).transpose(1, 0, 2).reshape(1, count, -1)
+            return values[0][:, rows, columns].T[None], wanted
+        wanted = targets[0][:, rows, columns].reshape(self.groups, -1, count).transpose(0, 2, 1)
+        return self._patches(values[0], rows, columns), wanted
 
     def _patches(self, values: Array, rows: Array, columns: Array) -> Array:
-        """Returns the patches under the kernel: positions x groups x channels per group x taps."""
+        """Returns the patches under the kernel: groups x positions x products."""
         top, left, bottom, right = self.pads
         padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
         down = (rows * self.strides[0])[:, None, None] + (np.arange(self.kernel[0]) * self.dilations[0])[:, None]
         across = (columns * self.strides[1])[:, None, None] + (np.arange(self.kernel[1]) * self.dilations[1])[None, :]
-        patches = padded[:, down, across].transpose(1, 0, 2, 3)
-        return np.asarray(patches.reshape(len(rows), self.groups, values.shape[0] // self.groups, -1))
+        patches = padded[:, down, across].reshape(self.groups, -1, len(rows), self.kernel[0] * self.kernel[1])
+        return np.asarray(patches.transpose(0, 2, 1, 3).reshape(self.groups, len(rows), -1))

@@ -17,8 +17,6 @@ from jetseg.progress import track
 
 RIDGE = 0.02
 """How much a weight is held to its old value, as a share of the mean power of the layer's inputs."""
-POSITIONS = 4096
-"""Output positions that each frame gives to the least squares of a layer."""
 LARGEST_SYSTEM = 1200
 """Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""
 _DAMPING = 0.01
@@ -74,56 +72,59 @@ def refit_(
 
 
 def least_squares(weight: Matrix, moments: Matrix, residual: Matrix, ridge: float) -> Matrix:
-    """Corrects a weight matrix by ridge regression of what it misses.
+    """Corrects weight matrices by ridge regression of what they miss.
 
     Args:
-        weight: Rows of outputs, columns of inputs.
-        moments: Mean product of each pair of centered inputs.
-        residual: Mean product of each output's miss (rows) and each centered input (columns).
+        weight: Groups x outputs x inputs.
+        moments: Mean product of each pair of centered inputs: groups x inputs x inputs.
+        residual: Mean product of each output's miss and each centered input: groups x outputs x inputs.
         ridge: Weight of staying where it is, as a share of the mean input power.
 
     >>> import numpy as np
-    >>> least_squares(np.array([[1.0, 0.0]]), np.eye(2), np.array([[0.5, 0.5]]), ridge=0.0)
-    array([[1.5, 0.5]])
+    >>> least_squares(np.array([[[1.0, 0.0]]]), np.eye(2)[None], np.array([[[0.5, 0.5]]]), ridge=0.0)
+    array([[[1.5, 0.5]]])
     """
-    size = len(moments)
-    strength = ridge * np.trace(moments) / size + 1e-12
-    correction = np.linalg.solve(moments + strength * np.eye(size), residual.T).T
-    return np.asarray(weight + correction)
+    size = moments.shape[1]
+    strength = ridge * np.trace(moments, axis1=1, axis2=2) / size + 1e-12
+    held = moments + strength[:, None, None] * np.eye(size)
+    return np.asarray(weight + np.linalg.solve(held, residual.transpose(0, 2, 1)).transpose(0, 2, 1))
 
 
 def round_columns(weight: Matrix, moments: Matrix, limit: int = SYMMETRIC_LIMIT) -> Matrix:
-    """Rounds a weight matrix to 8 bits with a scale per row, columns making up for each other's rounding.
+    """Rounds weight matrices to 8 bits with a scale per row, columns making up for each other's rounding.
 
     The largest weight of each row stays where it is, so that the row's scale can be read off the result.
 
     Args:
-        weight: Rows of outputs, columns of inputs.
-        moments: Mean product of each pair of inputs.
+        weight: Groups x outputs x inputs.
+        moments: Mean product of each pair of inputs: groups x inputs x inputs.
         limit: Largest integer.
 
     Returns:
         The rounded weights, as multiples of their row's scale.
 
     >>> import numpy as np
-    >>> round_columns(np.array([[127.0, 3.4, -0.2]]), np.eye(3)).round(6)
-    array([[127.,   3.,  -0.]])
+    >>> round_columns(np.array([[[127.0, 3.4, -0.2]]]), np.eye(3)[None]).round(6)
+    array([[[127.,   3.,  -0.]]])
     """
-    magnitude = np.abs(weight).max(axis=1)
+    magnitude = np.abs(weight).max(axis=2)
     scale = np.where(magnitude > 0, magnitude / limit, 1.0)
-    widest = np.abs(weight).argmax(axis=1)
-    size = len(moments)
-    damped = moments + np.eye(size) * (_DAMPING * np.trace(moments) / size + 1e-12)
-    order = np.argsort(-np.diag(damped))
-    factor = np.linalg.cholesky(np.linalg.inv(damped[order][:, order])).T
-    left, rounded = weight[:, order].copy(), np.empty_like(weight)
-    for step, column in enumerate(order):
-        values = np.clip(np.round(left[:, step] / scale), -limit, limit) * scale
-        values = np.where(widest == column, weight[:, column], values)
-        rounded[:, column] = values
-        miss = (left[:, step] - values) / factor[step, step]
-        left[:, step + 1 :] -= np.outer(miss, factor[step, step + 1 :])
-    return rounded
+    size = weight.shape[2]
+    diagonal = np.diagonal(moments, axis1=1, axis2=2)
+    damped = moments + np.eye(size) * (_DAMPING * diagonal.mean(axis=1) + 1e-12)[:, None, None]
+    order = np.argsort(-diagonal, axis=1)
+    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], 1), order[:, None, :], 2)
+    factor = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    exact = np.take_along_axis(weight, order[:, None, :], 2)
+    widest = np.abs(exact).argmax(axis=2)
+    left, rounded = exact.copy(), np.empty_like(exact)
+    for step in range(size):
+        values = np.clip(np.round(left[:, :, step] / scale), -limit, limit) * scale
+        values = np.where(widest == step, exact[:, :, step], values)
+        rounded[:, :, step] = values
+        miss = (left[:, :, step] - values) / factor[:, step, step, None]
+        left[:, :, step + 1 :] -= miss[:, :, None] * factor[:, None, step, step + 1 :]
+    return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], 2)
 
 
 def _quantized(
@@ -155,13 +156,19 @@ def _refit_weight_(
     layout = LayerMatrix.of(node, weight.shape, int(attribute(node, "group", 1)))
     if layout is None or layout.inputs > LARGEST_SYSTEM or len(graph.consumers[node.input[1]]) != 1:
         return
-    blocks = layout.to_blocks(weight)
-    systems = [_System(block.astype(np.float64)) for block in blocks]
+    system = _System(layout.to_blocks(weight).astype(np.float64))
+    count = _positions(layout.inputs)
     for frame, (values, targets) in enumerate(zip(inputs, wanted, strict=True)):
-        samples = layout.samples(values, targets, sampler.draw(frame))
-        for system, sample in zip(systems, samples, strict=True):
-            system.add(*sample)
-    graph.set_weight(node.input[1], layout.from_blocks([system.solve(limit) for system in systems], weight.shape))
+        system.add(*layout.samples(values, targets, sampler.draw(frame, count)))
+    graph.set_weight(node.input[1], layout.from_blocks(system.solve(limit), weight.shape))
+
+
+def _positions(products: int) -> int:
+    """Returns how many output positions each frame gives to a layer that sums so many products.
+
+    More unknowns need more of them, but each one costs the square of the products.
+    """
+    return int(min(512 + 16 * products, max(512, 4096 * (256 / products) ** 2)))
 
 
 class _Sampler:
@@ -172,41 +179,39 @@ class _Sampler:
         self._sums = [np.cumsum(weights, dtype=np.float64) for weights in interest]
         self._rng = np.random.default_rng(seed)
 
-    def draw(self, frame: int) -> Tensor:
+    def draw(self, frame: int, count: int) -> Tensor:
         """Returns positions as `LayerMatrix.samples` takes them."""
         sums, shape = self._sums[frame], self._shapes[frame]
-        pixels = np.searchsorted(sums, self._rng.random(POSITIONS) * sums[-1], side="right")
+        pixels = np.searchsorted(sums, self._rng.random(count) * sums[-1], side="right")
         corners = np.stack(np.unravel_index(np.minimum(pixels, len(sums) - 1), shape), axis=1)
         return np.asarray((corners + self._rng.random(corners.shape)) / shape)
 
 
 class _System:
-    """The normal equations of one group of a layer, summed over frames."""
+    """The normal equations of a layer, one set per group of channels, summed over frames."""
 
     def __init__(self, weight: Matrix) -> None:
-        outputs, inputs = weight.shape
+        groups, outputs, inputs = weight.shape
         self._weight = weight
         self._count = 0
-        self._sum, self._miss = np.zeros(inputs), np.zeros(outputs)
-        self._moments, self._products = np.zeros((inputs, inputs)), np.zeros((outputs, inputs))
+        self._sum, self._miss = np.zeros((groups, inputs)), np.zeros((groups, outputs))
+        self._moments, self._products = np.zeros((groups, inputs, inputs)), np.zeros((groups, outputs, inputs))
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
-        """Adds samples: `inputs` of shape (samples, inputs), `targets` of shape (samples, outputs)."""
-        miss = targets - inputs @ self._weight.T.astype(np.float32)
-        self._count += len(inputs)
-        self._sum += inputs.sum(axis=0, dtype=np.float64)
-        self._miss += miss.sum(axis=0, dtype=np.float64)
-        self._moments += inputs.T @ inputs
-        self._products += miss.T @ inputs
+        """Adds samples: `inputs` of groups x samples x inputs, `targets` of groups x samples x outputs."""
+        miss = targets - inputs @ self._weight.transpose(0, 2, 1).astype(np.float32)
+        self._count += inputs.shape[1]
+        self._sum += inputs.sum(axis=1, dtype=np.float64)
+        self._miss += miss.sum(axis=1, dtype=np.float64)
+        self._moments += inputs.transpose(0, 2, 1) @ inputs
+        self._products += miss.transpose(0, 2, 1) @ inputs
 
     def solve(self, limit: int) -> Matrix:
-        """Returns the refitted and rounded weight."""
-        moments = self._moments / self._count
-        if not np.trace(moments):  # the inputs are always zero
-            return round_columns(self._weight, np.eye(len(moments)), limit)
+        """Returns the refitted and rounded weights; those of inputs that are always zero are only rounded."""
+        moments, products = self._moments / self._count, self._products / self._count
         mean, miss = self._sum / self._count, self._miss / self._count
-        centered = moments - np.outer(mean, mean)
-        weight = least_squares(self._weight, centered, self._products / self._count - np.outer(miss, mean), RIDGE)
+        centered = moments - mean[:, :, None] * mean[:, None, :]
+        weight = least_squares(self._weight, centered, products - miss[:, :, None] * mean[:, None, :], RIDGE)
         return round_columns(weight, moments, limit)
 
 
