@@ -13,17 +13,10 @@ from jetseg.calibrate.collect import Observed
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph
 from jetseg.calibrate.placement import Placement, place_for_integer_kernels, place_symmetric
-from jetseg.calibrate.qdq import (
-    REDUCED_WEIGHT_LIMIT,
-    SYMMETRIC_LIMIT,
-    Quantizer,
-    render_symmetric_,
-    render_unsigned_,
-    symmetric_quantizers,
-    unsigned_quantizers,
-)
+from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers, unsigned_quantizers
 from jetseg.calibrate.ranges import Policy, TensorRange, Trial
 from jetseg.calibrate.refit import refit_
+from jetseg.calibrate.schemes import REDUCED_WEIGHT_LIMIT, SYMMETRIC_LIMIT, Quantizer
 from jetseg.calibrate.shift import shift_
 from jetseg.calibrate.stepping import Tensor, probe
 from jetseg.manifest import Manifest

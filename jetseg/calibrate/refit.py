@@ -11,7 +11,7 @@ import onnx
 from jetseg.calibrate.graph import FloatGraph, attribute
 from jetseg.calibrate.layer_matrix import LayerMatrix
 from jetseg.calibrate.placement import Placement, is_matrix_layer
-from jetseg.calibrate.qdq import SYMMETRIC_LIMIT, Quantizer
+from jetseg.calibrate.schemes import SYMMETRIC_LIMIT, Quantizer
 from jetseg.calibrate.stepping import Stepper, Tensor
 from jetseg.progress import track
 

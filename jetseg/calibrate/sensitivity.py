@@ -11,8 +11,8 @@ import onnx
 from jetseg.calibrate.correction import Arithmetic
 from jetseg.calibrate.graph import FloatGraph
 from jetseg.calibrate.placement import is_matrix_layer, output_axis
-from jetseg.calibrate.qdq import weight_scales
 from jetseg.calibrate.ranges import Policy, TensorRange
+from jetseg.calibrate.schemes import weight_scales
 from jetseg.calibrate.stepping import Stepper, Tensor
 from jetseg.manifest import Manifest
 from jetseg.ort import make_session, run_session

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jetseg.calibrate.qdq import SYMMETRIC_LIMIT, symmetric_scale
+from jetseg.calibrate.schemes import SYMMETRIC_LIMIT, symmetric_scale
 from jetseg.errors import CalibrationError
 
 ALGORITHM = "EntropyCalibration2"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.legality import check_qdq
 from jetseg.calibrate.placement import place_symmetric
-from jetseg.calibrate.qdq import render_symmetric_
+from jetseg.calibrate.qdq import render_explicit_
 from jetseg.calibrate.ranges import Policy, Ranges, TensorRange, calibrated_network, load_ranges, save_ranges
+from jetseg.calibrate.schemes import TENSORRT, Scheme
 from jetseg.calibrate.tensorrt_cache import render_cache
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Manifest, Stage, load_manifest, save_manifest
@@ -30,21 +32,22 @@ def load_calibrated(model: Path, ranges_file: Path, manifest_file: Path | None =
     return manifest, ranges, calibrated_network(ranges_file, ranges, "tensorrt", model)
 
 
-def qdq_network(network: Path, ranges: Ranges, placement: Policy | None = None) -> bytes:
-    """Renders the Q/DQ network that TensorRT builds an INT8 engine from, as a serialized ONNX model.
+def qdq_network(network: Path, ranges: Ranges, placement: Policy | None = None, scheme: Scheme = TENSORRT) -> bytes:
+    """Renders a network with explicit quantizers, as a serialized ONNX model.
 
     Args:
         network: The float network that the ranges hold for.
         ranges: Ranges of its activations.
         placement: Another placement than the one that the ranges were made for.
+        scheme: What the quantizers compute; with that of TensorRT, the result is what it builds an INT8 engine from.
 
     Raises:
-        CalibrationError: TensorRT would refuse the result, or run it badly.
+        CalibrationError: TensorRT would refuse the result, or run it badly, and it is meant for it.
     """
     graph = load_float_graph(network)
     where = place_symmetric(graph, placement or ranges.placement, ranges.tensors)
-    model = render_symmetric_(graph, where, ranges.tensors)
-    problems = check_qdq(model)
+    model = render_explicit_(graph, where, ranges.tensors, scheme)
+    problems = check_qdq(model) if scheme == TENSORRT else ()
     if problems:
         raise CalibrationError(f"The Q/DQ network would not do for TensorRT. {' '.join(map(str, problems[:3]))}")
     content: bytes = model.SerializeToString()
@@ -57,15 +60,16 @@ def write_qdq(
     out: Path,
     *,
     placement: Policy | None = None,
+    scheme: Scheme = TENSORRT,
     manifest_file: Path | None = None,
 ) -> Manifest:
     """Writes the Q/DQ network with its manifest; returns the manifest."""
     manifest, ranges, network = load_calibrated(model, ranges_file, manifest_file)
-    write_bytes(out, qdq_network(network, ranges, placement))
-    stage = Stage(name="render", settings={"form": "qdq", "placement": placement or ranges.placement})
+    write_bytes(out, qdq_network(network, ranges, placement, scheme))
+    stage = Stage(name="render", settings={"form": "qdq", "placement": placement or ranges.placement, **asdict(scheme)})
     changes = {
         "kind": "onnx",
-        "precision": "int8",
+        "precision": f"int{scheme.bits}",
         "parent_sha256": sha256_file(model),
         "calibration_sha256": sha256_file(ranges_file),
         "parity": None,

@@ -19,7 +19,7 @@ def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -
     A Q/DQ network that was rendered for another backend is computed as it stands: this processor's integer kernels
     could saturate where that backend's do not.
     """
-    foreign = manifest.kind == "onnx" and manifest.precision == "int8"
+    foreign = manifest.kind == "onnx" and manifest.precision in ("int8", "int16")
     return OnnxRunner(path, manifest, threads, optimize=not foreign)
 
 
