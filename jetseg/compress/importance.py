@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-import torch_pruning
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from jetseg.compress.pruning_library import torch_pruning
 from jetseg.train.losses import SegmentationLoss
 
 Batch = tuple[Tensor, Tensor]

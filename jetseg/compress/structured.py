@@ -15,7 +15,6 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
-import torch_pruning
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -24,6 +23,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from jetseg.compress.change import LayerChange
 from jetseg.compress.importance import Importance
+from jetseg.compress.pruning_library import torch_pruning
 from jetseg.errors import ArtifactError, ConfigError
 
 
