@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from jetseg.errors import ArtifactError, ManifestError, MissingDependencyError
 from jetseg.manifest import Manifest
@@ -90,6 +92,19 @@ def run_session(
         return [np.asarray(value) for value in session.run(list(outputs), feeds)]
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise ArtifactError(f"ONNX Runtime failed while running the network: {_reason(error)}.") from error
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the network in half precision; its inputs and outputs keep their types.
+
+    Operators that have no half-precision form stay in float, with casts around them.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of every weight too small for half precision
+        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    return converted
 
 
 def _pick(path: Path, role: str, names: list[str], wanted: str | None) -> str:

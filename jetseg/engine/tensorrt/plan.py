@@ -1,0 +1,72 @@
+"""From an ONNX network to a serialized plan: what TensorRT and TensorRT-RTX have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import onnx
+
+from jetseg.engine.tensorrt.interrupt import interruptible
+from jetseg.engine.tensorrt.log import make_log
+from jetseg.engine.tensorrt.monitor import make_monitor
+from jetseg.engine.tensorrt.problems import Problem, build_problems, parser_problems
+from jetseg.errors import ArtifactError
+from jetseg.progress import progress_bar
+
+_SHOWN_PROBLEMS = 8
+
+
+def build_plan(
+    trt: ModuleType,
+    model: onnx.ModelProto,
+    configure: Callable[[Any, Any], None],
+    *,
+    strongly_typed: bool = True,
+) -> bytes:
+    """Parses a network and builds a plan from it, with a progress bar; Ctrl-C cancels.
+
+    Args:
+        trt: TensorRT, or a library with the same interface.
+        model: The network, its weights inside.
+        configure: Given the network definition and the builder's settings, completes the settings.
+        strongly_typed: Whether data types are those of `model`; otherwise TensorRT chooses.
+
+    Returns:
+        The serialized plan.
+
+    Raises:
+        ArtifactError: The network was refused; each problem is one line.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    log = make_log(trt)
+    builder = trt.Builder(log)
+    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED) if strongly_typed else 0
+    network = builder.create_network(flags)
+    _parse_(trt, network, model, log)
+    settings = builder.create_builder_config()
+    configure(network, settings)
+    with interruptible() as interrupted, progress_bar() as bar:
+        monitor = make_monitor(trt, bar, interrupted)
+        settings.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, settings)
+    if monitor.error is not None:
+        raise monitor.error
+    if plan is None:
+        raise _refused(build_problems(log.errors))
+    return bytes(plan)
+
+
+def _parse_(trt: ModuleType, network: Any, model: onnx.ModelProto, log: Any) -> None:  # noqa: ANN401
+    """Fills an empty network definition."""
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model.SerializeToString()):
+        raise _refused(parser_problems(parser, model) or build_problems(log.errors))
+
+
+def _refused(problems: Sequence[Problem]) -> ArtifactError:
+    lines = [f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"  and {len(problems) - _SHOWN_PROBLEMS} more.")
+    return ArtifactError("\n".join(["TensorRT refuses the network:", *(lines or ["  it gives no reason."])]))
