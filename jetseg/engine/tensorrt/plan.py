@@ -24,6 +24,7 @@ def build_plan(
     configure: Callable[[Any, Any], None],
     *,
     strongly_typed: bool = True,
+    callbacks: Sequence[Any] = (),
 ) -> bytes:
     """Parses a network and builds a plan from it, with a progress bar; Ctrl-C cancels.
 
@@ -32,6 +33,7 @@ def build_plan(
         model: The network, its weights inside.
         configure: Given the network definition and the builder's settings, completes the settings.
         strongly_typed: Whether data types are those of `model`; otherwise TensorRT chooses.
+        callbacks: Objects that the library calls; an `error` that one of them kept is raised after the build.
 
     Returns:
         The serialized plan.
@@ -44,25 +46,21 @@ def build_plan(
     builder = trt.Builder(log)
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED) if strongly_typed else 0
     network = builder.create_network(flags)
-    _parse_(trt, network, model, log)
+    parser = trt.OnnxParser(network, log)  # owns weights of the network: it must live until the plan is built
+    if not parser.parse(model.SerializeToString()):
+        raise _refused(parser_problems(parser, model) or build_problems(log.errors))
     settings = builder.create_builder_config()
     configure(network, settings)
     with interruptible() as interrupted, progress_bar() as bar:
         monitor = make_monitor(trt, bar, interrupted)
         settings.progress_monitor = monitor
         plan = builder.build_serialized_network(network, settings)
-    if monitor.error is not None:
-        raise monitor.error
+    for callback in (monitor, *callbacks):
+        if callback.error is not None:
+            raise callback.error
     if plan is None:
         raise _refused(build_problems(log.errors))
     return bytes(plan)
-
-
-def _parse_(trt: ModuleType, network: Any, model: onnx.ModelProto, log: Any) -> None:  # noqa: ANN401
-    """Fills an empty network definition."""
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(model.SerializeToString()):
-        raise _refused(parser_problems(parser, model) or build_problems(log.errors))
 
 
 def _refused(problems: Sequence[Problem]) -> ArtifactError:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import onnx
 
-from jetseg.calibrate.graph import FloatGraph, load_float_graph
+from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.placement import check_layers, matrix_layers
 from jetseg.engine.contract import BuildRequest
 from jetseg.engine.rendering import qdq_network
 from jetseg.manifest import InputSpec
+from jetseg.ports import input_shape
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,18 @@ def strongly_typed_source(request: BuildRequest) -> Source:
     return Source(model, integer, tuple(name for name in layers if name not in integer))
 
 
-def float_source(request: BuildRequest) -> tuple[FloatGraph, Source]:
+def float_source(request: BuildRequest) -> Source:
     """Loads the float network for implicit quantization, where TensorRT places the quantizers itself."""
     graph = load_float_graph(request.model)
     fix_input_size_(graph.model, request.manifest.input)
-    return graph, Source(graph.model, matrix_layers(graph), ())
+    return Source(graph.model, matrix_layers(graph), ())
 
 
 def fix_input_size_(model: onnx.ModelProto, spec: InputSpec) -> None:
     """Gives the input that the manifest describes its size, batch 1, where the network leaves that open."""
     ports = [port for port in model.graph.input if port.name == spec.name or len(model.graph.input) == 1]
-    planar = (1, spec.channels, spec.height, spec.width)
-    sizes = (1, spec.height, spec.width, 3) if spec.kind == "frame" else planar
     for port in ports:
         dims = port.type.tensor_type.shape.dim
-        for dim, size in zip(dims, sizes, strict=False):
+        for dim, size in zip(dims, input_shape(spec), strict=False):
             if not dim.HasField("dim_value"):
                 dim.dim_value = size
