@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jetseg.calibrate.calibration import Target
-from jetseg.calibrate.tensorrt_cache import render_cache
+from jetseg.calibrate.tensorrt_cache import missing_names, parse_cache, render_cache
 from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import BuildReport, BuildRequest
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
@@ -19,13 +19,14 @@ from jetseg.engine.tensorrt.gpu import Gpu, probe_driver, release
 from jetseg.engine.tensorrt.layers import layer_precisions
 from jetseg.engine.tensorrt.library import load_tensorrt
 from jetseg.engine.tensorrt.plan import build_plan
-from jetseg.engine.tensorrt.source import float_source, strongly_typed_source
+from jetseg.engine.tensorrt.source import Source, float_source, strongly_typed_source
 from jetseg.engine.tensorrt.timing import save_timing_cache, timing_cache_path, use_timing_cache_
 from jetseg.errors import CalibrationError, ConfigError, DeviceError
 from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import InputSpec, Precision
 from jetseg.ports import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
+from jetseg.progress import console
 
 ENGINE_SUFFIX = ".engine"
 ARITHMETIC: Target = "tensorrt"
@@ -128,10 +129,10 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest) -> BuildReport:
     implicit = request.precision == "int8" and options.quantization == "implicit"
     timings = options.timing_cache or timing_cache_path(gpu.facts, trt.__version__)
     source = float_source(request) if implicit else strongly_typed_source(request)
-    calibrator = _calibrator(gpu, trt, request) if implicit else None
+    calibrator = _calibrator(gpu, trt, request, source) if implicit else None
     kept: list[Any] = []
 
-    def configure(_network: Any, settings: Any) -> None:  # noqa: ANN401
+    def configure(settings: Any) -> None:  # noqa: ANN401
         workspace = workspace_bytes(options.workspace_mb, gpu.free_bytes())
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
         settings.builder_optimization_level = options.optimization_level
@@ -165,7 +166,7 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest) -> BuildReport:
     )
 
 
-def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest) -> Any:  # noqa: ANN401
+def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source) -> Any:  # noqa: ANN401
     """Makes the calibrator of an implicit build: fed with frames, or with scales from the ranges file."""
     options: Options = request.options
     if request.keep_float:
@@ -175,8 +176,19 @@ def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest) -> Any:  # noq
         return make_calibrator(trt, next_frame=frames_on_device(gpu, _frames(options, spec), _input_bytes(spec)))
     if request.ranges is None:
         raise CalibrationError("An int8 engine needs ranges.", "Give --calibration FILE or --data SPEC.")
-    amax = {name: entry.amax for name, entry in request.ranges.tensors.items()}
-    return make_calibrator(trt, cache=render_cache(amax, trt.__version__).encode())
+    cache = render_cache({name: entry.amax for name, entry in request.ranges.tensors.items()}, trt.__version__)
+    _tell_missing(missing_names(parse_cache(cache), [name for node in source.model.graph.node for name in node.output]))
+    return make_calibrator(trt, cache=cache.encode())
+
+
+def _tell_missing(names: tuple[str, ...]) -> None:
+    if names:
+        console.print(
+            f"No range for {len(names)} tensors ({', '.join(names[:3])}...): where TensorRT does not fuse them away, "
+            "what reads them stays in float.",
+            style="dim",
+            markup=False,
+        )
 
 
 def _frames(options: Options, spec: InputSpec) -> Iterator[NetworkInput]:

@@ -11,8 +11,8 @@ import onnx
 from jetseg.engine.tensorrt.interrupt import interruptible
 from jetseg.engine.tensorrt.log import make_log
 from jetseg.engine.tensorrt.monitor import make_monitor
-from jetseg.engine.tensorrt.problems import Problem, build_problems, parser_problems
-from jetseg.errors import ArtifactError
+from jetseg.engine.tensorrt.problems import OUT_OF_MEMORY, Problem, build_problems, parser_problems
+from jetseg.errors import ArtifactError, DeviceError, JetsegError
 from jetseg.progress import progress_bar
 
 _SHOWN_PROBLEMS = 8
@@ -21,7 +21,7 @@ _SHOWN_PROBLEMS = 8
 def build_plan(
     trt: ModuleType,
     model: onnx.ModelProto,
-    configure: Callable[[Any, Any], None],
+    configure: Callable[[Any], None],
     *,
     strongly_typed: bool = True,
     callbacks: Sequence[Any] = (),
@@ -31,7 +31,7 @@ def build_plan(
     Args:
         trt: TensorRT, or a library with the same interface.
         model: The network, its weights inside.
-        configure: Given the network definition and the builder's settings, completes the settings.
+        configure: Completes the builder's settings.
         strongly_typed: Whether data types are those of `model`; otherwise TensorRT chooses.
         callbacks: Objects that the library calls; an `error` that one of them kept is raised after the build.
 
@@ -40,6 +40,7 @@ def build_plan(
 
     Raises:
         ArtifactError: The network was refused; each problem is one line.
+        DeviceError: Its memory does not suffice.
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     log = make_log(trt)
@@ -50,7 +51,7 @@ def build_plan(
     if not parser.parse(model.SerializeToString()):
         raise _refused(parser_problems(parser, model) or build_problems(log.errors))
     settings = builder.create_builder_config()
-    configure(network, settings)
+    configure(settings)
     with interruptible() as interrupted, progress_bar() as bar:
         monitor = make_monitor(trt, bar, interrupted)
         settings.progress_monitor = monitor
@@ -63,7 +64,10 @@ def build_plan(
     return bytes(plan)
 
 
-def _refused(problems: Sequence[Problem]) -> ArtifactError:
+def _refused(problems: Sequence[Problem]) -> JetsegError:
+    for problem in problems:
+        if problem.reason == OUT_OF_MEMORY:
+            return DeviceError(f"TensorRT could not build the engine: {problem.reason}", problem.fix)
     lines = [f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:
         lines.append(f"  and {len(problems) - _SHOWN_PROBLEMS} more.")

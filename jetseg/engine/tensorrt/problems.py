@@ -9,6 +9,9 @@ from typing import Any
 
 import onnx
 
+OUT_OF_MEMORY = "the device's memory does not suffice."
+"""The one reason that says nothing about the network."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -78,7 +81,7 @@ _RULES = tuple(
         ),
         (
             r"OutOfMemory|out of memory|insufficient memory",
-            "the device's memory does not suffice.",
+            OUT_OF_MEMORY,
             "Free memory on the device (close other programs), or give a smaller --option workspace_mb=N.",
         ),
     )

@@ -159,9 +159,9 @@ def _rebuild_command(manifest: Manifest) -> str:
     words = ["jetseg build-engine MODEL.onnx --backend tensorrt --precision", manifest.precision]
     if manifest.precision == "int8":
         words.append("--calibration RANGES.json")
-    settings = next((stage.settings for stage in reversed(manifest.stages) if stage.name == "build-engine"), {})
-    words += [f"--keep-float {layer}" for layer in settings.get("keep_float", ())]
-    words += [f"--option {key}={value}" for key, value in settings.get("options", {}).items()]
+    asked = next((stage.settings for stage in reversed(manifest.stages) if stage.name == "build-engine"), {})
+    words += [f"--keep-float {layer}" for layer in asked.get("keep_float", ())]
+    words += [f"--option {key}={value}" for key, value in asked.get("options", {}).items()]
     return " ".join(words)
 
 

@@ -54,7 +54,7 @@ def build(request: BuildRequest) -> BuildReport:
     target: str = request.options.target
     source = strongly_typed_source(request)
 
-    def configure(_network: Any, settings: Any) -> None:  # noqa: ANN401
+    def configure(settings: Any) -> None:  # noqa: ANN401
         settings.num_compute_capabilities = 1
         settings.set_compute_capability(_compute_capability(trt, target), 0)
         if request.precision == "fp32":  # the reference: no shortened mantissas

@@ -47,7 +47,7 @@ def trt():
 
 
 def sm86(trt):
-    def configure(_network, settings):
+    def configure(settings):
         settings.num_compute_capabilities = 1
         settings.set_compute_capability(trt.ComputeCapability.SM86, 0)
 
@@ -121,7 +121,7 @@ def test_the_library_ends_a_build_when_the_monitor_says_so(trt):
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     assert trt.OnnxParser(network, trt.Logger()).parse(small_network().SerializeToString())
     settings = builder.create_builder_config()
-    sm86(trt)(network, settings)
+    sm86(trt)(settings)
     with progress_bar() as bar:
         for interrupted in (True, False):
             monitor = make_monitor(trt, bar, lambda pressed=interrupted: pressed)
