@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from jetseg.calibrate.tensorrt_cache import missing_names, parse_cache, render_c
 from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import BuildReport, BuildRequest
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
-from jetseg.engine.tensorrt.gpu import Gpu, probe_driver, release
+from jetseg.engine.tensorrt.gpu import Gpu, load_pycuda, probe_driver, release
 from jetseg.engine.tensorrt.layers import layer_precisions
 from jetseg.engine.tensorrt.library import load_tensorrt
 from jetseg.engine.tensorrt.plan import build_plan
@@ -41,6 +42,8 @@ class Options(BaseModel):
     Attributes:
         quantization: "explicit" builds int8 from a network with quantizers, strongly typed, on every version.
             "implicit" lets TensorRT 10 and older place the quantizers, with float16 beside them.
+        rest: What an explicitly quantized network computes in beside int8. "fp16" moves half the bytes; "fp32" is what
+            exact simulation predicts.
         calibration_data: Dataset spec; implicit quantization then calibrates on its frames with TensorRT's own entropy
             method, in place of the ranges file.
         calibration_split: Split of it.
@@ -53,6 +56,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     quantization: Literal["explicit", "implicit"] = "explicit"
+    rest: Literal["fp32", "fp16"] = "fp32"
     calibration_data: str | None = None
     calibration_split: str = "train"
     calibration_images: int = Field(default=128, gt=0)
@@ -73,12 +77,13 @@ def check(precision: Precision, options: Options) -> None:
     """Refuses what cannot be built, before any long work.
 
     Raises:
-        MissingDependencyError: TensorRT is not installed.
+        MissingDependencyError: TensorRT or pycuda is not installed.
         DeviceError: There is no GPU.
         ConfigError: This TensorRT has no calibrators.
     """
     trt = load_tensorrt()
     probe_driver()
+    load_pycuda()
     if precision == "int8" and options.quantization == "implicit" and not has_calibrators(trt):
         raise ConfigError(
             f"TensorRT {trt.__version__} has no calibrators: implicit quantization ended with version 10.",
@@ -96,11 +101,10 @@ def build(request: BuildRequest) -> BuildReport:
         ConfigError: A layer that shall stay in float does not exist.
     """
     trt = load_tensorrt()
-    gpu = Gpu()
-    try:
-        return _build_on(gpu, trt, request)
-    finally:
-        gpu.close()
+    with ExitStack() as opened:
+        gpu = Gpu()
+        opened.callback(gpu.close)
+        return _build_on(gpu, trt, request, opened)
 
 
 def workspace_bytes(asked_mb: int | None, free_bytes: int) -> int:
@@ -124,12 +128,13 @@ def workspace_bytes(asked_mb: int | None, free_bytes: int) -> int:
     return asked_mb * MEGABYTE if asked_mb else free_bytes // 2
 
 
-def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest) -> BuildReport:
+def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStack) -> BuildReport:
     options: Options = request.options
     implicit = request.precision == "int8" and options.quantization == "implicit"
     timings = options.timing_cache or timing_cache_path(gpu.facts, trt.__version__)
-    source = float_source(request) if implicit else strongly_typed_source(request)
-    calibrator = _calibrator(gpu, trt, request, source) if implicit else None
+    half_rest = options.rest == "fp16"
+    source = float_source(request) if implicit else strongly_typed_source(request, half_rest=half_rest)
+    calibrator = _calibrator(gpu, trt, request, source, opened) if implicit else None
     kept: list[Any] = []
 
     def configure(settings: Any) -> None:  # noqa: ANN401
@@ -166,14 +171,15 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest) -> BuildReport:
     )
 
 
-def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source) -> Any:  # noqa: ANN401
+def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source, opened: ExitStack) -> Any:  # noqa: ANN401
     """Makes the calibrator of an implicit build: fed with frames, or with scales from the ranges file."""
     options: Options = request.options
     if request.keep_float:
         raise ConfigError("Implicit quantization keeps no single layers in float.", "Leave quantization explicit.")
     if options.calibration_data is not None:
         spec = request.manifest.input
-        return make_calibrator(trt, next_frame=frames_on_device(gpu, _frames(options, spec), _input_bytes(spec)))
+        frames = frames_on_device(gpu, _frames(options, spec), _input_bytes(spec))
+        return make_calibrator(trt, next_frame=opened.enter_context(frames))
     if request.ranges is None:
         raise CalibrationError("An int8 engine needs ranges.", "Give --calibration FILE or --data SPEC.")
     cache = render_cache({name: entry.amax for name, entry in request.ranges.tensors.items()}, trt.__version__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -59,8 +60,9 @@ def make_calibrator(trt: ModuleType, *, cache: bytes | None = None, next_frame: 
     return Calibrator()
 
 
-def frames_on_device(gpu: Gpu, frames: Iterator[NetworkInput], size_bytes: int) -> NextFrame:
-    """Gives frames one after the other, all in the same device memory.
+@contextmanager
+def frames_on_device(gpu: Gpu, frames: Iterator[NetworkInput], size_bytes: int) -> Iterator[NextFrame]:
+    """Gives frames one after the other, all in the same device memory, which is freed at the end.
 
     Args:
         gpu: The GPU.
@@ -78,7 +80,11 @@ def frames_on_device(gpu: Gpu, frames: Iterator[NetworkInput], size_bytes: int) 
             gpu.upload(memory, np.ascontiguousarray(frame))
         return int(memory)
 
-    return next_frame
+    try:
+        yield next_frame
+    finally:
+        with gpu.active():
+            memory.free()
 
 
 def _next_address(names: Sequence[str], next_frame: NextFrame | None) -> int | None:

@@ -87,7 +87,7 @@ class Gpu:
 
     def __init__(self) -> None:
         probe_driver()
-        self._cuda = _load_pycuda()
+        self._cuda = load_pycuda()
         try:
             self._cuda.init()
             device = self._cuda.Device(0)
@@ -149,7 +149,12 @@ class Gpu:
             self._context = None
 
 
-def _load_pycuda() -> ModuleType:
+def load_pycuda() -> ModuleType:
+    """Imports pycuda, which needs the driver.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
     try:
         return importlib.import_module("pycuda.driver")
     except (ImportError, OSError) as error:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from jetseg.calibrate.graph import load_float_graph
+from jetseg.calibrate.legality import DEQUANTIZE, QUANTIZE
 from jetseg.calibrate.placement import check_layers, matrix_layers
 from jetseg.engine.contract import BuildRequest
 from jetseg.engine.rendering import qdq_network
+from jetseg.engine.tensorrt.legalize import cast_frames_first_
+from jetseg.errors import ArtifactError
 from jetseg.manifest import InputSpec
 from jetseg.ports import input_shape
+from jetseg.progress import console
+
+_LEAST_HALF = np.float32(2.0**-14)
+"""The smallest number with all digits in half precision."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,12 @@ class Source:
     float_layers: tuple[str, ...]
 
 
-def strongly_typed_source(request: BuildRequest) -> Source:
+def strongly_typed_source(request: BuildRequest, *, half_rest: bool = False) -> Source:
     """Renders a network whose data types say what each layer computes in.
+
+    Args:
+        request: What is built.
+        half_rest: What is not int8 in an int8 network is float16, the quantizers' scales included.
 
     Raises:
         CalibrationError: The ranges do not cover the network.
@@ -42,23 +55,55 @@ def strongly_typed_source(request: BuildRequest) -> Source:
     integer: tuple[str, ...] = ()
     if request.precision == "int8" and request.ranges is not None:
         model = qdq_network(request.model, request.ranges, keep_float=request.keep_float)
+        if half_rest:
+            _fit_scales_to_half_(model)
+            model = _to_half(model)
         integer = tuple(name for name in layers if name not in request.keep_float)
     elif request.precision == "fp16":
-        from jetseg.ort import to_float16
-
-        model = to_float16(graph.model)
+        model = _to_half(graph.model)
     else:
         check_layers(graph, request.keep_float)
         model = graph.model
-    fix_input_size_(model, request.manifest.input)
+    _fit_to_parser_(model, request.manifest.input)
     return Source(model, integer, tuple(name for name in layers if name not in integer))
 
 
 def float_source(request: BuildRequest) -> Source:
     """Loads the float network for implicit quantization, where TensorRT places the quantizers itself."""
     graph = load_float_graph(request.model)
-    fix_input_size_(graph.model, request.manifest.input)
+    _fit_to_parser_(graph.model, request.manifest.input)
     return Source(graph.model, matrix_layers(graph), ())
+
+
+def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec) -> None:
+    fix_input_size_(model, spec)
+    if cast_frames_first_(model):
+        console.print("Legalized: the uint8 frame is cast before its axes are reordered.", style="dim")
+
+
+def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    from jetseg.ort import to_float16  # ONNX Runtime is not needed for anything else here
+
+    return to_float16(model)
+
+
+def _fit_scales_to_half_(model: onnx.ModelProto) -> None:
+    """Makes scales ready for half precision, which below 6e-5 has fewer and fewer digits, and then none.
+
+    A weight's scale is raised to that: such a channel is nearly dead. An activation's is refused.
+    """
+    scales = {node.input[1] for node in model.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE)}
+    for tensor in model.graph.initializer:
+        if tensor.name not in scales:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.ndim:
+            tensor.CopyFrom(numpy_helper.from_array(np.maximum(values, _LEAST_HALF), tensor.name))
+        elif values < _LEAST_HALF:
+            raise ArtifactError(
+                f"{tensor.name} is {values:.3g}, which half precision cannot hold.",
+                "Leave out --option rest=fp16, or scale the network's input so that its values are about 1.",
+            )
 
 
 def fix_input_size_(model: onnx.ModelProto, spec: InputSpec) -> None:

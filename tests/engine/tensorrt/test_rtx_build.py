@@ -18,6 +18,7 @@ from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.engine.tensorrt import plan
 from jetseg.engine.tensorrt.interrupt import interruptible
 from jetseg.engine.tensorrt.monitor import make_monitor
+from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt_rtx import build as rtx
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
 from jetseg.manifest import InputSpec, Manifest, load_manifest
@@ -75,6 +76,24 @@ def test_every_network_of_the_registry_is_built(trt, tmp_path, name, precision):
     assert not (report.float_layers if precision == "int8" else report.integer_layers)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
+    torch = pytest.importorskip("torch")
+    from jetseg.export.graph_ends import DeployedNetwork
+    from jetseg.export.onnx_export import example_input, export_module
+    from jetseg.models import create_model
+
+    torch.manual_seed(0)
+    spec = InputSpec(height=64, width=96, kind="frame", mean=(127.0,) * 3, std=(64.0,) * 3)
+    network = create_model("tiny", 5, width=8).eval().requires_grad_(False)
+    deployed = DeployedNetwork(network, spec, "frame", "classmap").eval()
+    path = tmp_path / "network.onnx"
+    onnx.save(export_module(deployed, example_input(spec), "classmap"), str(path))
+    out = tmp_path / "e.rtx"
+    rtx.build(request(path, Manifest(classes=tuple("abcde"), input=spec), precision, out, rtx.Options()))
+    assert out.stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
@@ -83,6 +102,17 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     out = tmp_path / "engine.rtx"
     rtx.build(request(shared_dir / "models" / name, manifest, precision, out, rtx.Options()))
     assert out.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", list(FOREIGN)[:3])
+def test_int8_with_half_precision_beside_it_is_built(trt, shared_dir, tmp_path, name):
+    height, width = FOREIGN[name]
+    manifest = Manifest(classes=("a",), input=InputSpec(height=height, width=width))
+    asked = request(shared_dir / "models" / name, manifest, "int8", tmp_path / "e", rtx.Options())
+    source = strongly_typed_source(asked, half_rest=True)
+    kinds = {tensor.data_type for tensor in source.model.graph.initializer if tensor.name.endswith(".scale")}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert len(plan.build_plan(trt, source.model, sm86(trt))) > 10_000
 
 
 @pytest.mark.parametrize("name", wrong_graphs())

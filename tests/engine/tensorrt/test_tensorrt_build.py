@@ -1,11 +1,12 @@
 """The builder's logic, over a double of TensorRT; nothing here says what a real device does."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
-from small_network import small_manifest, write_dataset, write_small_network
+from small_network import small_manifest, small_network, write_dataset, write_small_network
 from tensorrt_double import GPU_LABEL
 from tensorrt_networks import graph, request
 
@@ -18,9 +19,10 @@ from jetseg.engine.opening import open_runner
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.engine.tensorrt import build as tensorrt
 from jetseg.engine.tensorrt.calibrator import make_calibrator
+from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt.timing import timing_cache_path
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
-from jetseg.manifest import load_manifest
+from jetseg.manifest import load_manifest, save_manifest
 from jetseg.preprocess import Preprocessor
 
 VERSIONS = ("10.3.0", "10.13.3.9", "10.16.1.11", "11.4.0.106")
@@ -151,6 +153,7 @@ def test_implicit_int8_fed_with_frames(double, settings):
     preprocess = Preprocessor(small_manifest().input)
     expected = [preprocess(dataset[index].image_hwc_u8).copy() for index in (0, 2, 4)]
     assert len(made.batches) == 3
+    assert (made.contexts, made.memory) == (0, {})
     for batch, frame in zip(made.batches, expected, strict=True):
         np.testing.assert_array_equal(batch.view(np.float32).reshape(frame.shape), frame)
 
@@ -163,6 +166,7 @@ def test_what_a_callback_raised_is_raised_after_the_build(double, settings, tmp_
     with pytest.raises(Exception, match=r"002\.png"):
         run(BuildConfig(**{**settings, **ranges}, options=options))
     assert made.swallowed == []
+    assert (made.contexts, made.memory) == (0, {})
     assert not settings["out"].exists()
 
 
@@ -265,3 +269,32 @@ def test_a_driver_that_does_not_answer(monkeypatch):
     driver.cuInit = lambda _flags: 0
     with pytest.raises(DeviceError, match="sees no GPU"):
         gpu.probe_driver()
+
+
+def test_without_pycuda_the_extra_is_named_before_any_work(double, monkeypatch, settings):
+    made = double()
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    with pytest.raises(MissingDependencyError, match=r"jetseg\[tensorrt\]"):
+        run(BuildConfig(**settings))
+    assert made.events == ["probe"]
+
+
+def test_int8_with_half_precision_beside_it(double, settings, tmp_path):
+    double()
+    onnx.save(small_network(opset=19), str(settings["model"]))  # the first with scales in half precision
+    save_manifest(settings["model"], small_manifest())
+    single = run(BuildConfig(**settings))
+    half = run(BuildConfig(**settings, options={"rest": "fp16"}))
+    assert half.manifest.sha256 != single.manifest.sha256
+    assert half.accuracy.miou == pytest.approx(single.accuracy.miou, abs=1.0)
+
+
+def test_a_scale_that_half_precision_cannot_hold_is_refused(tmp_path):
+    model = write_small_network(tmp_path)
+    asked = request(model, small_manifest(), "int8", tmp_path / "e", tensorrt.Options())
+    entry = asked.ranges.tensors["image"].model_copy(update={"amax": 1e-6})
+    tensors = {**asked.ranges.tensors, "image": entry}
+    asked = replace(asked, ranges=asked.ranges.model_copy(update={"tensors": tensors}))
+    strongly_typed_source(asked)
+    with pytest.raises(ArtifactError, match=r"image\.scale is 7\.87e-09, which half precision cannot hold"):
+        strongly_typed_source(asked, half_rest=True)
