@@ -29,7 +29,10 @@ class PrecisionName(str, Enum):
 def build_engine(
     model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
     precision: Annotated[PrecisionName, typer.Option(help="Precision of the engine.")] = PrecisionName.int8,
-    out: Annotated[Path | None, typer.Option(help="Engine file; by default engines/NAME.PRECISION.onnx.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Engine file; by default engines/NAME.PRECISION.SUFFIX."),
+    ] = None,
     calibration: Annotated[Path | None, typer.Option(help="Ranges file of `jetseg calibrate`.")] = None,
     data: Annotated[
         str | None,

@@ -80,7 +80,7 @@ def evaluate(
         score = measure_accuracy(Segmenter(runner), runner.manifest, dataset, frames=frames)
     finally:
         runner.close()
-    accuracy = as_record(score, dataset)
+    accuracy = as_record(score, dataset).model_copy(update={"simulated": simulate is not None})
     conditions = {
         "backend": Entry(artifact.stem, artifact, runner).backend,
         "precision": runner.manifest.precision,

@@ -28,6 +28,7 @@ from jetseg.manifest import InputSpec, Precision
 from jetseg.ports import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.progress import console
+from jetseg.storage import write_bytes
 
 ENGINE_SUFFIX = ".engine"
 ARITHMETIC: Target = "tensorrt"
@@ -48,6 +49,7 @@ class Options(BaseModel):
             method, in place of the ranges file.
         calibration_split: Split of it.
         calibration_images: How many frames of it.
+        calibration_cache: File to write the scales to that TensorRT found on these frames.
         workspace_mb: Device memory that the builder may try layers with; half of what is free by default.
         optimization_level: 0 (fast build) to 5 (fast engine).
         timing_cache: File that timings are kept in; by default one per GPU and version in the user's cache folder.
@@ -60,16 +62,17 @@ class Options(BaseModel):
     calibration_data: str | None = None
     calibration_split: str = "train"
     calibration_images: int = Field(default=128, gt=0)
+    calibration_cache: Path | None = None
     workspace_mb: int | None = Field(default=None, gt=0)
     optimization_level: int = Field(default=3, ge=0, le=5)
     timing_cache: Path | None = None
 
     @model_validator(mode="after")
     def _data_for_implicit_only(self) -> Options:
-        if self.calibration_data is not None and self.quantization == "explicit":
-            raise ValueError(
-                "calibration_data is for quantization=implicit; explicit quantization uses the ranges file"
-            )
+        if self.quantization == "explicit" and (self.calibration_data or self.calibration_cache):
+            raise ValueError("calibration_data and calibration_cache are for quantization=implicit")
+        if self.calibration_cache and not self.calibration_data:
+            raise ValueError("calibration_cache is written from calibration_data; give that too")
         return self
 
 
@@ -79,7 +82,7 @@ def check(precision: Precision, options: Options) -> None:
     Raises:
         MissingDependencyError: TensorRT or pycuda is not installed.
         DeviceError: There is no GPU.
-        ConfigError: This TensorRT has no calibrators.
+        ConfigError: This TensorRT has no calibrators, or options contradict each other.
     """
     trt = load_tensorrt()
     probe_driver()
@@ -88,6 +91,11 @@ def check(precision: Precision, options: Options) -> None:
         raise ConfigError(
             f"TensorRT {trt.__version__} has no calibrators: implicit quantization ended with version 10.",
             "Leave out --option quantization=implicit; the ranges file holds the same scales.",
+        )
+    if options.rest == "fp16" and (precision != "int8" or options.quantization == "implicit"):
+        raise ConfigError(
+            "--option rest=fp16 is for explicitly quantized int8 networks.",
+            "Implicit ones have float16 beside int8 already; for float16 alone, give --precision fp16.",
         )
 
 
@@ -159,6 +167,8 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStac
             strongly_typed=not implicit,
             callbacks=() if calibrator is None else (calibrator,),
         )
+        if options.calibration_cache is not None and calibrator is not None and calibrator.written:
+            write_bytes(options.calibration_cache, calibrator.written)
         save_timing_cache(kept[0], timings)
         precisions = layer_precisions(trt, plan)
     request.destination.write_bytes(plan)

@@ -10,7 +10,9 @@ import onnx
 import pytest
 from small_network import small_manifest, small_network, write_dataset, write_small_network
 from tensorrt_networks import request, wrong_graphs
+from typer.testing import CliRunner
 
+from jetseg.cli.main import app
 from jetseg.engine.build_config import BuildConfig, EngineRejectedError
 from jetseg.engine.building import run
 from jetseg.engine.opening import open_runner
@@ -41,6 +43,13 @@ FOREIGN = {
     "onnx_peer/light_squeezenet.onnx": (224, 224),
 }
 
+QUICK = (
+    "camvid_teacher/teacher_camvid_480x360.onnx",
+    "espnet_camvid/espnet_p2q8_camvid_480x360.onnx",
+    "onnx_peer/SINet.onnx",
+)
+SLOW = {True: (), False: (pytest.mark.slow,)}
+
 
 @pytest.fixture
 def trt():
@@ -55,21 +64,26 @@ def sm86(trt):
     return configure
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("name", REGISTRY)
-def test_every_network_of_the_registry_is_built(trt, tmp_path, name, precision):
+@pytest.fixture(scope="module", params=REGISTRY)
+def exported(request, tmp_path_factory):
+    """Gives a small network of the registry as an ONNX file."""
     torch = pytest.importorskip("torch")
     from jetseg.export.onnx_export import export_module
     from jetseg.models import create_model, model_names
 
     assert set(REGISTRY) == set(model_names())
     torch.manual_seed(0)
-    network = create_model(name, 5, **REGISTRY[name]).eval().requires_grad_(False)
-    path = tmp_path / "network.onnx"
+    network = create_model(request.param, 5, **REGISTRY[request.param]).eval().requires_grad_(False)
+    path = tmp_path_factory.mktemp("registry") / f"{request.param}.onnx"
     onnx.save(export_module(network, torch.zeros(1, 3, 64, 96), "logits"), str(path))
+    return path
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_network_of_the_registry_is_built(trt, exported, tmp_path, precision):
     manifest = Manifest(classes=tuple("abcde"), input=InputSpec(height=64, width=96))
     out = tmp_path / "engine.rtx"
-    report = rtx.build(request(path, manifest, precision, out, rtx.Options()))
+    report = rtx.build(request(exported, manifest, precision, out, rtx.Options()))
     assert out.stat().st_size > 10_000
     layers = report.integer_layers if precision == "int8" else report.float_layers
     assert len(layers) > 5
@@ -95,7 +109,7 @@ def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW[name in QUICK]) for name in FOREIGN])
 def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     height, width = FOREIGN[name]
     manifest = Manifest(classes=("a",), input=InputSpec(height=height, width=width))
@@ -104,7 +118,7 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     assert out.stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", list(FOREIGN)[:3])
+@pytest.mark.parametrize("name", list(FOREIGN)[:2])
 def test_int8_with_half_precision_beside_it_is_built(trt, shared_dir, tmp_path, name):
     height, width = FOREIGN[name]
     manifest = Manifest(classes=("a",), input=InputSpec(height=height, width=width))
@@ -252,3 +266,16 @@ def test_without_the_library_the_extra_is_named(monkeypatch, settings):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingDependencyError, match=r"jetseg\[rtx\]"):
         run(BuildConfig(**settings))
+
+
+def test_the_command_line_says_that_the_accuracy_is_simulated(trt, settings, tmp_path):
+    command = ["build-engine", str(settings["model"]), "--backend", "tensorrt_rtx", "--target", "sm89", "--data"]
+    command += [settings["data"], "--split", "all", "--eval-split", "all", "--images", "4", "--preset", "fast"]
+    command += ["--max-drop", "100", "--max-class-drop", "100", "--out", str(tmp_path / "e.rtx")]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "predicted by exact simulation, not measured" in done.stdout
+    done = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
+    summary = json.loads(done.stdout[done.stdout.index("{") :])
+    assert summary["accuracy"]["simulated"] is True
+    assert "does not run them" in summary["not_run_here"]
+    assert load_manifest(tmp_path / "e.rtx").device == "NVIDIA GPU, sm89"

@@ -145,14 +145,16 @@ def test_implicit_int8_reads_the_scales_of_the_ranges_file(double, settings, ver
     assert result.manifest.stages[-1].settings["options"] == IMPLICIT
 
 
-def test_implicit_int8_fed_with_frames(double, settings):
+def test_implicit_int8_fed_with_frames(double, settings, tmp_path):
     made = double()
     options = {**IMPLICIT, "calibration_data": settings["data"], "calibration_split": "all", "calibration_images": "3"}
+    options["calibration_cache"] = str(tmp_path / "found.cache")
     run(BuildConfig(**settings, options=options))
     dataset = open_dataset(settings["data"], "all")
     preprocess = Preprocessor(small_manifest().input)
     expected = [preprocess(dataset[index].image_hwc_u8).copy() for index in (0, 2, 4)]
     assert len(made.batches) == 3
+    assert parse_cache((tmp_path / "found.cache").read_text()).version == "10.3.0"
     assert (made.contexts, made.memory) == (0, {})
     for batch, frame in zip(made.batches, expected, strict=True):
         np.testing.assert_array_equal(batch.view(np.float32).reshape(frame.shape), frame)
@@ -208,6 +210,9 @@ def test_implicit_int8_ended_with_version_10(double, settings):
     ("options", "said"),
     [
         ({"calibration_data": "camvid:x"}, "for quantization=implicit"),
+        ({"calibration_cache": "x"}, "for quantization=implicit"),
+        ({**IMPLICIT, "calibration_cache": "x"}, "give that too"),
+        ({**IMPLICIT, "rest": "fp16"}, "explicitly quantized"),
         ({"optimization_level": "9"}, "optimization_level"),
         ({"quantization": "magic"}, "quantization"),
         ({"target": "sm86"}, "target"),
