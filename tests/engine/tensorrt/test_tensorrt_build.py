@@ -242,8 +242,9 @@ def test_half_precision_is_strongly_typed(double, settings):
 
 def test_without_tensorrt_the_next_step_is_told_at_once(monkeypatch, settings):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(MissingDependencyError, match="JetPack"):
+    with pytest.raises(MissingDependencyError, match="JetPack") as caught:
         run(BuildConfig(**settings))
+    assert caught.value.exit_code == 3
 
 
 def test_without_a_driver_no_object_of_tensorrt_is_made(double, settings, monkeypatch):
