@@ -72,14 +72,15 @@ class MissingDependencyError(UnavailableError):
         library: Import name of the library.
         extra: The jetseg extra that installs it.
         purpose: What it is needed for, as in "runs ONNX networks".
+        fix: What to do where installing the extra is not all of it.
     """
 
-    def __init__(self, library: str, extra: str, purpose: str) -> None:
+    def __init__(self, library: str, extra: str, purpose: str, fix: str = "") -> None:
         self.library = library
         self.extra = extra
         super().__init__(
             f"{library} {purpose}, and it is not installed.",
-            f"Install it with: pip install 'jetseg[{extra}]'.",
+            fix or f"Install it with: pip install 'jetseg[{extra}]'.",
         )
 
 

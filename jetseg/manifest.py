@@ -7,7 +7,7 @@ network that was made elsewhere.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -79,7 +79,7 @@ class ModelSpec(Record):
 
 
 class Accuracy(Record):
-    """A measured accuracy, in percent."""
+    """An accuracy in percent: measured, or `simulated` where the machine cannot run the engine."""
 
     data: str
     split: str
@@ -87,6 +87,7 @@ class Accuracy(Record):
     miou: float | None
     pixel_accuracy: float | None
     per_class_iou: dict[str, float | None]
+    simulated: bool = False
 
 
 class Parity(Record):
@@ -194,10 +195,23 @@ def read_manifest(path: Path, artifact: Path) -> Manifest:
         raise ManifestError(f"{path} is neither JSON nor YAML: {error}") from error
 
 
-def save_manifest(artifact: Path, manifest: Manifest) -> Manifest:
-    """Writes `<artifact>.json` with the artifact's hash and this toolchain; returns what was written."""
+def save_manifest(
+    artifact: Path, manifest: Manifest, *, device: str | None = None, versions: Mapping[str, str] | None = None
+) -> Manifest:
+    """Writes `<artifact>.json` with the artifact's hash and this toolchain; returns what was written.
+
+    Args:
+        artifact: The file that the manifest describes.
+        manifest: All else.
+        device: What the artifact was made for; this machine's processor by default.
+        versions: Further versions that the artifact depends on.
+    """
     complete = manifest.model_copy(
-        update={"sha256": sha256_file(artifact), "toolchain": toolchain(), "device": device_name()}
+        update={
+            "sha256": sha256_file(artifact),
+            "toolchain": toolchain() | dict(versions or {}),
+            "device": device or device_name(),
+        }
     )
     write_text(manifest_path(artifact), complete.model_dump_json(indent=2) + "\n")
     return complete

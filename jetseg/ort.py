@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from jetseg.errors import ArtifactError, ManifestError, MissingDependencyError
 from jetseg.manifest import Manifest
 from jetseg.onnx_file import load_onnx
+from jetseg.ports import fits, input_shape, pick_port
 
 try:
     import onnxruntime
@@ -63,17 +66,13 @@ def choose_ports(path: Path, session: onnxruntime.InferenceSession, manifest: Ma
     """
     inputs = {port.name: port for port in session.get_inputs()}
     outputs = {port.name: port for port in session.get_outputs()}
-    input_name = _pick(path, "input", list(inputs), manifest.input.name)
-    output_name = _pick(path, "output", list(outputs), manifest.output.name)
+    input_name = pick_port(path, "input", list(inputs), manifest.input.name)
+    output_name = pick_port(path, "output", list(outputs), manifest.output.name)
     spec = manifest.input
-    if spec.kind == "frame":
-        expected: tuple[int, ...] = (1, spec.height, spec.width, 3)
-        kind = "tensor(uint8)"
-    else:
-        expected = (1, spec.channels, spec.height, spec.width)
-        kind = "tensor(float)"
+    expected = input_shape(spec)
+    kind = "tensor(uint8)" if spec.kind == "frame" else "tensor(float)"
     port = inputs[input_name]
-    if port.type != kind or not _fits(port.shape, expected):
+    if port.type != kind or not fits(port.shape, expected):
         raise ManifestError(
             f"{path}: input {input_name} is {port.type} of shape {port.shape}, but the manifest says {kind} of "
             f"shape {list(expected)} (input.kind {spec.kind}).",
@@ -92,24 +91,17 @@ def run_session(
         raise ArtifactError(f"ONNX Runtime failed while running the network: {_reason(error)}.") from error
 
 
-def _pick(path: Path, role: str, names: list[str], wanted: str | None) -> str:
-    if wanted is not None:
-        if wanted not in names:
-            raise ManifestError(f"{path} has no {role} named {wanted}.", f"Its {role}s are: {', '.join(names)}.")
-        return wanted
-    if len(names) != 1:
-        raise ManifestError(
-            f"{path} has {len(names)} {role}s: {', '.join(names)}.",
-            f"Name the one to use as `{role}.name` in the manifest.",
-        )
-    return names[0]
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the network in half precision; its inputs and outputs keep their types.
 
+    Operators that have no half-precision form stay in float, with casts around them.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-def _fits(shape: Sequence[int | str | None], expected: tuple[int, ...]) -> bool:
-    """Tells whether a graph's shape, in which names and None stand for any size, admits the expected one."""
-    return len(shape) == len(expected) and all(
-        not isinstance(size, int) or size == wanted for size, wanted in zip(shape, expected, strict=True)
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of every weight too small for half precision
+        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    return converted
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ import onnx
 
 from jetseg.calibrate.graph import FloatGraph
 from jetseg.calibrate.ranges import Policy, TensorRange
+from jetseg.errors import ConfigError
 
 DEFAULT_POLICY: Policy = "conv-inputs"
 
@@ -69,7 +70,28 @@ def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
     return tuple(dict.fromkeys(source for name in names if (source := range_source(graph, name)) in floats))
 
 
-def place_symmetric(graph: FloatGraph, policy: Policy, tensors: Mapping[str, TensorRange]) -> Placement:
+def matrix_layers(graph: FloatGraph) -> tuple[str, ...]:
+    """Returns the convolutions and matrix products with constant weights, each by its output tensor."""
+    return tuple(node.output[0] for node in graph.model.graph.node if is_matrix_layer(graph, node))
+
+
+def check_layers(graph: FloatGraph, names: frozenset[str]) -> None:
+    """Refuses names that are not layers of the network.
+
+    Raises:
+        ConfigError: A name is unknown.
+    """
+    unknown = sorted(names - set(matrix_layers(graph)))
+    if unknown:
+        raise ConfigError(f"The network has no layer {', '.join(unknown)}.", "Name layers by their output tensors.")
+
+
+def place_symmetric(
+    graph: FloatGraph,
+    policy: Policy,
+    tensors: Mapping[str, TensorRange],
+    keep_float: frozenset[str] = frozenset(),
+) -> Placement:
     """Places quantizers for backends that fuse what stands around a matrix layer, as TensorRT does.
 
     Args:
@@ -79,7 +101,18 @@ def place_symmetric(graph: FloatGraph, policy: Policy, tensors: Mapping[str, Ten
             norm and its activation, and of the two operands of a residual addition not the one that the
             convolution before it writes, because these are one kernel.
         tensors: Ranges by activation; they decide which inputs of a concatenation share a scale.
+        keep_float: Layers, by output, that read unrounded values and keep their float weights.
     """
+    placement = _place_everywhere(graph, policy, tensors)
+    if not keep_float:
+        return placement
+    nodes = placement.integer_nodes - keep_float
+    read = {name for node in graph.model.graph.node if node.output[0] in nodes for name in node.input}
+    activations = {name: source for name, source in placement.activations.items() if name in read}
+    return Placement(activations, placement.weights, nodes)
+
+
+def _place_everywhere(graph: FloatGraph, policy: Policy, tensors: Mapping[str, TensorRange]) -> Placement:
     layers = [node for node in graph.model.graph.node if is_matrix_layer(graph, node)]
     weights = {node.input[1]: output_axis(node) for node in layers}
     if policy == "conv-inputs":

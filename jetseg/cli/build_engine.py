@@ -30,7 +30,10 @@ class PrecisionName(str, Enum):
 def build_engine(
     model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
     precision: Annotated[PrecisionName, typer.Option(help="Precision of the engine.")] = PrecisionName.int8,
-    out: Annotated[Path | None, typer.Option(help="Engine file; by default engines/NAME.PRECISION.onnx.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Engine file; by default engines/NAME.PRECISION.SUFFIX."),
+    ] = None,
     calibration: Annotated[Path | None, typer.Option(help="Ranges file of `jetseg calibrate`.")] = None,
     data: Annotated[
         str | None,
@@ -59,7 +62,15 @@ def build_engine(
         Path | None,
         typer.Option(help="Page about what was lost and which layers lose it; a rejected engine always gets one."),
     ] = None,
-    backend: Annotated[str, typer.Option(help="Runtime that the engine is for.")] = "onnxruntime",
+    backend: Annotated[
+        str, typer.Option(help="Runtime that the engine is for: onnxruntime, tensorrt or tensorrt_rtx.")
+    ] = "onnxruntime",
+    target: Annotated[
+        str | None, typer.Option(metavar="SM", help="GPU to build for, where that is not this machine, as in sm86.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Setting of the backend; may be repeated.")
+    ] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -67,7 +78,8 @@ def build_engine(
     """Builds an engine and, given labelled data, measures it against the float network on the same frames.
 
     INT8 needs ranges: from --calibration FILE, or from --data SPEC, which calibrates first and keeps the ranges
-    beside the engine. It is the built engine that is measured, not a simulation of it.
+    beside the engine. It is the built engine that is measured. Only where this machine cannot run it (tensorrt_rtx) is
+    it judged by exact simulation, and the result says so.
 
     An engine that loses more than its budget is refused, with exit code 1: it is kept aside as NAME.rejected.onnx,
     the classes and layers to blame are named, and a page beside it, NAME.rejected.html, shows them.
@@ -81,6 +93,10 @@ def build_engine(
         jetseg build-engine student.onnx --data camvid:data/camvid --max-drop 0.3 --class-budget pedestrian=0.2 --auto
 
         jetseg build-engine student.onnx --precision fp32
+
+        jetseg build-engine student.onnx --backend tensorrt --data camvid:data/camvid     # on the Jetson itself
+
+        jetseg build-engine student.onnx --backend tensorrt_rtx --target sm86 --calibration student.ranges.json
     """
     from jetseg.engine.build_config import BuildConfig, EngineRejectedError
     from jetseg.engine.building import run
@@ -100,13 +116,14 @@ def build_engine(
         "preset": preset.value,
         "max_drop": max_drop,
         "max_class_drop": max_class_drop,
-        "class_budget": _class_budgets(class_budget or []),
+        "class_budget": _pairs(class_budget or [], "--class-budget", "pedestrian=0.2"),
         "keep_float": tuple(keep_float or ()),
         "sensitivity": report is not None,
         "auto": auto,
         "backend": backend,
         "manifest": manifest,
         "threads": threads,
+        "options": _pairs(option or [], "--option", "workspace_mb=512") | ({"target": target} if target else {}),
     }
     checked = validate_config(BuildConfig, config)
     rejection = None
@@ -124,17 +141,17 @@ def build_engine(
         raise rejection
 
 
-def _class_budgets(given: list[str]) -> dict[str, str]:
-    """Splits CLASS=POINTS; whether the points are a number is checked with the other settings."""
+def _pairs(given: list[str], option: str, example: str) -> dict[str, str]:
+    """Splits NAME=VALUE; whether the value is a number is checked with the other settings."""
     from jetseg.errors import ConfigError
 
-    budgets = {}
+    pairs = {}
     for entry in given:
-        name, separator, points = entry.rpartition("=")
+        name, separator, value = entry.rpartition("=")
         if not separator:
-            raise ConfigError(f"--class-budget {entry} is not CLASS=POINTS.", "Write, for example, pedestrian=0.2.")
-        budgets[name] = points
-    return budgets
+            raise ConfigError(f"{option} {entry} has no equals sign.", f"Write, for example, {option} {example}.")
+        pairs[name] = value
+    return pairs
 
 
 def _write_report(out: Path, config: BuildConfig, result: BuildResult) -> None:
@@ -171,6 +188,8 @@ def _summary(result: BuildResult) -> dict[str, Any]:
         "size_bytes": result.engine.stat().st_size,
         "integer_layers": len(result.report.integer_layers),
         "float_layers": list(result.report.float_layers),
+        "layer_precisions": dict(result.report.layer_precisions),
+        "not_run_here": result.report.not_run_here,
         "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
         "accuracy": result.accuracy.model_dump() if result.accuracy else None,
         "passed": not result.broken,
@@ -191,7 +210,16 @@ def _print(result: BuildResult) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if report.layer_precisions:
+        counted = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
+        stdout.print(f"Layers of the engine: {counted}", markup=False, highlight=False)
     before, after = result.parent_accuracy, result.accuracy
+    if report.not_run_here is not None:
+        predicted = " The accuracy below is predicted by exact simulation, not measured on it." if after else ""
+        stdout.print(f"{report.not_run_here}{predicted}", style="yellow", markup=False, soft_wrap=True)
+    if before is not None and after is None:
+        stdout.print("Nothing here computes this precision, so its accuracy was not measured.", style="yellow")
+        return
     if before is None or after is None:
         stdout.print("Accuracy was not measured; give --data SPEC with labels to measure it.", style="yellow")
         return

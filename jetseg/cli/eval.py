@@ -95,7 +95,7 @@ def evaluate(
         runner.close()
         if other:
             other.close()
-    accuracy = as_record(score, dataset)
+    accuracy = as_record(score, dataset).model_copy(update={"simulated": simulate is not None})
     conditions = {
         "backend": Entry(artifact.stem, artifact, runner).backend,
         "precision": runner.manifest.precision,

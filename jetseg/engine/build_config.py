@@ -41,6 +41,7 @@ class BuildConfig(BaseModel):
         auto: If the engine fails the gate, try other calibrations and then keep the worst layers in float.
         manifest: Manifest elsewhere than beside the model.
         threads: Threads of a CPU backend while measuring.
+        options: The backend's own settings; see `Options` in its `build`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +66,7 @@ class BuildConfig(BaseModel):
     preset: Preset = DEFAULT_PRESET
     manifest: Path | None = None
     threads: int | None = Field(default=None, gt=0)
+    options: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

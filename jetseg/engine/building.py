@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import cast
 
 from jetseg.calibrate.calibration import (
     CalibrateConfig,
@@ -13,7 +12,7 @@ from jetseg.calibrate.calibration import (
     image_input,
 )
 from jetseg.calibrate.calibration import run as calibrate
-from jetseg.calibrate.correction import ARITHMETICS
+from jetseg.calibrate.correction import ARITHMETICS, Arithmetic
 from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.ranges import Ranges, calibrated_network, load_ranges
 from jetseg.calibrate.sensitivity import LayerEffect, layer_sensitivity
@@ -21,7 +20,7 @@ from jetseg.data.contract import SegmentationDataset
 from jetseg.data.specs import open_dataset
 from jetseg.engine.attempts import attempts, ranges_beside
 from jetseg.engine.build_config import BuildConfig, BuildResult, EngineRejectedError
-from jetseg.engine.contract import Segmenter
+from jetseg.engine.contract import BuildReport, BuildRequest, Runner, Segmenter
 from jetseg.engine.gate import (
     Budget,
     broken_budgets,
@@ -30,7 +29,7 @@ from jetseg.engine.gate import (
 from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError
 from jetseg.evaluate.accuracy import as_record, measure_accuracy, spread
-from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest
+from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest, validate_config
 from jetseg.preprocess import Preprocessor
 from jetseg.storage import atomic_path, sha256_file
 
@@ -48,6 +47,7 @@ def run(config: BuildConfig) -> BuildResult:
         JetsegError: The network, ranges or data are wrong, or the backend's library is missing.
     """
     backend = backend_module(config.backend, "build")
+    backend.check(config.precision, validate_config(backend.Options, dict(config.options)))
     parent = load_manifest(config.model, config.manifest)
     check_classes_of(_budget(config), parent.classes)
     if config.auto and config.data is None:
@@ -74,26 +74,68 @@ def _build(
 ) -> BuildResult:
     """Builds one engine aside, as rejected until it has passed."""
     aside = engine.with_name(f"{engine.name.removesuffix(backend.ENGINE_SUFFIX)}.rejected{backend.ENGINE_SUFFIX}")
-    ranges_file = _ranges_file(config, engine)
+    ranges_file = _ranges_file(config, engine, backend.ARITHMETIC)
     ranges = _load_ranges(config, ranges_file, parent) if ranges_file else None
     network = config.model
     if ranges and ranges_file:
-        network = calibrated_network(ranges_file, ranges, config.backend, config.model)
+        network = calibrated_network(ranges_file, ranges, backend.ARITHMETIC, config.model)
+    options = validate_config(backend.Options, dict(config.options))
     with atomic_path(aside) as temporary:
-        report = backend.build(network, parent, config.precision, ranges, temporary, frozenset(config.keep_float))
-    manifest = save_manifest(aside, _manifest(config, parent, ranges, ranges_file))
+        report = backend.build(
+            BuildRequest(network, parent, config.precision, ranges, temporary, frozenset(config.keep_float), options)
+        )
+    manifest = _manifest(config, parent, ranges, ranges_file)
+    manifest = save_manifest(aside, manifest, device=report.device, versions=report.toolchain)
     if config.data is None:
-        open_runner(aside, threads=config.threads).close()
+        if report.not_run_here is None:
+            open_runner(aside, threads=config.threads).close()
         return BuildResult(aside, manifest, report, None, None)
     dataset = open_dataset(config.data, config.eval_split)
-    before = before or _measure(config.model, config, dataset, "Float network", config.manifest)
-    after = _measure(aside, config, dataset, f"{config.precision} engine", None)
-    manifest = save_manifest(aside, manifest.model_copy(update={"accuracy": (after,)}))
+    before = before or _measure(
+        open_runner(config.model, manifest_file=config.manifest, threads=config.threads),
+        config,
+        dataset,
+        "float network",
+    )
+    after = _accuracy(config, aside, report, before, ranges_file, dataset)
+    if after is None:
+        return BuildResult(aside, manifest, report, before, None)
+    manifest = manifest.model_copy(update={"accuracy": (after,)})
+    manifest = save_manifest(aside, manifest, device=report.device, versions=report.toolchain)
     broken = broken_budgets(_budget(config), before, after)
     guilty: tuple[LayerEffect, ...] = ()
     if (broken or config.sensitivity) and ranges is not None:
-        guilty = tuple(_blame(config, network, parent, ranges, dataset))
+        arithmetic = ARITHMETICS[backend.ARITHMETIC]
+        guilty = tuple(_blame(config, arithmetic, network, parent, ranges, dataset))
     return BuildResult(aside, manifest, report, before, after, broken, guilty)
+
+
+def _accuracy(
+    config: BuildConfig,
+    engine: Path,
+    report: BuildReport,
+    before: Accuracy,
+    ranges_file: Path | None,
+    dataset: SegmentationDataset,
+) -> Accuracy | None:
+    """Measures an engine; one that cannot run here is judged by exact simulation, None where there is none."""
+    if report.not_run_here is None:
+        return _measure(open_runner(engine, threads=config.threads), config, dataset, f"{config.precision} engine")
+    if config.precision == "fp32":
+        return before.model_copy(update={"simulated": True})
+    if ranges_file is None:
+        return None
+    from jetseg.engine.simulation import simulate_tensorrt
+
+    runner = simulate_tensorrt(
+        config.model,
+        ranges_file,
+        keep_float=frozenset(config.keep_float),
+        manifest_file=config.manifest,
+        threads=config.threads,
+    )
+    predicted = _measure(runner, config, dataset, "engine, simulated")
+    return predicted.model_copy(update={"simulated": True})
 
 
 def _budget(config: BuildConfig) -> Budget:
@@ -101,7 +143,12 @@ def _budget(config: BuildConfig) -> Budget:
 
 
 def _blame(
-    config: BuildConfig, network: Path, parent: Manifest, ranges: Ranges, dataset: SegmentationDataset
+    config: BuildConfig,
+    arithmetic: Arithmetic,
+    network: Path,
+    parent: Manifest,
+    ranges: Ranges,
+    dataset: SegmentationDataset,
 ) -> list[LayerEffect]:
     """Returns the quantized layers, the most harmful first."""
     graph = load_float_graph(network)
@@ -109,7 +156,6 @@ def _blame(
     name = image_input(graph, parent, network)
     indices = spread(len(dataset), _BLAME_FRAMES)
     feeds = [{name: preprocess(dataset[index].image_hwc_u8).copy()} for index in indices]
-    arithmetic = ARITHMETICS[config.backend]
     return layer_sensitivity(graph, parent, arithmetic, ranges.placement, ranges.tensors, feeds, config.threads)
 
 
@@ -119,7 +165,7 @@ def _move(source: Path, target: Path) -> None:
     manifest_path(source).replace(manifest_path(target))
 
 
-def _ranges_file(config: BuildConfig, engine: Path) -> Path | None:
+def _ranges_file(config: BuildConfig, engine: Path, target: Target) -> Path | None:
     """Returns the ranges file to use, calibrating first if none was given."""
     if config.precision != "int8" or config.calibration is not None:
         return config.calibration if config.precision == "int8" else None
@@ -136,7 +182,7 @@ def _ranges_file(config: BuildConfig, engine: Path) -> Path | None:
             images=config.images,
             method=config.method,
             preset=config.preset,
-            targets=(cast("Target", config.backend),),
+            targets=(target,),
             out=ranges_file,
             manifest=config.manifest,
             threads=config.threads,
@@ -151,6 +197,8 @@ def _load_ranges(config: BuildConfig, ranges_file: Path, parent: Manifest) -> Ra
 
 def _manifest(config: BuildConfig, parent: Manifest, ranges: Ranges | None, ranges_file: Path | None) -> Manifest:
     settings: dict[str, object] = {"precision": config.precision, "backend": config.backend}
+    if config.options:
+        settings["options"] = dict(config.options)
     if config.keep_float:
         settings["keep_float"] = list(config.keep_float)
     if ranges is not None:
@@ -169,10 +217,8 @@ def _manifest(config: BuildConfig, parent: Manifest, ranges: Ranges | None, rang
     )
 
 
-def _measure(
-    path: Path, config: BuildConfig, dataset: SegmentationDataset, name: str, manifest_file: Path | None
-) -> Accuracy:
-    runner = open_runner(path, manifest_file=manifest_file, threads=config.threads)
+def _measure(runner: Runner, config: BuildConfig, dataset: SegmentationDataset, name: str) -> Accuracy:
+    """Measures a network, and closes it."""
     try:
         score = measure_accuracy(
             Segmenter(runner),

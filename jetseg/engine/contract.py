@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.manifest import Manifest
+from jetseg.calibrate.ranges import Ranges
+from jetseg.manifest import Manifest, Precision
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
 
@@ -35,11 +38,47 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
+class BuildRequest:
+    """What a backend's `build` is asked for.
+
+    Attributes:
+        model: Float ONNX file.
+        manifest: Its manifest.
+        precision: Precision of the engine.
+        ranges: Calibrated ranges; there for int8.
+        destination: File to write.
+        keep_float: Layers, by output tensor, that stay in float.
+        options: The backend's own settings, an instance of its `Options`.
+    """
+
+    model: Path
+    manifest: Manifest
+    precision: Precision
+    ranges: Ranges | None
+    destination: Path
+    keep_float: frozenset[str] = frozenset()
+    options: Any = None
+
+
+@dataclass(frozen=True)
 class BuildReport:
-    """What a backend's `build` tells: which convolutions and matrix products run how, by output tensor."""
+    """What a backend's `build` tells.
+
+    Attributes:
+        integer_layers: Convolutions and matrix products that read integers, by output tensor.
+        float_layers: The others.
+        layer_precisions: Layers of the finished engine by precision, where its library tells.
+        not_run_here: Why this machine cannot run the engine; None if it can.
+        device: What the engine was built for, where that is not this machine's processor.
+        toolchain: Versions that the engine depends on, beyond the installed Python packages.
+    """
 
     integer_layers: tuple[str, ...]
     float_layers: tuple[str, ...]
+    layer_precisions: Mapping[str, int] = field(default_factory=dict)
+    not_run_here: str | None = None
+    device: str | None = None
+    toolchain: Mapping[str, str] = field(default_factory=dict)
 
 
 class Segmenter:

@@ -6,16 +6,19 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import onnx
+
 from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.legality import check_qdq
-from jetseg.calibrate.placement import place_symmetric
+from jetseg.calibrate.placement import check_layers, place_symmetric
 from jetseg.calibrate.qdq import render_explicit_
 from jetseg.calibrate.ranges import Policy, Ranges, TensorRange, calibrated_network, load_ranges, save_ranges
 from jetseg.calibrate.schemes import TENSORRT, Scheme
 from jetseg.calibrate.tensorrt_cache import render_cache
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Manifest, Stage, load_manifest, save_manifest
-from jetseg.storage import sha256_file, write_bytes, write_text
+from jetseg.onnx_file import save_onnx
+from jetseg.storage import sha256_file, write_text
 
 
 def load_calibrated(model: Path, ranges_file: Path, manifest_file: Path | None = None) -> tuple[Manifest, Ranges, Path]:
@@ -32,26 +35,34 @@ def load_calibrated(model: Path, ranges_file: Path, manifest_file: Path | None =
     return manifest, ranges, calibrated_network(ranges_file, ranges, "tensorrt", model)
 
 
-def qdq_network(network: Path, ranges: Ranges, placement: Policy | None = None, scheme: Scheme = TENSORRT) -> bytes:
-    """Renders a network with explicit quantizers, as a serialized ONNX model.
+def qdq_network(
+    network: Path,
+    ranges: Ranges,
+    placement: Policy | None = None,
+    keep_float: frozenset[str] = frozenset(),
+    scheme: Scheme = TENSORRT,
+) -> onnx.ModelProto:
+    """Renders a network with explicit quantizers.
 
     Args:
         network: The float network that the ranges hold for.
         ranges: Ranges of its activations.
         placement: Another placement than the one that the ranges were made for.
+        keep_float: Layers, by output, that stay in float.
         scheme: What the quantizers compute; with that of TensorRT, the result is what it builds an INT8 engine from.
 
     Raises:
         CalibrationError: TensorRT would refuse the result, or run it badly, and it is meant for it.
+        ConfigError: A layer in `keep_float` does not exist.
     """
     graph = load_float_graph(network)
-    where = place_symmetric(graph, placement or ranges.placement, ranges.tensors)
+    check_layers(graph, keep_float)
+    where = place_symmetric(graph, placement or ranges.placement, ranges.tensors, keep_float)
     model = render_explicit_(graph, where, ranges.tensors, scheme)
     problems = check_qdq(model) if scheme == TENSORRT else ()
     if problems:
         raise CalibrationError(f"The Q/DQ network would not do for TensorRT. {' '.join(map(str, problems[:3]))}")
-    content: bytes = model.SerializeToString()
-    return content
+    return model
 
 
 def write_qdq(
@@ -65,7 +76,7 @@ def write_qdq(
 ) -> Manifest:
     """Writes the Q/DQ network with its manifest; returns the manifest."""
     manifest, ranges, network = load_calibrated(model, ranges_file, manifest_file)
-    write_bytes(out, qdq_network(network, ranges, placement, scheme))
+    save_onnx(out, qdq_network(network, ranges, placement, scheme=scheme))
     stage = Stage(name="render", settings={"form": "qdq", "placement": placement or ranges.placement, **asdict(scheme)})
     changes = {
         "kind": "onnx",

@@ -15,6 +15,7 @@ def simulate_tensorrt(
     ranges_file: Path,
     *,
     placement: Policy | None = None,
+    keep_float: frozenset[str] = frozenset(),
     manifest_file: Path | None = None,
     threads: int | None = None,
 ) -> Runner:
@@ -26,6 +27,7 @@ def simulate_tensorrt(
         model: Float ONNX file.
         ranges_file: Its ranges file.
         placement: Another placement than the one that the ranges file was made for.
+        keep_float: Layers, by output, that stay in float.
         manifest_file: A manifest elsewhere than beside the model.
         threads: Threads of ONNX Runtime.
 
@@ -34,5 +36,5 @@ def simulate_tensorrt(
     """
     manifest, ranges, network = load_calibrated(model, ranges_file, manifest_file)
     described = manifest.model_copy(update={"kind": "engine", "backend": "tensorrt (simulated)", "precision": "int8"})
-    content = qdq_network(network, ranges, placement)
+    content = qdq_network(network, ranges, placement, keep_float).SerializeToString()
     return OnnxRunner(model, described, threads, content=content, optimize=False)

@@ -2,60 +2,53 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pydantic import BaseModel, ConfigDict
 
-from jetseg.calibrate.graph import FloatGraph, load_float_graph
-from jetseg.calibrate.placement import is_matrix_layer, place_for_integer_kernels
+from jetseg.calibrate.calibration import Target
+from jetseg.calibrate.graph import load_float_graph
+from jetseg.calibrate.placement import check_layers, matrix_layers, place_for_integer_kernels
 from jetseg.calibrate.qdq import render_unsigned_
-from jetseg.calibrate.ranges import Ranges
-from jetseg.engine.contract import BuildReport
+from jetseg.engine.contract import BuildReport, BuildRequest
 from jetseg.errors import ConfigError
-from jetseg.manifest import Manifest, Precision
+from jetseg.manifest import Precision
 
 ENGINE_SUFFIX = ".onnx"
+ARITHMETIC: Target = "onnxruntime"
 
 
-def build(
-    model: Path,
-    manifest: Manifest,
-    precision: Precision,
-    ranges: Ranges | None,
-    destination: Path,
-    keep_float: frozenset[str] = frozenset(),
-) -> BuildReport:
-    """Builds an engine; see `jetseg.engine.contract.BuildReport` for what it returns.
+class Options(BaseModel):
+    """This backend has no options of its own."""
 
-    Args:
-        model: Float ONNX file.
-        manifest: Its manifest.
-        precision: "fp32" or "int8".
-        ranges: Calibrated ranges; needed for int8.
-        destination: File to write.
-        keep_float: Layers, by output, that stay in float.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check(precision: Precision, options: Options) -> None:
+    """Refuses what cannot be built, before any long work.
 
     Raises:
-        ConfigError: ONNX Runtime's CPU kernels lack the precision, or a layer in `keep_float` does not exist.
-        CalibrationError: The ranges do not cover the network.
+        ConfigError: ONNX Runtime's CPU kernels lack the precision.
     """
-    del manifest
+    del options
     if precision == "fp16":
         raise ConfigError("ONNX Runtime has no fp16 kernels for this processor.", "Choose --precision fp32 or int8.")
-    graph = load_float_graph(model)
-    layers = _layers(graph)
-    if precision == "fp32" or ranges is None:
-        destination.write_bytes(graph.model.SerializeToString())
-        return BuildReport(integer_layers=(), float_layers=tuple(layers))
-    unknown = sorted(keep_float - set(layers))
-    if unknown:
-        raise ConfigError(f"The network has no layer {', '.join(unknown)}.", "Name layers by their output tensors.")
-    placement = place_for_integer_kernels(graph, keep_float)
-    destination.write_bytes(render_unsigned_(graph, placement, ranges.tensors).SerializeToString())
+
+
+def build(request: BuildRequest) -> BuildReport:
+    """Builds an engine.
+
+    Raises:
+        ConfigError: A layer that shall stay in float does not exist.
+        CalibrationError: The ranges do not cover the network.
+    """
+    graph = load_float_graph(request.model)
+    layers = matrix_layers(graph)
+    if request.precision == "fp32" or request.ranges is None:
+        request.destination.write_bytes(graph.model.SerializeToString())
+        return BuildReport(integer_layers=(), float_layers=layers)
+    check_layers(graph, request.keep_float)
+    placement = place_for_integer_kernels(graph, request.keep_float)
+    request.destination.write_bytes(render_unsigned_(graph, placement, request.ranges.tensors).SerializeToString())
     return BuildReport(
         integer_layers=tuple(name for name in layers if name in placement.integer_nodes),
         float_layers=tuple(name for name in layers if name not in placement.integer_nodes),
     )
-
-
-def _layers(graph: FloatGraph) -> list[str]:
-    """Returns the convolutions and matrix products, each by its output tensor."""
-    return [str(node.output[0]) for node in graph.model.graph.node if is_matrix_layer(graph, node)]

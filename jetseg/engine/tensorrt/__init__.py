@@ -1,0 +1,1 @@
+"""TensorRT: engines for NVIDIA GPUs, built on the device that runs them."""

@@ -1,0 +1,178 @@
+"""Runs TensorRT engines: one context, one stream, and buffers that are allocated once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.engine.tensorrt.gpu import Gpu
+from jetseg.engine.tensorrt.library import load_tensorrt
+from jetseg.engine.tensorrt.log import make_log
+from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
+from jetseg.manifest import Manifest
+from jetseg.ports import fits, input_shape, pick_port
+from jetseg.preprocess import NetworkInput
+
+
+def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -> TensorRtRunner:
+    """Opens an engine; see `jetseg.engine.opening.open_runner`.
+
+    Raises:
+        ArtifactError: It was built for another GPU or TensorRT, or is damaged.
+        ManifestError: Its input or output is not what the manifest says.
+        DeviceError: There is no GPU, or its memory does not suffice.
+        MissingDependencyError: TensorRT or pycuda is not installed.
+    """
+    del threads
+    return TensorRtRunner(path, manifest)
+
+
+class TensorRtRunner:
+    """An engine on the GPU; see `jetseg.engine.contract.Runner`.
+
+    Args:
+        path: Engine file.
+        manifest: Its manifest.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.path = path
+        self._buffers: dict[str, _Buffer] = {}
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+        self._stream: Any = None
+        trt = load_tensorrt()
+        self._gpu: Gpu | None = Gpu()
+        try:
+            check_origin(path, manifest, str(trt.__version__), self._gpu.facts.label)
+            with self._gpu.active():
+                self._open(trt, self._gpu)
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
+        """Runs the network; see `jetseg.engine.contract.Runner.infer`."""
+        if self._gpu is None:
+            raise ArtifactError(f"{self.path} was closed.")
+        source, result = self._buffers[self._input], self._buffers[self._output]
+        np.copyto(source.host, network_input)
+        with self._gpu.active():
+            self._gpu.upload(source.device, source.host, self._stream)
+            if not self._context.execute_async_v3(self._stream.handle):
+                raise self._failed("TensorRT failed while running the network")
+            self._gpu.download(result.host, result.device, self._stream)
+            self._stream.synchronize()
+        return result.host
+
+    def close(self) -> None:
+        """Frees the engine, the device's memory and the GPU's context. May be called twice."""
+        gpu, self._gpu = self._gpu, None
+        if gpu is None:
+            return
+        # a context that CUDA gave up cannot be tidied, and takes its memory with it
+        with suppress(JetsegError), gpu.active():
+            self._context = self._engine = self._runtime = None
+            for buffer in self._buffers.values():
+                buffer.device.free()
+            self._stream = None
+        self._buffers.clear()
+        gpu.close()
+
+    def _open(self, trt: ModuleType, gpu: Gpu) -> None:
+        self._log = make_log(trt)
+        self._runtime = trt.Runtime(self._log)
+        engine = self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
+        if engine is None:
+            raise ArtifactError(f"{self.path} is no engine that TensorRT {trt.__version__} opens.{self._said()}")
+        self._choose_ports(trt, engine)
+        context = self._context = engine.create_execution_context()
+        if context is None:
+            raise self._failed("The engine's memory could not be allocated")
+        if -1 in tuple(engine.get_tensor_shape(self._input)):
+            context.set_input_shape(self._input, input_shape(self.manifest.input))
+        self._stream = gpu.stream()
+        for name in _names(engine):
+            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+            buffer = self._buffers[name] = _Buffer(gpu, tuple(context.get_tensor_shape(name)), dtype)
+            if not context.set_tensor_address(name, int(buffer.device)):
+                raise self._failed(f"TensorRT does not take the memory for {name}")
+
+    def _choose_ports(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
+        """Finds the input and the output that the manifest means, and checks the input against it."""
+        spec = self.manifest.input
+        inputs = [name for name in _names(engine) if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        outputs = [name for name in _names(engine) if name not in inputs]
+        if len(inputs) > 1:
+            raise ManifestError(f"{self.path} has {len(inputs)} inputs, and a camera feeds one.", "Export it again.")
+        self._input = pick_port(self.path, "input", inputs, spec.name)
+        self._output = pick_port(self.path, "output", outputs, self.manifest.output.name)
+        shape, dtype = tuple(engine.get_tensor_shape(self._input)), engine.get_tensor_dtype(self._input)
+        expected = trt.DataType.UINT8 if spec.kind == "frame" else trt.DataType.FLOAT
+        if dtype != expected or not fits(shape, input_shape(spec)):
+            raise ManifestError(
+                f"{self.path}: input {self._input} is {dtype} of shape {list(shape)}, but the manifest says {expected} "
+                f"of shape {list(input_shape(spec))} (input.kind {spec.kind}).",
+                "Correct `input` in the manifest.",
+            )
+
+    def _failed(self, what: str) -> DeviceError:
+        return DeviceError(f"{what}.{self._said()}", "If memory is short, close other programs and try again.")
+
+    def _said(self) -> str:
+        return f" It says: {self._log.errors[-1].splitlines()[0]}" if self._log.errors else ""
+
+
+def check_origin(path: Path, manifest: Manifest, version: str, device: str) -> None:
+    """Refuses an engine that was built for another TensorRT or GPU.
+
+    Args:
+        path: Engine file.
+        manifest: Its manifest; what it does not say is not checked.
+        version: TensorRT here.
+        device: GPU here, as `GpuFacts.label` names it.
+
+    Raises:
+        ArtifactError: It differs; says in what, and how to build it again.
+    """
+    built_with, built_on = manifest.toolchain.get("tensorrt"), manifest.device
+    differences = []
+    if built_with is not None and built_with != version:
+        differences.append(f"with TensorRT {built_with} (here: {version})")
+    if built_on is not None and built_on != device:
+        differences.append(f"on {built_on} (here: {device})")
+    if differences:
+        raise ArtifactError(
+            f"{path} was built {' and '.join(differences)}, and engines hold only where they were built.",
+            f"Build it here: {_rebuild_command(manifest)}",
+        )
+
+
+def _rebuild_command(manifest: Manifest) -> str:
+    words = ["jetseg build-engine MODEL.onnx --backend tensorrt --precision", manifest.precision]
+    if manifest.precision == "int8":
+        words.append("--calibration RANGES.json")
+    asked = next((stage.settings for stage in reversed(manifest.stages) if stage.name == "build-engine"), {})
+    words += [f"--keep-float {layer}" for layer in asked.get("keep_float", ())]
+    words += [f"--option {key}={value}" for key, value in asked.get("options", {}).items()]
+    return " ".join(words)
+
+
+class _Buffer:
+    """One tensor's memory, on the device and pinned on the host."""
+
+    def __init__(self, gpu: Gpu, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        self.host = gpu.host_array(shape, dtype)
+        self.device = gpu.device_memory(self.host.nbytes)
+
+
+def _names(engine: Any) -> list[str]:  # noqa: ANN401
+    """Returns an engine's inputs and outputs."""
+    return [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]

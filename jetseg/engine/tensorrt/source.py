@@ -1,0 +1,116 @@
+"""The ONNX network that a plan is built from: float, half precision, or with symmetric quantizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from jetseg.calibrate.graph import load_float_graph
+from jetseg.calibrate.legality import DEQUANTIZE, QUANTIZE
+from jetseg.calibrate.placement import check_layers, matrix_layers
+from jetseg.engine.contract import BuildRequest
+from jetseg.engine.rendering import qdq_network
+from jetseg.engine.tensorrt.legalize import cast_frames_first_
+from jetseg.errors import ArtifactError
+from jetseg.manifest import InputSpec
+from jetseg.ports import input_shape
+from jetseg.progress import console
+
+_LEAST_HALF = np.float32(2.0**-14)
+"""The smallest number with all digits in half precision."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network to build from.
+
+    Attributes:
+        model: The network.
+        integer_layers: Convolutions and matrix products with quantizers, by output tensor.
+        float_layers: The others.
+    """
+
+    model: onnx.ModelProto
+    integer_layers: tuple[str, ...]
+    float_layers: tuple[str, ...]
+
+
+def strongly_typed_source(request: BuildRequest, *, half_rest: bool = False) -> Source:
+    """Renders a network whose data types say what each layer computes in.
+
+    Args:
+        request: What is built.
+        half_rest: What is not int8 in an int8 network is float16, the quantizers' scales included.
+
+    Raises:
+        CalibrationError: The ranges do not cover the network.
+        ConfigError: A layer that shall stay in float does not exist.
+        ArtifactError: The network is broken.
+    """
+    graph = load_float_graph(request.model)
+    layers = matrix_layers(graph)
+    integer: tuple[str, ...] = ()
+    if request.precision == "int8" and request.ranges is not None:
+        model = qdq_network(request.model, request.ranges, keep_float=request.keep_float)
+        if half_rest:
+            _fit_scales_to_half_(model)
+            model = _to_half(model)
+        integer = tuple(name for name in layers if name not in request.keep_float)
+    elif request.precision == "fp16":
+        model = _to_half(graph.model)
+    else:
+        check_layers(graph, request.keep_float)
+        model = graph.model
+    _fit_to_parser_(model, request.manifest.input)
+    return Source(model, integer, tuple(name for name in layers if name not in integer))
+
+
+def float_source(request: BuildRequest) -> Source:
+    """Loads the float network for implicit quantization, where TensorRT places the quantizers itself."""
+    graph = load_float_graph(request.model)
+    _fit_to_parser_(graph.model, request.manifest.input)
+    return Source(graph.model, matrix_layers(graph), ())
+
+
+def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec) -> None:
+    fix_input_size_(model, spec)
+    if cast_frames_first_(model):
+        console.print("Legalized: the uint8 frame is cast before its axes are reordered.", style="dim")
+
+
+def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    from jetseg.ort import to_float16  # ONNX Runtime is not needed for anything else here
+
+    return to_float16(model)
+
+
+def _fit_scales_to_half_(model: onnx.ModelProto) -> None:
+    """Makes scales ready for half precision, which below 6e-5 has fewer and fewer digits, and then none.
+
+    A weight's scale is raised to that: such a channel is nearly dead. An activation's is refused.
+    """
+    scales = {node.input[1] for node in model.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE)}
+    for tensor in model.graph.initializer:
+        if tensor.name not in scales:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.ndim:
+            tensor.CopyFrom(numpy_helper.from_array(np.maximum(values, _LEAST_HALF), tensor.name))
+        elif values < _LEAST_HALF:
+            raise ArtifactError(
+                f"{tensor.name} is {values:.3g}, which half precision cannot hold.",
+                "Leave out --option rest=fp16, or scale the network's input so that its values are about 1.",
+            )
+
+
+def fix_input_size_(model: onnx.ModelProto, spec: InputSpec) -> None:
+    """Gives the input that the manifest describes its size, batch 1, where the network leaves that open."""
+    ports = [port for port in model.graph.input if port.name == spec.name or len(model.graph.input) == 1]
+    for port in ports:
+        dims = port.type.tensor_type.shape.dim
+        for dim, size in zip(dims, input_shape(spec), strict=False):
+            if not dim.HasField("dim_value"):
+                dim.dim_value = size

@@ -1,0 +1,1 @@
+"""TensorRT-RTX: engines for desktop GPUs, built by NVIDIA's own parser and builder on any machine."""
