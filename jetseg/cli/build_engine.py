@@ -203,16 +203,17 @@ def _print(result: BuildResult) -> None:
     stdout = Console()
     report = result.report
     total = len(report.integer_layers) + len(report.float_layers)
+    counted = f", {len(report.integer_layers)} of {total} layers on integers" if total else ""
     stdout.print(
         f"{result.engine}: {result.manifest.precision} for {result.manifest.backend}, "
-        f"{result.engine.stat().st_size / 1e6:.2f} MB, {len(report.integer_layers)} of {total} layers on integers",
+        f"{result.engine.stat().st_size / 1e6:.2f} MB{counted}",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
     if report.layer_precisions:
-        counted = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
-        stdout.print(f"Layers of the engine: {counted}", markup=False, highlight=False)
+        listed = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
+        stdout.print(f"Layers of the engine: {listed}", markup=False, highlight=False)
     before, after = result.parent_accuracy, result.accuracy
     if report.not_run_here is not None:
         predicted = " The accuracy below is predicted by exact simulation, not measured on it." if after else ""

@@ -66,7 +66,7 @@ class BuildReport:
 
     Attributes:
         integer_layers: Convolutions and matrix products that read integers, by output tensor.
-        float_layers: The others.
+        float_layers: The others. Both are empty where the library decides and does not tell.
         layer_precisions: Layers of the finished engine by precision, where its library tells.
         not_run_here: Why this machine cannot run the engine; None if it can.
         device: What the engine was built for, where that is not this machine's processor.

@@ -131,7 +131,7 @@ def workspace_bytes(asked_mb: int | None, free_bytes: int) -> int:
             f"The device has {free_mb} MB of memory free, and this build needs {needed_mb} MB.",
             "Close other programs or give a smaller --option workspace_mb=N, and build again."
             if needed_mb > LEAST_FREE_MB
-            else "Close other programs (a desktop session alone takes about 800 MB), and build again.",
+            else "Close other programs, the desktop first, and build again.",
         )
     return asked_mb * MEGABYTE if asked_mb else free_bytes // 2
 

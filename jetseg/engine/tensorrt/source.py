@@ -69,10 +69,10 @@ def strongly_typed_source(request: BuildRequest, *, half_rest: bool = False) -> 
 
 
 def float_source(request: BuildRequest) -> Source:
-    """Loads the float network for implicit quantization, where TensorRT places the quantizers itself."""
+    """Loads the float network for implicit quantization: TensorRT decides which layers read integers."""
     graph = load_float_graph(request.model)
     _fit_to_parser_(graph.model, request.manifest.input)
-    return Source(graph.model, matrix_layers(graph), ())
+    return Source(graph.model, (), ())
 
 
 def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec) -> None:
