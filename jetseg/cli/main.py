@@ -15,6 +15,7 @@ from jetseg.cli.build_engine import build_engine
 from jetseg.cli.calibrate import calibrate
 from jetseg.cli.demo import demo
 from jetseg.cli.distill import distill
+from jetseg.cli.doctor import doctor
 from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
 from jetseg.cli.parity import parity
@@ -56,6 +57,7 @@ app.command("bench")(bench)
 app.command("parity")(parity)
 app.command("run")(run)
 app.command("report")(report)
+app.command("doctor")(doctor)
 
 
 @app.callback(invoke_without_command=True)
