@@ -7,6 +7,7 @@ import re
 
 from jetseg.doctor.finding import Finding
 from jetseg.doctor.host import Host
+from jetseg.targets import recognize_target
 
 MODEL = "/proc/device-tree/model"
 TEGRA_RELEASE = "/etc/nv_tegra_release"
@@ -27,7 +28,9 @@ def check_board(host: Host) -> Finding:
     """Names the board."""
     model = host.text(MODEL)
     if is_jetson(host):
-        return Finding("board", "ok", model or "a Jetson that does not tell its model")
+        target = recognize_target(model or "", _memory_bytes(host)["MemTotal"])
+        profile = f", target {target.name}" if target else ""
+        return Finding("board", "ok", f"{model or 'a Jetson that does not tell its model'}{profile}")
     return Finding(
         "board",
         "missing",
@@ -96,11 +99,11 @@ def check_clocks(host: Host) -> Finding:
 
 def check_memory(host: Host) -> Finding:
     """Tells how much memory is left; on a Jetson the GPU shares it."""
-    found = dict(re.findall(r"(\w+):\s+(\d+) kB", host.text("/proc/meminfo") or ""))
-    if not {"MemTotal", "MemAvailable"} <= set(found):
+    found = _memory_bytes(host)
+    if not found["MemTotal"]:
         return Finding("memory", "missing", "the system does not tell it", "Look with `free -h`.")
-    total, free = (1024 * int(found[key]) for key in ("MemTotal", "MemAvailable"))
-    text = f"{free / 1e9:.1f} GB free of {total / 1e9:.1f} GB"
+    free = found["MemAvailable"]
+    text = f"{free / 1e9:.1f} GB free of {found['MemTotal'] / 1e9:.1f} GB"
     if free < _LITTLE_MEMORY:
         return Finding("memory", "warning", text, "Close other programs (the desktop too) before building an engine.")
     return Finding("memory", "ok", text)
@@ -129,6 +132,12 @@ def check_cameras(host: Host) -> Finding:
         "none",
         "Plug one in; in a container pass --device /dev/video0, and mount /tmp/argus_socket for CSI.",
     )
+
+
+def _memory_bytes(host: Host) -> dict[str, int]:
+    """Returns total and available memory, 0 where the system does not tell."""
+    found = dict(re.findall(r"(\w+):\s+(\d+) kB", host.text("/proc/meminfo") or ""))
+    return {key: 1024 * int(found.get(key, 0)) for key in ("MemTotal", "MemAvailable")}
 
 
 def _lowest(host: Host, policy: str) -> str | None:
