@@ -16,22 +16,30 @@ _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 def doctor(
+    need: Annotated[
+        str | None, typer.Option(metavar="BACKEND", help="Exit with 3 if this backend cannot run here.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Examines this machine: board, JetPack, CUDA, TensorRT, OpenCV, cameras, power, memory, disk.
 
-    Each line has a verdict and a next step. Nothing is changed, and the exit code is 0 whatever is found; the last
-    lines say which backends can run here.
+    Each line has a verdict and a next step; the last lines say which backends can run here. Nothing is changed, and
+    the exit code is 0 whatever is found, unless a backend is asked for with --need (a health check, for example).
 
     Examples:
 
         jetseg doctor
 
         jetseg doctor --json
-    """
-    from jetseg.doctor.examination import run
-    from jetseg.doctor.host import Host
 
+        jetseg doctor --need tensorrt
+    """
+    from jetseg.doctor.examination import NEEDS, run
+    from jetseg.doctor.host import Host
+    from jetseg.errors import ConfigError, DeviceError
+
+    if need is not None and need not in NEEDS:
+        raise ConfigError(f"The doctor knows no backend named {need}.", f"Choose from: {', '.join(NEEDS)}.")
     examination = run(Host())
     if as_json:
         content = {
@@ -41,6 +49,9 @@ def doctor(
         sys.stdout.write(json.dumps(content, indent=2) + "\n")
     else:
         _print(examination)
+    lacks = examination.lacking[need] if need else ()
+    if lacks:
+        raise DeviceError(f"{need} cannot run here: {', '.join(lacks)} missing.", "`jetseg doctor` says what to do.")
 
 
 def _print(examination: Examination) -> None:

@@ -5,6 +5,7 @@ import sys
 import pytest
 from machines import ORIN_FILES, machine, orin
 
+from jetseg.cli.main import main
 from jetseg.doctor.examination import CHECKS, run
 from jetseg.doctor.finding import Finding
 from jetseg.doctor.host import Host, Outcome, run_command
@@ -108,3 +109,23 @@ def test_this_machine_is_examined_and_the_exit_code_is_0():
     assert len(content["findings"]) == len(CHECKS)
     assert set(content["backends"]) == {"onnxruntime", "tensorrt"}
     assert content["backends"]["onnxruntime"]["ready"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "code", "words"), [("onnxruntime", 0, ""), ("tensorflow", 2, "onnxruntime, tensorrt")]
+)
+def test_a_health_check_asks_for_a_backend(monkeypatch, capsys, backend, code, words):
+    monkeypatch.setattr(sys, "argv", ["jetseg", "doctor", "--need", backend])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == code
+    assert words in capsys.readouterr().err
+
+
+def test_a_health_check_fails_where_something_is_missing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("jetseg.doctor.host.Host", lambda: machine(tmp_path, {}, {}))
+    monkeypatch.setattr(sys, "argv", ["jetseg", "doctor", "--need", "tensorrt"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 3
+    assert "tensorrt cannot run here: CUDA driver, TensorRT, pycuda, OpenCV missing." in capsys.readouterr().err
