@@ -13,13 +13,12 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE docker/jetson-constraints.txt ./
 COPY jetseg/ jetseg/
 ENV PATH=/usr/local/cuda/bin:$PATH
-RUN sed --expression '/^numpy==/d' constraints.txt > jetson.txt \
-    && echo 'numpy==1.26.4' >> jetson.txt \
-    && python3 -m venv --system-site-packages /opt/jetseg \
-    && /opt/jetseg/bin/pip install --no-cache-dir --constraint jetson.txt ".[${EXTRAS}]" onnxruntime 'numpy<2'
+RUN python3 -m venv --system-site-packages /opt/jetseg \
+    && /opt/jetseg/bin/pip install --no-cache-dir --constraint jetson-constraints.txt \
+        ".${EXTRAS:+[${EXTRAS}]}" onnxruntime
 
 # hadolint ignore=DL3006
 FROM ${BASE}
