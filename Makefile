@@ -7,7 +7,7 @@ EXTRAS := cpu,train,report,dev
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -32,6 +32,9 @@ lint: $(READY) ## Checks style, types and the import graph.
 
 bench: $(READY) ## Measures speed and memory as ratios of alternated runs.
 	$(BIN)/python bench/run_all.py
+
+images: ## Builds the container images with buildah (as root) and runs what is inside.
+	docker/images.sh
 
 clean: ## Removes what the targets made; never engines/ or calibration/.
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

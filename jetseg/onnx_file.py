@@ -40,6 +40,12 @@ def load_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     return model
 
 
+def has_external_data(path: Path) -> bool:
+    """Tells whether an ONNX file keeps weights in other files; see `load_onnx` for what it raises."""
+    model = load_onnx(path, weights=False)
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph))
+
+
 def save_onnx(path: Path, model: onnx.ModelProto) -> None:
     """Writes an ONNX file atomically, weights inside."""
     write_bytes(path, model.SerializeToString())

@@ -25,9 +25,17 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 _SILENT = 0
 _TIMEOUT_MS = 5000
 _BACKLOG_SECONDS = 2.0
+
+
+def _known(**properties: int) -> list[int]:
+    """Returns those capture properties that this OpenCV has: a Jetson's own build is years older than the wheel."""
+    known = {name: value for name, value in properties.items() if hasattr(cv2, name)}
+    return [number for name, value in known.items() for number in (int(getattr(cv2, name)), value)]
+
+
 # Decoder threads would each hold back a frame, which is age, and take the engine's cores.
-_DECODER = [cv2.CAP_PROP_N_THREADS, 1]
-_STREAM = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
+_DECODER = _known(CAP_PROP_N_THREADS=1)
+_STREAM = _known(CAP_PROP_OPEN_TIMEOUT_MSEC=_TIMEOUT_MS, CAP_PROP_READ_TIMEOUT_MSEC=_TIMEOUT_MS)
 
 
 def open_camera(index: int) -> CaptureSource:

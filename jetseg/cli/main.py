@@ -15,8 +15,10 @@ from jetseg.cli.build_engine import build_engine
 from jetseg.cli.calibrate import calibrate
 from jetseg.cli.demo import demo
 from jetseg.cli.distill import distill
+from jetseg.cli.doctor import doctor
 from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
+from jetseg.cli.pack import pack
 from jetseg.cli.parity import parity
 from jetseg.cli.prune import prune
 from jetseg.cli.quantize import quantize
@@ -24,6 +26,7 @@ from jetseg.cli.render import render
 from jetseg.cli.report import report
 from jetseg.cli.run import run
 from jetseg.cli.train import train
+from jetseg.cli.verify import verify
 from jetseg.errors import JetsegError, UnavailableError
 from jetseg.progress import console
 
@@ -54,8 +57,11 @@ app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
 app.command("parity")(parity)
+app.command("pack")(pack)
+app.command("verify")(verify)
 app.command("run")(run)
 app.command("report")(report)
+app.command("doctor")(doctor)
 
 
 @app.callback(invoke_without_command=True)

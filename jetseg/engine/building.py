@@ -63,7 +63,7 @@ def run(config: BuildConfig) -> BuildResult:
         tried.append(f"{attempt.name}: {'; '.join(result.broken) or 'passed'}")
         result = replace(result, attempts=tuple(tried))
         if not result.broken:
-            _move(result.engine, engine)
+            move_engine(result.engine, engine)
             return replace(result, engine=engine)
         attempt.failed(result)
     raise EngineRejectedError(result)
@@ -159,7 +159,7 @@ def _blame(
     return layer_sensitivity(graph, parent, arithmetic, ranges.placement, ranges.tensors, feeds, config.threads)
 
 
-def _move(source: Path, target: Path) -> None:
+def move_engine(source: Path, target: Path) -> None:
     """Moves an engine and its manifest to their place; until both are there, the hash check refuses the pair."""
     source.replace(target)
     manifest_path(source).replace(manifest_path(target))

@@ -23,7 +23,10 @@ def jetseg(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("verb", [[], ["calibrate"], ["build-engine"], ["run"], ["eval"], ["train"], ["demo"]])
+@pytest.mark.parametrize(
+    "verb",
+    [[], ["calibrate"], ["build-engine"], ["run"], ["eval"], ["train"], ["demo"], ["doctor"], ["pack"], ["verify"]],
+)
 def test_help_works(verb):
     done = jetseg(*verb, "--help")
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,30 @@
+# The CPU image: ONNX Runtime, no torch, no compiler.
+#     docker build --file docker/cpu.Dockerfile --tag jetseg:cpu .
+ARG BASE=docker.io/library/debian:12.11-slim
+
+# hadolint ignore=DL3006
+FROM ${BASE} AS build
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY jetseg/ jetseg/
+RUN python3 -m venv /opt/jetseg \
+    && /opt/jetseg/bin/pip install --no-cache-dir --constraint constraints.txt '.[cpu]'
+
+# hadolint ignore=DL3006
+FROM ${BASE}
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --groups video --no-log-init --create-home jetseg \
+    && install --directory --owner jetseg --group jetseg /vehicle/engines
+COPY --from=build /opt/jetseg /opt/jetseg
+ENV PATH=/opt/jetseg/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001
+WORKDIR /vehicle
+VOLUME /vehicle/engines
+HEALTHCHECK --interval=5m --timeout=60s --start-period=30s CMD ["jetseg", "doctor", "--need", "onnxruntime"]
+ENTRYPOINT ["jetseg"]
+CMD ["doctor"]

@@ -1,0 +1,45 @@
+# Jetson Thor with JetPack 7.0: TensorRT 10.13, CUDA 13.0, Python 3.12.
+#     docker build --file docker/jetson-jp7.Dockerfile --tag jetseg:jp7 .
+# OpenCV is Ubuntu's, which reads CSI cameras through GStreamer; it needs NumPy 1.
+ARG BUILD_BASE=nvcr.io/nvidia/cuda:13.0.1-devel-ubuntu24.04
+ARG BASE=nvcr.io/nvidia/cuda:13.0.1-runtime-ubuntu24.04
+
+# hadolint ignore=DL3006
+FROM ${BUILD_BASE} AS build
+# Empty leaves pycuda out, which is compiled against CUDA: for a base without CUDA.
+ARG EXTRAS=tensorrt
+ARG DEBIAN_FRONTEND=noninteractive
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ python3-dev python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE docker/jetson-constraints.txt ./
+COPY jetseg/ jetseg/
+ENV PATH=/usr/local/cuda/bin:$PATH
+RUN python3 -m venv --system-site-packages /opt/jetseg \
+    && /opt/jetseg/bin/pip install --no-cache-dir --constraint jetson-constraints.txt \
+        ".${EXTRAS:+[${EXTRAS}]}" onnxruntime
+
+# hadolint ignore=DL3006
+FROM ${BASE}
+# From NVIDIA's package source, which the base has; TENSORRT= leaves it out, for a base without that source.
+ARG TENSORRT=10.13.3.9-1+cuda13.0
+ARG DEBIAN_FRONTEND=noninteractive
+RUN apt-get update \
+    && if [ -n "${TENSORRT}" ]; then apt-get install --yes --no-install-recommends \
+        "libnvinfer10=${TENSORRT}" "libnvinfer-plugin10=${TENSORRT}" "libnvonnxparsers10=${TENSORRT}" \
+        "python3-libnvinfer=${TENSORRT}"; fi \
+    && apt-get install --yes --no-install-recommends \
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3 python3-opencv \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --groups video --no-log-init --create-home jetseg \
+    && install --directory --owner jetseg --group jetseg /vehicle/engines
+COPY --from=build /opt/jetseg /opt/jetseg
+ENV PATH=/opt/jetseg/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all
+USER 10001
+WORKDIR /vehicle
+VOLUME /vehicle/engines
+HEALTHCHECK --interval=5m --timeout=60s --start-period=30s CMD ["jetseg", "doctor", "--need", "tensorrt"]
+ENTRYPOINT ["jetseg"]
+CMD ["doctor"]

@@ -1,0 +1,73 @@
+"""`jetseg doctor`: what this machine has and lacks, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from jetseg.doctor.examination import Examination
+
+_STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
+
+
+def doctor(
+    need: Annotated[
+        str | None, typer.Option(metavar="BACKEND", help="Exit with 3 if this backend cannot run here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Examines this machine: board, JetPack, CUDA, TensorRT, OpenCV, cameras, power, memory, disk.
+
+    Each line has a verdict and a next step; the last lines say which backends can run here. Nothing is changed, and
+    the exit code is 0 whatever is found, unless a backend is asked for with --need (a health check, for example).
+
+    Examples:
+
+        jetseg doctor
+
+        jetseg doctor --json
+
+        jetseg doctor --need tensorrt
+    """
+    from jetseg.doctor.examination import NEEDS, run
+    from jetseg.doctor.host import Host
+    from jetseg.errors import ConfigError, DeviceError
+
+    if need is not None and need not in NEEDS:
+        raise ConfigError(f"The doctor knows no backend named {need}.", f"Choose from: {', '.join(NEEDS)}.")
+    examination = run(Host())
+    if as_json:
+        content = {
+            "findings": [asdict(finding) for finding in examination.findings],
+            "backends": {name: {"ready": not lacks, "lacks": lacks} for name, lacks in examination.lacking.items()},
+        }
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    else:
+        _print(examination)
+    lacks = examination.lacking[need] if need else ()
+    if lacks:
+        raise DeviceError(f"{need} cannot run here: {', '.join(lacks)} missing.", "`jetseg doctor` says what to do.")
+
+
+def _print(examination: Examination) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    for heading in ("", "verdict", "found", "next step"):
+        table.add_column(heading, overflow="fold")
+    for finding in examination.findings:
+        verdict = Text(finding.verdict, style=_STYLES[finding.verdict])
+        table.add_row(finding.name, verdict, Text(finding.found), Text(finding.next_step))
+    console = Console()
+    console.print(table)
+    for backend, lacks in examination.lacking.items():
+        said = f"lacks {', '.join(lacks)}" if lacks else "can run here"
+        console.print(f"{backend}: {said}", style="red" if lacks else "green", highlight=False)

@@ -1,0 +1,123 @@
+"""`jetseg verify`: a kit in, a proven engine or the classes that it gets wrong out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jetseg.cli.build_engine import PrecisionName
+
+if TYPE_CHECKING:
+    from jetseg.kit.verifying import VerifyResult
+    from jetseg.manifest import Accuracy
+
+
+def verify(
+    kit: Annotated[Path, typer.Argument(help="Kit of `jetseg pack`.")],
+    engine: Annotated[
+        Path | None, typer.Option(help="Engine that was built from the kit's network; by default one is built.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Runtime to build for.")] = "onnxruntime",
+    precision: Annotated[
+        PrecisionName | None, typer.Option(help="Precision to build; by default int8 where the kit has ranges.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the engine goes once it has passed; by default in engines/.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Builds an engine from a kit on this machine, and proves it on the kit's reference frames.
+
+    The engine's class maps are compared with the float network's, and its mIoU where the frames have labels. An
+    engine that passes gets to its place; one that does not is kept aside as NAME.unverified..., the classes are
+    named, and the exit code is 1. A damaged or strange kit is refused with exit code 2 before anything is built.
+
+    Examples:
+
+        jetseg verify student.kit.zip
+
+        jetseg verify student.kit.zip --backend tensorrt --out engines/student.plan
+
+        jetseg verify student.kit.zip --engine engines/student.int8.onnx --json
+    """
+    from jetseg.errors import QualityError
+    from jetseg.kit.verifying import VerifyConfig, run
+    from jetseg.manifest import validate_config
+
+    settings = {
+        "kit": kit,
+        "engine": engine,
+        "backend": backend,
+        "precision": precision.value if precision else None,
+        "out": out,
+        "threads": threads,
+    }
+    result = run(validate_config(VerifyConfig, settings))
+    if as_json:
+        sys.stdout.write(json.dumps(_content(result), indent=2) + "\n")
+    else:
+        _print(result)
+    if result.comparison.broken:
+        raise QualityError(
+            f"{result.engine} is not what was packed: {'; '.join(result.comparison.broken)}.",
+            "Do not drive with it. Pack again, or look at `jetseg doctor`; `--precision fp32` tells whether INT8 is "
+            "to blame.",
+        )
+
+
+def _content(result: VerifyResult) -> dict[str, Any]:
+    found = asdict(result.comparison)
+    for key in ("before", "after"):
+        accuracy: Accuracy | None = found[key]
+        found[key] = accuracy.model_dump() if accuracy else None
+    return {
+        "engine": str(result.engine),
+        "passed": not result.comparison.broken,
+        "backend": result.manifest.backend,
+        "precision": result.manifest.precision,
+        "device": result.manifest.device,
+        "target": result.index.target,
+        "tolerance": result.index.tolerance.model_dump(),
+        **found,
+    }
+
+
+def _print(result: VerifyResult) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    found = result.comparison
+    before = found.before.per_class_iou if found.before else {}
+    after = found.after.per_class_iou if found.after else {}
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    table.add_column("class")
+    for heading in ("kept\n%", "float\nIoU %", "engine\nIoU %"):
+        table.add_column(heading, justify="right")
+    for name in dict.fromkeys((*found.kept, *before)):
+        cells = (_digits(values.get(name)) for values in (found.kept, before, after))
+        table.add_row(Text(name), *cells)
+    table.add_section()
+    mean = (accuracy.miou if accuracy else None for accuracy in (found.before, found.after))
+    table.add_row("all", _digits(found.agreement), *(_digits(value) for value in mean), style="bold")
+    console = Console()
+    console.print(table)
+    for line in (
+        f"kept: pixels with the float network's class that keep it; {found.frames} frames, the worst is "
+        f"{found.worst_frame} with {found.worst_agreement:.2f} %",
+        f"{result.manifest.precision} in {result.manifest.backend or 'onnxruntime'} on {result.manifest.device}",
+    ):
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+    if not found.broken:
+        console.print(f"{result.engine}: verified", style="green", markup=False, highlight=False, soft_wrap=True)
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,77 @@
+"""The doctor's round: every check, and which backends can run here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jetseg.doctor.finding import Finding
+from jetseg.doctor.host import Host
+from jetseg.doctor.machine import (
+    check_board,
+    check_cameras,
+    check_clocks,
+    check_container,
+    check_disk,
+    check_memory,
+    check_power_mode,
+    check_system,
+)
+from jetseg.doctor.software import (
+    check_cuda_driver,
+    check_cuda_runtime,
+    check_onnxruntime,
+    check_opencv,
+    check_pycuda,
+    check_tensorrt,
+)
+
+CHECKS: tuple[Callable[[Host], Finding], ...] = (
+    check_board,
+    check_system,
+    check_container,
+    check_cuda_driver,
+    check_cuda_runtime,
+    check_tensorrt,
+    check_pycuda,
+    check_onnxruntime,
+    check_opencv,
+    check_cameras,
+    check_power_mode,
+    check_clocks,
+    check_memory,
+    check_disk,
+)
+NEEDS = {
+    "onnxruntime": ("ONNX Runtime", "OpenCV"),
+    "tensorrt": ("CUDA driver", "TensorRT", "pycuda", "OpenCV"),
+}
+"""What each backend needs, by the names of the findings."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found on a machine."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def lacking(self) -> dict[str, tuple[str, ...]]:
+        """What each backend lacks here; nothing where it can run."""
+        absent = {finding.name for finding in self.findings if finding.verdict == "missing"}
+        if any(finding.name == "CUDA driver" and finding.verdict != "ok" for finding in self.findings):
+            absent.add("CUDA driver")
+        return {backend: tuple(name for name in needs if name in absent) for backend, needs in NEEDS.items()}
+
+
+def run(host: Host) -> Examination:
+    """Looks at everything once. A check that fails is itself a finding: the doctor always comes to the end."""
+    return Examination(tuple(_guarded(check, host) for check in CHECKS))
+
+
+def _guarded(check: Callable[[Host], Finding], host: Host) -> Finding:
+    try:
+        return check(host)
+    except Exception as error:  # an odd machine must not hide what the other checks found
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        return Finding(name, "warning", f"could not be examined: {type(error).__name__}: {error}", "Look by hand.")

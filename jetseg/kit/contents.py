@@ -1,0 +1,68 @@
+"""What a kit holds: its index, and the names inside it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from jetseg.manifest import Record
+
+INDEX = "kit.json"
+README = "README.md"
+FRAMES = "frames"
+"""Folder of the reference frames; it is a `folder:` dataset of its own."""
+IMAGES = f"{FRAMES}/images"
+LABELS = f"{FRAMES}/labels"
+EXPECTED = f"{FRAMES}/expected"
+
+
+class Member(Record):
+    """One file of a kit."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class Tolerance(Record):
+    """What an engine may lose on the reference frames against the float network.
+
+    Attributes:
+        min_agreement: Least percent of pixels that get the float network's class.
+        max_drop: Points of mIoU, where the frames have labels.
+        max_class_drop: Points of IoU of each class; few frames hold little of a rare class, so this is wide.
+    """
+
+    min_agreement: float = Field(default=97.0, ge=0, le=100)
+    max_drop: float = Field(default=1.0, ge=0)
+    max_class_drop: float = Field(default=5.0, ge=0)
+
+
+class KitIndex(Record):
+    """The file `kit.json`.
+
+    Attributes:
+        format: Of this file.
+        jetseg: Version that packed the kit.
+        model: The float ONNX file; its manifest is beside it.
+        ranges: The ranges file, if the kit can build INT8 engines.
+        qdq: The network with explicit quantizers, likewise.
+        target: Name of the computer that it was packed for; see `jetseg.targets`.
+        frames: Names of the reference frames.
+        labelled: Whether they have labels.
+        tolerance: What an engine may lose on them.
+        simulated_agreement: Percent of pixels that kept their class in the exact simulation of TensorRT's INT8.
+        members: Every other file of the kit.
+    """
+
+    format: Literal[1] = 1
+    jetseg: str
+    model: str
+    ranges: str | None = None
+    qdq: str | None = None
+    target: str | None = None
+    frames: tuple[str, ...] = Field(min_length=1)
+    labelled: bool
+    tolerance: Tolerance
+    simulated_agreement: float | None = None
+    members: dict[str, Member]

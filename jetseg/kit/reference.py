@@ -1,0 +1,113 @@
+"""Compares an engine with the float network on a kit's reference frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.engine.gate import Budget, broken_budgets
+from jetseg.errors import ArtifactError
+from jetseg.evaluate.accuracy import as_record
+from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluate.parity import VOID
+from jetseg.kit.contents import Tolerance
+from jetseg.manifest import Accuracy, Manifest
+from jetseg.postprocess import ClassMap, resize_class_map
+from jetseg.preprocess import FrameU8
+from jetseg.progress import track
+
+_NAMED_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How an engine does on the reference frames.
+
+    Attributes:
+        frames: How many there are.
+        agreement: Percent of pixels that get the float network's class.
+        worst_frame: Name of the frame with the least agreement.
+        worst_agreement: That agreement.
+        kept: For each class that the float network saw, the percent of its pixels that keep it.
+        before: Accuracy of the float network; None without labels.
+        after: Accuracy of the engine.
+        broken: What goes beyond the tolerance, one sentence each; classes are named.
+    """
+
+    frames: int
+    agreement: float
+    worst_frame: str
+    worst_agreement: float
+    kept: dict[str, float]
+    before: Accuracy | None
+    after: Accuracy | None
+    broken: tuple[str, ...] = ()
+
+
+def compare(
+    predict: Callable[[FrameU8], ClassMap],
+    manifest: Manifest,
+    dataset: SegmentationDataset,
+    expected: Sequence[ClassMap],
+    tolerance: Tolerance,
+    description: str = "Comparing",
+) -> Comparison:
+    """Runs the reference frames and compares the class maps with the float network's.
+
+    Args:
+        predict: Frame to class map.
+        manifest: The network's manifest.
+        dataset: The reference frames.
+        expected: The float network's class map of each.
+        tolerance: What may be lost.
+        description: Text of the progress bar.
+
+    Raises:
+        ArtifactError: A class map has another size than the float network's.
+    """
+    classes = (*manifest.classes, VOID)
+    together = ConfusionMatrix(classes, None)
+    old, new = (ConfusionMatrix(manifest.classes, manifest.ignore_index) for _ in range(2))
+    worst = (101.0, "")
+    for index in track(range(len(dataset)), description):
+        sample = dataset[index]
+        found = predict(sample.image_hwc_u8)
+        if found.shape != expected[index].shape:
+            raise ArtifactError(
+                f"The engine's class maps are {found.shape[1]}x{found.shape[0]} pixels, the float network's "
+                f"{expected[index].shape[1]}x{expected[index].shape[0]}.",
+                "Build the engine from the network in the kit.",
+            )
+        together.update(expected[index], found)
+        worst = min(worst, (100 * float((expected[index] == found).mean()), sample.name))
+        _score(old, sample, expected[index])
+        _score(new, sample, found)
+    hits, totals = together.counts.diagonal(), together.counts.sum(axis=1)
+    kept = {name: 100 * float(hit / total) for name, hit, total in zip(classes, hits, totals, strict=True) if total}
+    agreement = 100 * float(hits.sum() / totals.sum())
+    before = as_record(old.score(), dataset) if old.frames else None
+    after = as_record(new.score(), dataset) if new.frames else None
+    broken = _broken(tolerance, agreement, kept, before, after)
+    return Comparison(len(dataset), agreement, worst[1], worst[0], kept, before, after, broken)
+
+
+def _score(confusion: ConfusionMatrix, sample: Sample, prediction: ClassMap) -> None:
+    if sample.label_hw_u8 is not None:
+        confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))
+
+
+def _broken(
+    tolerance: Tolerance, agreement: float, kept: dict[str, float], before: Accuracy | None, after: Accuracy | None
+) -> tuple[str, ...]:
+    found = []
+    if agreement < tolerance.min_agreement:
+        worst = sorted(kept, key=lambda name: kept[name])[:_NAMED_CLASSES]
+        losses = ", ".join(f"{name} keeps {kept[name]:.1f} % of its pixels" for name in worst)
+        found.append(
+            f"{agreement:.2f} % of the pixels get the float network's class (at least {tolerance.min_agreement:g}): "
+            f"{losses}"
+        )
+    if before is not None and after is not None:
+        found += broken_budgets(Budget(tolerance.max_drop, tolerance.max_class_drop), before, after)
+    return tuple(found)

@@ -1,0 +1,192 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from small_network import CLASSES, write_dataset, write_small_network
+
+from jetseg.calibrate.calibration import CalibrateConfig
+from jetseg.calibrate.calibration import run as calibrate
+from jetseg.cli.main import main
+from jetseg.engine.opening import open_runner
+from jetseg.errors import ArtifactError, ConfigError, QualityError
+from jetseg.kit.contents import Tolerance
+from jetseg.kit.packing import PackConfig
+from jetseg.kit.packing import run as pack
+from jetseg.kit.verifying import VerifyConfig
+from jetseg.kit.verifying import run as verify
+from jetseg.manifest import load_manifest, manifest_path, save_manifest
+from jetseg.storage import sha256_file
+
+WIDE = Tolerance(min_agreement=90, max_drop=10, max_class_drop=20)
+"""What 8 bits cost a network of random weights."""
+
+
+@pytest.fixture
+def material(tmp_path):
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
+    ranges = tmp_path / "r.json"
+    calibrate(CalibrateConfig(model=model, data=data, split="all", out=ranges))
+    return model, data, ranges
+
+
+@pytest.fixture
+def kit(material, tmp_path):
+    model, data, ranges = material
+    return pack(PackConfig(model=model, data=data, split="all", calibration=ranges, tolerance=WIDE, out=tmp_path / "s.kit.zip")).kit  # fmt: skip
+
+
+def damage(engine, name):
+    """Reverses one weight tensor along its first axis and describes the result as if nothing had happened."""
+    network = onnx.load(str(engine))
+    tensor = next(tensor for tensor in network.graph.initializer if tensor.name.startswith(name))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[::-1].copy(), tensor.name))
+    manifest = load_manifest(engine)
+    onnx.save(network, str(engine))
+    save_manifest(engine, manifest)
+
+
+def test_a_kit_is_verified_and_its_engine_tells_so(kit, material, tmp_path):
+    out = tmp_path / "engines" / "small.int8.onnx"
+    result = verify(VerifyConfig(kit=kit, out=out))
+    assert result.comparison.broken == ()
+    assert result.engine == out
+    manifest = load_manifest(out)
+    assert manifest.parent_sha256 == sha256_file(material[0])
+    assert manifest.parity.argmax_agreement == round(result.comparison.agreement, 3)
+    assert manifest.accuracy == (result.comparison.after,)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["small.int8.onnx", "small.int8.onnx.json"]
+    open_runner(out).close()
+    again = verify(VerifyConfig(kit=kit, engine=out))
+    assert again.comparison == result.comparison
+
+
+def test_float_agrees_with_itself(kit, tmp_path):
+    result = verify(VerifyConfig(kit=kit, precision="fp32", out=tmp_path / "f.onnx"))
+    assert result.comparison.agreement == 100.0
+    assert result.comparison.before == result.comparison.after
+    assert set(result.comparison.kept.values()) == {100.0}
+
+
+def test_a_kit_without_ranges_or_labels(material, tmp_path):
+    model, data, _ = material
+    for label in (tmp_path / "data" / "labels").iterdir():
+        label.unlink()
+    (tmp_path / "data" / "labels").rmdir()
+    done = pack(PackConfig(model=model, data=data, split="all", frames=2, out=tmp_path / "f.kit.zip"))
+    assert (done.index.labelled, done.index.ranges, len(done.index.frames)) == (False, None, 2)
+    result = verify(VerifyConfig(kit=done.kit, out=tmp_path / "f.onnx"))
+    assert (result.comparison.agreement, result.comparison.before) == (100.0, None)
+    with pytest.raises(ConfigError, match="has no ranges"):
+        verify(VerifyConfig(kit=done.kit, precision="int8"))
+
+
+def test_a_damaged_engine_fails_and_the_classes_are_named(kit, tmp_path):
+    engine = verify(VerifyConfig(kit=kit, out=tmp_path / "small.int8.onnx")).engine
+    damage(engine, "w4")
+    comparison = verify(VerifyConfig(kit=kit, engine=engine)).comparison
+    assert comparison.agreement < 90
+    assert any(name in comparison.broken[0] for name in CLASSES)
+
+
+def test_an_engine_that_fails_does_not_replace_the_one_before(material, kit, tmp_path, monkeypatch):
+    out = tmp_path / "e" / "small.int8.onnx"
+    verify(VerifyConfig(kit=kit, out=out))
+    before = out.read_bytes()
+    import jetseg.kit.verifying as module
+
+    def build_badly(config):
+        result = real(config)
+        damage(config.out, "w4")
+        return result
+
+    real = module.build
+    monkeypatch.setattr(module, "build", build_badly)
+    result = verify(VerifyConfig(kit=kit, out=out))
+    assert result.comparison.broken
+    assert result.engine.name == "small.int8.unverified.onnx"
+    assert manifest_path(result.engine).is_file()
+    assert out.read_bytes() == before
+
+
+def test_an_engine_of_another_network(kit, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = write_small_network(tmp_path / "other", seed=1)
+    with pytest.raises(ArtifactError, match="not built from the network in the kit"):
+        verify(VerifyConfig(kit=kit, engine=other))
+
+
+def test_a_kit_that_could_not_pass_is_not_written(material, tmp_path):
+    model, data, ranges = material
+    strict = Tolerance(min_agreement=100)
+    with pytest.raises(QualityError, match="no vehicle could verify the kit"):
+        pack(
+            PackConfig(
+                model=model, data=data, split="all", calibration=ranges, tolerance=strict, out=tmp_path / "k.zip"
+            )
+        )
+    assert not (tmp_path / "k.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"target": "orin-micro"}, "no target named orin-micro"), ({"split": "val"}, "val")]
+)
+def test_wrong_settings(material, tmp_path, change, words):
+    model, data, _ = material
+    with pytest.raises(Exception, match=words) as caught:
+        pack(PackConfig(**{"model": model, "data": data, "split": "all", "out": tmp_path / "k.zip", **change}))
+    assert caught.value.exit_code == 2
+
+
+def test_weights_in_other_files(material, tmp_path):
+    model, data, _ = material
+    onnx.save(onnx.load(str(model)), str(model), save_as_external_data=True, location="w.bin", size_threshold=100)
+    save_manifest(model, load_manifest(model, _without_hash(model)))
+    with pytest.raises(ConfigError, match="weights in other files"):
+        pack(PackConfig(model=model, data=data, split="all", out=tmp_path / "k.zip"))
+
+
+def test_the_command_line_prints_the_verdict_and_exits_with_it(material, tmp_path, monkeypatch, capsys):
+    model, data, ranges = material
+    kit, engine = tmp_path / "k.kit.zip", tmp_path / "e.onnx"
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["jetseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code, *capsys.readouterr()
+
+    wide = ("--min-agreement", 90, "--max-drop", 10, "--max-class-drop", 20)
+    code, out, _ = run(
+        "pack", model, "--data", data, "--split", "all", "--calibration", ranges, *wide, "--out", kit, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["sha256"] == sha256_file(kit)
+    code, out, _ = run("verify", kit, "--out", engine, "--json")
+    assert (code, json.loads(out)["passed"]) == (0, True)
+    damage(engine, "w4")
+    code, out, err = run("verify", kit, "--engine", engine)
+    assert code == 1
+    assert "keeps" in err
+    assert "Traceback" not in err
+    kit.write_bytes(kit.read_bytes()[:-50])
+    code, _, err = run("verify", kit)
+    assert (code, "is not a whole kit" in err) == (2, True)
+
+
+def test_reference_frames_do_not_depend_on_the_machine(material, tmp_path):
+    """Packing twice gives the same frames and class maps."""
+    model, data, _ = material
+    kits = [
+        pack(PackConfig(model=model, data=data, split="all", out=tmp_path / name)).index for name in ("a.zip", "b.zip")
+    ]
+    frames = [{name: member for name, member in kit.members.items() if name.startswith("frames")} for kit in kits]
+    assert frames[0] == frames[1]
+    assert np.array([name.endswith(".png") for name in frames[0]]).sum() == 18
+
+
+def _without_hash(model):
+    path = manifest_path(model)
+    path.write_text(path.read_text().replace('"sha256"', '"parent_sha256"', 1))
+    return path
