@@ -166,9 +166,9 @@ def _refit_weight_(
 def _positions(products: int) -> int:
     """Returns how many output positions each frame gives to a layer that sums so many products.
 
-    More unknowns need more of them, but each one costs the square of the products.
+    Beyond 256 products fewer, because the cost of each one grows with the square.
     """
-    return int(min(512 + 16 * products, max(512, 4096 * (256 / products) ** 2)))
+    return int(min(4096, max(512, 4096 * (256 / products) ** 2)))
 
 
 class _Sampler:

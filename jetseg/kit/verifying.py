@@ -86,7 +86,8 @@ def run(config: VerifyConfig) -> VerifyResult:
         return VerifyResult(built, manifest, index, comparison)
     parity = Parity(frames=comparison.frames, argmax_agreement=round(comparison.agreement, 3))
     accuracy = (comparison.after,) if comparison.after else ()
-    manifest = save_manifest(built, manifest.model_copy(update={"parity": parity, "accuracy": accuracy}))
+    proven = manifest.model_copy(update={"parity": parity, "accuracy": accuracy})
+    manifest = save_manifest(built, proven, device=manifest.device, versions=manifest.toolchain)
     move_engine(built, place)
     return VerifyResult(place, manifest, index, comparison)
 

@@ -13,7 +13,7 @@ from jetseg.cli.main import app
 from jetseg.engine.opening import open_runner
 from jetseg.engine.tensorrt import build as tensorrt
 from jetseg.errors import ArtifactError, DeviceError, ManifestError
-from jetseg.manifest import OutputSpec, Stage, save_manifest
+from jetseg.manifest import OutputSpec, Stage, load_manifest, save_manifest
 
 INPUT = np.random.default_rng(0).uniform(-2, 2, (1, 3, 24, 32)).astype(np.float32)
 OPENING = ("push", "deserialize_cuda_engine", "create_execution_context", "Stream", "pagelocked_empty")
@@ -204,4 +204,24 @@ def test_the_command_line_builds_and_runs(double, tmp_path):
     assert summary["miou"] == pytest.approx(
         json.loads((tmp_path / "e.engine.json").read_text())["accuracy"][0]["miou"], abs=0.01
     )
+    assert released(made)
+
+
+def test_a_kit_is_verified_on_the_device_and_its_engine_opens_there_again(double, tmp_path):
+    made = double()
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=6)
+    ranges, kit, out = tmp_path / "r.json", tmp_path / "n.kit.zip", tmp_path / "e.engine"
+
+    def jetseg(*words):
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+
+    jetseg("calibrate", model, "--data", data, "--split", "all", "--out", ranges)
+    wide = ("--min-agreement", 80, "--max-drop", 20, "--max-class-drop", 40)
+    jetseg("pack", model, "--data", data, "--split", "all", "--calibration", ranges, *wide, "--out", kit)
+    jetseg("verify", kit, "--backend", "tensorrt", "--out", out)
+    manifest = load_manifest(out)
+    assert "sm_87" in str(manifest.device)
+    assert manifest.parity is not None
+    open_runner(out).close()
     assert released(made)
