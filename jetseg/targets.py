@@ -1,8 +1,9 @@
 """Computers that vehicles carry, as data: what a network built for them may count on.
 
 Peaks and bandwidths are meant to be those of NVIDIA's module data sheets, in the power modes that these describe. They
-were written without the sheets at hand and are still to be compared with them; nothing here was measured. INT8 is dense (without structured sparsity) over GPU and DLA together, FP16 is dense on the GPU alone; on
-Orin's tensor cores it is half of the GPU's INT8 figure. A figure that no data sheet gives is None.
+were written without the sheets at hand and are still to be compared with them; nothing here was measured. INT8 is
+dense (without structured sparsity) over GPU and DLA together, FP16 is dense on the GPU alone; on Orin's tensor cores
+it is half of the GPU's INT8 figure. A figure that no data sheet gives is None.
 """
 
 from __future__ import annotations
