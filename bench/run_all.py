@@ -34,6 +34,10 @@ def main() -> None:
         for title, command in (
             ("mIoU update against torchmetrics", ["miou_update.py"]),
             ("Calibration: memory and time", ["calibration_memory.py", str(network), "--data", "synthetic:128"]),
+            (
+                "Entropy calibration against onnxruntime",
+                ["calibrators.py", str(network), "--data", "synthetic:16", "--images", "16"],
+            ),
             ("Camera loop against the bare engine", ["camera_loop.py", str(engine), "--threads", "1"]),
         ):
             print(f"\n== {title}", flush=True)

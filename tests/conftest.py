@@ -15,3 +15,16 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder with shared data is not beside this checkout")
     return SHARED
+
+
+@pytest.fixture
+def espnet(shared_dir: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Gives a network that its authors trained on CamVid, and a manifest for it."""
+    manifest = tmp_path / "espnet.yaml"
+    manifest.write_text(
+        "classes: [sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]\n"
+        "ignore_index: 11\n"
+        "input: {height: 360, width: 480, color: bgr, mean: [110.331, 108.409, 105.033], "
+        "std: [18392.13, 18536.205, 17825.52]}\n"
+    )
+    return shared_dir / "models" / "espnet_camvid" / "espnet_p2q8_camvid_480x360.onnx", manifest

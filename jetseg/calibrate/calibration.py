@@ -128,11 +128,12 @@ def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: 
         return config.method, Outcome({"tensorrt": Candidate(graph, _ranges(seen, config.method))}, ())
     watch = partial(images.watch, threads=config.threads, by_channel=True)
     frames, held_out = images.divide(graph, config.threads)
-    found: dict[Method, Outcome] = {}
-    for method in BEST_METHODS if config.preset == "best" else (config.method,):
-        choose = partial(_ranges, method=method)
-        corrector = Corrector(images.manifest, config.placement, watch, choose, frames, held_out, config.threads)
-        found[method] = corrector.run(graph, seen, allowed, config.targets)
+    corrector = Corrector(images.manifest, config.placement, watch, frames, held_out, config.threads)
+    variants = corrector.variants(graph, seen, allowed)
+    found: dict[Method, Outcome] = {
+        method: corrector.run(variants, partial(_ranges, method=method), config.targets, refit="refit" in allowed)
+        for method in (BEST_METHODS if config.preset == "best" else (config.method,))
+    }
     best = max(found, key=lambda method: max(trial.agreement for trial in found[method].trials))
     return best, found[best]
 

@@ -50,6 +50,21 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A network that computes the same as the original, and what was observed in it; ranges are not chosen yet.
+
+    Attributes:
+        graph: The network, in float.
+        seen: Its activations on the calibration frames.
+        corrections: What was done to it.
+    """
+
+    graph: FloatGraph
+    seen: Observed
+    corrections: tuple[Correction, ...] = ()
+
+
+@dataclass(frozen=True)
 class Arithmetic:
     """How a backend computes in 8 bits.
 
@@ -99,7 +114,6 @@ class Corrector:
         manifest: Manifest of the network.
         policy: Placement of the quantizers.
         watch: Observes a network's activations on the calibration frames.
-        choose: Chooses ranges from what was observed.
         frames: Frames that `refit` learns from.
         held_out: Frames that decide.
         threads: Threads of ONNX Runtime.
@@ -108,34 +122,57 @@ class Corrector:
     manifest: Manifest
     policy: Policy
     watch: Callable[[FloatGraph], Observed]
-    choose: Callable[[Observed], dict[str, TensorRange]]
     frames: Feeds
     held_out: Feeds
     threads: int | None = None
 
-    def run(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction], targets: Sequence[str]) -> Outcome:
-        """Tries corrections and keeps what is best on the held-out frames.
+    def variants(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction]) -> list[Variant]:
+        """Returns the network as it is, equalized, and shifted and equalized, as far as that is allowed."""
+        channels = probe(graph, self.frames[0], self.threads).channels
+        found = [Variant(graph, seen)]
+        if "equalize" in allowed:
+            found.append(self._equalized(found[0], channels))
+        if "equalize" in allowed and "shift" in allowed:
+            found.extend(self._shifted(found[0], channels))
+        return found
 
-        The network as it is, equalized, and shifted and equalized are refitted on a few frames and judged in the
-        arithmetic of the first target. What wins is refitted on all frames for each target, on the same ranges.
+    def run(
+        self,
+        variants: Sequence[Variant],
+        choose: Callable[[Observed], dict[str, TensorRange]],
+        targets: Sequence[str],
+        *,
+        refit: bool,
+    ) -> Outcome:
+        """Tries variants and keeps what is best on the held-out frames.
+
+        All are refitted on a few frames and judged in the arithmetic of the first target. What wins is refitted on all
+        frames for each target, on the same ranges.
+
+        Args:
+            variants: As `variants` gives them, the network as it is first.
+            choose: Chooses ranges from what was observed.
+            targets: Backends.
+            refit: Whether weights may be refitted.
         """
-        float_network = graph.model.SerializeToString()
+        starts = [Candidate(variant.graph, choose(variant.seen), variant.corrections) for variant in variants]
+        plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
         judge = _Judge(self, self.class_maps(float_network, self.held_out))
-        starts = self._starts(graph, seen, allowed)
-        if "refit" not in allowed:
-            return Outcome(dict.fromkeys(targets, judge.best(starts, targets[0])), tuple(judge.trials))
+        if not refit:
+            return Outcome(dict.fromkeys(targets, judge.best(starts, targets[0])), judge.trials)
         frames = list(zip(self.frames, rarity(self.class_maps(float_network, self.frames)), strict=True))
         few = frames[:: max(1, len(frames) // _TRIAL_FRAMES)]
         tried = [self._refitted(start, targets[0], few) for start in starts]
         winner = judge.best(tried, targets[0])
         start = next(start for start, found in zip(starts, tried, strict=True) if found is winner)
-        lead = judge.best([start, starts[0], self._refitted(start, targets[0], frames)], targets[0])
-        if lead is starts[0]:  # no correction helped, and all targets share the ranges
-            start = lead
+        final = winner if len(few) == len(frames) else self._refitted(start, targets[0], frames)
+        lead = judge.best([start, plain, final], targets[0])
+        if lead is plain:  # no correction helped, and all targets share the ranges
+            start = plain
         networks = {targets[0]: lead}
         for target in targets[1:]:
             networks[target] = judge.best([start, self._refitted(start, target, frames)], target)
-        return Outcome(networks, tuple(judge.trials))
+        return Outcome(networks, judge.trials)
 
     def class_maps(self, model: bytes, feeds: Feeds) -> list[ClassMap]:
         """Returns what a network decides on some frames, quantizers computed as they stand."""
@@ -143,28 +180,19 @@ class Corrector:
         output = [self.manifest.output.name or session.get_outputs()[0].name]
         return [class_map(run_session(session, output, dict(feed))[0], self.manifest) for feed in feeds]
 
-    def _starts(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction]) -> list[Candidate]:
-        channels = probe(graph, self.frames[0], self.threads).channels
-        found = [Candidate(graph, self.choose(seen))]
-        if "equalize" in allowed:
-            found.append(self._equalized(Candidate(graph, {}), seen, channels))
-        if "equalize" in allowed and "shift" in allowed:
-            found.extend(self._shifted(graph, seen, channels))
-        return found
-
-    def _equalized(self, start: Candidate, seen: Observed, channels: Mapping[str, int]) -> Candidate:
-        graph = start.graph.copy()
+    def _equalized(self, start: Variant, channels: Mapping[str, int]) -> Variant:
+        graph, seen = start.graph.copy(), start.seen
         magnitudes = {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
         equalize_(graph, magnitudes, channels)
-        return Candidate(graph, self.choose(self.watch(graph)), (*start.corrections, "equalize"))
+        return Variant(graph, self.watch(graph), (*start.corrections, "equalize"))
 
-    def _shifted(self, graph: FloatGraph, seen: Observed, channels: Mapping[str, int]) -> list[Candidate]:
-        shifted = graph.copy()
+    def _shifted(self, start: Variant, channels: Mapping[str, int]) -> list[Variant]:
+        graph, seen = start.graph.copy(), start.seen
         centers = {name: (low + seen.channel_high[name]) / 2 for name, low in seen.channel_low.items()}
-        if not shift_(shifted, centers, channels):
+        if not shift_(graph, centers, channels):
             return []
-        channels = probe(shifted, self.frames[0], self.threads).channels
-        return [self._equalized(Candidate(shifted, {}, ("shift",)), self.watch(shifted), channels)]
+        channels = probe(graph, self.frames[0], self.threads).channels
+        return [self._equalized(Variant(graph, self.watch(graph), ("shift",)), channels)]
 
     def _refitted(
         self, start: Candidate, target: str, frames: Sequence[tuple[Mapping[str, Tensor], Tensor]]
@@ -194,29 +222,38 @@ def rarity(class_maps: Sequence[ClassMap]) -> list[Tensor]:
 
 
 class _Judge:
-    """Scores candidates by their agreement with the float network on held-out frames, and remembers the scores."""
+    """Scores candidates by their agreement with the float network on held-out frames, each once per target."""
 
     def __init__(self, corrector: Corrector, wanted: list[ClassMap]) -> None:
-        self.trials: list[Trial] = []
         self._corrector, self._wanted = corrector, wanted
+        self._judged: list[tuple[Candidate, Trial]] = []
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """What was tried, in order."""
+        return tuple(trial for _, trial in self._judged)
 
     def best(self, candidates: Sequence[Candidate], target: str) -> Candidate:
         """Returns the best candidate; of equals the first."""
         return max(candidates, key=lambda candidate: self._score(candidate, target))
 
     def _score(self, candidate: Candidate, target: str) -> float:
+        for judged, trial in self._judged:
+            if judged is candidate and trial.target == target:
+                return trial.agreement
+        trial = self._try(candidate, target)
+        self._judged.append((candidate, trial))
+        return trial.agreement
+
+    def _try(self, candidate: Candidate, target: str) -> Trial:
         arithmetic = ARITHMETICS[target]
         placement = arithmetic.place(candidate.graph, self._corrector.policy, candidate.tensors)
         model = arithmetic.render(candidate.graph.copy(), placement, candidate.tensors)
         found = self._corrector.class_maps(model.SerializeToString(), self._corrector.held_out)
         same = [float(np.mean(one == other)) for one, other in zip(found, self._wanted, strict=True)]
-        score = round(100.0 * float(np.mean(same)), 3)
-        self.trials.append(
-            Trial(
-                target=target,
-                corrections=candidate.corrections,
-                refit_frames=candidate.refit_frames,
-                agreement=score,
-            )
+        return Trial(
+            target=target,
+            corrections=candidate.corrections,
+            refit_frames=candidate.refit_frames,
+            agreement=round(100.0 * float(np.mean(same)), 3),
         )
-        return score

@@ -160,6 +160,9 @@ def _write_report(out: Path, config: BuildConfig, result: BuildResult) -> None:
     from jetseg.data.specs import open_dataset
     from jetseg.errors import MissingDependencyError
 
+    if result.report.not_run_here is not None:
+        console.print("No report: it compares networks that run here.", style="yellow")
+        return
     try:
         from jetseg.report.build import ReportConfig, Verdict, run
     except MissingDependencyError as error:

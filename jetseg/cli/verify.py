@@ -42,7 +42,7 @@ def verify(
 
         jetseg verify student.kit.zip
 
-        jetseg verify student.kit.zip --backend tensorrt --out engines/student.plan
+        jetseg verify student.kit.zip --backend tensorrt --out engines/student.engine
 
         jetseg verify student.kit.zip --engine engines/student.int8.onnx --json
     """

@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from jetseg.calibrate.calibration import (
-    CalibrateConfig,
-    Target,
-    image_input,
-)
+from pydantic import BaseModel
+
+from jetseg.calibrate.calibration import CalibrateConfig, Target, image_input
 from jetseg.calibrate.calibration import run as calibrate
 from jetseg.calibrate.correction import ARITHMETICS, Arithmetic
 from jetseg.calibrate.graph import load_float_graph
@@ -21,11 +19,7 @@ from jetseg.data.specs import open_dataset
 from jetseg.engine.attempts import attempts, ranges_beside
 from jetseg.engine.build_config import BuildConfig, BuildResult, EngineRejectedError
 from jetseg.engine.contract import BuildReport, BuildRequest, Runner, Segmenter
-from jetseg.engine.gate import (
-    Budget,
-    broken_budgets,
-    check_classes_of,
-)
+from jetseg.engine.gate import Budget, broken_budgets, check_classes_of
 from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError
 from jetseg.evaluate.accuracy import as_record, measure_accuracy, spread
@@ -47,7 +41,10 @@ def run(config: BuildConfig) -> BuildResult:
         JetsegError: The network, ranges or data are wrong, or the backend's library is missing.
     """
     backend = backend_module(config.backend, "build")
-    backend.check(config.precision, validate_config(backend.Options, dict(config.options)))
+    options: BaseModel = validate_config(backend.Options, dict(config.options))
+    backend.check(config.precision, options)
+    if config.keep_float and config.precision != "int8":
+        raise ConfigError(f"--keep-float is for int8, and this is {config.precision}.", "Leave it out.")
     parent = load_manifest(config.model, config.manifest)
     check_classes_of(_budget(config), parent.classes)
     if config.auto and config.data is None:
@@ -58,7 +55,7 @@ def run(config: BuildConfig) -> BuildResult:
     tried: list[str] = []
     before: Accuracy | None = None
     for attempt in attempts(config, engine):
-        result = _build(attempt.config, engine, backend, parent, before)
+        result = _build(attempt.config, engine, backend, options, parent, before)
         before = result.parent_accuracy
         tried.append(f"{attempt.name}: {'; '.join(result.broken) or 'passed'}")
         result = replace(result, attempts=tuple(tried))
@@ -70,7 +67,12 @@ def run(config: BuildConfig) -> BuildResult:
 
 
 def _build(
-    config: BuildConfig, engine: Path, backend: ModuleType, parent: Manifest, before: Accuracy | None
+    config: BuildConfig,
+    engine: Path,
+    backend: ModuleType,
+    options: BaseModel,
+    parent: Manifest,
+    before: Accuracy | None,
 ) -> BuildResult:
     """Builds one engine aside, as rejected until it has passed."""
     aside = engine.with_name(f"{engine.name.removesuffix(backend.ENGINE_SUFFIX)}.rejected{backend.ENGINE_SUFFIX}")
@@ -79,7 +81,6 @@ def _build(
     network = config.model
     if ranges and ranges_file:
         network = calibrated_network(ranges_file, ranges, backend.ARITHMETIC, config.model)
-    options = validate_config(backend.Options, dict(config.options))
     with atomic_path(aside) as temporary:
         report = backend.build(
             BuildRequest(network, parent, config.precision, ranges, temporary, frozenset(config.keep_float), options)
@@ -125,7 +126,7 @@ def _accuracy(
         return before.model_copy(update={"simulated": True})
     if ranges_file is None:
         return None
-    from jetseg.engine.simulation import simulate_tensorrt
+    from jetseg.engine.simulation import simulate_tensorrt  # needs ONNX Runtime, which a Jetson may not have
 
     runner = simulate_tensorrt(
         config.model,

@@ -232,7 +232,7 @@ class _Tally:
             agreement_first=float(np.mean(self._agreements_first)),
             worst_agreement=worst_agreement,
             worst_frame=worst_frame,
-            per_class_agreement=_kept_per_class(self._kept),
+            per_class_agreement=kept_per_class(self._kept),
             miou_change=None if score.miou is None or first.miou is None else score.miou - first.miou,
         )
 
@@ -241,7 +241,8 @@ def _percent_equal(one: ClassMap, other: ClassMap) -> float:
     return 100 * float(np.mean(one == other))
 
 
-def _kept_per_class(kept: ConfusionMatrix) -> dict[str, float | None]:
+def kept_per_class(kept: ConfusionMatrix) -> dict[str, float | None]:
+    """Returns the percent of each class's pixels that keep it, where another network stood for the label."""
     hits, totals = np.diagonal(kept.counts), kept.counts.sum(axis=1)
     shares = [100 * int(hit) / int(total) if total else None for hit, total in zip(hits, totals, strict=True)]
     return dict(zip(kept.classes, shares, strict=True))

@@ -10,7 +10,7 @@ from jetseg.engine.gate import Budget, broken_budgets
 from jetseg.errors import ArtifactError
 from jetseg.evaluate.accuracy import as_record
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.evaluate.parity import VOID
+from jetseg.evaluate.parity import VOID, kept_per_class
 from jetseg.kit.contents import Tolerance
 from jetseg.manifest import Accuracy, Manifest
 from jetseg.postprocess import ClassMap, resize_class_map
@@ -66,8 +66,7 @@ def compare(
     Raises:
         ArtifactError: A class map has another size than the float network's.
     """
-    classes = (*manifest.classes, VOID)
-    together = ConfusionMatrix(classes, None)
+    together = ConfusionMatrix((*manifest.classes, VOID), None)
     old, new = (ConfusionMatrix(manifest.classes, manifest.ignore_index) for _ in range(2))
     worst = (101.0, "")
     for index in track(range(len(dataset)), description):
@@ -83,9 +82,8 @@ def compare(
         worst = min(worst, (100 * float((expected[index] == found).mean()), sample.name))
         _score(old, sample, expected[index])
         _score(new, sample, found)
-    hits, totals = together.counts.diagonal(), together.counts.sum(axis=1)
-    kept = {name: 100 * float(hit / total) for name, hit, total in zip(classes, hits, totals, strict=True) if total}
-    agreement = 100 * float(hits.sum() / totals.sum())
+    kept = {name: share for name, share in kept_per_class(together).items() if share is not None}
+    agreement = 100 * float(together.counts.trace() / together.counts.sum())
     before = as_record(old.score(), dataset) if old.frames else None
     after = as_record(new.score(), dataset) if new.frames else None
     broken = _broken(tolerance, agreement, kept, before, after)

@@ -217,6 +217,13 @@ def test_calibration_keeps_what_helps_and_both_backends_find_their_network(tmp_p
     assert runner.manifest.precision == "int8"
 
 
+def test_every_candidate_is_tried_once_per_target(tmp_path):
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
+    ranges = run(CalibrateConfig(model=model, data=data, split="all", out=tmp_path / "r.json"))
+    tried = [(trial.target, trial.corrections, trial.refit_frames) for trial in ranges.trials]
+    assert len(tried) == len(set(tried))
+
+
 def test_a_corrected_network_that_is_gone_or_changed_is_refused(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
     out = tmp_path / "r.json"

@@ -12,13 +12,6 @@ from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path
 from jetseg.models import create_model
 from jetseg.train.checkpoint import save_checkpoint
 
-CAMVID = (
-    "classes: [sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]\n"
-    "ignore_index: 11\n"
-    "input: {height: 360, width: 480, color: bgr, mean: [110.331, 108.409, 105.033], "
-    "std: [18392.13, 18536.205, 17825.52]}\n"
-)
-
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
@@ -99,11 +92,10 @@ def test_eval_of_a_checkpoint_and_of_fewer_frames(jetseg, checkpoint, data):
     ("split", "miou", "pixels"),
     [("test", 57.51, 82.83), pytest.param("val", 70.10, 92.68, marks=pytest.mark.slow)],
 )
-def test_eval_of_a_foreign_network_gives_its_known_accuracy(jetseg, shared_dir, tmp_path, split, miou, pixels):
-    (tmp_path / "espnet.yaml").write_text(CAMVID)
-    network = shared_dir / "models" / "espnet_camvid" / "espnet_p2q8_camvid_480x360.onnx"
+def test_eval_of_a_foreign_network_gives_its_known_accuracy(jetseg, shared_dir, espnet, split, miou, pixels):
+    network, manifest = espnet
     options = ("--data", f"camvid:{shared_dir / 'data' / 'camvid'}", "--split", split, "--json")
-    code, out, _ = jetseg("eval", network, "--manifest", tmp_path / "espnet.yaml", *options)
+    code, out, _ = jetseg("eval", network, "--manifest", manifest, *options)
     assert code == 0
     assert json.loads(out)["miou"] == pytest.approx(miou, abs=0.1)
     assert json.loads(out)["pixel_accuracy"] == pytest.approx(pixels, abs=0.1)

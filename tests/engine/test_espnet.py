@@ -3,20 +3,12 @@
 from jetseg.engine.build_config import BuildConfig
 from jetseg.engine.building import run
 
-MANIFEST = """
-classes: [sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]
-ignore_index: 11
-input: {height: 360, width: 480, color: bgr, mean: [110.331, 108.409, 105.033], std: [18392.13, 18536.205, 17825.52]}
-output: {kind: logits}
-"""
 
-
-def test_int8_stays_near_float_on_camvid(shared_dir, tmp_path):
-    manifest = tmp_path / "espnet.yaml"
-    manifest.write_text(MANIFEST)
+def test_int8_stays_near_float_on_camvid(shared_dir, espnet, tmp_path):
+    model, manifest = espnet
     result = run(
         BuildConfig(
-            model=shared_dir / "models" / "espnet_camvid" / "espnet_p2q8_camvid_480x360.onnx",
+            model=model,
             manifest=manifest,
             data=f"camvid:{shared_dir / 'data' / 'camvid'}",
             images=8,

@@ -88,3 +88,8 @@ def test_unknown_classes_and_auto_without_data_are_refused(calibrated, tmp_path)
         run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", class_budget={"bus": 1.0}))
     with pytest.raises(ConfigError, match="--auto needs labelled data"):
         run(BuildConfig(**{**calibrated, "data": None}, out=tmp_path / "e.onnx", auto=True))
+
+
+def test_layers_are_kept_in_float_only_beside_integers(calibrated, tmp_path):
+    with pytest.raises(ConfigError, match="--keep-float is for int8, and this is fp32"):
+        run(BuildConfig(**{**calibrated, "precision": "fp32"}, out=tmp_path / "e.onnx", keep_float=("c3",)))

@@ -11,18 +11,10 @@ from jetseg.kit.verifying import VerifyConfig
 from jetseg.kit.verifying import run as verify
 from jetseg.manifest import load_manifest, save_manifest
 
-MANIFEST = """
-classes: [sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]
-ignore_index: 11
-input: {height: 360, width: 480, color: bgr, mean: [110.331, 108.409, 105.033], std: [18392.13, 18536.205, 17825.52]}
-output: {kind: logits}
-"""
 
-
-def test_espnet_travels_and_damage_is_found(shared_dir, tmp_path):
-    model = shared_dir / "models" / "espnet_camvid" / "espnet_p2q8_camvid_480x360.onnx"
-    data, ranges, manifest = f"camvid:{shared_dir / 'data' / 'camvid'}", tmp_path / "r.json", tmp_path / "espnet.yaml"
-    manifest.write_text(MANIFEST)
+def test_espnet_travels_and_damage_is_found(shared_dir, espnet, tmp_path):
+    model, manifest = espnet
+    data, ranges = f"camvid:{shared_dir / 'data' / 'camvid'}", tmp_path / "r.json"
     calibrate(CalibrateConfig(model=model, manifest=manifest, data=data, images=8, preset="fast", out=ranges))
     kit = pack(
         PackConfig(

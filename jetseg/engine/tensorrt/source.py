@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.legality import DEQUANTIZE, QUANTIZE
-from jetseg.calibrate.placement import check_layers, matrix_layers
+from jetseg.calibrate.placement import matrix_layers
 from jetseg.engine.contract import BuildRequest
 from jetseg.engine.rendering import qdq_network
 from jetseg.engine.tensorrt.legalize import cast_frames_first_
@@ -62,7 +62,6 @@ def strongly_typed_source(request: BuildRequest, *, half_rest: bool = False) -> 
     elif request.precision == "fp16":
         model = _to_half(graph.model)
     else:
-        check_layers(graph, request.keep_float)
         model = graph.model
     _fit_to_parser_(model, request.manifest.input)
     return Source(model, integer, tuple(name for name in layers if name not in integer))

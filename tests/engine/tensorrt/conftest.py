@@ -2,8 +2,10 @@
 
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
+from small_network import write_dataset, write_small_network
 from tensorrt_double import Double
 
 
@@ -22,3 +24,24 @@ def double(monkeypatch, tmp_path):
         return made
 
     return install
+
+
+@pytest.fixture
+def build_settings(tmp_path):
+    """Gives a function that returns settings of a build that passes any gate, for a backend and an engine's name."""
+
+    def make(backend: str, name: str) -> dict[str, Any]:
+        return {
+            "model": write_small_network(tmp_path),
+            "data": write_dataset(tmp_path / "data"),
+            "split": "all",
+            "eval_split": "all",
+            "images": 4,
+            "preset": "fast",
+            "backend": backend,
+            "out": tmp_path / name,
+            "max_drop": 100.0,
+            "max_class_drop": 100.0,
+        }
+
+    return make

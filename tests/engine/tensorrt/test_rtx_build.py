@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import onnx
 import pytest
-from small_network import small_manifest, small_network, write_dataset, write_small_network
+from small_network import small_manifest, small_network, write_small_network
 from tensorrt_networks import request, wrong_graphs
 from typer.testing import CliRunner
 
@@ -197,19 +197,8 @@ def test_an_error_while_drawing_progress_is_raised_after_the_build(trt, monkeypa
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return {
-        "model": write_small_network(tmp_path),
-        "data": write_dataset(tmp_path / "data"),
-        "split": "all",
-        "eval_split": "all",
-        "images": 4,
-        "preset": "fast",
-        "backend": "tensorrt_rtx",
-        "out": tmp_path / "e.rtx",
-        "max_drop": 100.0,
-        "max_class_drop": 100.0,
-    }
+def settings(build_settings):
+    return build_settings("tensorrt_rtx", "e.rtx")
 
 
 def test_an_engine_that_cannot_run_here_is_judged_by_simulation_and_says_so(trt, settings, tmp_path):
@@ -279,3 +268,14 @@ def test_the_command_line_says_that_the_accuracy_is_simulated(trt, settings, tmp
     assert summary["accuracy"]["simulated"] is True
     assert "does not run them" in summary["not_run_here"]
     assert load_manifest(tmp_path / "e.rtx").device == "NVIDIA GPU, sm89"
+
+
+def test_a_rejected_engine_that_cannot_run_here_ends_with_1_and_without_a_page(trt, settings, tmp_path):
+    command = ["build-engine", str(settings["model"]), "--backend", "tensorrt_rtx", "--data", settings["data"]]
+    command += ["--split", "all", "--eval-split", "all", "--images", "4", "--preset", "fast", "--method", "entropy"]
+    done = CliRunner().invoke(
+        app, [*command, "--max-drop", "0", "--max-class-drop", "0", "--out", str(settings["out"])]
+    )
+    assert isinstance(done.exception, EngineRejectedError)
+    assert "No report" in done.stderr
+    assert not list(tmp_path.glob("*.html"))

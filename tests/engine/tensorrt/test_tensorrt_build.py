@@ -30,19 +30,8 @@ IMPLICIT = {"quantization": "implicit"}
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return {
-        "model": write_small_network(tmp_path),
-        "data": write_dataset(tmp_path / "data"),
-        "split": "all",
-        "eval_split": "all",
-        "images": 4,
-        "preset": "fast",
-        "backend": "tensorrt",
-        "out": tmp_path / "e.engine",
-        "max_drop": 100.0,
-        "max_class_drop": 100.0,
-    }
+def settings(build_settings):
+    return build_settings("tensorrt", "e.engine")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
