@@ -9,6 +9,7 @@ from time import perf_counter
 
 from jetseg.monitor.accuracy import RunningAccuracy
 from jetseg.monitor.engine_speed import EngineSpeed
+from jetseg.monitor.events import EventLog
 from jetseg.monitor.rate import FrameRate, LatencyRecord, Percentiles
 
 STAGES = ("capture", "preprocess", "infer", "postprocess", "accuracy", "overlay", "output")
@@ -49,11 +50,15 @@ class LoopStatistics:
     Args:
         engine: The bare engine's speed.
         accuracy: Accuracy against labels, where the source has them.
+        events: What happened; a log of its own if none is given.
     """
 
-    def __init__(self, engine: EngineSpeed, accuracy: RunningAccuracy | None = None) -> None:
+    def __init__(
+        self, engine: EngineSpeed, accuracy: RunningAccuracy | None = None, events: EventLog | None = None
+    ) -> None:
         self.engine = engine
         self.accuracy = accuracy
+        self.events = events or EventLog()
         self.stages = {stage: LatencyRecord() for stage in STAGES}
         self.frame_age = LatencyRecord()
         self.rate = FrameRate()
