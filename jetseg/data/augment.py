@@ -29,6 +29,7 @@ class AugmentConfig(Record):
         scale: Smallest and largest zoom, drawn evenly over its logarithm.
         horizontal_flip: Probability of a mirror image; 0 if left and right are different classes.
         brightness: Factor 1 +- this.
+        gamma: Exponent of the gray levels, 1 / (1 + this) to 1 + this, drawn evenly over its logarithm.
         contrast: Factor around the frame's mean, 1 +- this.
         saturation: Factor of the color differences, 1 +- this.
         hue_degrees: Turn of the color circle, +- this.
@@ -42,6 +43,7 @@ class AugmentConfig(Record):
     brightness: Strength = 0.25
     contrast: Strength = 0.25
     saturation: Strength = 0.25
+    gamma: Annotated[float, Field(ge=0, le=4)] = 0.0
     hue_degrees: float = Field(default=0.0, ge=0, le=180)
     blur: Probability = 0.0
     noise: float = Field(default=0.0, ge=0, le=64)
@@ -87,6 +89,8 @@ def augment(
     if rng.random() < config.horizontal_flip:
         image, label = image[:, ::-1], label[:, ::-1]
     image = _shift_colors(np.ascontiguousarray(image), config, rng)
+    if config.gamma > 0:
+        image = _bend(image, _log_uniform(rng, 1 / (1 + config.gamma), 1 + config.gamma))
     if rng.random() < config.blur:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.2)), dtype=np.uint8)
     if config.noise > 0:
@@ -168,6 +172,12 @@ def _color_matrix(saturation: float, turn: float) -> npt.NDArray[np.float64]:
     desaturate = saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1))
     product: npt.NDArray[np.float64] = desaturate @ rotation
     return product
+
+
+def _bend(image: FrameU8, gamma: float) -> FrameU8:
+    """Raises gray levels, as fractions of 255, to a power."""
+    table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
 
 
 def _add_noise(image: FrameU8, sigma: float, rng: np.random.Generator) -> FrameU8:

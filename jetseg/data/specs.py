@@ -8,6 +8,7 @@ from jetseg.data.camvid import open_camvid
 from jetseg.data.cityscapes import open_cityscapes
 from jetseg.data.contract import SegmentationDataset
 from jetseg.data.folder import open_folder
+from jetseg.data.joined import JoinedSplits
 from jetseg.data.synthetic import SyntheticRoads
 from jetseg.errors import ConfigError
 
@@ -21,7 +22,7 @@ def open_dataset(spec: str, split: str) -> SegmentationDataset:
     Args:
         spec: `camvid:DIR`, `cityscapes:DIR`, `folder:DIR` or `folder:FILE.yaml` (see `jetseg.data.folder`),
             or `synthetic[:N]` with N frames.
-        split: Name of the split, as in "train", "val" or "test".
+        split: Name of the split, as in "train", "val" or "test", or of several, as in "train+val".
 
     Raises:
         ConfigError: The spec is malformed or its settings are wrong.
@@ -30,6 +31,8 @@ def open_dataset(spec: str, split: str) -> SegmentationDataset:
     >>> len(open_dataset("synthetic:8", "val"))
     8
     """
+    if "+" in split:
+        return JoinedSplits([open_dataset(spec, part) for part in split.split("+")])
     kind, _, place = spec.partition(":")
     if kind == "synthetic":
         return SyntheticRoads(spec, split, _frame_count(spec, place))

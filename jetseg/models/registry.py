@@ -14,6 +14,7 @@ from torch import nn
 
 from jetseg.errors import ConfigError
 from jetseg.models.ddrnet import DDRNet
+from jetseg.models.efficientnet_lite import EfficientNetLiteFPN
 from jetseg.models.fast_scnn import FastSCNN
 from jetseg.models.tiny import Tiny
 from jetseg.models.unet import UNet
@@ -21,6 +22,7 @@ from jetseg.models.unet import UNet
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fast-scnn": FastSCNN,
     "ddrnet-23-slim": DDRNet,
+    "efficientnet-lite-fpn": EfficientNetLiteFPN,
     "unet": UNet,
     "tiny": Tiny,
 }

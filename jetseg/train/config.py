@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -40,7 +40,7 @@ class TrainConfig(_Settings):
 
     Attributes:
         data: Dataset spec, as in "camvid:/data/camvid".
-        split: Split to learn from.
+        split: Split to learn from; several joined by "+", as in "train+val".
         val_split: Split to choose the best epoch by.
         frames: Learn from (and validate on) only this many frames, spread evenly; all by default.
         model: Registry name or "package.module:factory".
@@ -48,6 +48,10 @@ class TrainConfig(_Settings):
         out: Folder of the run.
         init: Checkpoint to start from; network, pruned structure and input come from it.
         weights: Plain PyTorch state_dict to start from.
+        imagenet: Start the encoder from ImageNet weights (network efficientnet-lite-fpn).
+        freeze: Parts of the network that are not trained, their batch norm included: patterns of module names, as
+            in "encoder.stem".
+        lr_factors: Factors of the learning rate for parts of the network, by pattern, as in {"encoder.*": 0.3}.
         keep_zeros: Weights that are zero at the start stay zero, as fine-tuning after unstructured pruning needs.
         height: Height of the network's input, in pixels; by default that of the data.
         width: Width of the network's input, in pixels; by default that of the data.
@@ -68,6 +72,8 @@ class TrainConfig(_Settings):
         class_weights: "none", "enet" (arXiv:1606.02147) or "median" (arXiv:1411.4734).
         ohem_fraction: Learn only this fraction of the pixels, the hardest ones; all by default.
         dice_weight: Weight of the soft Dice loss.
+        lovasz_weight: Weight of the Lovasz-softmax loss, which follows mIoU more closely than cross-entropy does.
+        lovasz_from: Part of the run after which it joins.
         aux_weight: Weight of each auxiliary head.
         ema_decay: Decay of the running mean of the weights, which is validated and kept; 0 turns it off.
         seed: Fixes order, augmentation, dropout and fresh weights.
@@ -93,6 +99,9 @@ class TrainConfig(_Settings):
     out: Path
     init: Path | None = None
     weights: Path | None = None
+    imagenet: bool = False
+    freeze: tuple[str, ...] = ()
+    lr_factors: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     keep_zeros: bool = False
     height: int | None = Field(default=None, gt=0)
     width: int | None = Field(default=None, gt=0)
@@ -113,6 +122,8 @@ class TrainConfig(_Settings):
     class_weights: Literal["none", "enet", "median"] = "none"
     ohem_fraction: float | None = Field(default=None, gt=0, le=1)
     dice_weight: float = Field(default=0.0, ge=0)
+    lovasz_weight: float = Field(default=0.0, ge=0)
+    lovasz_from: float = Field(default=0.15, ge=0, lt=1)
     aux_weight: float = Field(default=0.4, ge=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
@@ -130,8 +141,8 @@ class TrainConfig(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
-        if self.init is not None and self.weights is not None:
-            raise ValueError("give init or weights, not both")
+        if sum((self.init is not None, self.weights is not None, self.imagenet)) > 1:
+            raise ValueError("init, weights and imagenet exclude each other: give one")
         fixed = sorted(self.model_fields_set & _GIVEN_BY_INIT)
         if self.init is not None and fixed:
             raise ValueError(f"init brings its own {', '.join(fixed)}; leave that out")

@@ -27,6 +27,7 @@ from jetseg.train.devices import deterministic, open_fabric
 from jetseg.train.distill import DistillationLoss, check_same_classes
 from jetseg.train.ema import RunningMean
 from jetseg.train.feeding import Batch, Crops, Feed, LabelledFrames, open_frames
+from jetseg.train.freezing import freeze_
 from jetseg.train.losses import SegmentationLoss
 from jetseg.train.normalize import Normalize
 from jetseg.train.optimize import learning_rate, make_optimizer, set_learning_rate
@@ -93,6 +94,7 @@ class _Training:
         learn_from, self.watched = open_frames(config)
         torch.manual_seed(config.seed)
         self.module, self.manifest = start_network(config, learn_from.source)
+        self.frozen = freeze_(self.module, config.freeze)
         self.loss, self.distillation = self._make_losses(learn_from)
         size = (self.manifest.input.height, self.manifest.input.width)
         crops = Crops(learn_from, size, config.augment_config(), config.seed)
@@ -128,9 +130,14 @@ class _Training:
         size = (self.manifest.input.height, self.manifest.input.width)
         return loss, DistillationLoss(teacher, size, **config.distill.model_dump())
 
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.epochs * self.feed.steps
+
     def run(self) -> None:
         """Runs the epochs that are left."""
-        with _bar(self.fabric, self.config.epochs * self.feed.steps) as (bar, task):
+        with _bar(self.fabric, self.steps) as (bar, task):
             bar.update(task, completed=self.progress.epochs_done * self.feed.steps)
             for epoch in range(self.progress.epochs_done, self.config.epochs):
                 loss = self._epoch(epoch, bar, task)
@@ -144,10 +151,13 @@ class _Training:
         config = self.config
         torch.manual_seed(config.seed + epoch)
         self.network.train()
+        for part in self.frozen:
+            part.eval()
         total = 0.0
         for index, batch in enumerate(self.feed.epoch(epoch)):
             step = epoch * self.feed.steps + index
-            set_learning_rate(self.optimizer, learning_rate(config, step, config.epochs * self.feed.steps))
+            self.loss.lovasz_weight = config.lovasz_weight if step >= config.lovasz_from * self.steps else 0.0
+            set_learning_rate(self.optimizer, learning_rate(config, step, self.steps))
             loss = self._step(batch)
             if not math.isfinite(loss):
                 raise self._diverged(epoch, index)

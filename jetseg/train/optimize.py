@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from jetseg.errors import ConfigError
 from jetseg.train.config import TrainConfig
 
 
 def make_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
-    """Builds SGD or AdamW; weight decay acts on convolutions and linear layers, not on vectors."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    """Builds SGD or AdamW; weight decay acts on convolutions and linear layers, not on vectors.
+
+    Raises:
+        ConfigError: Nothing is left to train, or a pattern of `lr_factors` fits no weight.
+    """
+    sorted_in: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            sorted_in.setdefault((_lr_factor(name, config.lr_factors), parameter.ndim > 1), []).append(parameter)
+    if not sorted_in:
+        raise ConfigError("Everything is frozen, so there is nothing to train.", "Correct freeze.")
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": config.weight_decay if decays else 0.0, "lr_factor": factor}
+        for (factor, decays), parameters in sorted_in.items()
     ]
     if config.optimizer == "sgd":
         return SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     return AdamW(groups, lr=config.lr)
+
+
+def _lr_factor(name: str, factors: dict[str, float]) -> float:
+    return next((factor for pattern, factor in factors.items() if fnmatch(name, pattern)), 1.0)
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
@@ -35,9 +51,9 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def set_learning_rate(optimizer: Optimizer, value: float) -> None:
-    """Sets the learning rate of all groups."""
+    """Sets the learning rate, times its factor, of all groups."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get("lr_factor", 1.0)
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:

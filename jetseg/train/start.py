@@ -10,6 +10,7 @@ from jetseg.data.contract import SegmentationDataset
 from jetseg.evaluate.accuracy import check_classes
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, Stage, load_manifest
 from jetseg.models import create_model
+from jetseg.models.imagenet import load_imagenet_
 from jetseg.train.checkpoint import import_state_dict, load_checkpoint
 from jetseg.train.config import TrainConfig
 from jetseg.train.feeding import open_split
@@ -79,6 +80,8 @@ def start_network(config: TrainConfig, dataset: SegmentationDataset) -> tuple[nn
     module = create_model(
         config.model, manifest.num_classes, in_channels=manifest.input.channels, **config.model_options
     )
+    if config.imagenet:
+        load_imagenet_(module)
     if config.weights is not None:
         import_state_dict(config.weights, module)
     return module.train(), manifest

@@ -1,0 +1,48 @@
+"""Several splits of a dataset as one, as in "train+val"."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from itertools import accumulate
+
+from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.errors import DataError
+
+
+class JoinedSplits:
+    """One split after the other; see `jetseg.data.contract.SegmentationDataset`.
+
+    Args:
+        parts: Splits of one dataset.
+
+    Raises:
+        DataError: Their classes differ.
+    """
+
+    def __init__(self, parts: Sequence[SegmentationDataset]) -> None:
+        first = parts[0]
+        for part in parts:
+            if (part.classes, part.ignore_index) != (first.classes, first.ignore_index):
+                raise DataError(
+                    f"The splits {first.split} and {part.split} of {first.spec} have different classes.",
+                    "Train on splits with the same classes.",
+                )
+        self.spec = first.spec
+        self.split = "+".join(part.split for part in parts)
+        self.classes = first.classes
+        self.palette = first.palette
+        self.ignore_index = first.ignore_index
+        self._parts = parts
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Decodes one frame; see `SegmentationDataset`."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect.bisect_right(self._ends, index)
+        part = self._parts[number]
+        return part[index - (self._ends[number] - len(part))]
