@@ -13,6 +13,7 @@ import jetseg
 from jetseg.cli.bench import bench
 from jetseg.cli.build_engine import build_engine
 from jetseg.cli.calibrate import calibrate
+from jetseg.cli.compress import compress
 from jetseg.cli.demo import demo
 from jetseg.cli.distill import distill
 from jetseg.cli.doctor import doctor
@@ -49,6 +50,7 @@ app.command("demo")(demo)
 app.command("train")(train)
 app.command("distill")(distill)
 app.command("prune")(prune)
+app.command("compress")(compress)
 app.command("export")(export)
 app.command("calibrate")(calibrate)
 app.command("quantize")(quantize)

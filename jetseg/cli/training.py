@@ -23,7 +23,10 @@ def _option(text: str, metavar: str | None = None) -> Any:  # noqa: ANN401 - typ
 
 Data = Annotated[str | None, _option("camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.", "SPEC")]
 Model = Annotated[
-    str | None, _option("fast-scnn, ddrnet-23-slim, unet, tiny, or your own package.module:factory.", "NAME")
+    str | None,
+    _option(
+        "fast-scnn, ddrnet-23-slim, efficientnet-lite-fpn, unet, tiny, or your own package.module:factory.", "NAME"
+    ),
 ]
 ModelOption = Annotated[
     list[str] | None, _option("Option of the network, as in width=24; may be repeated.", "KEY=VALUE")

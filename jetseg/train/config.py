@@ -27,12 +27,43 @@ class _Settings(BaseModel):
 
 
 class DistillConfig(_Settings):
-    """How a student imitates its teacher."""
+    """How a student imitates its teacher: the weight of each loss, and its temperature; see `jetseg.train.imitation`.
+
+    Attributes:
+        kd_weight: Soft labels of each pixel.
+        temperature: Theirs.
+        cwd_weight: Each class's distribution over the frame (CWD).
+        cwd_temperature: Its own.
+        dist_weight: Correlation with the teacher's probabilities (DIST).
+        dist_temperature: Its own.
+        relation_weight: Which pixels have similar features (CIRKD); needs a checkpoint as the teacher.
+        relation_temperature: Its own.
+        mimic_weight: The features themselves, through a 1x1 adapter; needs a checkpoint as the teacher.
+        student_layer: Convolution of the student whose input its features are.
+        teacher_layer: The same of the teacher.
+    """
 
     kd_weight: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=2.0, gt=0)
     cwd_weight: float = Field(default=0.0, ge=0)
     cwd_temperature: float = Field(default=4.0, gt=0)
+    dist_weight: float = Field(default=0.0, ge=0)
+    dist_temperature: float = Field(default=1.0, gt=0)
+    relation_weight: float = Field(default=0.0, ge=0)
+    relation_temperature: float = Field(default=0.1, gt=0)
+    mimic_weight: float = Field(default=0.0, ge=0)
+    student_layer: str = "classifier"
+    teacher_layer: str = "classifier"
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether the teacher must give features, not only logits."""
+        return self.relation_weight > 0 or self.mimic_weight > 0
+
+    @property
+    def total_weight(self) -> float:
+        """The sum of all weights."""
+        return self.kd_weight + self.cwd_weight + self.dist_weight + self.relation_weight + self.mimic_weight
 
 
 class TrainConfig(_Settings):
@@ -148,8 +179,8 @@ class TrainConfig(_Settings):
             raise ValueError(f"init brings its own {', '.join(fixed)}; leave that out")
         if self.teacher is None and self.teacher_manifest is not None:
             raise ValueError("teacher_manifest needs a teacher")
-        if self.teacher is not None and self.distill.kd_weight == 0 and self.distill.cwd_weight == 0:
-            raise ValueError("a teacher without weight teaches nothing: raise distill.kd_weight or cwd_weight")
+        if self.teacher is not None and self.distill.total_weight == 0:
+            raise ValueError("a teacher without weight teaches nothing: raise distill.kd_weight or another weight")
         if "crop" in self.augment:
             raise ValueError("augment.crop: use crop_height and crop_width")
         return self

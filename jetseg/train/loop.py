@@ -24,7 +24,13 @@ from jetseg.train.checkpoint import save_checkpoint
 from jetseg.train.class_weights import class_weights
 from jetseg.train.config import TrainConfig, check_resumable, save_config
 from jetseg.train.devices import deterministic, open_fabric
-from jetseg.train.distill import DistillationLoss, check_same_classes
+from jetseg.train.distill import (
+    DistillationLoss,
+    Student,
+    check_same_classes,
+    distillation_warnings,
+    make_student,
+)
 from jetseg.train.ema import RunningMean
 from jetseg.train.feeding import Batch, Crops, Feed, LabelledFrames, open_frames
 from jetseg.train.freezing import freeze_
@@ -96,17 +102,18 @@ class _Training:
         self.module, self.manifest = start_network(config, learn_from.source)
         self.frozen = freeze_(self.module, config.freeze)
         self.loss, self.distillation = self._make_losses(learn_from)
+        self.student = self._make_student()
         size = (self.manifest.input.height, self.manifest.input.width)
         crops = Crops(learn_from, size, config.augment_config(), config.seed)
         self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
-        self.optimizer: Optimizer = make_optimizer(self.module, config)
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network, self.stepper = fabric.setup(self.module, self.optimizer)
+        self.optimizer: Optimizer = make_optimizer(self.student, config)
+        self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network, self.stepper = fabric.setup(self.student, self.optimizer)
         self.normalize = Normalize(self.manifest.input).to(fabric.device)
         self.mean = RunningMean(self.module, config.ema_decay)
         self.progress = Progress(config.identity())
         if resume:
-            self.progress = restore_state(config.out, self.module, self.mean.module, self.optimizer)
+            self.progress = restore_state(config.out, self.student, self.mean.module, self.optimizer)
         elif fabric.is_global_zero:
             for name in (STATE_NAME, BEST_NAME, LAST_NAME):
                 (config.out / name).unlink(missing_ok=True)
@@ -125,10 +132,19 @@ class _Training:
         ).to(self.fabric.device)
         if config.teacher is None:
             return loss, None
-        teacher = open_teacher(config.teacher, config.teacher_manifest)
+        layer = config.distill.teacher_layer if config.distill.compares_features else None
+        teacher = open_teacher(config.teacher, config.teacher_manifest, layer)
         check_same_classes(teacher.manifest.classes, self.manifest.classes)
         size = (self.manifest.input.height, self.manifest.input.width)
-        return loss, DistillationLoss(teacher, size, **config.distill.model_dump())
+        return loss, DistillationLoss(teacher, size, config.distill)
+
+    def _make_student(self) -> Student:
+        if self.distillation is None:
+            return Student(self.module)
+        if self.fabric.is_global_zero:
+            for warning in distillation_warnings(self.config.distill, self.module):
+                console.print(warning, style="yellow", markup=False, soft_wrap=True)
+        return make_student(self.module, self.distillation.teacher.feature_channels, self.config.distill)
 
     @property
     def steps(self) -> int:
@@ -169,10 +185,10 @@ class _Training:
     def _step(self, batch: Batch) -> float:
         frames, labels = batch
         self.stepper.zero_grad()
-        outputs = self.network(self.normalize(frames))
+        outputs, features, adapted = self.network(self.normalize(frames))
         loss = self.loss(outputs, labels)
         if self.distillation is not None:
-            loss = loss + self.distillation(outputs, frames)
+            loss = loss + self.distillation(outputs, frames, features, adapted)
         # the mean over all processes, so that they stop together when it is no longer a number
         value = float(self.fabric.all_reduce(loss.detach()))  # type: ignore[arg-type]
         if math.isfinite(value):
@@ -200,7 +216,7 @@ class _Training:
         _write_metrics(config.out / METRICS_NAME, history)
         # The state comes last: killed before it, the epoch runs again and writes the same files again.
         progress = replace(self.progress, epochs_done=done, best_miou=best, history=history)
-        save_state(config.out, progress, self.module, self.mean.module, self.optimizer)
+        save_state(config.out, progress, self.student, self.mean.module, self.optimizer)
         self.progress = progress
 
     def _note(self, epoch: int, loss: float) -> str:

@@ -15,6 +15,7 @@ from jetseg.manifest import Manifest
 from jetseg.ort import choose_ports, make_session, run_session
 from jetseg.train.normalize import Normalize
 from jetseg.train.resizing import as_teacher_logits, resize_batch
+from jetseg.train.teacher import Opinion
 
 Array = npt.NDArray[Any]
 
@@ -47,12 +48,15 @@ class OnnxTeacher:
         self._size_is_fixed = isinstance(height, int) or isinstance(width, int)
         self._normalize = Normalize(manifest.input)
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Tensor:
+    feature_channels: int | None = None
+
+    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
         """Runs the teacher; see `jetseg.train.teacher.Teacher`."""
         batch = self._network_input(frames_nhwc_u8.cpu())
         parts = np.split(batch, len(batch)) if self._one_by_one else [batch]
         logits = np.concatenate([self._run(part) for part in parts])
-        return as_teacher_logits(torch.from_numpy(logits).to(frames_nhwc_u8.device), self.manifest, frames_nhwc_u8)
+        on_device = torch.from_numpy(logits).to(frames_nhwc_u8.device)
+        return Opinion(as_teacher_logits(on_device, self.manifest, frames_nhwc_u8))
 
     def _network_input(self, frames_nhwc: Tensor) -> Array:
         spec = self.manifest.input

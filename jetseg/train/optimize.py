@@ -11,6 +11,9 @@ from torch.optim import SGD, AdamW, Optimizer
 from jetseg.errors import ConfigError
 from jetseg.train.config import TrainConfig
 
+NETWORK_PREFIX = "network."
+"""Of the names in a student that also holds an adapter; settings name the network's own parts."""
+
 
 def make_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
     """Builds SGD or AdamW; weight decay acts on convolutions and linear layers, not on vectors.
@@ -18,8 +21,12 @@ def make_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
     Raises:
         ConfigError: Nothing is left to train, or a pattern of `lr_factors` fits no weight.
     """
+    names = [name.removeprefix(NETWORK_PREFIX) for name, _ in module.named_parameters()]
+    strangers = [pattern for pattern in config.lr_factors if not any(fnmatch(name, pattern) for name in names)]
+    if strangers:
+        raise ConfigError(f"lr_factors: no weight is named {strangers[0]!r}.", f"Names are like {names[0]!r}.")
     sorted_in: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
+    for name, (_, parameter) in zip(names, module.named_parameters(), strict=True):
         if parameter.requires_grad:
             sorted_in.setdefault((_lr_factor(name, config.lr_factors), parameter.ndim > 1), []).append(parameter)
     if not sorted_in:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,33 +13,50 @@ from torch import Tensor, nn
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import Manifest, load_manifest, manifest_path
 from jetseg.train.checkpoint import SUFFIX, load_checkpoint
+from jetseg.train.features import feature_channels, features_into
 from jetseg.train.normalize import Normalize
 from jetseg.train.resizing import as_teacher_logits
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a teacher says about some crops.
+
+    Attributes:
+        logits: float32, N x C x H x W, C the number of classes.
+        features: float32, N x D x h x w; None where they were not asked for.
+    """
+
+    logits: Tensor
+    features: Tensor | None = None
 
 
 class Teacher(Protocol):
     """A frozen network with its own input size, colors and normalization."""
 
     manifest: Manifest
+    feature_channels: int | None
+    """Channels of the features; None if it gives none."""
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Tensor:
+    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
         """Runs the teacher.
 
         Args:
             frames_nhwc_u8: Crops, N x H x W x 3, BGR, 0..255, on any device.
 
         Returns:
-            Logits, float32, N x C x H x W, C the number of classes, on the same device, without gradient.
+            What it says, on the same device, without gradient.
         """
         ...
 
 
-def open_teacher(path: Path, manifest_file: Path | None = None) -> Teacher:
+def open_teacher(path: Path, manifest_file: Path | None = None, feature_layer: str | None = None) -> Teacher:
     """Opens a teacher.
 
     Args:
         path: A checkpoint (.safetensors) or an ONNX file.
         manifest_file: The ONNX file's manifest if it is not beside it.
+        feature_layer: Convolution of a checkpoint whose input are the features; None for no features.
 
     Raises:
         ArtifactError: The file is broken, or is neither of both kinds.
@@ -49,7 +68,12 @@ def open_teacher(path: Path, manifest_file: Path | None = None) -> Teacher:
             raise ConfigError(
                 f"{path.name} is a checkpoint and brings its own manifest.", "Leave out --teacher-manifest."
             )
-        return TorchTeacher(*load_checkpoint(path))
+        return TorchTeacher(*load_checkpoint(path), feature_layer)
+    if feature_layer is not None:
+        raise ConfigError(
+            f"{path.name} gives no features to compare with: it is not a checkpoint.",
+            "Give a checkpoint (.safetensors) as the teacher, or set distill.relation_weight and mimic_weight to 0.",
+        )
     if path.suffix == ".onnx":
         from jetseg.train.onnx_teacher import OnnxTeacher
 
@@ -63,15 +87,21 @@ def open_teacher(path: Path, manifest_file: Path | None = None) -> Teacher:
 class TorchTeacher:
     """A checkpoint as a teacher; it is fully convolutional, so it runs at the size of the crop."""
 
-    def __init__(self, module: nn.Module, manifest: Manifest) -> None:
+    def __init__(self, module: nn.Module, manifest: Manifest, feature_layer: str | None = None) -> None:
         self.manifest = manifest
+        self.feature_channels = None if feature_layer is None else feature_channels(module, feature_layer, "teacher")
+        self._feature_layer = feature_layer
         self._module = module.eval().requires_grad_(False)
         self._normalize = Normalize(manifest.input)
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Tensor:
+    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
         """Runs the teacher; see `Teacher`."""
         device = frames_nhwc_u8.device
         self._module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with torch.no_grad():
+        watched: AbstractContextManager[list[Tensor]] = nullcontext([])
+        if self._feature_layer is not None:
+            watched = features_into(self._module, self._feature_layer)
+        with torch.no_grad(), watched as seen:
             logits = self._module(self._normalize.to(device)(frames_nhwc_u8))
-        return as_teacher_logits(logits, self.manifest, frames_nhwc_u8)
+        features = seen[0].float() if seen else None
+        return Opinion(as_teacher_logits(logits, self.manifest, frames_nhwc_u8), features)

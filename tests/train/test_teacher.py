@@ -55,7 +55,7 @@ def test_an_onnx_teacher_sees_its_own_normalization(tmp_path, batch, color):
     path = tmp_path / "teacher.onnx"
     write_teacher(path, batch=batch)
     save_manifest(path, Manifest(classes=("a", "b", "c"), input=spec(color=color)))
-    logits = open_teacher(path)(FRAMES)
+    logits = open_teacher(path)(FRAMES).logits
     np.testing.assert_allclose(logits.numpy(), expected_logits(FRAMES, spec(color=color)), atol=1e-4)
 
 
@@ -65,7 +65,7 @@ def test_a_teacher_that_eats_frames(tmp_path):
     frame_spec = spec(kind="frame", color="rgb", scale=1.0, mean=(0.0, 0.0, 0.0))
     save_manifest(path, Manifest(classes=("a", "b", "c"), input=frame_spec))
     expected = expected_logits(FRAMES, frame_spec.model_copy(update={"kind": "normalized"}))
-    np.testing.assert_allclose(open_teacher(path)(FRAMES).numpy(), expected, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(open_teacher(path)(FRAMES).logits.numpy(), expected, rtol=1e-4, atol=1e-2)
 
 
 def test_a_fixed_size_is_met_by_resizing_and_a_free_one_is_left_alone(tmp_path):
@@ -73,9 +73,9 @@ def test_a_fixed_size_is_met_by_resizing_and_a_free_one_is_left_alone(tmp_path):
     for name, size in (("fixed.onnx", (16, 24)), ("free.onnx", ("h", "w"))):
         write_teacher(tmp_path / name, size=size)
         save_manifest(tmp_path / name, Manifest(classes=("a", "b", "c"), input=spec()))
-    free = open_teacher(tmp_path / "free.onnx")(crops)
+    free = open_teacher(tmp_path / "free.onnx")(crops).logits
     np.testing.assert_allclose(free.numpy(), expected_logits(crops, spec(height=8, width=12)), atol=1e-4)
-    fixed = open_teacher(tmp_path / "fixed.onnx")(crops)
+    fixed = open_teacher(tmp_path / "fixed.onnx")(crops).logits
     assert fixed.shape == (3, 3, 8, 12)
     # a linear network on linearly enlarged crops, shrunk again: close to the free one, but not equal
     error = (fixed - free).abs().mean() / free.abs().mean()
@@ -93,7 +93,7 @@ def test_the_manifest_may_lie_elsewhere_and_must_name_one_of_several_outputs(tmp
     with pytest.raises(ManifestError, match="coarse, fine"):
         open_teacher(path, yaml)
     yaml.write_text(text + "output: {name: fine}\n")
-    assert open_teacher(path, yaml)(FRAMES).shape == (3, 3, 16, 24)
+    assert open_teacher(path, yaml)(FRAMES).logits.shape == (3, 3, 16, 24)
 
 
 def test_a_checkpoint_teaches_exactly_what_it_computes(tmp_path, manifest):
@@ -102,7 +102,7 @@ def test_a_checkpoint_teaches_exactly_what_it_computes(tmp_path, manifest):
     path = tmp_path / "teacher.safetensors"
     save_checkpoint(path, module, manifest)
     teacher = open_teacher(path)
-    logits = teacher(FRAMES)
+    logits = teacher(FRAMES).logits
     preprocess = Preprocessor(manifest.input.model_copy(update={"height": 16, "width": 24}))
     with torch.no_grad():
         expected = module(torch.from_numpy(np.concatenate([preprocess(f) for f in FRAMES.numpy()])))
@@ -149,7 +149,7 @@ def test_a_real_teacher_is_right_about_real_frames(tmp_path, shared_dir):
     confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
     for index in range(0, len(dataset), 10):
         sample = dataset[index]
-        logits = teacher(torch.from_numpy(sample.image_hwc_u8)[None])
+        logits = teacher(torch.from_numpy(sample.image_hwc_u8)[None]).logits
         confusion.update(sample.label_hw_u8, logits[0].argmax(0).numpy().astype(np.uint8))
     assert teacher.manifest.classes == dataset.classes
     # measured on all 101 frames: 72.55; on these 11 it differs a little

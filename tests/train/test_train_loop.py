@@ -62,9 +62,16 @@ def test_a_run_learns_and_leaves_what_it_promises(toy_config, toy_roads):
     assert load_manifest(result.last).kind == "checkpoint"
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_resumed_run_ends_with_exactly_the_same_weights(toy_config, tmp_path, monkeypatch, optimizer):
-    settings = {"optimizer": optimizer, "validate_every": 2}
+RESUMED = {
+    "adamw": {"optimizer": "adamw"},
+    "sgd": {"optimizer": "sgd"},
+    "parts": {"freeze": ["stem"], "lr_factors": {"classifier*": 0.5}, "lovasz_weight": 0.5, "lovasz_from": 0.4},
+}
+
+
+@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
+def test_a_resumed_run_ends_with_exactly_the_same_weights(toy_config, tmp_path, monkeypatch, changes):
+    settings = {**changes, "validate_every": 2}
     whole = toy_config(out=tmp_path / "whole", **settings)
     loop.run(whole)
     broken = toy_config(out=tmp_path / "broken", **settings)
@@ -115,7 +122,7 @@ def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
     for seed in (0, 1):
         config = toy_config(out=tmp_path / str(seed), epochs=1, seed=seed)
         loop.run(config)
-        weights.append(state_of(config)[0]["weights.classifier.weight"])
+        weights.append(state_of(config)[0]["weights.network.classifier.weight"])
     assert not torch.equal(*weights)
     training = loop._Training(loop.open_fabric(config), resolve(config), resume=False)
     first, second = (next(iter(training.feed.epoch(epoch)))[0] for epoch in (0, 1))
@@ -204,8 +211,44 @@ def test_a_student_learns_from_its_teacher(toy_config, tmp_path, monkeypatch):
     assert load_manifest(result.best).stages[-1].name == "distill"
 
 
+def test_features_are_learned_from_a_checkpoint_and_resumed(toy_config, tmp_path, monkeypatch):
+    teacher = loop.run(toy_config(epochs=2, out=tmp_path / "teacher", validate_every=2)).best
+    settings = {
+        "teacher": teacher,
+        "distill": {"mimic_weight": 0.5, "relation_weight": 0.5, "dist_weight": 1.0},
+        "validate_every": 3,
+    }
+    whole = toy_config(out=tmp_path / "whole", **settings)
+    loop.run(whole)
+    broken = toy_config(out=tmp_path / "broken", **settings)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 8)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(broken)
+    loop.run(broken)
+    (tensors, _), (again, _) = state_of(whole), state_of(broken)
+    assert any("adapter" in name for name in tensors)
+    assert [name for name in tensors if not torch.equal(tensors[name], again[name])] == []
+
+
+def test_frozen_parts_stay_as_they_are(toy_config, tmp_path):
+    start = loop.run(toy_config(epochs=1, out=tmp_path / "a")).last
+    own = {"model": None, "model_options": None, "init": start, "epochs": 1, "ema_decay": 0.0}
+    end = loop.run(toy_config(**own, freeze=("stem", "stage?"), out=tmp_path / "b")).last
+    before, after = (load_checkpoint(path)[0].state_dict() for path in (start, end))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith(("stem", "stage4", "stage8"))} <= same
+    assert not {name for name in before if name.startswith("stage16") and not name.endswith("tracked")} & same
+    with pytest.raises(ConfigError, match="no part of the network is named 'head'"):
+        loop.run(toy_config(freeze=("head",), out=tmp_path / "c"))
+    with pytest.raises(ConfigError, match="nothing to train"):
+        loop.run(toy_config(freeze=("*",), out=tmp_path / "d"))
+    with pytest.raises(ConfigError, match="no weight is named 'head"):
+        loop.run(toy_config(lr_factors={"head*": 0.1}, out=tmp_path / "e"))
+
+
 def test_settings_that_cannot_work(toy_config):
-    with pytest.raises(ValueError, match=r"init or weights, not both"):
+    with pytest.raises(ValueError, match="init, weights and imagenet exclude each other"):
         toy_config(init=Path("a"), weights=Path("b"), model=None, model_options=None)
     with pytest.raises(ValueError, match="crop_height and crop_width"):
         toy_config(augment={"crop": (3, 3)})

@@ -87,6 +87,8 @@ class QuantizeConfig(BaseModel):
             raise ValueError("out must end in .onnx")
         if self.out in (self.qdq, self.parent):
             raise ValueError("out must be another file than qdq and parent")
+        if self.distill.compares_features:
+            raise ValueError("distill: features cannot be compared here; set relation_weight and mimic_weight to 0")
         if not self.labels and self.taught_by is None:
             raise ValueError("without labels there must be a teacher: give parent or teacher")
         return self

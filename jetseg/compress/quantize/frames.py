@@ -13,7 +13,7 @@ from jetseg.manifest import Manifest
 from jetseg.preprocess import resize_frame
 from jetseg.train.config import TrainConfig
 from jetseg.train.feeding import LabelledFrames, open_frames, open_split
-from jetseg.train.teacher import Teacher
+from jetseg.train.teacher import Opinion, Teacher
 
 _NEVER = -1e4
 """A logit that leaves a class no probability, whatever the temperature."""
@@ -69,7 +69,7 @@ class TaughtFrames:
         frame = resize_frame(sample.image_hwc_u8, *self._size)
         label = np.zeros(self._size, dtype=np.uint8)
         if self._teacher is not None:
-            label = self._teacher(torch.tensor(frame)[None])[0].argmax(0).to(torch.uint8).numpy()
+            label = self._teacher(torch.tensor(frame)[None]).logits[0].argmax(0).to(torch.uint8).numpy()
         return Sample(sample.name, frame, label)
 
 
@@ -86,6 +86,9 @@ class WithoutVoid:
         self._teacher = teacher
         self._extra = channels - teacher.manifest.num_classes
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Tensor:
+    feature_channels: int | None = None
+
+    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
         """Runs the teacher; see `jetseg.train.teacher.Teacher`."""
-        return F.pad(self._teacher(frames_nhwc_u8), (0, 0, 0, 0, 0, self._extra), value=_NEVER)
+        logits = self._teacher(frames_nhwc_u8).logits
+        return Opinion(F.pad(logits, (0, 0, 0, 0, 0, self._extra), value=_NEVER))

@@ -129,7 +129,7 @@ class _Training:
             loss = SegmentationLoss(self.manifest.ignore_index, weights).to(self.fabric.device)
         if teacher is not None:
             same_channels = WithoutVoid(teacher, self.student.channels)
-            distillation = DistillationLoss(same_channels, size, **self.config.distill.model_dump())
+            distillation = DistillationLoss(same_channels, size, self.config.distill)
         return loss, distillation
 
     def run(self) -> None:

@@ -1,0 +1,86 @@
+"""`jetseg compress`: a whole recipe, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from jetseg.recipes.run import StageResult
+
+RECIPE = typer.Option(metavar="NAME|FILE", help="A recipe that comes with jetseg (see --list), or a YAML file.")
+DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
+OUT = typer.Option(metavar="DIR", help="Folder of the results; by default runs/ and the recipe's name.")
+SET = typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change a setting of a stage; may be repeated.")
+LIST = typer.Option("--list", help="List the recipes that come with jetseg, and stop.")
+
+
+def compress(
+    recipe: Annotated[str | None, RECIPE] = None,
+    data: Annotated[str | None, DATA] = None,
+    out: Annotated[Path | None, OUT] = None,
+    set_: Annotated[list[str] | None, SET] = None,
+    listing: Annotated[bool, LIST] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Runs a recipe: train, prune, fine-tune, export, calibrate, build, in the order that its file gives.
+
+    Every stage keeps what it made under a hash of all that went in. Run the same command again and finished
+    stages are kept, an interrupted training goes on, and after a change only the stages behind it run anew.
+
+    Examples:
+
+        jetseg compress --list
+
+        jetseg compress --recipe demo --data synthetic
+
+        jetseg compress --recipe road-light --data camvid:data/camvid --set student.epochs=20
+    """
+    from jetseg.errors import ConfigError
+    from jetseg.recipes.recipe import load_recipe, recipe_names
+    from jetseg.recipes.run import run
+
+    if listing:
+        for name in recipe_names():
+            sys.stdout.write(f"{name:<16} {load_recipe(name).description}\n")
+        return
+    if recipe is None or data is None:
+        raise ConfigError("A recipe and data are needed.", "Give --recipe and --data; --list shows the recipes.")
+    results = run(load_recipe(recipe, set_ or ()), data, out or Path("runs") / Path(recipe).stem)
+    _print(results, as_json=as_json)
+
+
+def _print(results: list[StageResult], *, as_json: bool) -> None:
+    rows = [_row(result) for result in results]
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    table = Table()
+    for title in ("stage", "time", "file", "size MB", "mIoU %", "on"):
+        table.add_column(title, justify="right" if title in ("time", "size MB", "mIoU %") else "left", overflow="fold")
+    for row in rows:
+        took = "kept" if row["seconds"] is None else f"{row['seconds']:.0f} s"
+        miou = "" if row["miou"] is None else f"{row['miou']:.2f}"
+        table.add_row(row["stage"], took, row["file"], f"{row['size_bytes'] / 1e6:.2f}", miou, row["split"] or "")
+    Console().print(table, markup=False)
+
+
+def _row(result: StageResult) -> dict[str, Any]:
+    from jetseg.manifest import load_manifest, manifest_path
+
+    file = next(iter(result.artifacts.values()))
+    measured = load_manifest(file).accuracy if manifest_path(file).is_file() else ()
+    return {
+        "stage": result.name,
+        "seconds": result.seconds,
+        "file": str(file),
+        "size_bytes": file.stat().st_size,
+        "miou": measured[0].miou if measured else None,
+        "split": f"{measured[0].data} {measured[0].split}, {measured[0].frames} frames" if measured else None,
+    }

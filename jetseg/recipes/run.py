@@ -1,0 +1,145 @@
+"""Runs a recipe; a stage whose inputs are those of an earlier run is not run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jetseg
+from jetseg.data.specs import open_dataset
+from jetseg.errors import ConfigError, DataError
+from jetseg.evaluate.accuracy import spread
+from jetseg.progress import console
+from jetseg.recipes.recipe import Recipe, StageSpec
+from jetseg.recipes.stages import KINDS, Artifacts, Settings
+from jetseg.storage import sha256_file, write_json
+
+_RECORD = "stage.json"
+_FRAMES_HASHED = 32
+_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What one stage made.
+
+    Attributes:
+        name: The stage.
+        kind: Its kind.
+        folder: Where its files lie.
+        artifacts: Its files, by kind of artifact.
+        seconds: How long it took; None if it was kept from an earlier run.
+    """
+
+    name: str
+    kind: str
+    folder: Path
+    artifacts: Artifacts
+    seconds: float | None
+
+
+def run(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
+    """Runs the stages of a recipe in order.
+
+    Each stage has a folder in `out` whose name holds a hash of everything that it depends on: its settings, the
+    files that go in, the data. What is there already is kept; an interrupted training goes on.
+
+    Args:
+        recipe: The stages.
+        data: Dataset spec for all of them.
+        out: Folder of the results.
+
+    Raises:
+        ConfigError: A stage refers to one that does not come before it, or its settings are wrong.
+        JetsegError: Whatever a stage raised.
+    """
+    data_sha256 = _data_hash(data)
+    newest: Artifacts = {}
+    results: list[StageResult] = []
+    for number, spec in enumerate(recipe.specs(), 1):
+        settings = _complete(spec, data, newest, {result.name: result for result in results})
+        key = _key(spec, settings, data_sha256)
+        folder = out / f"{number:02d}-{spec.name}-{key[:8]}"
+        result = _kept(spec, folder) or _run_stage(spec, settings, folder)
+        results.append(result)
+        if "onnx" in result.artifacts:
+            newest.pop("ranges", None)  # they belong to the network before it
+        newest |= result.artifacts
+    return results
+
+
+def _complete(spec: StageSpec, data: str, newest: Artifacts, earlier: Mapping[str, StageResult]) -> Settings:
+    """Returns the settings of a stage with references replaced and what follows from earlier stages filled in."""
+    kind = KINDS[spec.kind]
+    wired: Settings = {setting: newest[artifact] for artifact, setting in kind.takes.items() if artifact in newest}
+    if kind.uses_data:
+        wired["data"] = data
+    return wired | {key: _resolved(value, spec, earlier) for key, value in spec.settings.items()}
+
+
+def _resolved(value: Any, spec: StageSpec, earlier: Mapping[str, StageResult]) -> Any:  # noqa: ANN401 - any YAML value
+    """Replaces "@name" by the file that the stage `name` made."""
+    if not (isinstance(value, str) and value.startswith("@")):
+        return value
+    if value[1:] not in earlier:
+        raise ConfigError(
+            f"The stage {spec.name} refers to {value}, and no stage before it has that name.",
+            f"Stages before it: {', '.join(earlier) or 'none'}.",
+        )
+    return next(iter(earlier[value[1:]].artifacts.values()))
+
+
+def _key(spec: StageSpec, settings: Settings, data_sha256: str) -> str:
+    """Hashes all that decides what a stage makes."""
+    content = {name: _content(value) for name, value in settings.items() if name != "data"}
+    parts = [jetseg.__version__, spec.kind, content, data_sha256 if KINDS[spec.kind].uses_data else None]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _content(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+    if isinstance(value, str | Path) and Path(value).is_file():
+        return sha256_file(Path(value))
+    return value
+
+
+def _data_hash(data: str) -> str:
+    """Hashes some frames and labels of each split, and how many frames there are."""
+    digest = hashlib.sha256()
+    for split in _SPLITS:
+        with suppress(DataError):  # no such split
+            dataset = open_dataset(data, split)
+            digest.update(f"{split} {len(dataset)}".encode())
+            for index in spread(len(dataset), _FRAMES_HASHED):
+                sample = dataset[index]
+                digest.update(sample.image_hwc_u8.tobytes())
+                digest.update(b"" if sample.label_hw_u8 is None else sample.label_hw_u8.tobytes())
+    return digest.hexdigest()
+
+
+def _kept(spec: StageSpec, folder: Path) -> StageResult | None:
+    """Returns what an earlier run made in this folder, if it finished and its files are as it left them."""
+    try:
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        artifacts = {kind: folder / name for kind, (name, _) in record["artifacts"].items()}
+        whole = all(sha256_file(folder / name) == digest for name, digest in record["artifacts"].values())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return StageResult(spec.name, spec.kind, folder, artifacts, None) if whole else None
+
+
+def _run_stage(spec: StageSpec, settings: Settings, folder: Path) -> StageResult:
+    kind = KINDS[spec.kind]
+    folder.mkdir(parents=True, exist_ok=True)
+    console.rule(f"{spec.name}", align="left")
+    started = time.perf_counter()
+    artifacts = kind.run(settings | {"out": folder / kind.out})
+    seconds = time.perf_counter() - started
+    files = {name: (str(path.relative_to(folder)), sha256_file(path)) for name, path in artifacts.items()}
+    write_json(folder / _RECORD, {"stage": spec.name, "kind": spec.kind, "seconds": seconds, "artifacts": files})
+    return StageResult(spec.name, spec.kind, folder, artifacts, seconds)
