@@ -5,10 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jetseg.errors import ConfigError
+from jetseg.shipped import find_artifact, shipped_names
+
 if TYPE_CHECKING:
     from jetseg.engine.contract import Runner
 
 CHECKPOINT_SUFFIX = ".safetensors"
+
+
+def by_name(given: Path | list[Path]) -> Path | list[Path]:
+    """Lets shipped networks be given by name: a callback for arguments of the command line.
+
+    Raises:
+        ConfigError: It is neither a file nor such a name, and has not the form of a file name either.
+    """
+    if isinstance(given, list):
+        return [find_artifact(path) for path in given]
+    found = find_artifact(given)
+    if not found.suffix and not found.exists():
+        names = ", ".join(shipped_names()) or "none"
+        raise ConfigError(f"{given} is no file, and no network of that name comes with jetseg.", f"Names: {names}.")
+    return found
 
 
 def open_any(path: Path, manifest_file: Path | None = None, threads: int | None = None) -> Runner:

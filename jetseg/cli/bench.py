@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jetseg.cli.artifacts import by_name
+
 if TYPE_CHECKING:
     from jetseg.report.rows import Row
 
 ARTIFACTS = typer.Argument(
-    metavar="A [B...]", help="Checkpoints, ONNX files or engines; the first one is the reference."
+    callback=by_name, metavar="A [B...]", help="Checkpoints, ONNX files or engines; the first one is the reference."
 )
 MANIFEST = typer.Option("--manifest", help="Manifest for the files that have none beside them.")
 

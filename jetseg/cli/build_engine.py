@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jetseg.cli.artifacts import by_name
 from jetseg.cli.calibrate import CALIBRATION_SPLIT, IMAGES, METHOD, PRESET, MethodName, PresetName
 from jetseg.progress import console
 
@@ -28,7 +29,7 @@ class PrecisionName(str, Enum):
 
 
 def build_engine(
-    model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="Float ONNX file.", callback=by_name)],
     precision: Annotated[PrecisionName, typer.Option(help="Precision of the engine.")] = PrecisionName.int8,
     out: Annotated[
         Path | None,

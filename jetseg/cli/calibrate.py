@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jetseg.cli.artifacts import by_name
 from jetseg.progress import console
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ CALIBRATION_SPLIT = typer.Option(help="Split to calibrate on; the one the networ
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="Float ONNX file.", callback=by_name)],
     data: Annotated[
         str, typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
     ],

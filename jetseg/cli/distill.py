@@ -20,9 +20,7 @@ def distill(
     temperature: Annotated[float | None, typer.Option(help="Temperature of the soft labels [2].")] = None,
     cwd_weight: Annotated[float | None, typer.Option(help="Weight of the channel-wise loss [0].")] = None,
     cwd_temperature: Annotated[float | None, typer.Option(help="Temperature of the channel-wise loss [4].")] = None,
-    dist_weight: Annotated[
-        float | None, typer.Option(help="Weight of DIST, the correlation of probabilities [0].")
-    ] = None,
+    dist_weight: Annotated[float | None, typer.Option(help="Weight of DIST, probabilities' correlation [0].")] = None,
     relation_weight: Annotated[
         float | None, typer.Option(help="Weight of CIRKD, which pixels have similar features [0].")
     ] = None,
@@ -58,7 +56,8 @@ def distill(
     Needs --teacher, --data and --out. Teacher and student must have the same classes in the same order;
     sizes, colors and normalization may differ. An ONNX teacher with a fixed input size sees the crops resized
     to it, so crops of that size are exact. --relation-weight and --mimic-weight compare features, and need a
-    checkpoint as the teacher; --set distill.student_layer and distill.teacher_layer choose which. Everything else is as in `jetseg train`.
+    checkpoint as the teacher; --set distill.student_layer and distill.teacher_layer say which. Everything else
+    is as in `jetseg train`.
 
     Examples:
 
@@ -78,8 +77,5 @@ def distill(
 
 
 _LOSS = frozenset(
-    {
-        *("kd_weight", "temperature", "cwd_weight", "cwd_temperature"),
-        *("dist_weight", "relation_weight", "mimic_weight"),
-    }
+    {"kd_weight", "temperature", "cwd_weight", "cwd_temperature", "dist_weight", "relation_weight", "mimic_weight"}
 )

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jetseg.cli.artifacts import by_name
 from jetseg.cli.calibrate import PlacementName
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class SimulationName(str, Enum):
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors), ONNX file or engine.")],
+    artifact: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors), ONNX file or engine.", callback=by_name)],
     data: Annotated[str, DATA],
     split: Annotated[str, SPLIT] = "val",
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jetseg.cli.artifacts import by_name
 from jetseg.cli.eval import DATA, SPLIT
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def pack(
-    model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="Float ONNX file.", callback=by_name)],
     data: Annotated[str, DATA],
     out: Annotated[Path, typer.Option(help="Kit to write, as in student.kit.zip.")],
     calibration: Annotated[

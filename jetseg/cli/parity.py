@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jetseg.cli.artifacts import by_name
 from jetseg.cli.eval import DATA, SPLIT
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from jetseg.report.rows import Entry
 
 ARTIFACTS = typer.Argument(
-    metavar="A B [C...]", help="Checkpoints, ONNX files or engines of one network, in the order they were made."
+    callback=by_name,
+    metavar="A B [C...]",
+    help="Checkpoints, ONNX files or engines of one network, in the order they were made.",
 )
 FRAMES = typer.Option(min=1, help="Compare only this many frames, spread evenly over the split; all by default.")
 MIN_AGREEMENT = typer.Option(

@@ -10,9 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from jetseg.cli.artifacts import by_name
 from jetseg.cli.eval import DATA, FRAMES, SPLIT
 
-ARTIFACTS = typer.Argument(metavar="A [B...]", help="Checkpoints, ONNX files or engines, in the order they were made.")
+ARTIFACTS = typer.Argument(
+    metavar="A [B...]",
+    callback=by_name,
+    help="Checkpoints, ONNX files or engines, in the order they were made.",
+)
 OUT = typer.Option(help="The page to write: one HTML file that needs nothing else.")
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jetseg.cli.artifacts import by_name
+
 if TYPE_CHECKING:
     from jetseg.camera.contract import Sink, Source
     from jetseg.camera.stopping import StopFlag
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from jetseg.monitor.rate import Percentiles
     from jetseg.monitor.statistics import LoopSummary
 
-ENGINE = typer.Argument(help="Engine, ONNX file or checkpoint (.safetensors).")
+ENGINE = typer.Argument(
+    callback=by_name, help="Engine, ONNX file or checkpoint (.safetensors), or the name of a shipped network."
+)
 SOURCE = typer.Option(
     metavar="SOURCE",
     help="Camera index, video file, folder of images, URL, dataset spec (camvid:DIR, ...), `synthetic` (an "
