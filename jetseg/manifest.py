@@ -89,6 +89,17 @@ class Accuracy(Record):
     per_class_iou: dict[str, float | None]
     simulated: bool = False
 
+    @property
+    def per_class_dice(self) -> dict[str, float | None]:
+        """Dice coefficient of each class, in percent, as medical work quotes it: 2 IoU / (1 + IoU)."""
+        return {name: None if iou is None else 200.0 * iou / (100.0 + iou) for name, iou in self.per_class_iou.items()}
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean of the classes' Dice coefficients, in percent."""
+        defined = [value for value in self.per_class_dice.values() if value is not None]
+        return sum(defined) / len(defined) if defined else None
+
 
 class Parity(Record):
     """How far an artifact is from the one it was made from, on `frames` inputs."""

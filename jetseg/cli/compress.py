@@ -18,6 +18,7 @@ RECIPE = typer.Option(metavar="NAME|FILE", help="A recipe that comes with jetseg
 DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
 OUT = typer.Option(metavar="DIR", help="Folder of the results; by default runs/ and the recipe's name.")
 SET = typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change a setting of a stage; may be repeated.")
+_NUMBERS = ("time", "size MB", "mIoU %", "Dice %")
 LIST = typer.Option("--list", help="List the recipes that come with jetseg, and stop.")
 
 
@@ -62,12 +63,12 @@ def _print(results: list[StageResult], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     table = Table()
-    for title in ("stage", "time", "file", "size MB", "mIoU %", "on"):
-        table.add_column(title, justify="right" if title in ("time", "size MB", "mIoU %") else "left", overflow="fold")
+    for title in ("stage", "time", "file", "size MB", "mIoU %", "Dice %", "on"):
+        table.add_column(title, justify="right" if title in _NUMBERS else "left", overflow="fold")
     for row in rows:
         took = "kept" if row["seconds"] is None else f"{row['seconds']:.0f} s"
-        miou = "" if row["miou"] is None else f"{row['miou']:.2f}"
-        table.add_row(row["stage"], took, row["file"], f"{row['size_bytes'] / 1e6:.2f}", miou, row["split"] or "")
+        scores = ("" if row[key] is None else f"{row[key]:.2f}" for key in ("miou", "mean_dice"))
+        table.add_row(row["stage"], took, row["file"], f"{row['size_bytes'] / 1e6:.2f}", *scores, row["split"] or "")
     Console().print(table, markup=False)
 
 
@@ -82,5 +83,6 @@ def _row(result: StageResult) -> dict[str, Any]:
         "file": str(file),
         "size_bytes": file.stat().st_size,
         "miou": measured[0].miou if measured else None,
+        "mean_dice": measured[0].mean_dice if measured else None,
         "split": f"{measured[0].data} {measured[0].split}, {measured[0].frames} frames" if measured else None,
     }

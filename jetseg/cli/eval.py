@@ -51,7 +51,7 @@ def evaluate(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Scores a network on labelled frames: mIoU, IoU of each class, pixel accuracy.
+    """Scores a network on labelled frames: mIoU, IoU and Dice of each class, pixel accuracy.
 
     One confusion matrix is summed over the whole split; mIoU is the mean of its IoU per class. Pixels with
     the ignored label are not scored; a void prediction on a labelled pixel counts as an error.
@@ -104,7 +104,13 @@ def evaluate(
         "toolchain": toolchain(),
     }
     if as_json:
-        content = {"artifact": str(artifact), **accuracy.model_dump(), "data": data, **conditions}
+        content = {
+            "artifact": str(artifact),
+            **accuracy.model_dump(),
+            "mean_dice": _rounded(accuracy.mean_dice),
+            "data": data,
+            **conditions,
+        }
         if meter and meter.percent is not None:
             content |= {"reference": str(reference), "agreement": round(meter.percent, 3)}
         sys.stdout.write(json.dumps(content, indent=2) + "\n")
@@ -119,10 +125,11 @@ def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> No
     table = Table()
     table.add_column("class")
     table.add_column("IoU %", justify="right")
+    table.add_column("Dice %", justify="right")
     for name, iou in accuracy.per_class_iou.items():
-        table.add_row(name, _percent(iou))
+        table.add_row(name, _percent(iou), _percent(accuracy.per_class_dice[name]))
     table.add_section()
-    table.add_row("mIoU", _percent(accuracy.miou), style="bold")
+    table.add_row("mean", _percent(accuracy.miou), _percent(accuracy.mean_dice), style="bold")
     table.add_row("pixel accuracy", _percent(accuracy.pixel_accuracy))
     console = Console()
     heading = f"{artifact.name} on {accuracy.data}, split {accuracy.split}, {accuracy.frames} frames"
@@ -135,6 +142,10 @@ def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> No
         markup=False,
         highlight=False,
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _percent(value: float | None) -> str:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_network import write_dataset, write_small_network
@@ -54,8 +55,12 @@ def test_eval_prints_a_table_with_the_same_figures(jetseg, network, data):
     result = json.loads(out)
     code, out, err = jetseg("eval", network, "--data", data, "--split", "all")
     assert code == 0
-    for name, iou in (*result["per_class_iou"].items(), ("mIoU", result["miou"])):
+    for name, iou in (*result["per_class_iou"].items(), ("mean", result["miou"])):
         assert any(name in line and f"{iou:.2f}" in line for line in out.splitlines())
+    assert result["mean_dice"] == pytest.approx(
+        np.mean([200 * iou / (100 + iou) for iou in result["per_class_iou"].values()]), abs=0.01
+    )
+    assert f"{result['mean_dice']:.2f}" in out
     assert "small.onnx on folder, split all, 4 frames" in out
     assert "Evaluating" in err
 

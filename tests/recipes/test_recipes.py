@@ -1,0 +1,111 @@
+"""Recipes: what a file may say, what is kept between runs, and what is run again."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jetseg.errors import ConfigError, JetsegError
+from jetseg.manifest import load_manifest
+from jetseg.recipes import run as runner
+from jetseg.recipes.recipe import Recipe, load_recipe, recipe_names
+from jetseg.recipes.stages import KINDS, Kind
+
+CROPS = {"crop_height": 64, "crop_width": 64, "batch_size": 2, "epochs": 1}
+STAGES = [
+    {"stage": "train", "name": "student", "model": "tiny", "model_options": {"width": 8}, "frames": 4, **CROPS},
+    {"stage": "prune", "ratio": 0.3},
+    {"stage": "fine-tune", "teacher": "@student", "frames": 4, **CROPS},
+    {"stage": "export"},
+    {"stage": "calibrate", "images": 4, "preset": "fast", "method": "minmax"},
+    {"stage": "build-engine", "eval_frames": 2, "max_drop": 100, "max_class_drop": 100},
+]
+
+
+def write(path: Path, stages: list[dict]) -> str:
+    path.write_text(yaml.safe_dump({"description": "for a test", "stages": stages}))
+    return str(path)
+
+
+def test_every_shipped_recipe_is_sound():
+    assert {"demo", "membrane"} <= set(recipe_names())
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        known = set()
+        for spec in recipe.specs():
+            references = {value[1:] for value in spec.settings.values() if str(value).startswith("@")}
+            assert references <= known, f"{name}: {spec.name} refers to a later stage"
+            known.add(spec.name)
+
+
+def test_a_whole_chain_runs_once_and_then_only_what_changed(tmp_path):
+    recipe = load_recipe(write(tmp_path / "r.yaml", STAGES))
+    out = tmp_path / "out"
+    first = runner.run(recipe, "synthetic:4", out)
+    assert [result.name for result in first] == ["student", "prune", "fine-tune", "export", "calibrate", "build-engine"]
+    assert all(result.seconds is not None for result in first)
+    engine = load_manifest(first[-1].artifacts["engine"])
+    names = [stage.name for stage in engine.stages]
+    assert names == ["train", "prune", "distill", "export", "build-engine"]
+    assert engine.accuracy[0].frames == 2
+
+    again = runner.run(recipe, "synthetic:4", out)
+    assert [result.seconds for result in again] == [None] * 6
+    assert [result.artifacts for result in again] == [result.artifacts for result in first]
+
+    changed = load_recipe(str(tmp_path / "r.yaml"), ["calibrate.images=3"])
+    third = runner.run(changed, "synthetic:4", out)
+    assert [result.seconds is None for result in third] == [True] * 4 + [False] * 2
+
+    first[3].artifacts["onnx"].write_bytes(b"damaged")
+    fourth = runner.run(recipe, "synthetic:4", out)
+    assert [result.seconds is None for result in fourth] == [True] * 3 + [False, True, True]
+
+
+def test_other_data_is_other_work(tmp_path, monkeypatch):
+    calls = []
+
+    def fake(settings):
+        calls.append(settings)
+        file = settings["out"] / "best.safetensors"
+        file.write_text("weights")
+        return {"checkpoint": file}
+
+    monkeypatch.setitem(KINDS, "train", Kind(fake, {}, out=""))
+    recipe = Recipe(description="d", stages=({"stage": "train", "epochs": 1},))
+    for data in ("synthetic:2", "synthetic:3", "synthetic:2"):
+        runner.run(recipe, data, tmp_path)
+    assert [call["data"] for call in calls] == ["synthetic:2", "synthetic:3"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ([{"stage": "tarin"}], "'tarin', and must be one of train, fine-tune"),
+        ([{"stage": "export"}, {"stage": "export"}], "two stages have the name export"),
+        ([], "stages"),
+    ],
+)
+def test_malformed_recipes_are_explained(tmp_path, stages, reason):
+    with pytest.raises(ConfigError, match=reason):
+        load_recipe(write(tmp_path / "r.yaml", stages))
+
+
+def test_mistakes_of_users_are_explained(tmp_path):
+    with pytest.raises(ConfigError, match=r"no recipe raod.*demo"):
+        load_recipe("raod")
+    path = write(tmp_path / "r.yaml", [{"stage": "train", "teacher": "@later"}])
+    with pytest.raises(ConfigError, match="refers to @later, and no stage before it"):
+        runner.run(load_recipe(path), "synthetic:2", tmp_path)
+    with pytest.raises(ConfigError, match=r"Write it as STAGE.KEY=VALUE; the stages are train"):
+        load_recipe(path, ["trian.epochs=3"])
+    path = write(tmp_path / "r.yaml", [{"stage": "train", "epoch": 3}])
+    with pytest.raises(JetsegError, match="epoch"):
+        runner.run(load_recipe(path), "synthetic:2", tmp_path)
+
+
+def test_nested_settings_are_changed(tmp_path):
+    recipe = load_recipe(write(tmp_path / "r.yaml", STAGES), ["student.model_options.width=4", "student.lr=0.1"])
+    assert recipe.specs()[0].settings["model_options"] == {"width": 4}
+    assert recipe.specs()[0].settings["lr"] == 0.1
+    assert recipe.specs()[0].settings["epochs"] == 1
