@@ -13,7 +13,7 @@ from jetseg.calibrate.legality import DEQUANTIZE, QUANTIZE
 from jetseg.calibrate.placement import matrix_layers
 from jetseg.engine.contract import BuildRequest
 from jetseg.engine.rendering import qdq_network
-from jetseg.engine.tensorrt.legalize import cast_frames_first_
+from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.errors import ArtifactError
 from jetseg.manifest import InputSpec
 from jetseg.ports import input_shape
@@ -76,8 +76,8 @@ def float_source(request: BuildRequest) -> Source:
 
 def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec) -> None:
     fix_input_size_(model, spec)
-    if cast_frames_first_(model):
-        console.print("Legalized: the uint8 frame is cast before its axes are reordered.", style="dim")
+    for sentence in legalize_(model):
+        console.print(f"Legalized: {sentence}.", style="dim", markup=False)
 
 
 def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
