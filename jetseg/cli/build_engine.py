@@ -17,6 +17,7 @@ from jetseg.progress import console
 
 if TYPE_CHECKING:
     from jetseg.engine.build_config import BuildConfig, BuildResult
+    from jetseg.engine.contract import BuildReport
 
 
 class PrecisionName(str, Enum):
@@ -192,6 +193,8 @@ def _summary(result: BuildResult) -> dict[str, Any]:
         "integer_layers": len(result.report.integer_layers),
         "float_layers": list(result.report.float_layers),
         "layer_precisions": dict(result.report.layer_precisions),
+        "layer_devices": dict(result.report.layer_devices),
+        "hops": dict(result.report.hops),
         "not_run_here": result.report.not_run_here,
         "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
         "accuracy": result.accuracy.model_dump() if result.accuracy else None,
@@ -216,7 +219,7 @@ def _print(result: BuildResult) -> None:
     )
     if report.layer_precisions:
         listed = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
-        stdout.print(f"Layers of the engine: {listed}", markup=False, highlight=False)
+        stdout.print(f"Layers of the engine: {listed}{_places(result.report)}", markup=False, highlight=False)
     before, after = result.parent_accuracy, result.accuracy
     if report.not_run_here is not None:
         predicted = " The accuracy below is predicted by exact simulation, not measured on it." if after else ""
@@ -244,6 +247,13 @@ def _print(result: BuildResult) -> None:
         stdout.print(blame, markup=False)
     for attempt in result.attempts if len(result.attempts) > 1 else ():
         stdout.print(attempt, markup=False, highlight=False, soft_wrap=True)
+
+
+def _places(report: BuildReport) -> str:
+    """Says where layers run if not all are on the GPU, and how often the data is changed or moved."""
+    devices = ", ".join(f"{count} on the {device}" for device, count in report.layer_devices.items())
+    where = f"; {devices}, {report.hops['device']} hops between them" if "DLA" in report.layer_devices else ""
+    return f"{where}; {report.hops['format']} change formats" if report.hops else where
 
 
 def _change(before: float | None, after: float | None) -> tuple[str, str, str]:
