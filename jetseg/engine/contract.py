@@ -85,6 +85,21 @@ class BuildReport:
     toolchain: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One way to build that a backend names for `--precision auto`.
+
+    Attributes:
+        name: For people and file names.
+        precision: Precision of the engine.
+        options: Settings of the backend that belong to it.
+    """
+
+    name: str
+    precision: Precision
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
 class Segmenter:
     """Frame in, class map out: preprocessing, a runner and postprocessing in one.
 

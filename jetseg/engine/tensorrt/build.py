@@ -11,7 +11,7 @@ from typing import Any
 from jetseg.calibrate.calibration import Target
 from jetseg.calibrate.tensorrt_cache import missing_names, parse_cache, render_cache
 from jetseg.data.specs import open_dataset
-from jetseg.engine.contract import BuildReport, BuildRequest
+from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
 from jetseg.engine.tensorrt.gpu import Gpu, load_pycuda, probe_driver, release
 from jetseg.engine.tensorrt.layers import inspect_layers
@@ -32,6 +32,12 @@ from jetseg.storage import write_bytes
 
 ENGINE_SUFFIX = ".engine"
 ARITHMETIC: Target = "tensorrt"
+CANDIDATES = (
+    Candidate("fp32", "fp32"),
+    Candidate("fp16", "fp16"),
+    Candidate("int8", "int8"),
+    Candidate("int8-fp16", "int8", {"rest": "fp16"}),
+)
 MEGABYTE = 1 << 20
 LEAST_FREE_MB = 256
 """With less free memory no build is begun."""
