@@ -7,7 +7,7 @@ EXTRAS := cpu,train,report,rtx,dev
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench images clean
+.PHONY: help demo test lint bindings bench images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,6 +29,9 @@ lint: $(READY) ## Checks style, types and the import graph.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bindings: $(READY) ## Holds our use of TensorRT against NVIDIA's own bindings of four versions (4 MB are downloaded).
+	$(BIN)/python -m pytest -m slow tests/engine/tensorrt/test_real_bindings.py
 
 bench: $(READY) ## Measures speed and memory as ratios of alternated runs.
 	$(BIN)/python bench/run_all.py

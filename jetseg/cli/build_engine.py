@@ -6,18 +6,19 @@ import json
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from jetseg.cli.artifacts import by_name
+from jetseg.cli.build_result import show, summary
 from jetseg.cli.calibrate import CALIBRATION_SPLIT, IMAGES, METHOD, PRESET, MethodName, PresetName
 from jetseg.progress import console
 
 if TYPE_CHECKING:
     from jetseg.engine.build_config import BuildConfig, BuildResult
+
+OPTION = typer.Option(metavar="KEY=VALUE", help="Setting of the backend; may be repeated.")
 
 
 class PrecisionName(str, Enum):
@@ -28,9 +29,21 @@ class PrecisionName(str, Enum):
     int8 = "int8"
 
 
+class BuildPrecisionName(str, Enum):
+    """The same, with the choice left to what is measured."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+    auto = "auto"
+
+
 def build_engine(
-    model: Annotated[Path, typer.Argument(help="Float ONNX file.", callback=by_name)],
-    precision: Annotated[PrecisionName, typer.Option(help="Precision of the engine.")] = PrecisionName.int8,
+    model: Annotated[Path, typer.Argument(help="Float ONNX file, or a kit of `jetseg pack`.", callback=by_name)],
+    precision: Annotated[
+        BuildPrecisionName,
+        typer.Option(help="Precision of the engine; auto builds all and keeps the fastest one that passes."),
+    ] = BuildPrecisionName.int8,
     out: Annotated[
         Path | None,
         typer.Option(help="Engine file; by default engines/NAME.PRECISION.SUFFIX."),
@@ -69,9 +82,7 @@ def build_engine(
     target: Annotated[
         str | None, typer.Option(metavar="SM", help="GPU to build for, where that is not this machine, as in sm86.")
     ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Setting of the backend; may be repeated.")
-    ] = None,
+    option: Annotated[list[str] | None, OPTION] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -81,6 +92,9 @@ def build_engine(
     INT8 needs ranges: from --calibration FILE, or from --data SPEC, which calibrates first and keeps the ranges
     beside the engine. It is the built engine that is measured. Only where this machine cannot run it (tensorrt_rtx) is
     it judged by exact simulation, and the result says so.
+
+    With --precision auto every precision that the backend has is built, and the fastest one that passes is kept: they
+    are timed in turn on this machine.
 
     An engine that loses more than its budget is refused, with exit code 1: it is kept aside as NAME.rejected.onnx,
     the classes and layers to blame are named, and a page beside it, NAME.rejected.html, shows them.
@@ -93,19 +107,22 @@ def build_engine(
 
         jetseg build-engine student.onnx --data camvid:data/camvid --max-drop 0.3 --class-budget pedestrian=0.2 --auto
 
-        jetseg build-engine student.onnx --precision fp32
+        jetseg build-engine student.onnx --precision auto --data camvid:data/camvid       # the fastest that passes
 
         jetseg build-engine student.onnx --backend tensorrt --data camvid:data/camvid     # on the Jetson itself
 
+        jetseg build-engine student.kit.zip --backend tensorrt --option sparse_weights=true
+
         jetseg build-engine student.onnx --backend tensorrt_rtx --target sm86 --calibration student.ranges.json
     """
-    from jetseg.engine.build_config import BuildConfig, EngineRejectedError
-    from jetseg.engine.building import run
+    from jetseg.engine.build_config import BuildConfig
+    from jetseg.errors import ConfigError
+    from jetseg.kit.opening import is_kit, open_kit
     from jetseg.manifest import validate_config
 
     config = {
         "model": model,
-        "precision": precision.value,
+        "precision": "int8" if precision is BuildPrecisionName.auto else precision.value,
         "out": out,
         "calibration": calibration,
         "data": data,
@@ -117,32 +134,55 @@ def build_engine(
         "preset": preset.value,
         "max_drop": max_drop,
         "max_class_drop": max_class_drop,
-        "class_budget": _pairs(class_budget or [], "--class-budget", "pedestrian=0.2"),
+        "class_budget": pairs(class_budget or [], "--class-budget", "pedestrian=0.2"),
         "keep_float": tuple(keep_float or ()),
         "sensitivity": report is not None,
         "auto": auto,
         "backend": backend,
         "manifest": manifest,
         "threads": threads,
-        "options": _pairs(option or [], "--option", "workspace_mb=512") | ({"target": target} if target else {}),
+        "options": pairs(option or [], "--option", "workspace_mb=512") | ({"target": target} if target else {}),
     }
-    checked = validate_config(BuildConfig, config)
+    fastest = precision is BuildPrecisionName.auto
+    if not is_kit(model):
+        _build_and_tell(validate_config(BuildConfig, config), fastest=fastest, report=report, as_json=as_json)
+        return
+    if calibration is not None or manifest is not None:
+        raise ConfigError(f"{model} is a kit, which has its own.", "Leave out --calibration and --manifest.")
+    with open_kit(model) as kit:
+        config |= {"model": kit.model, "calibration": kit.ranges}
+        _build_and_tell(validate_config(BuildConfig, config), fastest=fastest, report=report, as_json=as_json)
+
+
+def _build_and_tell(config: BuildConfig, *, fastest: bool, report: Path | None, as_json: bool) -> None:
+    from jetseg.engine.build_config import EngineRejectedError
+
     rejection = None
     try:
-        result = run(checked)
+        result = _build(config, fastest=fastest)
     except EngineRejectedError as error:
         result, rejection = error.result, error
     if as_json:
-        sys.stdout.write(json.dumps(_summary(result), indent=2) + "\n")
+        sys.stdout.write(json.dumps(summary(result), indent=2) + "\n")
     else:
-        _print(result)
+        show(result)
     if result.accuracy is not None and (report or rejection):
-        _write_report(report or result.engine.with_suffix(".html"), checked, result)
+        _write_report(report or result.engine.with_suffix(".html"), config, result)
     if rejection is not None:
         raise rejection
 
 
-def _pairs(given: list[str], option: str, example: str) -> dict[str, str]:
+def _build(config: BuildConfig, *, fastest: bool) -> BuildResult:
+    if fastest:
+        from jetseg.engine.fastest import run as run_contest
+
+        return run_contest(config).result
+    from jetseg.engine.building import run
+
+    return run(config)
+
+
+def pairs(given: list[str], option: str, example: str) -> dict[str, str]:
     """Splits NAME=VALUE; whether the value is a number is checked with the other settings."""
     from jetseg.errors import ConfigError
 
@@ -181,73 +221,3 @@ def _write_report(out: Path, config: BuildConfig, result: BuildResult) -> None:
     with open_entries([config.model, result.engine], config.manifest, config.threads) as entries:
         run(page, entries, open_dataset(str(config.data), config.eval_split), Verdict(result.broken, layers))
     console.print(f"Report: {out}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _summary(result: BuildResult) -> dict[str, Any]:
-    return {
-        "engine": str(result.engine),
-        "precision": result.manifest.precision,
-        "backend": result.manifest.backend,
-        "sha256": result.manifest.sha256,
-        "size_bytes": result.engine.stat().st_size,
-        "integer_layers": len(result.report.integer_layers),
-        "float_layers": list(result.report.float_layers),
-        "layer_precisions": dict(result.report.layer_precisions),
-        "not_run_here": result.report.not_run_here,
-        "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
-        "accuracy": result.accuracy.model_dump() if result.accuracy else None,
-        "passed": not result.broken,
-        "broken": list(result.broken),
-        "guilty_layers": [{"layer": found.layer, "agreement": found.agreement} for found in result.guilty],
-        "attempts": list(result.attempts),
-    }
-
-
-def _print(result: BuildResult) -> None:
-    stdout = Console()
-    report = result.report
-    total = len(report.integer_layers) + len(report.float_layers)
-    counted = f", {len(report.integer_layers)} of {total} layers on integers" if total else ""
-    stdout.print(
-        f"{result.engine}: {result.manifest.precision} for {result.manifest.backend}, "
-        f"{result.engine.stat().st_size / 1e6:.2f} MB{counted}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    if report.layer_precisions:
-        listed = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
-        stdout.print(f"Layers of the engine: {listed}", markup=False, highlight=False)
-    before, after = result.parent_accuracy, result.accuracy
-    if report.not_run_here is not None:
-        predicted = " The accuracy below is predicted by exact simulation, not measured on it." if after else ""
-        stdout.print(f"{report.not_run_here}{predicted}", style="yellow", markup=False, soft_wrap=True)
-    if before is not None and after is None:
-        stdout.print("Nothing here computes this precision, so its accuracy was not measured.", style="yellow")
-        return
-    if before is None or after is None:
-        stdout.print("Accuracy was not measured; give --data SPEC with labels to measure it.", style="yellow")
-        return
-    table = Table(title=f"IoU % on {after.data} {after.split}, {after.frames} frames", title_justify="left")
-    for heading in ("class", "float", result.manifest.precision, "change"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
-    for name, iou in after.per_class_iou.items():
-        table.add_row(name, *_change(before.per_class_iou[name], iou))
-    table.add_section()
-    table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
-    stdout.print(table)
-    if result.guilty:
-        blame = Table(title="Each layer alone in 8 bits", title_justify="left")
-        blame.add_column("layer")
-        blame.add_column("pixels that keep their class %", justify="right")
-        for effect in result.guilty[:8]:
-            blame.add_row(effect.layer, f"{effect.agreement:.2f}")
-        stdout.print(blame, markup=False)
-    for attempt in result.attempts if len(result.attempts) > 1 else ():
-        stdout.print(attempt, markup=False, highlight=False, soft_wrap=True)
-
-
-def _change(before: float | None, after: float | None) -> tuple[str, str, str]:
-    if before is None or after is None:
-        return "-", "-", "-"
-    return f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}"

@@ -19,6 +19,7 @@ from jetseg.cli.distill import distill
 from jetseg.cli.doctor import doctor
 from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
+from jetseg.cli.lint import lint
 from jetseg.cli.pack import pack
 from jetseg.cli.parity import parity
 from jetseg.cli.prune import prune
@@ -55,6 +56,7 @@ app.command("export")(export)
 app.command("calibrate")(calibrate)
 app.command("quantize")(quantize)
 app.command("render")(render)
+app.command("lint")(lint)
 app.command("build-engine")(build_engine)
 app.command("eval")(evaluate)
 app.command("bench")(bench)

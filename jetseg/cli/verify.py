@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jetseg.cli.build_engine import PrecisionName
+from jetseg.cli.build_engine import OPTION, PrecisionName, pairs
 
 if TYPE_CHECKING:
     from jetseg.kit.verifying import VerifyResult
@@ -26,6 +26,7 @@ def verify(
     precision: Annotated[
         PrecisionName | None, typer.Option(help="Precision to build; by default int8 where the kit has ranges.")
     ] = None,
+    option: Annotated[list[str] | None, OPTION] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the engine goes once it has passed; by default in engines/.")
     ] = None,
@@ -44,6 +45,8 @@ def verify(
 
         jetseg verify student.kit.zip --backend tensorrt --out engines/student.engine
 
+        jetseg verify student.kit.zip --backend tensorrt --precision fp16 --option dla_core=0
+
         jetseg verify student.kit.zip --engine engines/student.int8.onnx --json
     """
     from jetseg.errors import QualityError
@@ -55,6 +58,7 @@ def verify(
         "engine": engine,
         "backend": backend,
         "precision": precision.value if precision else None,
+        "options": pairs(option or [], "--option", "workspace_mb=512"),
         "out": out,
         "threads": threads,
     }

@@ -68,6 +68,8 @@ class BuildReport:
         integer_layers: Convolutions and matrix products that read integers, by output tensor.
         float_layers: The others. Both are empty where the library decides and does not tell.
         layer_precisions: Layers of the finished engine by precision, where its library tells.
+        layer_devices: These layers by device, "GPU" or "DLA".
+        hops: "format": layers that only change how values lie in memory; "device": changes between GPU and DLA.
         not_run_here: Why this machine cannot run the engine; None if it can.
         device: What the engine was built for, where that is not this machine's processor.
         toolchain: Versions that the engine depends on, beyond the installed Python packages.
@@ -76,9 +78,26 @@ class BuildReport:
     integer_layers: tuple[str, ...]
     float_layers: tuple[str, ...]
     layer_precisions: Mapping[str, int] = field(default_factory=dict)
+    layer_devices: Mapping[str, int] = field(default_factory=dict)
+    hops: Mapping[str, int] = field(default_factory=dict)
     not_run_here: str | None = None
     device: str | None = None
     toolchain: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to build that a backend names for `--precision auto`.
+
+    Attributes:
+        name: For people and file names.
+        precision: Precision of the engine.
+        options: Settings of the backend that belong to it.
+    """
+
+    name: str
+    precision: Precision
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 class Segmenter:

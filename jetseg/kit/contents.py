@@ -10,6 +10,8 @@ from jetseg.manifest import Record
 
 INDEX = "kit.json"
 README = "README.md"
+CACHES = "caches"
+"""Folder of calibration caches, one for each TensorRT version that reads them."""
 FRAMES = "frames"
 """Folder of the reference frames; it is a `folder:` dataset of its own."""
 IMAGES = f"{FRAMES}/images"

@@ -14,6 +14,12 @@ def instructions(index: KitIndex, kit: str) -> str:
     """
     precision = "int8" if index.ranges else "fp32"
     target = f" for {index.target}" if index.target else ""
+    caches = (
+        "\n`caches/` holds the calibration for other tools of TensorRT 10, one file per version; TensorRT 11 takes "
+        f"`{index.qdq}` instead.\n"
+        if index.qdq
+        else ""
+    )
     labels = f", mIoU at most {index.tolerance.max_drop:g} points lower" if index.labelled else ""
     return f"""# Deployment kit{target}
 
@@ -28,5 +34,8 @@ and compares: at least {index.tolerance.min_agreement:g} % of the pixels must ge
 It prints where the engine is. Exit code 0: use it. 1: it computes something else, and the classes are named. 2: the
 kit is damaged. 3: something is missing on the device; the message says what.
 
+`jetseg build-engine {kit} --backend tensorrt --option KEY=VALUE` builds with other settings, and
+`jetseg verify {kit} --engine ENGINE` proves what came out.
+{caches}
 `frames/` is a dataset (`folder:frames`, split `all`); `frames/expected/` holds the float network's class ids.
 """

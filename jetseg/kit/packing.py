@@ -18,12 +18,12 @@ from jetseg.data.contract import Sample
 from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
-from jetseg.engine.rendering import write_qdq
+from jetseg.engine.rendering import write_cache, write_qdq
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import ConfigError, QualityError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.kit.archive import write_kit
-from jetseg.kit.contents import EXPECTED, FRAMES, IMAGES, LABELS, README, KitIndex, Tolerance
+from jetseg.kit.contents import CACHES, EXPECTED, FRAMES, IMAGES, LABELS, README, KitIndex, Tolerance
 from jetseg.kit.instructions import instructions
 from jetseg.kit.reference import Comparison, compare
 from jetseg.manifest import Manifest, load_manifest, manifest_path
@@ -33,6 +33,8 @@ from jetseg.storage import sha256_file, write_bytes, write_text
 from jetseg.targets import find_target
 
 DEFAULT_FRAMES = 6
+CACHE_VERSIONS = ("10.3.0", "10.13.3", "10.16.2")
+"""TensorRT versions of JetPack that have calibrators; each trusts only a cache with its own number."""
 
 
 class PackConfig(BaseModel):
@@ -107,6 +109,8 @@ def run(config: PackConfig) -> PackResult:
         if ranges is not None:
             qdq = folder / f"{model.stem}.qdq.onnx"
             write_qdq(model, ranges, qdq)
+            for version in CACHE_VERSIONS:
+                write_cache(model, ranges, folder / CACHES / f"{version}.cache", version)
             simulated = _simulate(config, model, ranges, folder, expected)
         index = KitIndex(
             jetseg=jetseg.__version__,

@@ -18,6 +18,7 @@ from jetseg.engine.opening import DEFAULT_BACKEND, backend_module, open_runner
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.kit.archive import unpack_kit
 from jetseg.kit.contents import EXPECTED, FRAMES, IMAGES, KitIndex
+from jetseg.kit.opening import kit_name
 from jetseg.kit.reference import Comparison, compare
 from jetseg.manifest import Manifest, Parity, Precision, load_manifest, save_manifest
 from jetseg.postprocess import ClassMap
@@ -31,6 +32,7 @@ class VerifyConfig(BaseModel):
         engine: An engine that was built from the kit's network; without it one is built.
         backend: Runtime to build for.
         precision: Precision to build; by default int8 where the kit has ranges, else fp32.
+        options: Settings of the backend to build with.
         out: Where the built engine goes once it has passed; by default engines/KIT.PRECISION....
         threads: Threads of a CPU backend.
     """
@@ -41,6 +43,7 @@ class VerifyConfig(BaseModel):
     engine: Path | None = None
     backend: str = DEFAULT_BACKEND
     precision: Precision | None = None
+    options: dict[str, str] = Field(default_factory=dict)
     out: Path | None = None
     threads: int | None = Field(default=None, gt=0)
 
@@ -100,7 +103,7 @@ def _build(config: VerifyConfig, index: KitIndex, folder: Path) -> tuple[Path, P
         raise ConfigError(
             f"{config.kit} has no ranges, so no int8 engine can be built from it.", "Pack it with --calibration."
         )
-    place = config.out or Path("engines") / f"{config.kit.stem.removesuffix('.kit')}.{precision}{suffix}"
+    place = config.out or Path("engines") / f"{kit_name(config.kit)}.{precision}{suffix}"
     aside = place.with_name(f"{place.name.removesuffix(suffix)}.unverified{suffix}")
     build(
         BuildConfig(
@@ -110,6 +113,7 @@ def _build(config: VerifyConfig, index: KitIndex, folder: Path) -> tuple[Path, P
             backend=config.backend,
             out=aside,
             threads=config.threads,
+            options=config.options,
         )
     )
     return place, aside

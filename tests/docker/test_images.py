@@ -84,6 +84,23 @@ class TestDockerfile:
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("name", ["constraints.txt", "docker/jetson-constraints.txt"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_each_machine_gets_one_onnx_runtime_and_arm64_one_that_loads_there(name, python):
+    from packaging.requirements import Requirement
+
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("onnxruntime==")]
+    pinned = {}
+    for machine in ("aarch64", "x86_64"):
+        here = {"platform_machine": machine, "python_full_version": f"{python}.0", "python_version": python}
+        found = [Requirement(line) for line in lines]
+        (pinned[machine],) = [
+            str(entry.specifier) for entry in found if not entry.marker or entry.marker.evaluate(here)
+        ]
+    assert pinned["aarch64"] == "==1.23.2"
+    assert pinned["x86_64"] == ("==1.23.2" if python == "3.10" else "==1.32.0")
+
+
 def test_the_service_restarts_is_read_only_and_gets_its_devices():
     service = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["jetseg"]
     assert (service["runtime"], service["read_only"], service["restart"]) == ("nvidia", True, "unless-stopped")

@@ -25,7 +25,19 @@ def jetseg(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "verb",
-    [[], ["calibrate"], ["build-engine"], ["run"], ["eval"], ["train"], ["demo"], ["doctor"], ["pack"], ["verify"]],
+    [
+        [],
+        ["calibrate"],
+        ["build-engine"],
+        ["run"],
+        ["eval"],
+        ["train"],
+        ["demo"],
+        ["doctor"],
+        ["pack"],
+        ["verify"],
+        ["lint"],
+    ],
 )
 def test_help_works(verb):
     done = jetseg(*verb, "--help")

@@ -190,3 +190,52 @@ def _without_hash(model):
     path = manifest_path(model)
     path.write_text(path.read_text().replace('"sha256"', '"parent_sha256"', 1))
     return path
+
+
+def jetseg(monkeypatch, capsys, *words):
+    monkeypatch.setattr("sys.argv", ["jetseg", *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code or 0, *capsys.readouterr()
+
+
+def test_an_engine_is_built_from_a_kit_and_proven_by_it(kit, material, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = jetseg(monkeypatch, capsys, "build-engine", kit, "--json")
+    assert code == 0
+    engine = tmp_path / "engines" / "s.int8.onnx"
+    assert json.loads(out)["engine"] == "engines/s.int8.onnx"
+    assert load_manifest(engine).parent_sha256 == sha256_file(material[0])
+    assert jetseg(monkeypatch, capsys, "verify", kit, "--engine", engine)[0] == 0
+    code, _, err = jetseg(monkeypatch, capsys, "build-engine", kit, "--calibration", material[2])
+    assert (code, "is a kit, which has its own" in err) == (2, True)
+
+
+def test_a_kit_without_ranges_builds_float_and_says_what_int8_needs(material, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    kit = pack(PackConfig(model=material[0], data=material[1], split="all", frames=2, out=tmp_path / "f.kit.zip")).kit
+    assert jetseg(monkeypatch, capsys, "build-engine", kit, "--precision", "fp32")[0] == 0
+    assert (tmp_path / "engines" / "f.fp32.onnx").is_file()
+    code, _, err = jetseg(monkeypatch, capsys, "build-engine", kit)
+    assert (code, "An int8 engine needs ranges" in err) == (2, True)
+
+
+def test_a_kit_holds_a_cache_for_each_version_that_reads_one(kit, material, tmp_path):
+    import zipfile
+
+    from jetseg.calibrate.ranges import Ranges
+    from jetseg.calibrate.tensorrt_cache import parse_cache
+    from jetseg.kit.packing import CACHE_VERSIONS
+
+    ranges = Ranges.model_validate_json(material[2].read_text())
+    with zipfile.ZipFile(kit) as archive:
+        for version in CACHE_VERSIONS:
+            cache = parse_cache(archive.read(f"caches/{version}.cache").decode())
+            assert cache.version == version
+            assert cache.amax.keys() == ranges.tensors.keys()
+            assert cache.amax["image"] == pytest.approx(ranges.tensors["image"].amax, rel=1e-6)
+
+
+def test_options_reach_the_backend_through_a_kit(kit, monkeypatch, capsys):
+    code, _, err = jetseg(monkeypatch, capsys, "verify", kit, "--option", "dla_core=0")
+    assert (code, "dla_core" in err) == (2, True)

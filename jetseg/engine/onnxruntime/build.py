@@ -8,12 +8,13 @@ from jetseg.calibrate.calibration import Target
 from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.placement import check_layers, matrix_layers, place_for_integer_kernels
 from jetseg.calibrate.qdq import render_unsigned_
-from jetseg.engine.contract import BuildReport, BuildRequest
+from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
 from jetseg.errors import ConfigError
 from jetseg.manifest import Precision
 
 ENGINE_SUFFIX = ".onnx"
 ARITHMETIC: Target = "onnxruntime"
+CANDIDATES = (Candidate("fp32", "fp32"), Candidate("int8", "int8"))
 
 
 class Options(BaseModel):

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Any
 
 from jetseg.calibrate.calibration import Target
 from jetseg.calibrate.tensorrt_cache import missing_names, parse_cache, render_cache
 from jetseg.data.specs import open_dataset
-from jetseg.engine.contract import BuildReport, BuildRequest
+from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
 from jetseg.engine.tensorrt.gpu import Gpu, load_pycuda, probe_driver, release
-from jetseg.engine.tensorrt.layers import layer_precisions
+from jetseg.engine.tensorrt.layers import inspect_layers
 from jetseg.engine.tensorrt.library import load_tensorrt
+from jetseg.engine.tensorrt.log import make_log
+from jetseg.engine.tensorrt.options import Options, check_options
 from jetseg.engine.tensorrt.plan import build_plan
+from jetseg.engine.tensorrt.shapes import open_axes, shape_range
 from jetseg.engine.tensorrt.source import Source, float_source, strongly_typed_source
 from jetseg.engine.tensorrt.timing import save_timing_cache, timing_cache_path, use_timing_cache_
 from jetseg.errors import CalibrationError, ConfigError, DeviceError
@@ -32,48 +32,15 @@ from jetseg.storage import write_bytes
 
 ENGINE_SUFFIX = ".engine"
 ARITHMETIC: Target = "tensorrt"
+CANDIDATES = (
+    Candidate("fp32", "fp32"),
+    Candidate("fp16", "fp16"),
+    Candidate("int8", "int8"),
+    Candidate("int8-fp16", "int8", {"rest": "fp16"}),
+)
 MEGABYTE = 1 << 20
 LEAST_FREE_MB = 256
 """With less free memory no build is begun."""
-
-
-class Options(BaseModel):
-    """Settings of this backend.
-
-    Attributes:
-        quantization: "explicit" builds int8 from a network with quantizers, strongly typed, on every version.
-            "implicit" lets TensorRT 10 and older place the quantizers, with float16 beside them.
-        rest: What an explicitly quantized network computes in beside int8. "fp16" moves half the bytes; "fp32" is what
-            exact simulation predicts.
-        calibration_data: Dataset spec; implicit quantization then calibrates on its frames with TensorRT's own entropy
-            method, in place of the ranges file.
-        calibration_split: Split of it.
-        calibration_images: How many frames of it.
-        calibration_cache: File to write the scales to that TensorRT found on these frames.
-        workspace_mb: Device memory that the builder may try layers with; half of what is free by default.
-        optimization_level: 0 (fast build) to 5 (fast engine).
-        timing_cache: File that timings are kept in; by default one per GPU and version in the user's cache folder.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    quantization: Literal["explicit", "implicit"] = "explicit"
-    rest: Literal["fp32", "fp16"] = "fp32"
-    calibration_data: str | None = None
-    calibration_split: str = "train"
-    calibration_images: int = Field(default=128, gt=0)
-    calibration_cache: Path | None = None
-    workspace_mb: int | None = Field(default=None, gt=0)
-    optimization_level: int = Field(default=3, ge=0, le=5)
-    timing_cache: Path | None = None
-
-    @model_validator(mode="after")
-    def _data_for_implicit_only(self) -> Options:
-        if self.quantization == "explicit" and (self.calibration_data or self.calibration_cache):
-            raise ValueError("calibration_data and calibration_cache are for quantization=implicit")
-        if self.calibration_cache and not self.calibration_data:
-            raise ValueError("calibration_cache is written from calibration_data; give that too")
-        return self
 
 
 def check(precision: Precision, options: Options) -> None:
@@ -82,21 +49,12 @@ def check(precision: Precision, options: Options) -> None:
     Raises:
         MissingDependencyError: TensorRT or pycuda is not installed.
         DeviceError: There is no GPU.
-        ConfigError: This TensorRT has no calibrators, or options contradict each other.
+        ConfigError: This TensorRT cannot follow an option, or options contradict each other.
     """
     trt = load_tensorrt()
     probe_driver()
     load_pycuda()
-    if precision == "int8" and options.quantization == "implicit" and not has_calibrators(trt):
-        raise ConfigError(
-            f"TensorRT {trt.__version__} has no calibrators: implicit quantization ended with version 10.",
-            "Leave out --option quantization=implicit; the ranges file holds the same scales.",
-        )
-    if options.rest == "fp16" and (precision != "int8" or options.quantization == "implicit"):
-        raise ConfigError(
-            "--option rest=fp16 is for explicitly quantized int8 networks.",
-            "Implicit ones have float16 beside int8 already; for float16 alone, give --precision fp16.",
-        )
+    check_options(trt, precision, options)
 
 
 def build(request: BuildRequest) -> BuildReport:
@@ -138,10 +96,19 @@ def workspace_bytes(asked_mb: int | None, free_bytes: int) -> int:
 
 def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStack) -> BuildReport:
     options: Options = request.options
+    if options.dla_core is not None:
+        with gpu.active():
+            _check_dla_cores(trt, options.dla_core)
     implicit = request.precision == "int8" and options.quantization == "implicit"
+    weakly_typed = implicit or (options.dla_core is not None and has_calibrators(trt))
     timings = options.timing_cache or timing_cache_path(gpu.facts, trt.__version__)
-    half_rest = options.rest == "fp16"
-    source = float_source(request) if implicit else strongly_typed_source(request, half_rest=half_rest)
+    kept_open = open_axes(request.manifest.input, options)
+    source = (
+        float_source(request, kept_open)
+        if weakly_typed
+        else strongly_typed_source(request, half_rest=options.rest == "fp16", kept_open=kept_open)
+    )
+    shapes = shape_range(source.model, request.manifest.input, options)
     calibrator = _calibrator(gpu, trt, request, source, opened) if implicit else None
     kept: list[Any] = []
 
@@ -152,10 +119,12 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStac
         settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if request.precision == "fp32":  # the reference: no shortened mantissas
             settings.clear_flag(trt.BuilderFlag.TF32)
+        if weakly_typed:
+            settings.set_flag(trt.BuilderFlag.FP16)
         if calibrator is not None:
             settings.set_flag(trt.BuilderFlag.INT8)
-            settings.set_flag(trt.BuilderFlag.FP16)
             settings.int8_calibrator = calibrator
+        follow_options_(settings, trt, options)
         use_timing_cache_(settings, timings)
         kept.append(settings)
 
@@ -164,21 +133,52 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStac
             trt,
             source.model,
             configure,
-            strongly_typed=not implicit,
+            strongly_typed=not weakly_typed,
             callbacks=() if calibrator is None else (calibrator,),
+            shapes=shapes,
         )
         if options.calibration_cache is not None and calibrator is not None and calibrator.written:
             write_bytes(options.calibration_cache, calibrator.written)
         save_timing_cache(kept[0], timings)
-        precisions = layer_precisions(trt, plan)
+        layers = inspect_layers(trt, plan, options)
     request.destination.write_bytes(plan)
     return BuildReport(
         source.integer_layers,
         source.float_layers,
-        layer_precisions=precisions,
+        layer_precisions=layers.precisions,
+        layer_devices=layers.devices,
+        hops=layers.hops,
         device=gpu.facts.label,
         toolchain=_versions(trt, gpu),
     )
+
+
+def follow_options_(settings: Any, trt: ModuleType, options: Options) -> None:  # noqa: ANN401
+    """Hands on what a builder's settings take as it is: sparsity, the DLA, and where the engine shall open."""
+    if options.sparse_weights:
+        settings.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
+    if options.version_compatible:
+        settings.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.hardware == "same-capability":
+        settings.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
+    elif options.hardware == "ampere-plus":
+        settings.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if options.dla_core is not None:
+        settings.default_device_type = trt.DeviceType.DLA
+        settings.DLA_core = options.dla_core
+        settings.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def _check_dla_cores(trt: ModuleType, core: int) -> None:
+    runtime = trt.Runtime(make_log(trt))
+    cores = runtime.num_DLA_cores
+    if core >= cores:
+        raise DeviceError(
+            f"TensorRT {trt.__version__} offers {cores} DLA cores here, and core {core} was asked for.",
+            "Leave out --option dla_core: the GPU runs the network. Orin's DLA needs TensorRT 10.3 or 11.4."
+            if cores == 0
+            else f"Give --option dla_core=N with N below {cores}.",
+        )
 
 
 def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source, opened: ExitStack) -> Any:  # noqa: ANN401

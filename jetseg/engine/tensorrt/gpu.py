@@ -122,10 +122,21 @@ class Gpu:
         """Makes a stream."""
         return self._cuda.Stream()
 
-    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Allocates an array in pinned memory, which copies can read while the processor goes on."""
-        array: npt.NDArray[Any] = self._cuda.pagelocked_empty(shape, np.dtype(dtype))
+    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapped: bool = False) -> npt.NDArray[Any]:
+        """Allocates an array in pinned memory, which copies can read while the processor goes on.
+
+        Args:
+            shape: Its shape.
+            dtype: Its type.
+            mapped: Whether the device can read and write it in place, at `mapped_address`.
+        """
+        flags = self._cuda.host_alloc_flags.DEVICEMAP if mapped else 0
+        array: npt.NDArray[Any] = self._cuda.pagelocked_empty(shape, np.dtype(dtype), mem_flags=flags)
         return array
+
+    def mapped_address(self, array: npt.NDArray[Any]) -> int:
+        """Returns the device's address of an array that was allocated with `mapped`."""
+        return int(array.base.get_device_pointer())  # type: ignore[union-attr]
 
     def device_memory(self, size_bytes: int) -> Any:  # noqa: ANN401 - pycuda's
         """Allocates memory on the device; `int(...)` is its address, `free()` frees it."""

@@ -12,6 +12,7 @@ from jetseg.engine.tensorrt.interrupt import interruptible
 from jetseg.engine.tensorrt.log import make_log
 from jetseg.engine.tensorrt.monitor import make_monitor
 from jetseg.engine.tensorrt.problems import OUT_OF_MEMORY, Problem, build_problems, parser_problems
+from jetseg.engine.tensorrt.shapes import ShapeRange
 from jetseg.errors import ArtifactError, DeviceError, JetsegError
 from jetseg.progress import progress_bar
 
@@ -25,6 +26,7 @@ def build_plan(
     *,
     strongly_typed: bool = True,
     callbacks: Sequence[Any] = (),
+    shapes: ShapeRange | None = None,
 ) -> bytes:
     """Parses a network and builds a plan from it, with a progress bar; Ctrl-C cancels.
 
@@ -34,6 +36,7 @@ def build_plan(
         configure: Completes the builder's settings.
         strongly_typed: Whether data types are those of `model`; otherwise TensorRT chooses.
         callbacks: Objects that the library calls; an `error` that one of them kept is raised after the build.
+        shapes: Shapes that the input may have, where the network leaves that open.
 
     Returns:
         The serialized plan.
@@ -52,6 +55,10 @@ def build_plan(
         raise _refused(parser_problems(parser, model) or build_problems(log.errors))
     settings = builder.create_builder_config()
     configure(settings)
+    if shapes is not None:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(shapes.name, shapes.least, shapes.best, shapes.most)
+        settings.add_optimization_profile(profile)
     with interruptible() as interrupted, progress_bar() as bar:
         monitor = make_monitor(trt, bar, interrupted)
         settings.progress_monitor = monitor

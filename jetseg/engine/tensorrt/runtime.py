@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.engine.tensorrt.gpu import Gpu
+from jetseg.engine.tensorrt.layers import make_runtime
 from jetseg.engine.tensorrt.library import load_tensorrt
 from jetseg.engine.tensorrt.log import make_log
+from jetseg.engine.tensorrt.options import recorded_options
+from jetseg.engine.tensorrt.origin import check_origin
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
 from jetseg.manifest import Manifest
 from jetseg.ports import fits, input_shape, pick_port
@@ -65,10 +68,10 @@ class TensorRtRunner:
         source, result = self._buffers[self._input], self._buffers[self._output]
         np.copyto(source.host, network_input)
         with self._gpu.active():
-            self._gpu.upload(source.device, source.host, self._stream)
+            source.upload(self._stream)
             if not self._context.execute_async_v3(self._stream.handle):
                 raise self._failed("TensorRT failed while running the network")
-            self._gpu.download(result.host, result.device, self._stream)
+            result.download(self._stream)
             self._stream.synchronize()
         return result.host
 
@@ -81,14 +84,16 @@ class TensorRtRunner:
         with suppress(JetsegError), gpu.active():
             self._context = self._engine = self._runtime = None
             for buffer in self._buffers.values():
-                buffer.device.free()
+                buffer.free()
             self._stream = None
         self._buffers.clear()
         gpu.close()
 
     def _open(self, trt: ModuleType, gpu: Gpu) -> None:
         self._log = make_log(trt)
-        self._runtime = trt.Runtime(self._log)
+        options = recorded_options(self.path, self.manifest)
+        self._mapped = options.memory == "mapped"
+        self._runtime = make_runtime(trt, self._log, options)
         engine = self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
         if engine is None:
             raise ArtifactError(f"{self.path} is no engine that TensorRT {trt.__version__} opens.{self._said()}")
@@ -101,8 +106,9 @@ class TensorRtRunner:
         self._stream = gpu.stream()
         for name in _names(engine):
             dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
-            buffer = self._buffers[name] = _Buffer(gpu, tuple(context.get_tensor_shape(name)), dtype)
-            if not context.set_tensor_address(name, int(buffer.device)):
+            buffer = _Buffer(gpu, tuple(context.get_tensor_shape(name)), dtype, mapped=self._mapped)
+            self._buffers[name] = buffer
+            if not context.set_tensor_address(name, buffer.address):
                 raise self._failed(f"TensorRT does not take the memory for {name}")
 
     def _choose_ports(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
@@ -130,47 +136,29 @@ class TensorRtRunner:
         return f" It says: {self._log.errors[-1].splitlines()[0]}" if self._log.errors else ""
 
 
-def check_origin(path: Path, manifest: Manifest, version: str, device: str) -> None:
-    """Refuses an engine that was built for another TensorRT or GPU.
-
-    Args:
-        path: Engine file.
-        manifest: Its manifest; what it does not say is not checked.
-        version: TensorRT here.
-        device: GPU here, as `GpuFacts.label` names it.
-
-    Raises:
-        ArtifactError: It differs; says in what, and how to build it again.
-    """
-    built_with, built_on = manifest.toolchain.get("tensorrt"), manifest.device
-    differences = []
-    if built_with is not None and built_with != version:
-        differences.append(f"with TensorRT {built_with} (here: {version})")
-    if built_on is not None and built_on != device:
-        differences.append(f"on {built_on} (here: {device})")
-    if differences:
-        raise ArtifactError(
-            f"{path} was built {' and '.join(differences)}, and engines hold only where they were built.",
-            f"Build it here: {_rebuild_command(manifest)}",
-        )
-
-
-def _rebuild_command(manifest: Manifest) -> str:
-    words = ["jetseg build-engine MODEL.onnx --backend tensorrt --precision", manifest.precision]
-    if manifest.precision == "int8":
-        words.append("--calibration RANGES.json")
-    asked = next((stage.settings for stage in reversed(manifest.stages) if stage.name == "build-engine"), {})
-    words += [f"--keep-float {layer}" for layer in asked.get("keep_float", ())]
-    words += [f"--option {key}={value}" for key, value in asked.get("options", {}).items()]
-    return " ".join(words)
-
-
 class _Buffer:
-    """One tensor's memory, on the device and pinned on the host."""
+    """One tensor's memory, pinned on the host: mapped for the device, or with a copy there."""
 
-    def __init__(self, gpu: Gpu, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        self.host = gpu.host_array(shape, dtype)
-        self.device = gpu.device_memory(self.host.nbytes)
+    def __init__(self, gpu: Gpu, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapped: bool) -> None:
+        self._gpu = gpu
+        self.host = gpu.host_array(shape, dtype, mapped=mapped)
+        self._device: Any = None if mapped else gpu.device_memory(self.host.nbytes)
+        self.address: int = gpu.mapped_address(self.host) if self._device is None else int(self._device)
+
+    def upload(self, stream: Any) -> None:  # noqa: ANN401
+        """Queues the copy to the device, if there is one."""
+        if self._device is not None:
+            self._gpu.upload(self._device, self.host, stream)
+
+    def download(self, stream: Any) -> None:  # noqa: ANN401
+        """Queues the copy from the device, if there is one."""
+        if self._device is not None:
+            self._gpu.download(self.host, self._device, stream)
+
+    def free(self) -> None:
+        """Frees the device's part; the host's goes with the array."""
+        if self._device is not None:
+            self._device.free()
 
 
 def _names(engine: Any) -> list[str]:  # noqa: ANN401

@@ -13,7 +13,7 @@ from jetseg.calibrate.legality import DEQUANTIZE, QUANTIZE
 from jetseg.calibrate.placement import matrix_layers
 from jetseg.engine.contract import BuildRequest
 from jetseg.engine.rendering import qdq_network
-from jetseg.engine.tensorrt.legalize import cast_frames_first_
+from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.errors import ArtifactError
 from jetseg.manifest import InputSpec
 from jetseg.ports import input_shape
@@ -38,12 +38,15 @@ class Source:
     float_layers: tuple[str, ...]
 
 
-def strongly_typed_source(request: BuildRequest, *, half_rest: bool = False) -> Source:
+def strongly_typed_source(
+    request: BuildRequest, *, half_rest: bool = False, kept_open: frozenset[int] = frozenset()
+) -> Source:
     """Renders a network whose data types say what each layer computes in.
 
     Args:
         request: What is built.
         half_rest: What is not int8 in an int8 network is float16, the quantizers' scales included.
+        kept_open: Axes of the input that keep any size.
 
     Raises:
         CalibrationError: The ranges do not cover the network.
@@ -63,21 +66,26 @@ def strongly_typed_source(request: BuildRequest, *, half_rest: bool = False) -> 
         model = _to_half(graph.model)
     else:
         model = graph.model
-    _fit_to_parser_(model, request.manifest.input)
+    _fit_to_parser_(model, request.manifest.input, kept_open)
     return Source(model, integer, tuple(name for name in layers if name not in integer))
 
 
-def float_source(request: BuildRequest) -> Source:
-    """Loads the float network for implicit quantization: TensorRT decides which layers read integers."""
+def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset()) -> Source:
+    """Loads the float network where TensorRT decides what each layer computes in.
+
+    Args:
+        request: What is built.
+        kept_open: Axes of the input that keep any size.
+    """
     graph = load_float_graph(request.model)
-    _fit_to_parser_(graph.model, request.manifest.input)
+    _fit_to_parser_(graph.model, request.manifest.input, kept_open)
     return Source(graph.model, (), ())
 
 
-def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec) -> None:
-    fix_input_size_(model, spec)
-    if cast_frames_first_(model):
-        console.print("Legalized: the uint8 frame is cast before its axes are reordered.", style="dim")
+def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec, kept_open: frozenset[int]) -> None:
+    fix_input_size_(model, spec, kept_open)
+    for sentence in legalize_(model):
+        console.print(f"Legalized: {sentence}.", style="dim", markup=False)
 
 
 def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -105,11 +113,17 @@ def _fit_scales_to_half_(model: onnx.ModelProto) -> None:
             )
 
 
-def fix_input_size_(model: onnx.ModelProto, spec: InputSpec) -> None:
-    """Gives the input that the manifest describes its size, batch 1, where the network leaves that open."""
+def fix_input_size_(model: onnx.ModelProto, spec: InputSpec, kept_open: frozenset[int] = frozenset()) -> None:
+    """Gives the input that the manifest describes its size, batch 1, where the network leaves that open.
+
+    Args:
+        model: The network; it is changed in place.
+        spec: What the manifest says.
+        kept_open: Axes that stay open.
+    """
     ports = [port for port in model.graph.input if port.name == spec.name or len(model.graph.input) == 1]
     for port in ports:
         dims = port.type.tensor_type.shape.dim
-        for dim, size in zip(dims, input_shape(spec), strict=False):
-            if not dim.HasField("dim_value"):
+        for axis, (dim, size) in enumerate(zip(dims, input_shape(spec), strict=False)):
+            if axis not in kept_open and not dim.HasField("dim_value"):
                 dim.dim_value = size

@@ -15,6 +15,7 @@ OBJECTS = {
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "settings": "IBuilderConfig",
+    "profile": "IOptimizationProfile",
     "cache": "ITimingCache",
     "runtime": "Runtime",
     "_runtime": "Runtime",
@@ -32,6 +33,7 @@ OBJECT_FILES = {
     "_context": {"runtime.py"},
     "context": {"runtime.py"},
     "network": {"plan.py"},
+    "runtime": {"layers.py", "build.py"},
 }
 
 
@@ -59,6 +61,8 @@ def uses_of(file: str, source: str) -> Iterator[Use]:
             yield from _overrides(file, node)
         elif isinstance(node, ast.Call) and ast.unparse(node).startswith("hasattr(trt, "):
             yield Use(file, node.args[1].value, None)
+        elif isinstance(node, ast.Call) and ast.unparse(node).startswith("hasattr(trt."):
+            yield Use(file, node.args[0].attr, node.args[1].value)
 
 
 def _attribute(file: str, node: ast.Attribute) -> Iterator[Use]:

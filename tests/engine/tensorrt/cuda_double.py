@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import weakref
 from types import ModuleType
 from typing import Any
 
@@ -79,9 +81,27 @@ def make_cuda(double: Any) -> ModuleType:  # noqa: C901 - many small classes
         step("mem_alloc")
         return DeviceAllocation(size)
 
-    def pagelocked_empty(shape, dtype):
+    class MappedArray(np.ndarray):
+        """Host memory that the device sees, under an address of its own; `base` is what pycuda calls its allocation."""
+
+    class PagelockedHostAllocation(np.ndarray):
+        def get_device_pointer(self):
+            step("get_device_pointer")
+            address = self.ctypes.data
+            seen = (ctypes.c_uint8 * self.nbytes).from_address(address)  # does not keep this allocation alive
+            double.memory[address] = np.ctypeslib.as_array(seen)
+            weakref.finalize(self, double.memory.pop, address)
+            return address
+
+    def pagelocked_empty(shape, dtype, mem_flags=0):
         step("pagelocked_empty")
-        return np.empty(shape, dtype)
+        if mem_flags != host_alloc_flags.DEVICEMAP:
+            return np.empty(shape, dtype)
+        memory = np.empty(int(np.prod(shape)) * np.dtype(dtype).itemsize, np.uint8).view(PagelockedHostAllocation)
+        return MappedArray(shape, dtype, buffer=memory)
+
+    class host_alloc_flags:  # noqa: N801 - pycuda's name
+        DEVICEMAP = 2
 
     def memcpy_htod(memory, array):
         step("memcpy_htod")
@@ -106,7 +126,17 @@ def make_cuda(double: Any) -> ModuleType:  # noqa: C901 - many small classes
 
     streams: dict[int, Stream] = {}
     double.streams = streams
-    for item in (Error, Context, Device, Stream, mem_alloc, pagelocked_empty, memcpy_htod, mem_get_info):
+    for item in (
+        Error,
+        Context,
+        Device,
+        host_alloc_flags,
+        Stream,
+        mem_alloc,
+        pagelocked_empty,
+        memcpy_htod,
+        mem_get_info,
+    ):
         setattr(cuda, item.__name__, item)
     cuda.memcpy_htod_async, cuda.memcpy_dtoh_async = memcpy_htod_async, memcpy_dtoh_async
     cuda.init = lambda: step("init")

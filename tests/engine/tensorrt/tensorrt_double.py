@@ -34,6 +34,9 @@ class Double:
         swallowed: What callbacks raised and the double kept to itself, as TensorRT does.
         settings: The settings of the last build.
         flags: The flags of the last network.
+        dla_cores: How many the device offers.
+        on_dla: Operators that the inspector reports on the DLA.
+        runtime: The last runtime.
     """
 
     def __init__(self, version: str = "10.3.0") -> None:
@@ -44,6 +47,9 @@ class Double:
         self.swallowed: list[Exception] = []
         self.settings = None
         self.flags = None
+        self.dla_cores = 2
+        self.on_dla: set[str] = set()
+        self.runtime = None
         self.memory: dict[int, np.ndarray] = {}
         self.contexts = 0
         self.current = threading.local()
@@ -61,20 +67,23 @@ def make_tensorrt(double: Double, version: str) -> ModuleType:
     trt = ModuleType("tensorrt")
     trt.__version__ = version
     calibrators = int(version.split(".", maxsplit=1)[0]) < 11
-    _add_enums(trt, calibrators)
+    _add_enums(trt, calibrators, version)
     _add_building(trt, double, calibrators)
     _add_running(trt, double)
     return trt
 
 
-def _add_enums(trt, calibrators: bool) -> None:
-    flags = ["TF32", *(["INT8", "FP16"] if calibrators else [])]
+def _add_enums(trt, calibrators: bool, version: str) -> None:
+    flags = ["TF32", "SPARSE_WEIGHTS", "VERSION_COMPATIBLE", "GPU_FALLBACK", *(["INT8", "FP16"] if calibrators else [])]
     trt.BuilderFlag = enum.IntEnum("BuilderFlag", flags)
     trt.NetworkDefinitionCreationFlag = enum.IntEnum(
         "NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": int(calibrators)}
     )
     trt.MemoryPoolType = enum.IntEnum("MemoryPoolType", {"WORKSPACE": 0})
     trt.ProfilingVerbosity = enum.IntEnum("ProfilingVerbosity", {"LAYER_NAMES_ONLY": 0, "NONE": 1, "DETAILED": 2})
+    levels = {"NONE": 0, "AMPERE_PLUS": 1, **({} if version.startswith("10.3.") else {"SAME_COMPUTE_CAPABILITY": 2})}
+    trt.HardwareCompatibilityLevel = enum.IntEnum("HardwareCompatibilityLevel", levels)
+    trt.DeviceType = enum.IntEnum("DeviceType", {"GPU": 0, "DLA": 1})
     trt.LayerInformationFormat = enum.IntEnum("LayerInformationFormat", {"ONELINE": 0, "JSON": 1})
     trt.TensorIOMode = enum.IntEnum("TensorIOMode", {"NONE": 0, "INPUT": 1, "OUTPUT": 2})
     trt.DataType = enum.IntEnum("DataType", {"FLOAT": 0, "HALF": 1, "INT8": 2, "INT32": 3, "UINT8": 5, "INT64": 8})
@@ -141,12 +150,25 @@ def _add_building(trt, double: Double, calibrators: bool) -> None:  # noqa: C901
         def serialize(self):
             return self._content + b"timed "
 
+    class IOptimizationProfile:
+        __slots__ = ("_shapes",)
+
+        def __init__(self):
+            self._shapes = {}
+
+        def set_shape(self, input, min, opt, max):  # noqa: A002 - TensorRT's names
+            self._shapes[input] = (min, opt, max)
+
     class IBuilderConfig:
         __slots__ = (
+            "DLA_core",
             "_cache",
             "_flags",
             "_pools",
+            "_profiles",
             "builder_optimization_level",
+            "default_device_type",
+            "hardware_compatibility_level",
             "profiling_verbosity",
             "progress_monitor",
         )
@@ -155,6 +177,11 @@ def _add_building(trt, double: Double, calibrators: bool) -> None:  # noqa: C901
 
         def __init__(self):
             self._flags, self._pools, self._cache, self.progress_monitor = {trt.BuilderFlag.TF32}, {}, None, None
+            self._profiles, self.default_device_type = [], trt.DeviceType.GPU
+
+        def add_optimization_profile(self, profile):
+            self._profiles.append(profile)
+            return len(self._profiles) - 1
 
         def set_flag(self, flag):
             self._flags.add(flag)
@@ -186,11 +213,24 @@ def _add_building(trt, double: Double, calibrators: bool) -> None:  # noqa: C901
             double.flags = flags
             return INetworkDefinition()
 
+        def create_optimization_profile(self):
+            return IOptimizationProfile()
+
         def create_builder_config(self):
             double.settings = IBuilderConfig()
             return double.settings
 
         def build_serialized_network(self, network, settings):
+            open_sizes = any(
+                not dim.HasField("dim_value")
+                for port in network._model.graph.input
+                for dim in port.type.tensor_type.shape.dim
+            )
+            if open_sizes and not settings._profiles:
+                self._logger.log(
+                    trt.ILogger.ERROR, "Network has dynamic inputs, but no optimization profile has been defined."
+                )
+                return None
             monitor = settings.progress_monitor
             monitor.phase_start("Building engine", None, 2)
             monitor.phase_start("Timing tactics", "Building engine", 1)
@@ -204,7 +244,15 @@ def _add_building(trt, double: Double, calibrators: bool) -> None:  # noqa: C901
                 return None
             return MAGIC + network._model.SerializeToString()
 
-    for item in (Builder, INetworkDefinition, OnnxParser, ParserError, IBuilderConfig, ITimingCache):
+    for item in (
+        Builder,
+        INetworkDefinition,
+        IOptimizationProfile,
+        OnnxParser,
+        ParserError,
+        IBuilderConfig,
+        ITimingCache,
+    ):
         setattr(trt, item.__name__, item)
 
 
@@ -294,7 +342,11 @@ def _add_running(trt, double: Double) -> None:  # noqa: C901 - many small classe
             assert format == trt.LayerInformationFormat.JSON
             kinds = {"QuantizeLinear": "Row major linear FP32", "Conv": "Row major Int8 format"}
             layers = [
-                {"Name": node.name, "Inputs": [{"Format/Datatype": kinds.get(node.op_type, "Float")}]}
+                {
+                    "Name": node.name,
+                    "LayerType": "DLA" if node.op_type in double.on_dla else node.op_type,
+                    "Inputs": [{"Format/Datatype": kinds.get(node.op_type, "Float")}],
+                }
                 for node in self._model.graph.node
             ]
             return json.dumps({"Layers": layers})
@@ -334,11 +386,17 @@ def _add_running(trt, double: Double) -> None:  # noqa: C901 - many small classe
             return inspector
 
     class Runtime:
-        __slots__ = ("_logger",)
+        __slots__ = ("DLA_core", "_logger", "engine_host_code_allowed")
 
         def __init__(self, logger):
             double.happened("Runtime")
             self._logger = logger
+            self.DLA_core, self.engine_host_code_allowed = -1, False
+            double.runtime = self
+
+        @property
+        def num_DLA_cores(self):  # noqa: N802 - TensorRT's name
+            return double.dla_cores
 
         def deserialize_cuda_engine(self, content):
             if not double.happened("deserialize_cuda_engine") or not content.startswith(MAGIC):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from api_names import FOLDERS, uses_in
-from test_tensorrt_api import ONLY_BEFORE_11, VERSIONS
+from test_tensorrt_api import MISSING, VERSIONS
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[3]
@@ -55,6 +55,10 @@ else:
     except ConfigError as error:
         told["refused"] = str(error)
 build.check("int8", build.Options())
+try:
+    build.check("int8", build.Options(hardware="same-capability"))
+except ConfigError as error:
+    told["hardware"] = str(error)
 print(json.dumps(told))
 """
 
@@ -107,11 +111,11 @@ def test_our_classes_and_names_fit_the_real_bindings(stub, tmp_path, version):
     assert told["log"] == [True, ["bad"]]
     assert told["monitor"] == [True, True, "None"]
     assert told["uint8"] == "uint8"
+    assert ("hardware" in told) == version.startswith("10.3.")
+    assert {tuple(use) for use in told["missing"]} == MISSING.get(version, set())
     if version.startswith("11"):
-        assert {tuple(use) for use in told["missing"]} == ONLY_BEFORE_11
         assert told["strongly_typed"] == 1
         assert "has no calibrators" in told["refused"]
     else:
-        assert told["missing"] == []
         assert told["strongly_typed"] == 2
         assert told["calibrator"] == [True, 1, [7], "cache", "ENTROPY_CALIBRATION_2"]

@@ -108,7 +108,7 @@ def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
     assert out.stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW[name in QUICK]) for name in FOREIGN])
 def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     height, width = FOREIGN[name]

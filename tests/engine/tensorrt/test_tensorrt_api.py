@@ -15,7 +15,11 @@ ONLY_BEFORE_11 = {
     ("BuilderFlag", "FP16"),
     ("IBuilderConfig", "int8_calibrator"),
 }
-"""Used for implicit quantization alone, which `check` refuses on 11."""
+"""Used for implicit quantization and for the DLA of version 10 alone, which `check` refuses on 11 or which are not
+reached there."""
+ONLY_AFTER_10_3 = {("HardwareCompatibilityLevel", "SAME_COMPUTE_CAPABILITY")}
+"""`check` refuses the option on 10.3."""
+MISSING = {"10.3.0": ONLY_AFTER_10_3, "11.4.0.106": ONLY_BEFORE_11}
 ONLY_RTX = {
     ("ComputeCapability", None),
     ("IBuilderConfig", "num_compute_capabilities"),
@@ -39,7 +43,7 @@ def test_every_name_exists_in_the_versions_that_reach_it(shared_dir, version):
     found = uses_in(TENSORRT)
     assert len(found) > 50
     missing = {(use.owner, use.member) for use in found if lacks(api, use)}
-    assert missing == (ONLY_BEFORE_11 if version.startswith("11") else set())
+    assert missing == MISSING.get(version, set())
 
 
 def test_every_name_exists_in_the_installed_rtx():
@@ -91,7 +95,7 @@ def test_the_double_has_no_name_that_tensorrt_lacks(shared_dir, version):
 def test_the_double_has_every_name_that_we_use(version):
     trt = Double(version).trt
     for use in uses_in(TENSORRT):
-        if (use.owner, use.member) in ONLY_BEFORE_11:
+        if (use.owner, use.member) in ONLY_BEFORE_11 | ONLY_AFTER_10_3:
             continue
         assert hasattr(trt, use.owner), use
         interface = use.owner in ("ILogger", "IProgressMonitor")  # these we implement ourselves

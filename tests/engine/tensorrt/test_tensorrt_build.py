@@ -294,3 +294,19 @@ def test_a_scale_that_half_precision_cannot_hold_is_refused(tmp_path):
     strongly_typed_source(asked)
     with pytest.raises(ArtifactError, match=r"image\.scale is 7\.87e-09, which half precision cannot hold"):
         strongly_typed_source(asked, half_rest=True)
+
+
+def test_the_fastest_of_all_precisions_is_kept(double, settings, tmp_path):
+    from jetseg.engine.fastest import run as contest
+
+    onnx.save(small_network(opset=19), str(settings["model"]))  # the first with scales in half precision
+    save_manifest(settings["model"], small_manifest())
+    made = double()
+    found = contest(BuildConfig(**settings), rounds=1, seconds=0.01)
+    assert set(found.latencies) == {"fp32", "fp16", "int8", "int8-fp16"}
+    assert load_manifest(settings["out"]).stages[-1].settings["auto_p50_ms"].keys() == found.latencies.keys()
+    assert not list(tmp_path.glob("*.candidate.engine"))
+    found = contest(BuildConfig(**settings, options={"dla_core": "0"}), rounds=1, seconds=0.01)
+    assert set(found.latencies) == {"fp16"}
+    assert "fp32: left out. The DLA computes in fp16 and int8 only." in found.result.attempts
+    assert (made.contexts, made.memory) == (0, {})

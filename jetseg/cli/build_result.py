@@ -1,0 +1,93 @@
+"""What `jetseg build-engine` prints about an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from jetseg.engine.build_config import BuildResult
+    from jetseg.engine.contract import BuildReport
+
+
+def summary(result: BuildResult) -> dict[str, Any]:
+    """Returns what `--json` prints."""
+    return {
+        "engine": str(result.engine),
+        "precision": result.manifest.precision,
+        "backend": result.manifest.backend,
+        "sha256": result.manifest.sha256,
+        "size_bytes": result.engine.stat().st_size,
+        "integer_layers": len(result.report.integer_layers),
+        "float_layers": list(result.report.float_layers),
+        "layer_precisions": dict(result.report.layer_precisions),
+        "layer_devices": dict(result.report.layer_devices),
+        "hops": dict(result.report.hops),
+        "not_run_here": result.report.not_run_here,
+        "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
+        "accuracy": result.accuracy.model_dump() if result.accuracy else None,
+        "passed": not result.broken,
+        "broken": list(result.broken),
+        "guilty_layers": [{"layer": found.layer, "agreement": found.agreement} for found in result.guilty],
+        "attempts": list(result.attempts),
+    }
+
+
+def show(result: BuildResult) -> None:
+    """Prints what was built and what it lost."""
+    stdout = Console()
+    report = result.report
+    total = len(report.integer_layers) + len(report.float_layers)
+    counted = f", {len(report.integer_layers)} of {total} layers on integers" if total else ""
+    stdout.print(
+        f"{result.engine}: {result.manifest.precision} for {result.manifest.backend}, "
+        f"{result.engine.stat().st_size / 1e6:.2f} MB{counted}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if report.layer_precisions:
+        listed = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
+        stdout.print(f"Layers of the engine: {listed}{_places(result.report)}", markup=False, highlight=False)
+    before, after = result.parent_accuracy, result.accuracy
+    if report.not_run_here is not None:
+        predicted = " The accuracy below is predicted by exact simulation, not measured on it." if after else ""
+        stdout.print(f"{report.not_run_here}{predicted}", style="yellow", markup=False, soft_wrap=True)
+    if before is not None and after is None:
+        stdout.print("Nothing here computes this precision, so its accuracy was not measured.", style="yellow")
+        return
+    if before is None or after is None:
+        stdout.print("Accuracy was not measured; give --data SPEC with labels to measure it.", style="yellow")
+        return
+    table = Table(title=f"IoU % on {after.data} {after.split}, {after.frames} frames", title_justify="left")
+    for heading in ("class", "float", result.manifest.precision, "change"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, iou in after.per_class_iou.items():
+        table.add_row(name, *_change(before.per_class_iou[name], iou))
+    table.add_section()
+    table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
+    stdout.print(table)
+    if result.guilty:
+        blame = Table(title="Each layer alone in 8 bits", title_justify="left")
+        blame.add_column("layer")
+        blame.add_column("pixels that keep their class %", justify="right")
+        for effect in result.guilty[:8]:
+            blame.add_row(effect.layer, f"{effect.agreement:.2f}")
+        stdout.print(blame, markup=False)
+    for attempt in result.attempts if len(result.attempts) > 1 else ():
+        stdout.print(attempt, markup=False, highlight=False, soft_wrap=True)
+
+
+def _places(report: BuildReport) -> str:
+    """Says where layers run if not all are on the GPU, and how often the data is changed or moved."""
+    devices = ", ".join(f"{count} on the {device}" for device, count in report.layer_devices.items())
+    where = f"; {devices}, {report.hops['device']} hops between them" if "DLA" in report.layer_devices else ""
+    return f"{where}; {report.hops['format']} change formats" if report.hops else where
+
+
+def _change(before: float | None, after: float | None) -> tuple[str, str, str]:
+    if before is None or after is None:
+        return "-", "-", "-"
+    return f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}"

@@ -1,0 +1,213 @@
+"""Says before a build what TensorRT refuses, what will be slow, and what the DLA leaves to the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+from onnx import TensorProto
+from pydantic import BaseModel, ConfigDict
+
+from jetseg.calibrate.graph import QUANTIZED_OPERATORS, FloatGraph, attribute, load_float_graph
+from jetseg.calibrate.legality import UNKNOWN_OPERATORS, check_qdq
+from jetseg.engine.tensorrt.dla import MAX_LOADABLES, DlaPlan, plan_dla
+from jetseg.engine.tensorrt.dla_rules import Tensors, infer_tensors
+from jetseg.engine.tensorrt.legalize import legalize_
+from jetseg.engine.tensorrt.source import fix_input_size_
+from jetseg.errors import ConfigError
+from jetseg.manifest import load_manifest, manifest_path
+from jetseg.onnx_file import load_onnx
+from jetseg.targets import Software, find_target
+
+Kind = Literal["refused", "dla", "slow"]
+Device = Literal["gpu", "dla"]
+_STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+_CASTS = frozenset(
+    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.INT8}
+    | {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
+)
+"""Types that a Cast may make; uint8 only right before an output."""
+_CHANNELS = 32
+"""INT8 tensor cores work on this many input channels at a time."""
+_LAST_DLA_OF_10, _FIRST_DLA_OF_11, _OLDEST = (10, 7), (11, 4), (10, 3)
+
+
+class LintConfig(BaseModel):
+    """Settings of `run`.
+
+    Attributes:
+        model: ONNX file: float, or with explicit quantizers.
+        target: Computer that it is for; see `jetseg.targets`.
+        device: What it shall run on.
+        manifest: Manifest elsewhere than beside the model; without any, the network's own sizes hold.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path
+    target: str | None = None
+    device: Device = "gpu"
+    manifest: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about a node.
+
+    Attributes:
+        kind: "refused", TensorRT's parser does not take it; "dla", the GPU has to run it; "slow", it wastes time.
+        node: The node's first output; empty if it is about the whole network.
+        operator: Its operator.
+        found: What is so.
+        fix: What to do.
+    """
+
+    kind: Kind
+    node: str
+    operator: str
+    found: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class LintResult:
+    """What `run` found.
+
+    Attributes:
+        findings: In the order of the network, what is refused first.
+        nodes: How many nodes there are.
+        dla: How DLA and GPU would share them; None if the DLA was not asked for.
+        rewritten: What the builder rewrites by itself.
+        releases: What to know about the target's TensorRT versions.
+    """
+
+    findings: tuple[Finding, ...]
+    nodes: int
+    dla: DlaPlan | None
+    rewritten: tuple[str, ...]
+    releases: tuple[str, ...]
+
+
+def run(config: LintConfig) -> LintResult:
+    """Checks a network against what TensorRT and the DLA are known to take. Nothing is built.
+
+    Raises:
+        ConfigError: The target is unknown, or has no DLA.
+        JetsegError: The network or its manifest is broken.
+    """
+    target = find_target(config.target) if config.target else None
+    if target is not None and config.device == "dla" and target.dla_cores == 0:
+        raise ConfigError(f"{target.title} has no DLA.", "Leave out --device dla.")
+    graph = _load(config.model)
+    if config.manifest or manifest_path(config.model).is_file():
+        fix_input_size_(graph.model, load_manifest(config.model, config.manifest).input)
+    rewritten = legalize_(graph.model)
+    graph.index()
+    tensors = infer_tensors(graph.model)
+    dla = plan_dla(graph, tensors) if config.device == "dla" else None
+    findings = [*_refused(graph), *_on_gpu(graph, dla), *_slow(graph, tensors)]
+    releases = tuple(_about(software, config.device) for software in target.software) if target else ()
+    return LintResult(tuple(findings), len(graph.model.graph.node), dla, rewritten, releases)
+
+
+def _load(path: Path) -> FloatGraph:
+    """Loads a network as the builder would; one with quantizers as it stands."""
+    model = load_onnx(path)
+    if any(node.op_type in QUANTIZED_OPERATORS for node in model.graph.node):
+        return FloatGraph(model)
+    return load_float_graph(path)
+
+
+def _refused(graph: FloatGraph) -> Iterator[Finding]:
+    outputs = set(graph.outputs)
+    for port in graph.model.graph.input:
+        if any(not dim.HasField("dim_value") for dim in port.type.tensor_type.shape.dim):
+            yield Finding(
+                "refused",
+                port.name,
+                "input",
+                "a size is not fixed.",
+                "Give a manifest with the size, or options max_batch, smallest and largest.",
+            )
+    for node in graph.model.graph.node:
+        reason = _refusal(node, outputs)
+        if reason:
+            yield Finding("refused", node.output[0], node.op_type, *reason)
+    for problem in check_qdq(graph.model) if any(n.op_type == "QuantizeLinear" for n in graph.model.graph.node) else ():
+        node = graph.producer.get(problem.place)
+        yield Finding("refused", problem.place, node.op_type if node else "", problem.found, problem.fix)
+
+
+def _refusal(node: onnx.NodeProto, outputs: set[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - one per rule
+    """Returns why TensorRT's parser does not take a node, as its messages say, and what to do."""
+    operator = node.op_type
+    if operator in UNKNOWN_OPERATORS or node.domain not in _STANDARD_DOMAINS or not onnx.defs.has(operator):
+        return "TensorRT has no such operator.", "Replace it by standard ONNX operators and export again."
+    if operator == "Cast":
+        kind = int(attribute(node, "to", 0))
+        if kind == TensorProto.UINT8 and node.output[0] in outputs:
+            return None
+        if kind not in _CASTS:
+            name = str(TensorProto.DataType.Name(kind)).lower()
+            return f"TensorRT has no {name} inside a network.", "Cast to int32 or float32 instead."
+    texts = {entry.name: entry.s.decode(errors="replace") for entry in node.attribute if entry.s}
+    if operator == "Resize" and texts.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        return "it crops while it resizes.", "Slice first, then resize."
+    if operator == "Resize" and attribute(node, "antialias", 0):
+        return "it resizes with antialiasing.", "Export it without, or average-pool instead."
+    dilated = any(size != 1 for entry in node.attribute if entry.name == "dilations" for size in entry.ints)
+    strided = any(size != 1 for entry in node.attribute if entry.name == "strides" for size in entry.ints)
+    if operator == "MaxPool" and dilated:
+        return "max pooling is dilated.", "Pool without dilation and train again."
+    if operator == "MaxPool" and len(node.output) > 1:
+        return "the indices of max pooling are read.", "Upsample by resizing or a transposed convolution."
+    if operator == "ConvTranspose" and dilated and strided:
+        return "a transposed convolution has strides and dilations.", "Use one of the two."
+    return None
+
+
+def _on_gpu(graph: FloatGraph, dla: DlaPlan | None) -> Iterator[Finding]:
+    if dla is None:
+        return
+    for name, reason in dla.on_gpu.items():
+        node = graph.producer[name]
+        yield Finding("dla", name, node.op_type, f"{reason}.", "It runs on the GPU, with a hop before and after.")
+    if dla.pieces > MAX_LOADABLES:
+        fix = "Replace operators that cut the network, or leave it on the GPU."
+        yield Finding("dla", "", "", f"{dla.pieces} pieces, and a core holds {MAX_LOADABLES}.", fix)
+
+
+def _slow(graph: FloatGraph, tensors: Tensors) -> Iterator[Finding]:
+    """Yields convolutions that leave INT8 tensor cores partly idle."""
+    for node in graph.model.graph.node:
+        shape = tensors.shapes.get(node.input[1]) if node.op_type == "Conv" else None
+        if shape is None or len(shape) != 4 or shape[0] is None or shape[1] is None:
+            continue
+        groups, inputs = int(attribute(node, "group", 1)), shape[1]
+        if groups > 1 and inputs < _CHANNELS:
+            found = f"a convolution in {groups} groups of {inputs} input channels does not fill tensor cores."
+            yield Finding("slow", node.output[0], "Conv", found, "INT8 gains little here; measure before you keep it.")
+        elif groups == 1 and inputs % _CHANNELS and _reads_network(graph, node):
+            found = f"{inputs} input channels are computed as {-(-inputs // _CHANNELS) * _CHANNELS}."
+            yield Finding("slow", node.output[0], "Conv", found, "Prune to multiples: `jetseg prune --round-to 32`.")
+
+
+def _reads_network(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+    """Tells whether a layer reads what the network made, and not its input, whose channels nobody chooses."""
+    return node.input[0] in graph.producer
+
+
+def _about(software: Software, device: Device) -> str:
+    version = tuple(int(part) for part in software.tensorrt.split("."))[:2]
+    name = f"JetPack {software.jetpack}, TensorRT {software.tensorrt}"
+    if version < _OLDEST:
+        return f"{name}: older than what jetseg builds for; use the CPU engine."
+    ways = "int8 by explicit quantizers only" if version[0] > 10 else "int8 by explicit or implicit quantization"
+    if device == "gpu":
+        return f"{name}: {ways}."
+    if _LAST_DLA_OF_10 < version < _FIRST_DLA_OF_11:
+        return f"{name}: it offers no DLA; 10.7 was the last of 10 that did, and 11.4 is the next."
+    return f"{name}: fp16, and {'int8 by explicit quantizers' if version[0] > 10 else 'int8 by implicit quantization'}."
