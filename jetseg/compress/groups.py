@@ -28,14 +28,14 @@ class Candidate:
 
     Attributes:
         root: Name of the layer whose output channels are counted.
-        layers: Names of all layers that lose output channels with it.
-        readers: Layers that lose input channels, by name: how many for each channel of the root.
+        layers: All layers that lose output channels with it, by name: how many for each channel of the root.
+        readers: The same for layers that lose input channels.
         scores: Importance per channel of the root, 1-D.
         kind: The same for groups that are wired alike: types and kernels of all that is coupled.
     """
 
     root: str
-    layers: tuple[str, ...]
+    layers: Mapping[str, float]
     readers: Mapping[str, float]
     scores: Tensor
     kind: tuple[str, ...] = ()
@@ -64,15 +64,15 @@ def find_candidates(
     found: list[Candidate] = []
     for group in trace(module, example_input).get_all_groups(root_module_types=[_ConvNd, nn.Linear]):
         members = [item.dep.target.module for item in group]
-        layers = tuple(names[layer] for layer in _losing_outputs(group))
-        reason = _reason_to_keep(members, layers, [notes.get(name, "") for name in layers])
+        layers = _shares(group, names, reading=False)
+        reason = _reason_to_keep(members, [notes.get(name, "") for name in layers])
         scores = None if reason else importance(group)
         if scores is None:
             for name in layers:
                 notes.setdefault(name, reason or "kept: its channels could not be scored")
             continue
         scores = torch.nan_to_num(scores.detach().float().cpu())
-        found.append(Candidate(names[members[0]], layers, _readers(group, names), scores, _kind(group)))
+        found.append(Candidate(names[members[0]], layers, _shares(group, names, reading=True), scores, _kind(group)))
     if not found:
         raise ConfigError("No layer is left that could be pruned.", "Keep fewer layers, or take another criterion.")
     return found, notes
@@ -140,20 +140,14 @@ def training_heads(module: nn.Module) -> Iterator[None]:
         module.eval()
 
 
-def _losing_outputs(group: Any) -> Iterator[nn.Module]:  # noqa: ANN401
+def _shares(group: Any, names: Mapping[nn.Module, str], *, reading: bool) -> dict[str, float]:  # noqa: ANN401
+    """Returns how many output or input channels each layer loses for each channel of the root."""
+    shares: dict[str, float] = {}
     for item in group:
         layer = item.dep.target.module
-        if isinstance(layer, (_ConvNd, nn.Linear)) and item.dep.handler not in READING:
-            yield layer
-
-
-def _readers(group: Any, names: Mapping[nn.Module, str]) -> dict[str, float]:  # noqa: ANN401
-    readers: dict[str, float] = {}
-    for item in group:
-        if item.dep.handler in READING:
-            name = names[item.dep.target.module]
-            readers[name] = readers.get(name, 0.0) + len(item.idxs) / len(group[0].idxs)
-    return readers
+        if isinstance(layer, (_ConvNd, nn.Linear)) and (item.dep.handler in READING) == reading:
+            shares[names[layer]] = shares.get(names[layer], 0.0) + len(item.idxs) / len(group[0].idxs)
+    return shares
 
 
 def _kind(group: Any) -> tuple[str, ...]:  # noqa: ANN401
@@ -166,7 +160,7 @@ def _kind(group: Any) -> tuple[str, ...]:  # noqa: ANN401
     return tuple(sorted(parts))
 
 
-def _reason_to_keep(members: Sequence[nn.Module], layers: Sequence[str], notes: Sequence[str]) -> str:
+def _reason_to_keep(members: Sequence[nn.Module], notes: Sequence[str]) -> str:
     if any(isinstance(member, torch_pruning.ops._OutputOp) for member in members):
         return "kept: makes the output"
     if any(isinstance(member, nn.GroupNorm) for member in members):
@@ -180,4 +174,4 @@ def _reason_to_keep(members: Sequence[nn.Module], layers: Sequence[str], notes: 
         return "kept: grouped convolution"
     if any(notes):
         return "kept: coupled with a layer that is kept"
-    return "" if layers else "kept"
+    return "" if notes else "kept"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -10,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -86,22 +86,34 @@ class LayerTimer:
 
 
 def quiet_latencies_ms(
-    calls: Mapping[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = _ROUNDS,
+    seconds: float = _TURN_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Times calls in turn, A B A B ...; returns the fastest turn's median run in milliseconds.
+    """Times calls in turn, A B A B ...; returns the fastest run of each in milliseconds.
 
-    Whatever else the machine does only ever adds time, so the fastest of several turns is what repeats best.
+    Whatever else the machine does only ever adds time, so on a busy machine the fastest run repeats best.
+
+    Args:
+        calls: What to time, by name.
+        rounds: How often each one has its turn.
+        seconds: Length of one turn; at least a few runs are made.
+        clock: Gives the time in seconds.
     """
-    turns: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(_ROUNDS):
+    fastest = dict.fromkeys(calls, math.inf)
+    for _ in range(rounds):
         for name, call in calls.items():
             call()  # untimed: the caches hold the weights of the one whose turn was before
-            moments = [clock()]
-            while moments[-1] - moments[0] < _TURN_SECONDS or len(moments) <= _LEAST_RUNS:
+            start = moment = clock()
+            runs = 0
+            while moment - start < seconds or runs < _LEAST_RUNS:
                 call()
-                moments.append(clock())
-            turns[name].append(median(np.diff(moments)) * 1e3)
-    return {name: float(min(medians)) for name, medians in turns.items()}
+                before, moment = moment, clock()
+                fastest[name] = min(fastest[name], (moment - before) * 1e3)
+                runs += 1
+    return fastest
 
 
 def latency_cache_path(backend: str, precision: Precision, threads: int) -> Path:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 Pair = tuple[int, int]
 
@@ -118,8 +117,9 @@ class LayerLatency:
 
 
 def _line(at: float, positions: Sequence[int], values: Sequence[float]) -> float:
-    """Interpolates linearly; beyond the first position, the first segment goes on."""
-    if at < positions[0] and len(positions) > 1:
-        slope = (values[1] - values[0]) / (positions[1] - positions[0])
-        return values[0] - slope * (positions[0] - at)
-    return float(np.interp(at, positions, values))
+    """Interpolates linearly; beyond the ends, the outer segments go on."""
+    if len(positions) == 1:
+        return values[0]
+    right = min(max(bisect_right(positions, at), 1), len(positions) - 1)
+    slope = (values[right] - values[right - 1]) / (positions[right] - positions[right - 1])
+    return values[right] + slope * (at - positions[right])
