@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jetseg.engine.layer_timer import LayerTimer, quiet_latencies_ms
+from jetseg.engine.layer_timer import LayerTimer, clock_of, quiet_latencies_ms
 from jetseg.evaluate.layer_latency import Piece
 from jetseg.manifest import Manifest, Precision
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jetseg.engine.contract import Runner
 
-_ROUNDS = 20
+_ROUNDS = 10
 _TURN_SECONDS = 0.06
 
 
@@ -56,7 +56,8 @@ class BackendMeter:
                 for index, network in enumerate(networks)
             ]
             calls = {str(index): inference(runner) for index, runner in enumerate(runners)}
-            latencies_ms = quiet_latencies_ms(calls, rounds=_ROUNDS, seconds=_TURN_SECONDS)
+            clock = clock_of(self.backend, self.threads)
+            latencies_ms = quiet_latencies_ms(calls, rounds=_ROUNDS, seconds=_TURN_SECONDS, clock=clock)
         return list(latencies_ms.values())
 
     def _exported(self, module: nn.Module) -> onnx.ModelProto:

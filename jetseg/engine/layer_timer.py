@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jetseg.engine.layer_graph import ends_of, piece_manifest, piece_model
+from jetseg.engine.opening import backend_module
 from jetseg.engine.trial import open_trial
 from jetseg.errors import StorageError
 from jetseg.evaluate.layer_latency import Piece
@@ -23,7 +24,7 @@ from jetseg.progress import console, track
 from jetseg.storage import write_json
 
 _BATCH = 12
-_ROUNDS = 7
+_ROUNDS = 5
 _TURN_SECONDS = 0.015
 _LEAST_RUNS = 3
 _LEAST_MS = 1e-3
@@ -78,7 +79,7 @@ class LayerTimer:
                 spec = manifest.input
                 image = np.ones((1, spec.channels, spec.height, spec.width), np.float32)
                 calls[_name(piece)] = lambda runner=runner, image=image: runner.infer(image)  # type: ignore[misc]
-            self._known |= quiet_latencies_ms(calls)
+            self._known |= quiet_latencies_ms(calls, clock=clock_of(self._backend, self._threads))
         try:
             write_json(self._cache, dict(sorted(self._known.items())))
         except StorageError as error:
@@ -94,13 +95,14 @@ def quiet_latencies_ms(
 ) -> dict[str, float]:
     """Times calls in turn, A B A B ...; returns the fastest run of each in milliseconds.
 
-    Whatever else the machine does only ever adds time, so on a busy machine the fastest run repeats best.
+    Whatever else the machine does only ever adds time, so on a busy machine the fastest run repeats best. See also
+    `clock_of`.
 
     Args:
         calls: What to time, by name.
         rounds: How often each one has its turn.
         seconds: Length of one turn; at least a few runs are made.
-        clock: Gives the time in seconds.
+        clock: Gives the time in seconds; see `clock_of`.
     """
     fastest = dict.fromkeys(calls, math.inf)
     for _ in range(rounds):
@@ -114,6 +116,16 @@ def quiet_latencies_ms(
                 fastest[name] = min(fastest[name], (moment - before) * 1e3)
                 runs += 1
     return fastest
+
+
+def clock_of(backend: str, threads: int) -> Callable[[], float]:
+    """Returns the clock to time a backend with.
+
+    A backend that computes in the calling thread is timed by that thread's processor time: on an idle machine the same
+    as wall time, and on a busy one without the time spent waiting for a processor. All others have wall time.
+    """
+    runtime = backend_module(backend, "runtime")
+    return time.thread_time if threads == 1 and getattr(runtime, "IN_CALLING_THREAD", False) else time.perf_counter
 
 
 def latency_cache_path(backend: str, precision: Precision, threads: int) -> Path:

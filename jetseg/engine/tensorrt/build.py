@@ -52,6 +52,7 @@ class Options(BaseModel):
         calibration_cache: File to write the scales to that TensorRT found on these frames.
         workspace_mb: Device memory that the builder may try layers with; half of what is free by default.
         optimization_level: 0 (fast build) to 5 (fast engine).
+        sparse: Let TensorRT use sparse tensor cores for layers whose weights are 2:4 sparse.
         timing_cache: File that timings are kept in; by default one per GPU and version in the user's cache folder.
     """
 
@@ -65,6 +66,7 @@ class Options(BaseModel):
     calibration_cache: Path | None = None
     workspace_mb: int | None = Field(default=None, gt=0)
     optimization_level: int = Field(default=3, ge=0, le=5)
+    sparse: bool = False
     timing_cache: Path | None = None
 
     @model_validator(mode="after")
@@ -152,6 +154,8 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStac
         settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if request.precision == "fp32":  # the reference: no shortened mantissas
             settings.clear_flag(trt.BuilderFlag.TF32)
+        if options.sparse:
+            settings.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         if calibrator is not None:
             settings.set_flag(trt.BuilderFlag.INT8)
             settings.set_flag(trt.BuilderFlag.FP16)

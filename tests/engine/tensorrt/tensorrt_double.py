@@ -68,7 +68,7 @@ def make_tensorrt(double: Double, version: str) -> ModuleType:
 
 
 def _add_enums(trt, calibrators: bool) -> None:
-    flags = ["TF32", *(["INT8", "FP16"] if calibrators else [])]
+    flags = ["TF32", "SPARSE_WEIGHTS", *(["INT8", "FP16"] if calibrators else [])]
     trt.BuilderFlag = enum.IntEnum("BuilderFlag", flags)
     trt.NetworkDefinitionCreationFlag = enum.IntEnum(
         "NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": int(calibrators)}
