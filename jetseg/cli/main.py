@@ -27,6 +27,7 @@ from jetseg.cli.quantize import quantize
 from jetseg.cli.render import render
 from jetseg.cli.report import report
 from jetseg.cli.run import run
+from jetseg.cli.sparsity import sparsity
 from jetseg.cli.train import train
 from jetseg.cli.verify import verify
 from jetseg.errors import JetsegError, UnavailableError
@@ -65,6 +66,7 @@ app.command("pack")(pack)
 app.command("verify")(verify)
 app.command("run")(run)
 app.command("report")(report)
+app.command("sparsity")(sparsity)
 app.command("doctor")(doctor)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from jetseg.compress.pruning_library import torch_pruning
@@ -18,7 +19,8 @@ from jetseg.train.losses import SegmentationLoss
 
 Batch = tuple[Tensor, Tensor]
 Importance = Callable[[Any], Tensor | None]
-_READING = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
+READING = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
+"""Operations of `torch_pruning` that remove input channels of a layer."""
 
 
 def magnitude(norm: int = 2) -> Importance:
@@ -29,6 +31,24 @@ def magnitude(norm: int = 2) -> Importance:
     """
     scorer: Importance = torch_pruning.importance.GroupMagnitudeImportance(p=norm)
     return scorer
+
+
+class BatchNormImportance(torch_pruning.importance.Importance):  # type: ignore[misc]
+    """Scores channels by the gain of the batch norms behind them (Liu et al., arXiv:1708.06519).
+
+    Channels that several batch norms scale, as before an addition, get the mean of the absolute gains.
+    """
+
+    def __call__(self, group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
+        """Returns one score per channel of the group's root; None if no batch norm scales them."""
+        total, count = torch.zeros(len(group[0].idxs)), 0
+        for item in group:
+            layer = item.dep.target.module
+            if isinstance(layer, _BatchNorm) and layer.weight is not None:
+                gains = layer.weight.detach().abs().float()[item.idxs]
+                total.index_add_(0, torch.tensor(item.root_idxs), gains)
+                count += 1
+        return total / count if count else None
 
 
 class TaylorImportance(torch_pruning.importance.Importance):  # type: ignore[misc]
@@ -143,7 +163,7 @@ def _sum_over_readers(group: Any, rows: Mapping[nn.Module, Tensor]) -> Tensor | 
     total = None
     for item in group:
         layer = item.dep.target.module
-        if item.dep.handler in _READING and layer in rows:
+        if item.dep.handler in READING and layer in rows:
             read = rows[layer][:, item.idxs]
             if total is None:
                 total = torch.zeros(len(read), len(group[0].idxs), dtype=read.dtype)

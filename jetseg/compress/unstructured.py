@@ -11,7 +11,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import prune
 
 from jetseg.compress.change import LayerChange
-from jetseg.compress.structured import PruneSettings, match_layers
+from jetseg.compress.groups import match_layers
+from jetseg.compress.structured import PruneSettings
 from jetseg.errors import ConfigError
 
 _METHODS: dict[str, type[prune.BasePruningMethod]] = {

@@ -1,4 +1,4 @@
-"""Fits a freshly built network to weights whose channels were pruned."""
+"""Fits a freshly built network to weights that were factorized or whose channels were pruned."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from jetseg.errors import ArtifactError
+from jetseg.models.factors import restore_factors_
 
 _RESIZABLE = (_ConvNd, nn.Linear, _NormBase, nn.GroupNorm, nn.PReLU)
 
@@ -17,16 +18,18 @@ _RESIZABLE = (_ConvNd, nn.Linear, _NormBase, nn.GroupNorm, nn.PReLU)
 def fit_shapes_(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     """Resizes the layers of `module` in place, so that `module.load_state_dict(state_dict)` succeeds.
 
-    Channel counts of convolutions (depthwise ones included), linear layers, normalizations and PReLU follow
-    the shapes of the weights; the new weights are uninitialized.
+    Convolutions that were factorized become their factors again. Channel counts of convolutions (depthwise ones
+    included), linear layers, normalizations and PReLU follow the shapes of the weights; the new weights are
+    uninitialized.
 
     Args:
         module: A network as its factory builds it.
-        state_dict: Weights of the same network after structured pruning.
+        state_dict: Weights of the same network after factorization and structured pruning.
 
     Raises:
         ArtifactError: Weights are missing or left over, or differ in more than channel counts.
     """
+    restore_factors_(module, state_dict)
     _check_names(module, state_dict)
     for name, layer in module.named_modules():
         prefix = f"{name}." if name else ""

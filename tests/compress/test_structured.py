@@ -7,13 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from jetseg.compress.groups import training_heads
 from jetseg.compress.importance import RandomImportance, magnitude
-from jetseg.compress.structured import (
-    PruneSettings,
-    _training_heads,
-    kept_channels,
-    prune_structured,
-)
+from jetseg.compress.structured import PruneSettings, kept_channels, prune_structured
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.models import create_model, fit_shapes_
 
@@ -56,7 +52,7 @@ def masked_dense(module, settings):
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "training heads"])
-@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("scope", ["layer", "global", "isomorphic"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_pruned_network_equals_the_masked_dense_one(name, scope, training):
     settings = PruneSettings(ratio=0.5, scope=scope, round_to=1 if scope == "global" else 4)
@@ -64,7 +60,7 @@ def test_pruned_network_equals_the_masked_dense_one(name, scope, training):
     weights = copy.deepcopy(dense.state_dict())
     pruned, _ = prune_structured(dense, settings, IMAGE, lambda _: RandomImportance(3))
     masked = masked_dense(dense, settings)
-    heads = _training_heads if training else contextlib.nullcontext
+    heads = training_heads if training else contextlib.nullcontext
     with torch.no_grad(), heads(masked), heads(pruned):
         expected, actual = masked(IMAGE), pruned(IMAGE)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-9)

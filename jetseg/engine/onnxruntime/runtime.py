@@ -12,6 +12,9 @@ from jetseg.manifest import Manifest
 from jetseg.ort import choose_ports, make_session, run_session
 from jetseg.preprocess import NetworkInput
 
+IN_CALLING_THREAD = True
+"""With one thread, inference runs in the thread that asks for it."""
+
 
 def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRunner:
     """Opens an ONNX file; see `jetseg.engine.opening.open_runner`.
