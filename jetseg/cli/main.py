@@ -20,6 +20,7 @@ from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
 from jetseg.cli.pack import pack
 from jetseg.cli.parity import parity
+from jetseg.cli.profile import profile
 from jetseg.cli.prune import prune
 from jetseg.cli.quantize import quantize
 from jetseg.cli.render import render
@@ -54,6 +55,7 @@ app.command("calibrate")(calibrate)
 app.command("quantize")(quantize)
 app.command("render")(render)
 app.command("build-engine")(build_engine)
+app.command("profile")(profile)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
 app.command("parity")(parity)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jetseg.data.contract import SegmentationDataset
 from jetseg.evaluate.accuracy import spread
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.evaluate.signals import Signals, SignalMeter, Vector, grid_scores
+from jetseg.evaluate.signals import SignalMeter, Signals, Vector, grid_scores
 from jetseg.manifest import JointNormal, Manifest, Profile
 from jetseg.postprocess import ClassMap, class_map, resize_class_map
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor

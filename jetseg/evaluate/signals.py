@@ -168,9 +168,7 @@ def _shrink(frame_hwc_u8: FrameU8) -> FrameU8:
 
 def _sharpness(gray: npt.NDArray[np.uint8], half: npt.NDArray[np.uint8]) -> float:
     """Compares detail at two scales, because natural scenes hold about as much of both."""
-    fine, coarse = (
-        cv2.norm(cv2.Laplacian(image, cv2.CV_16S), cv2.NORM_L1) / image.size for image in (gray, half)
-    )
+    fine, coarse = (cv2.norm(cv2.Laplacian(image, cv2.CV_16S), cv2.NORM_L1) / image.size for image in (gray, half))
     return math.log((fine + 0.5) / (coarse + 0.5))
 
 

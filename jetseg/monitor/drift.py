@@ -167,11 +167,16 @@ class DriftMonitor:
         percent = 100 * signals.class_shares
         found = zip(self._manifest.classes, percent, strict=False)
         oddity = {
-            name: (abs(value - self._profile.class_percent[name][0]) / (self._profile.class_percent[name][1] + 1), value)
+            name: (
+                abs(value - self._profile.class_percent[name][0]) / (self._profile.class_percent[name][1] + 1),
+                value,
+            )
             for name, value in found
         }
         name = max(oddity, key=lambda each: oddity[each][0])
-        return f"{name} fills {oddity[name][1]:.0f} % of it, at calibration {self._profile.class_percent[name][0]:.0f} %."
+        return (
+            f"{name} fills {oddity[name][1]:.0f} % of it, at calibration {self._profile.class_percent[name][0]:.0f} %."
+        )
 
 
 def learn_bound(quantiles: tuple[float, float, float], kind: Kind) -> Bound:
