@@ -9,6 +9,9 @@ from typing import Literal
 
 from jetseg.monitor.events import Severity
 
+_GAP = 4
+"""Lengths of a window after which what came before no longer counts."""
+
 Change = Literal["raised", "ended"]
 
 
@@ -95,7 +98,8 @@ class Window:
 
     def add(self, value: float, moment_s: float) -> None:
         """Adds a value; moments do not go back."""
-        if self._values and moment_s - self._values[-1][0] > self._seconds:
+        if self._values and moment_s - self._values[-1][0] > _GAP * self._seconds:
+            self._values.clear()
             self._started = None
         self._started = moment_s if self._started is None else self._started
         self._values.append((moment_s, value))

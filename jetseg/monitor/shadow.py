@@ -21,8 +21,8 @@ from jetseg.monitor.alarm import Alarm, Bound, Notice
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 
-DEFAULT_BOUND = 70.0
-"""Points of agreement mIoU, for engines whose agreement was not measured at build."""
+LEAST_BOUND = 70.0
+"""Percent of agreement mIoU: for engines whose agreement was not measured, and for those that were damaged at build."""
 _LEAST_MARGIN = 10.0
 _RECENT = 16
 _LEAST_COMPARED = 4
@@ -196,12 +196,12 @@ def default_bound(manifest: Manifest) -> float:
     """Learns the bound from the agreement measured at build: twice its disagreement, at least 10 points.
 
     Returns:
-        Percent of mIoU; 70 where no agreement was measured.
+        Percent of mIoU; at least 70, also where no agreement was measured.
     """
     agreement = manifest.profile.agreement_miou if manifest.profile else None
     if agreement is None:
-        return DEFAULT_BOUND
-    return agreement - max(_LEAST_MARGIN, 100 - agreement)
+        return LEAST_BOUND
+    return max(LEAST_BOUND, agreement - max(_LEAST_MARGIN, 100 - agreement))
 
 
 def _lower_priority() -> None:
