@@ -17,6 +17,9 @@ Vector = npt.NDArray[np.float64]
 
 _SMALL_HEIGHT, _SMALL_WIDTH = 180, 240
 _TINY_HEIGHT, _TINY_WIDTH = 90, 120
+_COARSE_SIZE = (30, 22)
+_ROUNDING = 0.2
+"""Gray levels of detail that rounding may feign or hide."""
 _BANDS = 3
 _CLIPPED = 250
 """Gray level from which a pixel counts as clipped."""
@@ -95,7 +98,7 @@ class SignalMeter:
             resize_class_map(class_map_hw_u8, _TINY_HEIGHT, _TINY_WIDTH),
         )
         levels = cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel().astype(np.float64) / gray.size
-        sharpness = _sharpness(gray, tiny.gray_hw_u8)
+        sharpness = _sharpness(gray)
         bands = [_balance(band) for band in np.array_split(small, _BANDS)]
         doubt, entropy = (None, None) if scores is None else doubt_and_entropy(scores)
         flicker, motion = self._changes(tiny)
@@ -166,10 +169,11 @@ def _shrink(frame_hwc_u8: FrameU8) -> FrameU8:
     return resize_frame(frame_hwc_u8, _SMALL_HEIGHT, _SMALL_WIDTH)
 
 
-def _sharpness(gray: npt.NDArray[np.uint8], half: npt.NDArray[np.uint8]) -> float:
-    """Compares detail at two scales, because natural scenes hold about as much of both."""
-    fine, coarse = (cv2.norm(cv2.Laplacian(image, cv2.CV_16S), cv2.NORM_L1) / image.size for image in (gray, half))
-    return math.log((fine + 0.5) / (coarse + 0.5))
+def _sharpness(gray: npt.NDArray[np.uint8]) -> float:
+    """Compares detail at two scales far apart, because natural scenes hold about as much of both."""
+    both = gray, cv2.resize(gray, _COARSE_SIZE, interpolation=cv2.INTER_AREA)
+    fine, coarse = (cv2.norm(cv2.Laplacian(image, cv2.CV_16S), cv2.NORM_L1) / image.size for image in both)
+    return math.log((fine + _ROUNDING) / (coarse + _ROUNDING))
 
 
 def _balance(band_hwc_u8: FrameU8) -> Vector:
