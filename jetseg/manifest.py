@@ -109,6 +109,36 @@ class Parity(Record):
     argmax_agreement: float
 
 
+class JointNormal(Record):
+    """Several quantities that are judged together: their means, standard deviations and correlations."""
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    correlation: tuple[tuple[float, ...], ...]
+
+
+class Profile(Record):
+    """What frames and answers looked like when the engine was built; the drift monitor learns its bounds from it.
+
+    Attributes:
+        data: Kind of the dataset.
+        split: Its split.
+        frames: How many frames were measured.
+        quantiles: 1 %, 50 % and 99 % of each signal of `jetseg.evaluate.signals`.
+        joint: Signals that are vectors: colors, scene, classes.
+        class_percent: Mean and standard deviation of each class's share of the picture, in percent.
+        agreement_miou: mIoU of the engine against its parent on these frames, in percent; None if not measured.
+    """
+
+    data: str
+    split: str
+    frames: int
+    quantiles: dict[str, tuple[float, float, float]]
+    joint: dict[str, JointNormal]
+    class_percent: dict[str, tuple[float, float]]
+    agreement_miou: float | None = None
+
+
 class Stage(Record):
     """One step of an artifact's history, with the settings that it ran with."""
 
@@ -136,6 +166,7 @@ class Manifest(Record):
     device: str | None = None
     parity: Parity | None = None
     accuracy: tuple[Accuracy, ...] = ()
+    profile: Profile | None = None
     stages: tuple[Stage, ...] = ()
 
     @model_validator(mode="after")

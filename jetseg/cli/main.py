@@ -22,6 +22,7 @@ from jetseg.cli.export import export
 from jetseg.cli.lint import lint
 from jetseg.cli.pack import pack
 from jetseg.cli.parity import parity
+from jetseg.cli.profile import profile
 from jetseg.cli.prune import prune
 from jetseg.cli.quantize import quantize
 from jetseg.cli.render import render
@@ -59,6 +60,7 @@ app.command("quantize")(quantize)
 app.command("render")(render)
 app.command("lint")(lint)
 app.command("build-engine")(build_engine)
+app.command("profile")(profile)
 app.command("eval")(evaluate)
 app.command("bench")(bench)
 app.command("parity")(parity)

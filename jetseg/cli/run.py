@@ -16,6 +16,8 @@ from jetseg.cli.artifacts import by_name
 if TYPE_CHECKING:
     from jetseg.camera.contract import Sink, Source
     from jetseg.camera.stopping import StopFlag
+    from jetseg.camera.watching import MonitorSink
+    from jetseg.engine.contract import Runner
     from jetseg.manifest import Manifest
     from jetseg.monitor.rate import Percentiles
     from jetseg.monitor.statistics import LoopSummary
@@ -37,6 +39,13 @@ PACE = typer.Option(
     metavar="FPS",
     help="Feed files or a dataset as a live camera: frames come at this rate, late ones are dropped.",
 )
+DRIFT = typer.Option("--drift/--no-drift", help="Compare frames and answers with those at calibration.")
+SHADOW = typer.Option(
+    metavar="REFERENCE.onnx", help="Compare the engine with this network, in the background: the one it was made from."
+)
+SHADOW_BOUND = typer.Option(
+    min=0, max=100, metavar="PERCENT", help="Agreement mIoU below which the shadow raises an alarm; learned at build."
+)
 
 
 def run(
@@ -51,6 +60,10 @@ def run(
     pace: Annotated[float | None, PACE] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the class colors, 0 to 1.")] = 0.5,
     legend: Annotated[bool, typer.Option("--legend", help="Draw the list of classes.")] = False,
+    drift: Annotated[bool, DRIFT] = True,
+    shadow: Annotated[Path | None, SHADOW] = None,
+    shadow_every: Annotated[int, typer.Option(min=1, metavar="N", help="Of N frames, one is compared.")] = 30,
+    shadow_bound: Annotated[float | None, SHADOW_BOUND] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -69,18 +82,21 @@ def run(
         jetseg run student.int8.onnx --source drive.mp4 --output drive_segmented.mp4
 
         jetseg run student.int8.onnx --source camvid:data/camvid --split test --pace 30 --json
+
+        jetseg run student.int8.onnx --source 0 --shadow student.onnx --shadow-every 60
     """
     from jetseg.camera import loop
     from jetseg.camera.sources import open_source
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.artifacts import open_any
     from jetseg.manifest import validate_config
+    from jetseg.monitor.score_tap import ScoreTap
 
     settings = {"frames": frames, "seconds": seconds, "alpha": alpha, "legend": legend}
     config = validate_config(loop.LoopConfig, settings)
     stop = StopFlag()
     with stop_on_signals(stop), ExitStack() as stack:
-        runner = open_any(engine, manifest, threads)
+        runner = ScoreTap(open_any(engine, manifest, threads))
         stack.callback(runner.close)
         feed = open_source(source, split=split, labels=labels, pace=pace)
         conditions = _conditions(engine, runner.manifest, feed, output)
@@ -88,6 +104,10 @@ def run(
         try:
             with ExitStack() as open_sinks:
                 sinks = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
+                monitor = _open_monitor(
+                    open_sinks, runner, feed, drift=drift, shadow=shadow, every=shadow_every, bound=shadow_bound
+                )
+                sinks.append(monitor)
                 _say(f"Timing {engine.name} alone, for comparison ...")
                 statistics = loop.new_statistics(runner, feed, stop=stop)
                 _say(f"Running on {source}; Ctrl-C ends.")
@@ -99,9 +119,11 @@ def run(
             raise
     summary = statistics.summary()
     if as_json:
-        sys.stdout.write(json.dumps({**conditions, **_rounded(asdict(summary))}, indent=2) + "\n")
+        found = {**conditions, **asdict(summary), **monitor.summary()}
+        sys.stdout.write(json.dumps(_rounded(found), indent=2) + "\n")
     else:
         _print(summary, conditions)
+        _print_monitor(monitor)
 
 
 def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag) -> list[Sink]:
@@ -118,6 +140,50 @@ def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: 
         sinks.append(window)
     sinks.append(stack.enter_context(open_status_line(console)))
     return sinks
+
+
+def _open_monitor(
+    stack: ExitStack,
+    runner: Runner,
+    source: Source,
+    *,
+    drift: bool,
+    shadow: Path | None,
+    every: int,
+    bound: float | None,
+) -> MonitorSink:
+    from jetseg.camera.watching import open_monitor
+    from jetseg.engine.opening import open_runner
+
+    reference = None
+    if shadow is not None:
+        reference = open_runner(shadow, threads=1)  # more threads would not have the shadow's low priority
+        stack.callback(reference.close)
+    if drift and runner.manifest.profile is None:
+        _say(
+            "Drift is not watched: the engine's manifest has no calibration profile. "
+            "`jetseg profile ENGINE --data SPEC` measures one."
+        )
+    return stack.enter_context(open_monitor(runner, source, drift=drift, reference=reference, every=every, bound=bound))
+
+
+def _print_monitor(monitor: MonitorSink) -> None:
+    from rich.console import Console
+
+    lines = []
+    if monitor.drift is not None:
+        raised = [f"{event} ({state.alarms})" for event, state in monitor.drift.state().items() if state.alarms]
+        lines.append(
+            f"drift: {', '.join(raised) or 'no alarm'}; on at the end: {', '.join(monitor.drift.active) or '-'}"
+        )
+    if monitor.shadow is not None:
+        found = monitor.shadow.state()
+        lines.append(
+            f"shadow: agreement mIoU {_number(found.agreement_miou, 2)} % on {found.compared} frames "
+            f"({found.skipped} skipped), bound {found.bound:.1f} %, {found.alarms} alarms"
+        )
+    for line in lines:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _conditions(engine: Path, manifest: Manifest, source: Source, output: Path | None) -> dict[str, Any]:

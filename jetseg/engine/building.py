@@ -23,6 +23,7 @@ from jetseg.engine.gate import Budget, broken_budgets, check_classes_of
 from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError
 from jetseg.evaluate.accuracy import as_record, measure_accuracy, spread
+from jetseg.evaluate.profile import measure_profile
 from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest, validate_config
 from jetseg.preprocess import Preprocessor
 from jetseg.storage import atomic_path, sha256_file
@@ -60,6 +61,7 @@ def run(config: BuildConfig) -> BuildResult:
         tried.append(f"{attempt.name}: {'; '.join(result.broken) or 'passed'}")
         result = replace(result, attempts=tuple(tried))
         if not result.broken:
+            result = _with_profile(attempt.config, result)
             move_engine(result.engine, engine)
             return replace(result, engine=engine)
         attempt.failed(result)
@@ -109,6 +111,25 @@ def _build(
         arithmetic = ARITHMETICS[backend.ARITHMETIC]
         guilty = tuple(_blame(config, arithmetic, network, parent, ranges, dataset))
     return BuildResult(aside, manifest, report, before, after, broken, guilty)
+
+
+def _with_profile(config: BuildConfig, result: BuildResult) -> BuildResult:
+    """Adds what a vehicle without labels compares its frames with; where the engine cannot run, its parent is asked."""
+    if config.data is None:
+        return result
+    dataset = open_dataset(config.data, config.split)
+    parent = open_runner(config.model, manifest_file=config.manifest, threads=config.threads)
+    engine = parent if result.report.not_run_here else open_runner(result.engine, threads=config.threads)
+    try:
+        reference = None if engine is parent else Segmenter(parent)
+        profile = measure_profile(engine.infer, result.manifest, dataset, frames=config.images, parent=reference)
+    finally:
+        engine.close()
+        parent.close()
+    manifest = result.manifest.model_copy(update={"profile": profile})
+    report = result.report
+    manifest = save_manifest(result.engine, manifest, device=report.device, versions=report.toolchain)
+    return replace(result, manifest=manifest)
 
 
 def _accuracy(
@@ -213,6 +234,7 @@ def _manifest(config: BuildConfig, parent: Manifest, ranges: Ranges | None, rang
             "calibration_sha256": sha256_file(ranges_file) if ranges_file else None,
             "parity": None,
             "accuracy": (),
+            "profile": None,
             "stages": (*parent.stages, Stage(name="build-engine", settings=settings)),
         }
     )

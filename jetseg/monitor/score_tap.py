@@ -1,0 +1,39 @@
+"""Looks at a network's scores on their way to the class map, which no longer shows how sure the network was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.engine.contract import Runner
+from jetseg.evaluate.profile import scores_of
+from jetseg.preprocess import NetworkInput
+
+
+class ScoreTap:
+    """A runner that hands everything on and keeps the scores of a grid of pixels; see `Runner`.
+
+    Args:
+        runner: The network.
+
+    Attributes:
+        latest: Scores of the newest output, channels x pixels; None before the first, and without logits.
+            They may be one frame ahead of what is being finished, which the median of a window does not notice.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.manifest = runner.manifest
+        self.latest: npt.NDArray[np.float32] | None = None
+        self._runner = runner
+
+    def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
+        """Runs the network; see `Runner.infer`."""
+        output = self._runner.infer(network_input)
+        self.latest = scores_of(np.asarray(output), self.manifest)
+        return output
+
+    def close(self) -> None:
+        """Closes the network."""
+        self._runner.close()

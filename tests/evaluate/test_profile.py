@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from small_network import write_dataset, write_small_network
+
+from jetseg.data.specs import open_dataset
+from jetseg.engine.contract import Segmenter
+from jetseg.engine.opening import open_runner
+from jetseg.evaluate.profile import distance, measure_profile
+from jetseg.manifest import JointNormal, Profile
+
+
+@pytest.fixture
+def parts(tmp_path):
+    runner = open_runner(write_small_network(tmp_path))
+    return runner, open_dataset(write_dataset(tmp_path / "data", frames=12), "all")
+
+
+def test_profile_survives_json_and_knows_every_signal(parts):
+    runner, dataset = parts
+    profile = measure_profile(runner.infer, runner.manifest, dataset, frames=8, parent=Segmenter(runner))
+    assert profile.frames == 8
+    assert set(profile.joint) == {"colors", "scene", "classes"}
+    assert {"brightness", "clipped", "sharpness", "doubt", "entropy", "colors"} <= set(profile.quantiles)
+    assert profile.agreement_miou == 100.0
+    assert sum(mean for mean, _ in profile.class_percent.values()) == pytest.approx(100, abs=0.1)
+    assert Profile.model_validate_json(profile.model_dump_json()) == profile
+
+
+def test_too_few_frames_give_no_profile(parts):
+    runner, dataset = parts
+    assert measure_profile(runner.infer, runner.manifest, dataset, frames=6) is None
+
+
+def test_distance_equals_brute_force_mahalanobis():
+    rng = np.random.default_rng(0)
+    deviations, factor = rng.uniform(0.5, 2, 4), rng.normal(size=(4, 4))
+    covariance = factor @ factor.T
+    scale = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(scale, scale)
+    normal = JointNormal(mean=(1, 2, 3, 4), std=tuple(deviations), correlation=tuple(map(tuple, correlation)))
+    vector = rng.normal(size=4)
+    offset = vector - [1, 2, 3, 4]
+    inverse = np.linalg.inv(correlation * np.outer(deviations, deviations))
+    assert distance(vector, normal) == pytest.approx(np.sqrt(offset @ inverse @ offset))
