@@ -11,6 +11,7 @@ import ctypes
 import enum
 import json
 import threading
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -67,6 +68,7 @@ def make_tensorrt(double: Double, version: str) -> ModuleType:
     """Makes the double of `tensorrt` in a version."""
     trt = ModuleType("tensorrt")
     trt.__version__ = version
+    trt.__spec__ = ModuleSpec("tensorrt", None)  # torch asks each optional library for it
     calibrators = int(version.split(".", maxsplit=1)[0]) < 11
     _add_enums(trt, calibrators, version)
     _add_building(trt, double, calibrators)
