@@ -135,6 +135,7 @@ def test_a_dla_that_is_not_there_is_told_before_the_build(double, settings, core
     [
         ("fp32", {"dla_core": "0"}, "fp16 and int8 only"),
         ("fp16", {"dla_core": "0", "max_batch": "2"}, "one fixed shape"),
+        ("int8", {"max_batch": "2", **IMPLICIT}, "one fixed shape"),
         ("fp16", {"largest": "12"}, "largest"),
         ("fp16", {"max_batch": "2"}, r"fixed sizes on the axes \[0\]"),
     ],
