@@ -3,11 +3,13 @@
 # neither a Docker engine nor a registry of images. The Jetson images get that base in place of NVIDIA's, so what is
 # NVIDIA's (TensorRT, pycuda) is not in them.
 #     sudo docker/images.sh [cpu] [jetson-jp6] [jetson-jp7]
+#     sudo ARCH=arm64 KIT=net.kit.zip docker/images.sh cpu      # as a Jetson's processor would, under qemu: slow
 set -eu
 
 cd "$(dirname "$0")/.."
 export STORAGE_DRIVER="${STORAGE_DRIVER:-vfs}" BUILDAH_ISOLATION="${BUILDAH_ISOLATION:-chroot}"
-BASE=localhost/jetseg-base:bookworm
+ARCH=${ARCH:-$(dpkg --print-architecture)}
+BASE=localhost/jetseg-base:$ARCH
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
@@ -24,9 +26,15 @@ main() {
 }
 
 make_base() {
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$WORK/root" > "$WORK/log" ||
+    foreign=
+    [ "$ARCH" = "$(dpkg --print-architecture)" ] || foreign=--foreign
+    debootstrap $foreign --arch="$ARCH" --variant=minbase --include=python3,python3-venv,ca-certificates \
+        bookworm "$WORK/root" > "$WORK/log" || { tail "$WORK/log" >&2; exit 1; }
+    # the second half runs programs of the other processor: it needs qemu-user-static and its binfmt entry
+    [ -z "$foreign" ] || chroot "$WORK/root" /debootstrap/debootstrap --second-stage > "$WORK/log" ||
         { tail "$WORK/log" >&2; exit 1; }
-    container=$(buildah from scratch)
+    container=$(buildah from --arch "$ARCH" scratch)
+    buildah config --arch "$ARCH" "$container"
     buildah copy --quiet "$container" "$WORK/root" / > /dev/null
     buildah commit --quiet --rm "$container" "$BASE" > /dev/null
     rm -rf "$WORK/root"
@@ -34,13 +42,13 @@ make_base() {
 
 # The host's certificates go in, so that a proxy that the host trusts is trusted by apt and pip too.
 build() {
-    buildah build --quiet --pull-never --format docker --volume /etc/ssl/certs:/etc/ssl/certs:ro \
+    buildah build --quiet --arch "$ARCH" --pull-never --format docker --volume /etc/ssl/certs:/etc/ssl/certs:ro \
         --build-arg "BASE=$BASE" --build-arg "BUILD_BASE=$BASE" --build-arg EXTRAS= --build-arg TENSORRT= \
-        --file "docker/$1.Dockerfile" --tag "localhost/jetseg:$1" .
+        --file "docker/$1.Dockerfile" --tag "localhost/jetseg:$1-$ARCH" .
 }
 
 check() {
-    container=$(buildah from --pull-never "localhost/jetseg:$1")
+    container=$(buildah from --arch "$ARCH" --pull-never "localhost/jetseg:$1-$ARCH")
     inside() { buildah run "$container" -- "$@"; }
     [ "$(inside id -u)" != 0 ] || { echo "$1: runs as root" >&2; exit 1; }
     inside sh -c '! command -v gcc && ! command -v g++ && ! command -v cc' ||

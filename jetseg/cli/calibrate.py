@@ -73,8 +73,12 @@ CALIBRATION_SPLIT = typer.Option(help="Split to calibrate on; the one the networ
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Float ONNX file.", callback=by_name)],
     data: Annotated[
-        str, typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
-    ],
+        str | None,
+        typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Calibration cache of TensorRT to read in place of images.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Ranges file; by default calibration/NAME.ranges.json.")] = None,
     split: Annotated[str, CALIBRATION_SPLIT] = "train",
     images: Annotated[int, IMAGES] = 128,
@@ -103,12 +107,24 @@ def calibrate(
         jetseg calibrate student.onnx --data folder:data/mine --split all --method entropy --out my.ranges.json
 
         jetseg calibrate student.onnx --data camvid:data/camvid --placement full --preset best
+
+        jetseg calibrate student.onnx --cache trtexec.cache      # found elsewhere, on the same network
     """
+    from jetseg.calibrate.cache_import import ranges_from_cache
     from jetseg.calibrate.calibration import CalibrateConfig, run
+    from jetseg.calibrate.ranges import save_ranges
+    from jetseg.errors import ConfigError
     from jetseg.manifest import validate_config
 
     target = out or Path("calibration") / f"{model.stem}.ranges.json"
     started = time.perf_counter()
+    if (data is None) == (cache is None):
+        raise ConfigError("Calibration needs images or a cache, one of them.", "Give --data SPEC or --cache FILE.")
+    if cache is not None:
+        found = ranges_from_cache(model, cache, manifest)
+        save_ranges(target, found)
+        _tell(_summary(target, found, time.perf_counter() - started), found, as_json=as_json)
+        return
     config = {
         "model": model,
         "data": data,
@@ -123,7 +139,10 @@ def calibrate(
         "threads": threads,
     }
     ranges = run(validate_config(CalibrateConfig, config))
-    summary = _summary(target, ranges, time.perf_counter() - started)
+    _tell(_summary(target, ranges, time.perf_counter() - started), ranges, as_json=as_json)
+
+
+def _tell(summary: dict[str, Any], ranges: Ranges, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     else:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 CHECKPOINT = typer.Argument(metavar="CKPT", help="Checkpoint (.safetensors) to export.")
-OUT = typer.Option(help="ONNX file to write; by default CKPT with the suffix `.onnx`.")
+OUT = typer.Option(help="ONNX file to write, by default CKPT with the suffix `.onnx`; or NAME.engine.")
 HEAD = typer.Option(help="What comes out: logits, or classmap for uint8 class ids.")
 INPUT = typer.Option("--input", help="What goes in: normalized floats, or frame for uint8 pixels.")
 DATA = typer.Option(metavar="SPEC", help="Dataset to compare torch and ONNX on; random images by default.")
@@ -29,6 +29,7 @@ def export(
     data: Annotated[str | None, DATA] = None,
     split: Annotated[str, typer.Option(help="Split of --data.")] = "val",
     parity_frames: Annotated[int, PARITY_FRAMES] = 4,
+    precision: Annotated[str, typer.Option(help="Of an engine: fp32 or fp16.")] = "fp16",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Exports a network to one ONNX file and proves that ONNX Runtime computes what torch computes.
@@ -41,7 +42,13 @@ def export(
         jetseg export student.safetensors --out student.onnx --data camvid:data/camvid
 
         jetseg export student.safetensors --out student.onnx --head classmap --input frame
+
+    With `--out NAME.engine`, torch-tensorrt converts the checkpoint to a TensorRT engine on this device, without
+    ONNX between and without parity; `jetseg eval` measures it. It was never run on a device.
     """
+    if out is not None and out.suffix == ".engine":
+        _export_plan(checkpoint, out, head, input_kind, precision)
+        return
     from jetseg.evaluate.macs import onnx_cost
     from jetseg.export.onnx_export import ExportConfig, run
     from jetseg.manifest import validate_config
@@ -74,3 +81,13 @@ def export(
     console = Console()
     for key, value in content.items():
         console.print(f"{key:<12} {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _export_plan(checkpoint: Path, out: Path, head: str, input_kind: str, precision: str) -> None:
+    from jetseg.export.torch_tensorrt import PlanConfig, run
+    from jetseg.manifest import validate_config
+
+    values = {"checkpoint": checkpoint, "out": out, "head": head, "input": input_kind, "precision": precision}
+    result = run(validate_config(PlanConfig, values))
+    line = f"{result.path}: {result.manifest.precision} for {result.manifest.device}, not measured"
+    Console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -31,11 +31,15 @@ from jetseg.storage import atomic_path, sha256_file
 _BLAME_FRAMES = 4
 
 
-def run(config: BuildConfig) -> BuildResult:
+def run(config: BuildConfig, *, before: Accuracy | None = None) -> BuildResult:
     """Builds an engine, opens it again, and measures it against the float network if there are labels.
 
     An engine that loses more than its budget does not get to its place: it is kept beside it as
     `NAME.rejected...`, for study. An earlier engine at the place stays whole.
+
+    Args:
+        config: What is built.
+        before: Accuracy of the float network on these frames, where it was measured already.
 
     Raises:
         EngineRejectedError: The engine lost too much; `result` tells what, and which layers are to blame.
@@ -54,7 +58,6 @@ def run(config: BuildConfig) -> BuildResult:
     if engine.resolve() == config.model.resolve():
         raise ConfigError(f"{engine} is the network itself.", "Give another --out.")
     tried: list[str] = []
-    before: Accuracy | None = None
     for attempt in attempts(config, engine):
         result = _build(attempt.config, engine, backend, options, parent, before)
         before = result.parent_accuracy

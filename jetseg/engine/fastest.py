@@ -21,7 +21,7 @@ from jetseg.engine.contract import Candidate
 from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError
 from jetseg.evaluate.benchmark import Latency, benchmark
-from jetseg.manifest import Stage, load_manifest, manifest_path, save_manifest, validate_config
+from jetseg.manifest import Accuracy, Stage, load_manifest, manifest_path, save_manifest, validate_config
 from jetseg.preprocess import Preprocessor
 
 
@@ -69,12 +69,14 @@ def run(
     passed: dict[str, BuildResult] = {}
     attempts: list[str] = []
     rejection: EngineRejectedError | None = None
+    before: Accuracy | None = None
     for candidate, own in _candidates(config, backend, attempts):
         try:
-            passed[candidate.name] = build(own)
+            result = passed[candidate.name] = build(own, before=before)
         except EngineRejectedError as error:
-            rejection = error
+            rejection, result = error, error.result
             attempts.append(f"{candidate.name}: {'; '.join(error.result.broken)}")
+        before = result.parent_accuracy
     if not passed:
         raise rejection or ConfigError("No precision can be built with these options.", "\n".join(attempts))
     latencies = _time(config, passed, partial(benchmark, rounds=rounds, seconds=seconds, clock=clock))

@@ -58,6 +58,20 @@ def test_the_fastest_is_kept_and_tells_how_fast_all_were(settings, slow_down, tm
     open_runner(settings["out"]).close()
 
 
+def test_the_float_network_is_measured_once(settings, monkeypatch):
+    from jetseg.engine import building
+
+    original, measured = building.measure_accuracy, []
+
+    def count(*arguments, **named):
+        measured.append(named["description"])
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(building, "measure_accuracy", count)
+    contest(settings)
+    assert measured.count("Measuring the float network") == 1
+
+
 def test_what_loses_too_much_cannot_win(settings, slow_down, monkeypatch):
     slow_down("fp32")
     monkeypatch.setattr(

@@ -83,9 +83,11 @@ class Options(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _fixed_shape_on_dla(self) -> Options:
+    def _one_shape_where_needed(self) -> Options:
         if self.dla_core is not None and self.dynamic:
             raise ValueError("dla_core needs one fixed shape; leave out max_batch, smallest and largest")
+        if self.quantization == "implicit" and self.dynamic:
+            raise ValueError("quantization=implicit needs one fixed shape; leave out max_batch, smallest and largest")
         return self
 
     @property

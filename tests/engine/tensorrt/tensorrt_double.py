@@ -11,6 +11,7 @@ import ctypes
 import enum
 import json
 import threading
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -50,6 +51,7 @@ class Double:
         self.dla_cores = 2
         self.on_dla: set[str] = set()
         self.runtime = None
+        self.enqueued = self.ran = 0
         self.memory: dict[int, np.ndarray] = {}
         self.contexts = 0
         self.current = threading.local()
@@ -66,6 +68,7 @@ def make_tensorrt(double: Double, version: str) -> ModuleType:
     """Makes the double of `tensorrt` in a version."""
     trt = ModuleType("tensorrt")
     trt.__version__ = version
+    trt.__spec__ = ModuleSpec("tensorrt", None)  # torch asks each optional library for it
     calibrators = int(version.split(".", maxsplit=1)[0]) < 11
     _add_enums(trt, calibrators, version)
     _add_building(trt, double, calibrators)
@@ -319,21 +322,25 @@ def _add_running(trt, double: Double) -> None:  # noqa: C901 - many small classe
         def execute_async_v3(self, stream_handle):
             if not double.happened("execute_async_v3"):
                 return False
-            double.streams[stream_handle].queue.append(self._run)
+            double.enqueued += 1
+            frame, addresses = double.enqueued, dict(self._addresses)
+            double.streams[stream_handle].queue.append(lambda: self._run(frame, addresses))
             return True
 
-        def _run(self):
+        def _run(self, frame, addresses):
             double.events.append("run")
+            double.ran += 1
+            assert frame == double.ran, "an inference did not wait for the one before it in the same context"
             feeds, outputs = {}, []
             for name, port in self._engine._ports.items():
-                address = self._addresses[name]
+                address = addresses[name]
                 if port.mode == trt.TensorIOMode.INPUT:
                     dtype = trt.nptype(port.dtype)
                     feeds[name] = double.memory[address].view(dtype).reshape(self._shapes[name])
                 else:
                     outputs.append(name)
             for name, value in zip(outputs, self._engine._session.run(outputs, feeds), strict=True):
-                ctypes.memmove(self._addresses[name], value.ctypes.data, value.nbytes)
+                ctypes.memmove(addresses[name], value.ctypes.data, value.nbytes)
 
     class EngineInspector:
         __slots__ = ("_model",)

@@ -135,6 +135,7 @@ def test_a_dla_that_is_not_there_is_told_before_the_build(double, settings, core
     [
         ("fp32", {"dla_core": "0"}, "fp16 and int8 only"),
         ("fp16", {"dla_core": "0", "max_batch": "2"}, "one fixed shape"),
+        ("int8", {"max_batch": "2", **IMPLICIT}, "one fixed shape"),
         ("fp16", {"largest": "12"}, "largest"),
         ("fp16", {"max_batch": "2"}, r"fixed sizes on the axes \[0\]"),
     ],
@@ -194,7 +195,7 @@ def test_mapped_memory_needs_no_copies_and_gives_the_same(double, settings):
     mapped = open_runner(run(BuildConfig(**settings, options={"memory": "mapped"})).engine)
     made.events.clear()
     np.testing.assert_array_equal(mapped.infer(INPUT), expected)
-    assert made.events == ["push", "execute_async_v3", "synchronize", "run"]
+    assert made.events == ["push", "execute_async_v3", "record", "push", "synchronize", "run"]
     assert not np.array_equal(mapped.infer(INPUT * 0), expected)
     mapped.close()
     assert (made.memory, made.contexts) == ({}, 0)

@@ -1,0 +1,137 @@
+"""Checkpoint to TensorRT engine without ONNX between: torch-tensorrt converts what torch.export captured.
+
+It stands in the workshop because it needs torch; the engine is opened by the vehicle's `tensorrt` backend. Never run on
+a device, nor with torch-tensorrt itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
+from jetseg.export.graph_ends import DeployedNetwork
+from jetseg.export.onnx_export import ExportResult, example_input
+from jetseg.manifest import OutputSpec, Stage, save_manifest
+from jetseg.storage import write_bytes
+from jetseg.train.checkpoint import load_checkpoint
+
+DEVICE = "cuda"
+PLAN_SUFFIX = ".engine"
+
+
+class PlanConfig(BaseModel):
+    """Settings of `run`.
+
+    Attributes:
+        checkpoint: Network to convert.
+        out: Engine to write.
+        head: What comes out: "logits", or "classmap" for uint8 class ids.
+        input: What goes in: "normalized" float32, or "frame" for uint8 pixels, normalized in the graph.
+        precision: What TensorRT may compute in; INT8 goes through ONNX and calibration.
+        workspace_mb: Device memory that the builder may try layers with; 0 lets TensorRT choose.
+        optimization_level: 0 (fast build) to 5 (fast engine).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: Path
+    out: Path
+    head: Literal["logits", "classmap"] = "logits"
+    input: Literal["normalized", "frame"] = "normalized"
+    precision: Literal["fp32", "fp16"] = "fp16"
+    workspace_mb: int = Field(default=0, ge=0)
+    optimization_level: int = Field(default=3, ge=0, le=5)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PlanConfig:
+        if self.out.suffix != PLAN_SUFFIX:
+            raise ValueError(f"out must end in {PLAN_SUFFIX}")
+        return self
+
+
+def run(config: PlanConfig) -> ExportResult:
+    """Converts a checkpoint on the device that will run it; batch 1, static shapes.
+
+    Raises:
+        MissingDependencyError: torch-tensorrt is not installed.
+        DeviceError: torch sees no GPU.
+        ArtifactError: The checkpoint is broken, or the network cannot be converted.
+    """
+    library = _load()
+    device = _gpu_label()
+    network, parent = load_checkpoint(config.checkpoint)
+    network.requires_grad_(False)
+    spec = parent.input.model_copy(update={"kind": config.input, "name": None})
+    deployed = DeployedNetwork(network, spec, config.input, config.head).eval().to(DEVICE)
+    plan = _convert(library, deployed, example_input(spec).to(DEVICE), config)
+    recorded = config.model_dump(mode="json", exclude={"checkpoint", "out"})
+    manifest = parent.model_copy(
+        update={
+            "kind": "engine",
+            "backend": "tensorrt",
+            "precision": config.precision,
+            "input": spec,
+            "output": OutputSpec(kind=config.head),
+            "parent_sha256": parent.sha256,
+            "accuracy": (),
+            "stages": (*parent.stages, Stage(name="export", settings={**recorded, "converter": "torch-tensorrt"})),
+        }
+    )
+    write_bytes(config.out, plan)
+    versions = {"torch-tensorrt": str(library.__version__), "tensorrt": _tensorrt_version()}
+    return ExportResult(config.out, save_manifest(config.out, manifest, device=device, versions=versions))
+
+
+def _load() -> ModuleType:
+    try:
+        return importlib.import_module("torch_tensorrt")
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            "torch_tensorrt",
+            "train",
+            "converts checkpoints to TensorRT engines",
+            fix="NVIDIA's package host has it, for one torch and one TensorRT version each. Without it, export to ONNX "
+            "(`--out NAME.onnx`) and use `jetseg build-engine --backend tensorrt`.",
+        ) from error
+
+
+def _gpu_label() -> str:
+    """Names the GPU as the runtime does, which opens the engine only there."""
+    if not torch.cuda.is_available():
+        raise DeviceError("torch sees no GPU.", "Run on the device, with a torch that was built for CUDA.")
+    major, minor = torch.cuda.get_device_capability()
+    return f"{torch.cuda.get_device_name()} (sm_{major}{minor})"
+
+
+def _tensorrt_version() -> str:
+    return str(importlib.import_module("tensorrt").__version__)
+
+
+def _convert(library: ModuleType, deployed: DeployedNetwork, example: torch.Tensor, config: PlanConfig) -> bytes:
+    settings: dict[str, Any] = {
+        "workspace_size": config.workspace_mb << 20,
+        "optimization_level": config.optimization_level,
+        "disable_tf32": config.precision == "fp32",
+    }
+    if config.precision == "fp16":
+        settings["enabled_precisions"] = {torch.float16, torch.float32}
+    try:
+        program = torch.export.export(deployed, (example,))
+        convert = library.dynamo.convert_exported_program_to_serialized_trt_engine
+        plan: bytes = convert(program, inputs=[example], **settings)
+    except Exception as error:  # whatever a foreign network, torch or torch-tensorrt raises
+        raise ArtifactError(
+            f"torch-tensorrt could not convert the network: {type(error).__name__}: {_first_line(error)}.",
+            "Export it to ONNX and use `jetseg build-engine --backend tensorrt`; run with --debug to see all.",
+        ) from error
+    return bytes(plan)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "").rstrip(".")
