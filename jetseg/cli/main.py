@@ -18,6 +18,7 @@ from jetseg.cli.distill import distill
 from jetseg.cli.doctor import doctor
 from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
+from jetseg.cli.factorize import factorize
 from jetseg.cli.pack import pack
 from jetseg.cli.parity import parity
 from jetseg.cli.prune import prune
@@ -50,6 +51,7 @@ app.command("demo")(demo)
 app.command("train")(train)
 app.command("distill")(distill)
 app.command("prune")(prune)
+app.command("factorize")(factorize)
 app.command("export")(export)
 app.command("calibrate")(calibrate)
 app.command("quantize")(quantize)
