@@ -23,6 +23,8 @@ _DAMPING = 0.01
 _WITH_BIAS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
 
 Matrix = npt.NDArray[np.float64]
+_PRUNED = 0.1
+"""A layer with a larger fraction of zeros was pruned, and keeps its weights."""
 
 
 def refit_(
@@ -153,6 +155,8 @@ def _refit_weight_(
     sampler: _Sampler,
 ) -> None:
     weight = graph.weight(node.input[1])
+    if np.count_nonzero(weight == 0) > _PRUNED * weight.size:
+        return  # a solution of the least squares would fill the zeros
     layout = LayerMatrix.of(node, weight.shape, int(attribute(node, "group", 1)))
     if layout is None or layout.inputs > LARGEST_SYSTEM or len(graph.consumers[node.input[1]]) != 1:
         return

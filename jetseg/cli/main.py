@@ -19,6 +19,7 @@ from jetseg.cli.distill import distill
 from jetseg.cli.doctor import doctor
 from jetseg.cli.eval import evaluate
 from jetseg.cli.export import export
+from jetseg.cli.factorize import factorize
 from jetseg.cli.lint import lint
 from jetseg.cli.pack import pack
 from jetseg.cli.parity import parity
@@ -53,6 +54,7 @@ app.command("demo")(demo)
 app.command("train")(train)
 app.command("distill")(distill)
 app.command("prune")(prune)
+app.command("factorize")(factorize)
 app.command("compress")(compress)
 app.command("export")(export)
 app.command("calibrate")(calibrate)

@@ -24,7 +24,7 @@ from jetseg.progress import console, track
 from jetseg.storage import write_json
 
 _BATCH = 12
-_ROUNDS = 5
+_ROUNDS = 3
 _TURN_SECONDS = 0.015
 _LEAST_RUNS = 3
 _LEAST_MS = 1e-3

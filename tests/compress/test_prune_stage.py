@@ -34,7 +34,7 @@ def checkpoint(tmp_path):
     return save(tmp_path / "dense.safetensors", open_dataset(DATA, "train").classes, width=8)
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "activation", "taylor", "random"])
+@pytest.mark.parametrize("criterion", ["magnitude", "bn-scale", "activation", "taylor", "random"])
 def test_stage_writes_a_checkpoint_with_its_history(checkpoint, tmp_path, criterion):
     config = PruneConfig(
         checkpoint=checkpoint,
@@ -68,7 +68,13 @@ def test_mistakes_are_reported_together():
     ("changes", "message"),
     [
         ({"criterion": "taylor"}, "taylor looks at frames"),
-        ({"method": "unstructured", "criterion": "activation", "data": DATA}, "needs method structured"),
+        ({"method": "unstructured", "criterion": "taylor", "data": DATA}, "does not go with method unstructured"),
+        ({"method": "2:4", "criterion": "random"}, "does not go with method 2:4"),
+        ({"method": "unstructured", "speedup": 2}, "no speed to reach"),
+        ({"scope": "latency"}, "needs speedup"),
+        ({"speedup": 2, "target_latency_ms": 3}, "not both"),
+        ({"threshold": 0.1}, "threshold needs method unstructured"),
+        ({"method": "unstructured", "scope": "isomorphic"}, "no scope isomorphic"),
         ({"out": "b.onnx"}, r"must end in \.safetensors"),
         ({"out": "a.safetensors"}, "another file"),
     ],

@@ -29,6 +29,7 @@ from jetseg.progress import progress_bar
 REGISTRY = {
     "fast-scnn": {"width": 0.25},
     "ddrnet-23-slim": {"width": 8},
+    "efficientnet-lite-fpn": {"width": 16, "deep_blocks": 1},
     "unet": {"width": 8},
     "tiny": {"width": 8},
 }

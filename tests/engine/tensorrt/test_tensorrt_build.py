@@ -66,7 +66,7 @@ def test_settings_reach_the_builder(double, settings, tmp_path):
     assert made.settings.builder_optimization_level == 5
     assert made.settings.profiling_verbosity == made.trt.ProfilingVerbosity.DETAILED
     assert made.settings._flags == {made.trt.BuilderFlag.TF32}
-    run(BuildConfig(**settings, options={"sparse": "true"}))
+    run(BuildConfig(**settings, options={"sparse_weights": "true"}))
     assert made.settings._flags == {made.trt.BuilderFlag.TF32, made.trt.BuilderFlag.SPARSE_WEIGHTS}
     run(BuildConfig(**settings, precision="fp32"))
     assert made.settings._pools == {made.trt.MemoryPoolType.WORKSPACE: made.free_bytes // 2}
