@@ -162,7 +162,7 @@ DISTURBANCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "darkened to 15 %": lambda image: (0.15 * image).astype(np.uint8),
     "blurred, sigma 4": lambda image: cv2.GaussianBlur(image, (0, 0), 4.0),
     "red and blue swapped": lambda image: np.ascontiguousarray(image[..., ::-1]),
-    "8 times exposed": lambda image: np.minimum(8.0 * image, 255).astype(np.uint8),
+    "16 times exposed": lambda image: np.minimum(16.0 * image, 255).astype(np.uint8),
 }
 
 

@@ -75,7 +75,7 @@ def make_profile(
     joint = {name: _fit(values) for name, values in vectors.items()}
     scalars = {name: [getattr(signals, name) for signals in measured] for name in _SCALARS}
     values = {name: [value for value in found if value is not None] for name, found in scalars.items()}
-    values |= {name: [distance(row, joint[name]) for row in vectors[name]] for name in JOINTS}
+    values |= {name: list(map(Mahalanobis(joint[name]), vectors[name])) for name in JOINTS}
     shares = 100 * np.array([signals.class_shares for signals in measured])
     return Profile(
         data=dataset.spec.split(":", 1)[0],
@@ -96,15 +96,25 @@ def joint_vectors(signals: Signals) -> dict[str, Vector]:
     return {"colors": signals.colors, "scene": signals.scene, "classes": np.sqrt(signals.class_shares)}
 
 
-def distance(vector: Vector, normal: JointNormal) -> float:
-    """Returns the Mahalanobis distance of a vector from what was recorded: 0 is the mean, in standard deviations.
+class Mahalanobis:
+    """Distance of a vector from what was recorded, in standard deviations: 0 is the mean.
+
+    Args:
+        normal: The record.
 
     >>> normal = JointNormal(mean=(0.0, 0.0), std=(1.0, 2.0), correlation=((1.0, 0.0), (0.0, 1.0)))
-    >>> distance(np.array([3.0, 8.0]), normal)
+    >>> Mahalanobis(normal)(np.array([3.0, 8.0]))
     5.0
     """
-    deviation = (vector - np.array(normal.mean)) / np.array(normal.std)
-    return float(np.sqrt(deviation @ np.linalg.solve(np.array(normal.correlation), deviation)))
+
+    def __init__(self, normal: JointNormal) -> None:
+        self._mean, self._std = np.array(normal.mean), np.array(normal.std)
+        self._inverse = np.linalg.inv(np.array(normal.correlation))
+
+    def __call__(self, vector: Vector) -> float:
+        """Returns the distance of one vector."""
+        deviation = (vector - self._mean) / self._std
+        return float(np.sqrt(deviation @ self._inverse @ deviation))
 
 
 def _fit(vectors: Vector) -> JointNormal:

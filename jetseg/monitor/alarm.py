@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
@@ -84,15 +85,16 @@ class Alarm:
 
 
 class Window:
-    """The median of the values of the last moments.
+    """One figure for the values of the last moments.
 
     Args:
         seconds: How far back it looks.
-        least: Values without which there is no median.
+        least: Values without which there is no figure.
+        combine: Makes the figure; the median by default.
     """
 
-    def __init__(self, seconds: float, least: int) -> None:
-        self._seconds, self._least = seconds, least
+    def __init__(self, seconds: float, least: int, combine: Callable[[Iterable[float]], float] = median) -> None:
+        self._seconds, self._least, self._combine = seconds, least, combine
         self._values: deque[tuple[float, float]] = deque()
         self._started: float | None = None
 
@@ -107,10 +109,10 @@ class Window:
         while len(self._values) > self._least and moment_s - self._values[0][0] > self._seconds:
             self._values.popleft()
 
-    def median(self) -> float | None:
-        """Returns the median; None before the window has been filled once, or after a gap."""
+    def value(self) -> float | None:
+        """Returns the figure; None before the window has been filled once, or after a gap."""
         if self._started is None or len(self._values) < self._least:
             return None
         if self._values[-1][0] - self._started < 0.9 * self._seconds:
             return None
-        return median(value for _, value in self._values)
+        return self._combine(value for _, value in self._values)

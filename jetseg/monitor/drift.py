@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy.typing as npt
 
-from jetseg.evaluate.profile import JOINTS, distance, joint_vectors
+from jetseg.evaluate.profile import Mahalanobis, joint_vectors
 from jetseg.evaluate.signals import SignalMeter, Signals
 from jetseg.manifest import Manifest, Profile
 from jetseg.monitor.alarm import Alarm, Bound, Notice, Window
@@ -49,7 +50,15 @@ KINDS = (
     Kind("clipped", "overexposed", True, 0.1, "Too much of the picture is plain white"),
     Kind("sharpness", "blurred", False, 0.15, "The picture is blurred"),
     Kind("colors", "color-shifted", True, 1.0, "The colors are unlike those of the calibration frames"),
-    Kind("scene", "scene-unlike-calibration", True, 1.0, "The picture as a whole is unlike the calibration frames"),
+    # in ratios, because calibration frames themselves have outliers here that a difference would not cover
+    Kind(
+        "scene",
+        "scene-unlike-calibration",
+        True,
+        0.35,
+        "The picture is unlike the calibration frames",
+        logarithmic=True,
+    ),
     Kind("classes", "classes-unlike-calibration", True, 1.0, "The classes are shared out unlike at calibration"),
     Kind("doubt", "low-confidence", True, 0.35, "The network doubts its answers", logarithmic=True),
     Kind("entropy", "high-entropy", True, 0.35, "The network wavers between classes", logarithmic=True),
@@ -64,7 +73,7 @@ class SignalState:
 
     Attributes:
         signal: Its name.
-        value: Median of the last second; None while there are too few frames.
+        value: Median of the last 0.8 seconds, for motion the largest; None while there are too few frames.
         bound: Beyond it is wrong.
         normal: Median at calibration; None where there is none.
         active: Whether its alarm is on.
@@ -93,6 +102,7 @@ class DriftMonitor:
     def __init__(self, profile: Profile, manifest: Manifest) -> None:
         self._profile = profile
         self._manifest = manifest
+        self._distances = {name: Mahalanobis(normal) for name, normal in profile.joint.items()}
         self._meter = SignalMeter(manifest.num_classes)
         known = [kind for kind in KINDS if kind.signal in profile.quantiles]
         bounds = [(kind, learn_bound(profile.quantiles[kind.signal], kind)) for kind in known]
@@ -125,7 +135,7 @@ class DriftMonitor:
         notices = []
         for watch in self._watches.values():
             name = watch.kind.signal
-            value = distance(vectors[name], self._profile.joint[name]) if name in JOINTS else getattr(signals, name)
+            value = self._distances[name](vectors[name]) if name in vectors else getattr(signals, name)
             change = watch.update(value, moment_s)
             if change is not None:
                 notices.append(self._notice(watch, moment_s, signals, ended=change == "ended"))
@@ -207,12 +217,13 @@ class _Watch:
         self.kind = kind
         self.alarm = Alarm(bound, raise_after_s=_RAISE_AFTER_S, end_after_s=_END_AFTER_S)
         self.value: float | None = None
-        self._window = Window(_WINDOW_S, _LEAST_FRAMES)
+        # a frozen picture is one that never moves, not one that mostly does not
+        self._window = Window(_WINDOW_S, _LEAST_FRAMES, max if kind is FROZEN else median)
 
     def update(self, value: float | None, moment_s: float) -> str | None:
         if value is not None:
             self._window.add(value, moment_s)
-            self.value = self._window.median()
+            self.value = self._window.value()
         return self.alarm.update(self.value, moment_s)
 
 

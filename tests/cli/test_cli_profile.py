@@ -32,7 +32,7 @@ def test_a_profile_switches_drift_on(parts, jetseg):
     assert "no calibration profile" not in err
     assert summary["drift"]["active"] == []
     assert summary["drift"]["signals"]["too-dark"]["bound"] > 0
-    assert summary["shadow"]["bound"] == 90
+    assert summary["shadow"]["bound"] == 80
     assert summary["shadow"]["agreement_miou"] in (100, None)
     code, out, _ = jetseg("run", network, "--source", data, "--split", "all", "--shadow", network)
     assert code == 0

@@ -5,7 +5,7 @@ from small_network import write_dataset, write_small_network
 from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
-from jetseg.evaluate.profile import distance, measure_profile
+from jetseg.evaluate.profile import Mahalanobis, measure_profile
 from jetseg.manifest import JointNormal, Profile
 
 
@@ -41,4 +41,4 @@ def test_distance_equals_brute_force_mahalanobis():
     vector = rng.normal(size=4)
     offset = vector - [1, 2, 3, 4]
     inverse = np.linalg.inv(correlation * np.outer(deviations, deviations))
-    assert distance(vector, normal) == pytest.approx(np.sqrt(offset @ inverse @ offset))
+    assert Mahalanobis(normal)(vector) == pytest.approx(np.sqrt(offset @ inverse @ offset))

@@ -102,7 +102,7 @@ def test_a_broken_reference_is_told_and_does_not_raise():
     assert shadow.offer(IMAGE, TRUTH) == []
 
 
-@pytest.mark.parametrize(("agreement", "bound"), [(None, 70), (98.0, 88.0), (84.0, 70), (86.0, 72.0), (40.0, 70)])
+@pytest.mark.parametrize(("agreement", "bound"), [(None, 70), (98.0, 78.0), (92.5, 72.5), (84.0, 70), (40.0, 70)])
 def test_the_bound_is_learned_from_the_agreement_at_build(agreement, bound):
     profile = Profile(data="d", split="s", frames=8, quantiles={}, joint={}, class_percent={}, agreement_miou=agreement)
     assert default_bound(MANIFEST.model_copy(update={"profile": profile})) == pytest.approx(bound)
