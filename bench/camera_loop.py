@@ -31,7 +31,7 @@ from jetseg.engine.contract import Runner
 from jetseg.engine.opening import open_runner
 from jetseg.manifest import Manifest, device_name, toolchain
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
-from jetseg.monitor.statistics import LoopStatistics
+from jetseg.monitor.statistics import LoopStatistics, SourceLosses
 
 
 def main() -> None:
@@ -135,6 +135,7 @@ class MemorySource:
         coarse = rng.integers(0, 256, (8, 12, 16, 3), dtype=np.uint8)
         self._images = [cv2.resize(picture, self.size_hw[::-1]) for picture in coarse]
         self._label = rng.integers(0, manifest.num_classes, self.size_hw, dtype=np.uint8) if labels else None
+        self.losses = SourceLosses()
         self._sequence = 0
 
     def read(self) -> SourceFrame:
