@@ -26,8 +26,9 @@ _BACKLOG_SECONDS = 2.0
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(_TIMEOUT_SECONDS))
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-# OpenCV's own default, and then: no buffer, and no second of frames to estimate a rate that the stream tells
-_LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|fpsprobesize;2"
+# OpenCV's own default, and then: no buffer, and no second of frames to estimate a rate that the stream tells; no frame
+# that is damaged, or drawn over a damaged one, where FFmpeg would rather show something
+_LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer+discardcorrupt|flags;low_delay|fpsprobesize;2|err_detect;explode"
 
 
 def _silence_opencv() -> None:
@@ -88,11 +89,11 @@ def connect_stream(url: str) -> CaptureConnection:
     if url.startswith("rtsp") and has_hardware_decoder():
         capture = cv2.VideoCapture(stream_pipeline(url), cv2.CAP_GSTREAMER)
         if capture.isOpened() and capture.grab():
-            return CaptureConnection(capture, counts_missing=True)
+            return CaptureConnection(capture, is_stream=True)
         capture.release()
     with _live_options():
         capture = open_stream(url, _STREAM + DECODER)
-    return CaptureConnection(_delivering(capture, _stream_error, url), counts_missing=True)
+    return CaptureConnection(_delivering(capture, _stream_error, url), is_stream=True)
 
 
 def open_stream(place: str, parameters: list[int]) -> cv2.VideoCapture:
@@ -106,17 +107,18 @@ class CaptureConnection:
 
     Args:
         capture: Opened and known to deliver.
-        counts_missing: Frames that the timestamps show to be missing count as corrupt. A decoder skips what
-            it cannot read without a word, and this is how it shows.
+        is_stream: Frames that the timestamps show to be missing count as corrupt: a decoder skips what it
+            cannot read without a word, and this is how it shows. And the connection ends when the camera was
+            started anew, because OpenCV would go on with the size that it had before.
     """
 
-    def __init__(self, capture: cv2.VideoCapture, *, counts_missing: bool = False) -> None:
+    def __init__(self, capture: cv2.VideoCapture, *, is_stream: bool = False) -> None:
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.frames_per_second = float(rate) if 0 < rate < 1000 else None
         size = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.size_hw = size if all(size) else None
         self._capture = capture
-        self._counts_missing = counts_missing
+        self._is_stream = is_stream
         self._clock = FrameClock(self.frames_per_second)
         self._has_backlog = True
 
@@ -135,7 +137,9 @@ class CaptureConnection:
         arrived_at = perf_counter()
         timestamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
         captured_at = self._clock.date(arrived_at, arrived_at - began, timestamp)
-        missing = self._clock.missing if self._counts_missing else 0
+        if self._is_stream and self._clock.restarted:
+            return None
+        missing = self._clock.missing if self._is_stream else 0
         good, image = self._capture.retrieve()
         return Grab(_whole(image) if good else None, captured_at, missing)
 

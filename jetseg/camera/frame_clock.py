@@ -9,8 +9,8 @@ _REMEMBERED = 151
 _LEAST_WAIT, _MOST_WAIT = 0.3, 3.0
 """A wait between these multiples of the usual interval is that of a camera which is on time."""
 _LONGEST_STEP_SECONDS = 10.0
-_LONGEST_GAP_SECONDS = 2.0
 _LEAST_STEPS = 15
+_FRAMES_HELD = 4
 _CLOCK_DRIFT = 1e-3
 """How much faster a camera's clock may run than ours; real ones differ by a tenth of that."""
 
@@ -35,12 +35,15 @@ class FrameClock:
     def __init__(self, frames_per_second: float | None) -> None:
         self.missing = 0
         """Frames that the timestamps show to be missing just before the last one."""
+        self.restarted = False
+        """The timestamps began anew soon after a pause, and so did the camera."""
         self._nominal = 1 / (frames_per_second or 30.0)
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self._steps: deque[float] = deque(maxlen=_REMEMBERED)
         self._arrived_at = 0.0
         self._timestamp: float | None = None
         self._offset = 0.0
+        self._since_pause = _FRAMES_HELD
 
     def date(self, arrived_at: float, waited: float, timestamp: float) -> float:
         """Returns when a frame was captured.
@@ -54,12 +57,15 @@ class FrameClock:
         step = None if self._timestamp is None else timestamp - self._timestamp
         interval = arrived_at - self._arrived_at
         self._arrived_at, self._timestamp = arrived_at, timestamp
+        usual = median(self._intervals) if self._intervals else self._nominal
+        # a decoder may hold the last frame from before the pause, and give it with the first one after it
+        self._since_pause = 0 if waited > _MOST_WAIT * usual else self._since_pause + 1
+        self.restarted = step is not None and step < 0 and self._since_pause <= _FRAMES_HELD
         if step is None or not 0 < step < _LONGEST_STEP_SECONDS:
             self._offset = arrived_at - timestamp
             return arrived_at
         self.missing = self._missing_in(step)
         self._steps.append(step)
-        usual = median(self._intervals) if self._intervals else self._nominal
         self._intervals.append(interval)
         on_time = _LEAST_WAIT * usual <= waited <= _MOST_WAIT * usual
         late = arrived_at - timestamp - self._offset
@@ -70,6 +76,6 @@ class FrameClock:
         return arrived_at - late
 
     def _missing_in(self, step: float) -> int:
-        if len(self._steps) < _LEAST_STEPS or step >= _LONGEST_GAP_SECONDS:
+        if len(self._steps) < _LEAST_STEPS:
             return 0
         return max(0, round(step / median(self._steps)) - 1)

@@ -96,3 +96,22 @@ def test_drift_of_the_cameras_clock_does_not_age_frames():
         stream.stamp += PERIOD * (1 - 2e-4)
         ages.append(stream.now - stream.clock.date(stream.now, 0.1 * PERIOD, stream.stamp))
     assert max(ages) < 0.01
+
+
+@pytest.mark.parametrize("held", [0, 1, 3])
+def test_timestamps_that_begin_anew_after_a_pause_tell_of_a_restart(held):
+    stream = Stream()
+    stream.usual(50)
+    assert not stream.clock.restarted
+    stream.frame(waited=2.0, step=PERIOD if held else -1.6)
+    for number in range(held):
+        assert not stream.clock.restarted
+        stream.frame(waited=0.01, step=-1.6 if number == held - 1 else PERIOD)
+    assert stream.clock.restarted
+
+
+def test_timestamps_that_begin_anew_without_a_pause_are_those_of_a_film_in_a_loop():
+    stream = Stream()
+    stream.usual(50)
+    stream.frame(step=-1.0)
+    assert not stream.clock.restarted
