@@ -22,6 +22,7 @@ from jetseg.preprocess import FrameU8
 
 _TIMEOUT_SECONDS = 5
 _BACKLOG_SECONDS = 2.0
+_CREDENTIALS = re.compile(r"//[^/@]*@")
 # FFmpeg's and OpenCV's own lines on stderr: errors and events say it better. OpenCV reads these once.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(_TIMEOUT_SECONDS))
@@ -102,6 +103,15 @@ def open_stream(place: str, parameters: list[int]) -> cv2.VideoCapture:
     return capture if capture.isOpened() else cv2.VideoCapture(place, cv2.CAP_GSTREAMER)
 
 
+def public_name(source: str) -> str:
+    """Leaves user name and password out of an address, for logs, videos and pages.
+
+    >>> public_name("rtsp://admin:secret@10.0.0.7/front")
+    'rtsp://10.0.0.7/front'
+    """
+    return _CREDENTIALS.sub("//", source)
+
+
 class CaptureConnection:
     """One open connection to a camera; see `jetseg.camera.live.Connection`.
 
@@ -175,7 +185,7 @@ def _delivering(capture: cv2.VideoCapture, error: Any, place: str | int) -> cv2.
 
 def _stream_error(url: str) -> JetsegError:
     return DeviceError(
-        f"{url} could not be opened as a video, or sent nothing for {_TIMEOUT_SECONDS} seconds.",
+        f"{public_name(url)} could not be opened as a video, or sent nothing for {_TIMEOUT_SECONDS} seconds.",
         "Check address, user name and password, the network, and that the camera is on.",
     )
 

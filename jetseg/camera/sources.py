@@ -6,7 +6,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from jetseg.camera.capture import connect_camera, connect_csi, connect_stream
+from jetseg.camera.capture import connect_camera, connect_csi, connect_stream, public_name
 from jetseg.camera.contract import Source
 from jetseg.camera.feeds import DatasetSource, ImageSource, PacedSource
 from jetseg.camera.gstreamer import is_csi, parse_csi
@@ -20,7 +20,6 @@ from jetseg.monitor.events import EventLog
 SYNTHETIC = "synthetic"
 SYNTHETIC_FRAMES_PER_SECOND = 30.0
 _DATASET = re.compile(r"[a-z_]+:")
-_CREDENTIALS = re.compile(r"//[^/@]*@")
 
 
 def open_source(
@@ -58,25 +57,18 @@ def open_source(
     try:
         if labels and opened.classes is None:
             raise ConfigError(
-                f"--labels was given, but {source} has no labels.", "Use a dataset spec, as in camvid:DIR."
+                f"--labels was given, but {opened.name} has no labels.", "Use a dataset spec, as in camvid:DIR."
             )
         if pace is not None and opened.live:
-            raise ConfigError(f"--pace was given, but {source} is live and has a pace of its own.", "Leave --pace out.")
+            raise ConfigError(
+                f"--pace was given, but {opened.name} is live and has a pace of its own.", "Leave --pace out."
+            )
     except ConfigError:
         opened.close()
         raise
     if pace is None and source == SYNTHETIC:
         pace = SYNTHETIC_FRAMES_PER_SECOND
     return opened if pace is None else PacedSource(opened, pace)
-
-
-def public_name(source: str) -> str:
-    """Leaves user name and password out of an address, for logs, videos and pages.
-
-    >>> public_name("rtsp://admin:secret@10.0.0.7/front")
-    'rtsp://10.0.0.7/front'
-    """
-    return _CREDENTIALS.sub("//", source)
 
 
 def _camera(source: str) -> tuple[str, Connect] | None:

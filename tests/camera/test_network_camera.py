@@ -6,11 +6,11 @@ one, allows a busy machine three times as long.
 
 import threading
 import time
+from pathlib import Path
 from time import perf_counter
 
 import pytest
 from camera_fakes import ANY_SPEED, FakeRunner
-from conftest import SHARED
 from live_fakes import kinds, wait_for
 from network_camera import NetworkCamera, ffmpeg, road_video
 
@@ -22,6 +22,7 @@ from jetseg.camera.stopping import StopFlag
 from jetseg.errors import DeviceError
 from jetseg.monitor.events import EventLog
 
+REAL_VIDEO = Path(__file__).parents[3] / "shared" / "video" / "road_960x540.mp4"
 REPORTED_SECONDS = 2.0
 FRESH_SECONDS = 3.0
 # ffmpeg itself takes this long to serve its first frame on a busy machine; the promise begins then
@@ -89,8 +90,7 @@ def slack(request):
 @pytest.fixture
 def video(tmp_path, slack):
     ffmpeg()
-    real = SHARED / "video" / "road_960x540.mp4"
-    return real if slack == 1.0 and real.is_file() else road_video(tmp_path)
+    return REAL_VIDEO if slack == 1.0 and REAL_VIDEO.is_file() else road_video(tmp_path)
 
 
 @pytest.fixture
