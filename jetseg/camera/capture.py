@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from jetseg.camera.connection import Grab
 from jetseg.camera.frame_clock import FrameClock
 from jetseg.camera.gstreamer import CsiCamera, csi_pipeline, has_gstreamer, has_hardware_decoder, stream_pipeline
-from jetseg.camera.live import Grab
 from jetseg.errors import DeviceError, JetsegError
 from jetseg.preprocess import FrameU8
 
@@ -113,7 +113,7 @@ def public_name(source: str) -> str:
 
 
 class CaptureConnection:
-    """One open connection to a camera; see `jetseg.camera.live.Connection`.
+    """One open connection to a camera; see `jetseg.camera.connection.Connection`.
 
     Args:
         capture: Opened and known to deliver.

@@ -10,60 +10,20 @@ their number is bounded; beyond it the process ends, with exit code 4, for its s
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Condition, Event, Lock, Thread
+from threading import Condition, Event, Thread
 from time import perf_counter
-from typing import Protocol
 
+from jetseg.camera.connection import Connect, Connection, Grab
 from jetseg.camera.contract import SourceFrame
-from jetseg.errors import DeviceError, JetsegError, StageStoppedError
+from jetseg.errors import JetsegError, StageStoppedError
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import SourceLosses
-from jetseg.preprocess import FrameU8
 
 _PATIENCE_SECONDS = 0.1
 _CLOSE_SECONDS = 1.0
 _MOST_LEFT_BEHIND = 8
 _SECONDS_BETWEEN_CORRUPT_EVENTS = 1.0
-
-
-@dataclass(frozen=True)
-class Grab:
-    """What one reading of a connection gave.
-
-    Attributes:
-        image_hwc_u8: height x width x 3, BGR; None if the frame is corrupt.
-        captured_at: `perf_counter` seconds, before it was decoded.
-        missing: Frames lost just before this one, as far as the stream tells.
-    """
-
-    image_hwc_u8: FrameU8 | None
-    captured_at: float
-    missing: int = 0
-
-
-class Connection(Protocol):
-    """One open connection to a camera, used by one thread."""
-
-    frames_per_second: float | None
-    size_hw: tuple[int, int] | None
-
-    @property
-    def has_end(self) -> bool:
-        """It tells its length, as a file on a web server does."""
-        ...
-
-    def read(self) -> Grab | None:
-        """Waits for the next frame; None if there are no more."""
-        ...
-
-    def close(self) -> None:
-        """Frees the device."""
-        ...
-
-
-Connect = Callable[[], Connection]
 
 
 @dataclass(frozen=True)
@@ -298,41 +258,3 @@ class _Reader(Thread):
                 self.reason = f"{self._source.name} gives no more frames"
                 return
             self._source.deliver(self, grab)
-
-
-def connect_within(seconds: float, connect: Connect, name: str) -> Connection:
-    """Opens a connection in a thread, which is left behind if that takes too long.
-
-    Raises:
-        DeviceError: It fails, or takes longer than `seconds`.
-    """
-    results: list[Connection | Exception] = []
-    given_up = False
-    deciding = Lock()
-
-    def work() -> None:
-        result: Connection | Exception
-        try:
-            result = connect()
-        except Exception as error:  # raised again below
-            result = error
-        with deciding:
-            if not given_up:
-                results.append(result)
-                return
-        if not isinstance(result, Exception):
-            result.close()
-
-    thread = Thread(target=work, name="jetseg-connect", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    with deciding:
-        given_up = not results
-    if given_up:
-        raise DeviceError(
-            f"{name} did not answer within {seconds:.0f} seconds.",
-            "Check that the camera is on, and that no other program holds it.",
-        )
-    if isinstance(results[0], Exception):
-        raise results[0]
-    return results[0]

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from jetseg.camera.capture import connect_camera, connect_csi, connect_stream, public_name
+from jetseg.camera.connection import Connect, connect_within
 from jetseg.camera.contract import Source
 from jetseg.camera.feeds import DatasetSource, ImageSource, PacedSource
 from jetseg.camera.gstreamer import is_csi, parse_csi
-from jetseg.camera.live import Connect, LiveLimits, LiveSource, connect_within
+from jetseg.camera.live import LiveLimits, LiveSource
 from jetseg.camera.video_file import open_video
 from jetseg.data.decode import IMAGE_SUFFIXES
 from jetseg.data.specs import open_dataset

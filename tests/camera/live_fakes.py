@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 
-from jetseg.camera.live import Grab
+from jetseg.camera.connection import Grab
 from jetseg.errors import DeviceError
 
 

@@ -8,7 +8,8 @@ import pytest
 from live_fakes import FakeCamera, kinds, wait_for
 
 from jetseg.camera.capture import CaptureConnection
-from jetseg.camera.live import LiveLimits, LiveSource, connect_within
+from jetseg.camera.connection import connect_within
+from jetseg.camera.live import LiveLimits, LiveSource
 from jetseg.camera.sources import open_source
 from jetseg.errors import DeviceError, StageStoppedError
 from jetseg.monitor.events import EventLog
