@@ -23,6 +23,8 @@ from jetseg.monitor.statistics import SourceLosses
 _PATIENCE_SECONDS = 0.1
 _CLOSE_SECONDS = 1.0
 _MOST_LEFT_BEHIND = 8
+_STEADY_SECONDS = 2.0
+"""After which a connection counts as good, and the next attempt after it as the first."""
 _SECONDS_BETWEEN_CORRUPT_EVENTS = 1.0
 
 
@@ -88,6 +90,7 @@ class LiveSource:
         self._reopen_at = 0.0
         self._silent_since = perf_counter()
         self._is_silent = False
+        self._is_lost = False
         self._reported_corrupt = 0
         self._corrupt_event_at = 0.0
         if connection is not None:
@@ -182,13 +185,14 @@ class LiveSource:
 
     def _lose(self, reason: str) -> None:
         self._leave_reader()
-        if not self._attempts:
+        if not self._is_lost:
             self._report_silence("camera-lost", f"{reason}; it is opened again until it is back.")
         longest = min(self._limits.longest_pause, self._limits.first_pause * 2 ** min(self._attempts, 16))
         self._reopen_at = perf_counter() + longest * random.uniform(0.5, 1.0)
 
     def _report_silence(self, kind: str, text: str) -> None:
         self._is_silent = True
+        self._is_lost = kind == "camera-lost"
         silent_s = round(perf_counter() - self._silent_since, 3)
         self._events.add(kind, "alarm" if kind == "camera-lost" else "warning", text, silent_s=silent_s)
 
@@ -199,11 +203,12 @@ class LiveSource:
             silent_s = round(now - self._silent_since, 3)
             text = f"{self.name} gives frames again after {silent_s:.1f} seconds."
             self._events.add("camera-back", "info", text, silent_s=silent_s, attempts=self._attempts)
-            self._is_silent = False
-        self._attempts = 0
+            self._is_silent = self._is_lost = False
         self._silent_since = now
-        if reader is not None and reader.frames_per_second:
-            self.frames_per_second = reader.frames_per_second
+        if reader is not None:
+            self.frames_per_second = reader.frames_per_second or self.frames_per_second
+            if now - reader.opened_at > _STEADY_SECONDS:
+                self._attempts = 0
         height, width = frame.image_hwc_u8.shape[:2]
         if self.size_hw not in (None, (height, width)):
             text = f"{self.name} changed its frames to {width}x{height} pixels."
@@ -227,7 +232,7 @@ class _Reader(Thread):
         self.left = Event()
         self.ended = Event()
         self.reason = ""
-        self.heard_at = perf_counter()
+        self.opened_at = self.heard_at = perf_counter()
         self.frames_per_second: float | None = None
         self._source = source
         self._connect = connect
@@ -239,7 +244,7 @@ class _Reader(Thread):
             connection = self._connection or self._connect()
             try:
                 self.frames_per_second = connection.frames_per_second
-                self.heard_at = perf_counter()
+                self.opened_at = self.heard_at = perf_counter()
                 self._read(connection)
             finally:
                 connection.close()

@@ -129,6 +129,20 @@ def test_a_lost_camera_is_reported_once_and_opened_until_it_is_back(camera, even
     source.close()
 
 
+def test_a_camera_that_comes_and_goes_is_not_opened_in_a_rush(camera, events):
+    limits = LiveLimits(first_pause=0.02, longest_pause=0.4)
+    source = LiveSource("fake", camera.connect, events, limits, connection=camera.connect())
+    for _ in range(7):
+        next_frame(source)
+        camera.ended = True
+        read_until(source, lambda: kinds(events)[-1:] == ["camera-lost"])
+        camera.ended = False
+    next_frame(source)
+    assert kinds(events) == ["camera-lost", "camera-back"] * 7
+    assert np.diff(camera.attempts)[-1] >= 0.2
+    source.close()
+
+
 def test_corrupt_frames_are_skipped_counted_and_reported(camera, source, events):
     next_frame(source)
     camera.corrupt = True
