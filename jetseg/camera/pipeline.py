@@ -156,12 +156,13 @@ class Pipeline:
                 break
 
     def _infer(self) -> None:
+        # for all engines of a ladder alike: one thread alone writes the figures of a stage
+        must_finish = not all(rung.speed.outputs_stay for rung in self._ladder.rungs)
         for prepared in self._prepared:
             with self._in_hand():
                 rung = prepared.rung
                 with self._statistics.timed("infer"):
                     output = rung.runner.infer(prepared.network_input)
-                must_finish = not rung.speed.outputs_stay
                 result = self._class_map(output, rung) if must_finish else output
             if not self._inferred.put(_Inferred(prepared.frame, rung, result, must_finish)):
                 break

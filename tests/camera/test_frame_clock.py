@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from jetseg.camera.frame_clock import FrameClock
@@ -115,3 +116,15 @@ def test_timestamps_that_begin_anew_without_a_pause_are_those_of_a_film_in_a_loo
     stream.usual(50)
     stream.frame(step=-1.0)
     assert not stream.clock.restarted
+
+
+def test_dates_run_forward_and_never_ahead_whatever_the_network_does():
+    rng = np.random.default_rng(0)
+    stream, latest = Stream(), 0.0
+    for _ in range(5000):
+        waited = float(rng.choice([0.0005, 0.02, PERIOD, 0.05, 0.3, 1.5], p=[0.2, 0.1, 0.5, 0.15, 0.03, 0.02]))
+        step = float(rng.choice([PERIOD, 2 * PERIOD, 1.0], p=[0.95, 0.04, 0.01]))
+        age = stream.frame(waited, step)
+        assert age >= 0
+        assert stream.now - age >= latest
+        latest = stream.now - age
