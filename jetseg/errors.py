@@ -11,6 +11,7 @@ JetsegError
 │   ├── MissingDependencyError  an optional library
 │   ├── DeviceError           a camera, GPU or window system
 │   └── StorageError          a full or read-only disk
+├── StageStoppedError         exit 4: a part of a running loop hangs; start the process again
 └── QualityError              exit 1: the work was done but the result is not good enough
     ├── TrainingDivergedError the loss is no longer a number
     └── GateError             an engine lost more accuracy than allowed
@@ -90,6 +91,21 @@ class DeviceError(UnavailableError):
 
 class StorageError(UnavailableError):
     """A file could not be written: the disk is full or read-only, or the path is not ours."""
+
+
+class StageStoppedError(JetsegError):
+    """A stage of the running loop came to a stop, and only a new process can help.
+
+    Args:
+        stage: Which one, as in "infer".
+        reason: What it does not come back from.
+    """
+
+    exit_code = 4
+
+    def __init__(self, stage: str, reason: str) -> None:
+        self.stage = stage
+        super().__init__(f"The {stage} stage stopped: {reason}.", "Start it again; a supervisor does so by itself.")
 
 
 class QualityError(JetsegError):

@@ -1,4 +1,4 @@
-"""Cameras, streams and video files through OpenCV."""
+"""Cameras and streams through OpenCV: how each is opened, and one open connection to it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,32 @@ from typing import Any
 import cv2
 import numpy as np
 
-from jetseg.camera.contract import SourceFrame
-from jetseg.errors import DataError, DeviceError, JetsegError
+from jetseg.camera.connection import Grab
+from jetseg.camera.frame_clock import FrameClock
+from jetseg.camera.gstreamer import CsiCamera, csi_pipeline, has_gstreamer, has_hardware_decoder, stream_pipeline
+from jetseg.errors import DeviceError, JetsegError
 from jetseg.preprocess import FrameU8
-from jetseg.progress import console
 
-# FFmpeg's own lines on stderr; OpenCV reads this only once, when FFmpeg is first used.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-_SILENT = 0
-_TIMEOUT_MS = 5000
+_TIMEOUT_SECONDS = 5
 _BACKLOG_SECONDS = 2.0
+_CREDENTIALS = re.compile(r"//[^/@]*@")
+# FFmpeg's and OpenCV's own lines on stderr: errors and events say it better. OpenCV reads these once.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(_TIMEOUT_SECONDS))
+_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# OpenCV's own default, and then: no buffer, and no second of frames to estimate a rate that the stream tells; no frame
+# that is damaged, or drawn over a damaged one, where FFmpeg would rather show something
+_LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer+discardcorrupt|flags;low_delay|fpsprobesize;2|err_detect;explode"
+
+
+def _silence_opencv() -> None:
+    # OpenCV 4 has this function at its top level, OpenCV 5 in a module
+    logging: Any = getattr(cv2.utils, "logging", cv2)
+    logging.setLogLevel(0)
+
+
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    _silence_opencv()
 
 
 def _known(**properties: int) -> list[int]:
@@ -34,118 +49,112 @@ def _known(**properties: int) -> list[int]:
 
 
 # Decoder threads would each hold back a frame, which is age, and take the engine's cores.
-_DECODER = _known(CAP_PROP_N_THREADS=1)
-_STREAM = _known(CAP_PROP_OPEN_TIMEOUT_MSEC=_TIMEOUT_MS, CAP_PROP_READ_TIMEOUT_MSEC=_TIMEOUT_MS)
+DECODER = _known(CAP_PROP_N_THREADS=1)
+_STREAM = _known(CAP_PROP_OPEN_TIMEOUT_MSEC=1000 * _TIMEOUT_SECONDS, CAP_PROP_READ_TIMEOUT_MSEC=1000 * _TIMEOUT_SECONDS)
 
 
-def open_camera(index: int) -> CaptureSource:
+def connect_camera(index: int) -> CaptureConnection:
     """Opens a camera by its index (/dev/videoINDEX on Linux).
 
     Raises:
         DeviceError: There is no such camera, or it gives no frame.
     """
     linux = sys.platform == "linux"
-    with _quiet_opencv():
-        capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-        # one waiting frame, where the driver lets us choose: a longer queue only ages them
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        delivers = capture.isOpened() and capture.grab()
-    if not delivers:
-        capture.release()
-        raise _camera_error(index)
-    return CaptureSource(capture, str(index), live=True, first=None)
+    capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+    # one waiting frame, where the driver lets us choose: a longer queue only ages them
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return CaptureConnection(_delivering(capture, _camera_error, index))
 
 
-def open_url(url: str) -> CaptureSource:
-    """Opens a network stream (rtsp, http, udp, ...).
+def connect_csi(camera: CsiCamera) -> CaptureConnection:
+    """Opens a camera on a Jetson's CSI connector.
 
-    A video file on a web server, which tells its length, is a file, and none of its frames is dropped.
+    Raises:
+        DeviceError: OpenCV has no GStreamer, or the camera gives no frame.
+    """
+    if not has_gstreamer():
+        raise DeviceError(
+            f"csi:{camera.sensor} needs an OpenCV with GStreamer, and this one ({cv2.__version__}) was built without.",
+            "Use the OpenCV that JetPack brings; a wheel from PyPI, if installed, hides it.",
+        )
+    capture = cv2.VideoCapture(csi_pipeline(camera), cv2.CAP_GSTREAMER)
+    return CaptureConnection(_delivering(capture, _csi_error, camera.sensor))
+
+
+def connect_stream(url: str) -> CaptureConnection:
+    """Opens a network stream (rtsp, http, udp, ...), on a Jetson with its video decoder.
 
     Raises:
         DeviceError: It does not answer, or holds no video.
     """
-    with _quiet_opencv():
-        capture = _open_stream(url, _STREAM + _DECODER)
-        delivers = capture.isOpened() and capture.grab()
-    if not delivers:
+    if url.startswith("rtsp") and has_hardware_decoder():
+        capture = cv2.VideoCapture(stream_pipeline(url), cv2.CAP_GSTREAMER)
+        if capture.isOpened() and capture.grab():
+            return CaptureConnection(capture, is_stream=True)
         capture.release()
-        raise DeviceError(
-            f"{url} could not be opened as a video, or sent nothing for {_TIMEOUT_MS // 1000} seconds.",
-            "Check address, user name and password, the network, and that the camera is on.",
-        )
-    is_file = url.startswith("http") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
-    first = np.asarray(capture.retrieve()[1], dtype=np.uint8) if is_file else None
-    return CaptureSource(capture, url, live=not is_file, first=first)
+    with _live_options():
+        capture = open_stream(url, _STREAM + DECODER)
+    return CaptureConnection(_delivering(capture, _stream_error, url), is_stream=True)
 
 
-def open_video(path: Path) -> CaptureSource:
-    """Opens a video file.
+def open_stream(place: str, parameters: list[int]) -> cv2.VideoCapture:
+    """Opens a file or URL with FFmpeg, else with GStreamer, which knows none of the parameters."""
+    capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, parameters)
+    return capture if capture.isOpened() else cv2.VideoCapture(place, cv2.CAP_GSTREAMER)
 
-    Raises:
-        DataError: It is not a video, or none of its frames can be decoded.
+
+def public_name(source: str) -> str:
+    """Leaves user name and password out of an address, for logs, videos and pages.
+
+    >>> public_name("rtsp://admin:secret@10.0.0.7/front")
+    'rtsp://10.0.0.7/front'
     """
-    with _quiet_opencv():
-        capture = _open_stream(str(path), _DECODER)
-        good, first = capture.read() if capture.isOpened() else (False, None)
-        # FFmpeg plays any .txt file as terminal art
-        is_text = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
-    if not good or first is None or is_text:
-        capture.release()
-        raise DataError(
-            f"{path} is not a video that OpenCV {cv2.__version__} can decode: it is damaged, truncated or of "
-            "another format.",
-            "Copy it again, or convert it, for instance to H.264 in MP4.",
-        )
-    return CaptureSource(capture, str(path), live=False, first=np.asarray(first, dtype=np.uint8))
+    return _CREDENTIALS.sub("//", source)
 
 
-class CaptureSource:
-    """Frames of a `cv2.VideoCapture`; see `jetseg.camera.contract.Source`.
+class CaptureConnection:
+    """One open connection to a camera; see `jetseg.camera.connection.Connection`.
 
     Args:
         capture: Opened and known to deliver.
-        name: Of the camera, stream or file.
-        live: A camera or stream.
-        first: A frame that was read already and comes first.
+        is_stream: Frames that the timestamps show to be missing count as corrupt: a decoder skips what it
+            cannot read without a word, and this is how it shows. And the connection ends when the camera was
+            started anew, because OpenCV would go on with the size that it had before.
     """
 
-    split: str | None = None
-    classes: tuple[str, ...] | None = None
-    ignore_index: int | None = None
-
-    def __init__(self, capture: cv2.VideoCapture, name: str, *, live: bool, first: FrameU8 | None) -> None:
-        self.name = name
-        self.live = live
+    def __init__(self, capture: cv2.VideoCapture, *, is_stream: bool = False) -> None:
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.frames_per_second = float(rate) if 0 < rate < 1000 else None
         size = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.size_hw = size if all(size) else None
-        self._frame_count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self._capture = capture
-        self._first = first
-        self._sequence = 0
-        self._has_backlog = live
+        self._is_stream = is_stream
+        self._clock = FrameClock(self.frames_per_second)
+        self._has_backlog = True
 
-    def read(self) -> SourceFrame | None:
-        """Waits for the next frame; see `jetseg.camera.contract.Source.read`."""
+    @property
+    def has_end(self) -> bool:
+        """It tells its length, as a file on a web server does."""
+        return self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+
+    def read(self) -> Grab | None:
+        """Waits for the next frame; None if there are no more."""
         if self._has_backlog:
             self._skip_backlog()
-        started = perf_counter()
-        if self._first is not None:
-            image, self._first = self._first, None
-            return self._frame(image, started)
+        began = perf_counter()
         if not self._capture.grab():
-            self._check_end()
             return None
-        captured_at = perf_counter() if self.live else started
-        good, decoded = self._capture.retrieve()
-        if not good:
-            self._check_end()
+        arrived_at = perf_counter()
+        timestamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+        captured_at = self._clock.date(arrived_at, arrived_at - began, timestamp)
+        if self._is_stream and self._clock.restarted:
             return None
-        return self._frame(np.asarray(decoded, dtype=np.uint8), captured_at)
+        missing = self._clock.missing if self._is_stream else 0
+        good, image = self._capture.retrieve()
+        return Grab(_whole(image) if good else None, captured_at, missing)
 
     def close(self) -> None:
-        """Frees the device or file; may be called twice."""
+        """Frees the device; call it in the thread that reads."""
         self._capture.release()
 
     def _skip_backlog(self) -> None:
@@ -157,34 +166,35 @@ class CaptureSource:
             if perf_counter() - started > at_once:
                 return
 
-    def _frame(self, image: FrameU8, captured_at: float) -> SourceFrame:
-        if image.ndim == 2:
-            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
-        sequence = self._sequence
-        self._sequence += 1
-        return SourceFrame(sequence, f"{sequence:06d}", captured_at, image)
 
-    def _check_end(self) -> None:
-        """Tells what ended: a camera or stream should not, and a file not before its time."""
-        if self.live:
-            raise DeviceError(
-                f"{self.name} gives no more frames after {self._sequence}.",
-                "Check that the camera is still connected and powered.",
-            )
-        if self._sequence < self._frame_count:
-            console.print(
-                f"{self.name} promises {self._frame_count} frames, and {self._sequence} could be decoded: "
-                "it may be truncated.",
-                style="yellow",
-                markup=False,
-                highlight=False,
-            )
+def _whole(image: Any) -> FrameU8 | None:  # noqa: ANN401 - whatever a driver gives
+    """Returns the picture as height x width x 3; None if it is not one."""
+    if image is None or not image.size or image.dtype != np.uint8:
+        return None
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return np.asarray(image, dtype=np.uint8) if image.shape[2:] == (3,) else None
 
 
-def _open_stream(place: str, parameters: list[int]) -> cv2.VideoCapture:
-    """Opens with FFmpeg, else with GStreamer, which knows none of the parameters."""
-    capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, parameters)
-    return capture if capture.isOpened() else cv2.VideoCapture(place, cv2.CAP_GSTREAMER)
+def _delivering(capture: cv2.VideoCapture, error: Any, place: str | int) -> cv2.VideoCapture:  # noqa: ANN401
+    if capture.isOpened() and capture.grab():
+        return capture
+    capture.release()
+    raise error(place)
+
+
+def _stream_error(url: str) -> JetsegError:
+    return DeviceError(
+        f"{public_name(url)} could not be opened as a video, or sent nothing for {_TIMEOUT_SECONDS} seconds.",
+        "Check address, user name and password, the network, and that the camera is on.",
+    )
+
+
+def _csi_error(sensor: int) -> JetsegError:
+    return DeviceError(
+        f"The CSI camera {sensor} gives no frames.",
+        "Check the ribbon cable and the device tree, that no other program uses it, and that nvargus-daemon runs.",
+    )
 
 
 def _camera_error(index: int) -> JetsegError:
@@ -207,13 +217,13 @@ def _camera_error(index: int) -> JetsegError:
 
 
 @contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keeps OpenCV and FFmpeg from writing to stderr while something is tried: the error says it better."""
-    # OpenCV 4 has these functions at its top level, OpenCV 5 in a module
-    logging: Any = getattr(cv2.utils, "logging", cv2)
-    earlier = logging.getLogLevel()
-    logging.setLogLevel(_SILENT)
+def _live_options() -> Iterator[None]:
+    """Has FFmpeg open without delay, unless the user set options; only while a stream is opened, not a file."""
+    if _FFMPEG_OPTIONS in os.environ:
+        yield
+        return
+    os.environ[_FFMPEG_OPTIONS] = _LIVE_OPTIONS
     try:
         yield
     finally:
-        logging.setLogLevel(earlier)
+        os.environ.pop(_FFMPEG_OPTIONS, None)

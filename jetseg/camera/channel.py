@@ -18,6 +18,8 @@ class ChannelClosed(Exception):  # noqa: N818 - an end, not an error
 class Channel(Generic[T]):
     """A bounded queue between two threads that counts what it loses.
 
+    `dropped` counts items that a newer one replaced, `abandoned` those that met a closed channel.
+
     Args:
         capacity: Items that may wait.
         latest: True: a new item replaces the oldest waiting one, which counts as dropped. False: `put`
@@ -26,6 +28,7 @@ class Channel(Generic[T]):
 
     def __init__(self, capacity: int, *, latest: bool) -> None:
         self.dropped = 0
+        self.abandoned = 0
         self._capacity = capacity
         self._latest = latest
         self._items: deque[T] = deque()
@@ -33,12 +36,12 @@ class Channel(Generic[T]):
         self._changed = Condition()
 
     def put(self, item: T) -> bool:
-        """Hands over an item; False, and the item counts as dropped, if the channel is closed."""
+        """Hands over an item; False, and the item counts as abandoned, if the channel is closed."""
         with self._changed:
             while not (self._closed or self._latest or len(self._items) < self._capacity):
                 self._changed.wait()
             if self._closed:
-                self.dropped += 1
+                self.abandoned += 1
                 return False
             if len(self._items) >= self._capacity:
                 self._items.popleft()
@@ -79,6 +82,6 @@ class Channel(Generic[T]):
         """Closes the channel and drops what waits."""
         with self._changed:
             self._closed = True
-            self.dropped += len(self._items)
+            self.abandoned += len(self._items)
             self._items.clear()
             self._changed.notify_all()

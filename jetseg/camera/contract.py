@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.monitor.statistics import LoopStatistics
+from jetseg.monitor.statistics import LoopStatistics, SourceLosses
 from jetseg.postprocess import ClassMap
 
 
@@ -17,10 +17,11 @@ class SourceFrame:
     """One frame as it came.
 
     Attributes:
-        sequence: Counts the frames that the source gave, from 0.
+        sequence: Counts the frames that came whole, from 0. One that was replaced before it was read is
+            missing in the count.
         name: Name of the frame, as in "0001TP_008550".
-        captured_at: `perf_counter` seconds. Live: when the camera handed the frame over, before it was
-            decoded. Else: when reading began.
+        captured_at: `perf_counter` seconds. Live: when the camera handed the frame over, before it waited in
+            a queue and was decoded. Else: when reading began.
         image_hwc_u8: height x width x 3, BGR, 0..255.
         label_hw_u8: height x width of class ids; None without labels.
     """
@@ -33,7 +34,10 @@ class SourceFrame:
 
 
 class Source(Protocol):
-    """Gives frames, one after the other. `read` and `close` are called from one and the same thread."""
+    """Gives frames, one after the other. `read` and `close` are called from one and the same thread.
+
+    A camera that is lost is the source's own business: it reports events and opens it again.
+    """
 
     name: str
     """What the user called it, as in "camvid:/data/camvid"."""
@@ -48,13 +52,16 @@ class Source(Protocol):
     classes: tuple[str, ...] | None
     """Class names of the labels; None if the source has no labels."""
     ignore_index: int | None
+    losses: SourceLosses
+    """Frames that the source itself lost; none where every frame is read."""
 
     def read(self) -> SourceFrame | None:
         """Waits for the next frame; None at the end.
 
         Raises:
+            TimeoutError: A live source has no frame yet; read again. So its reader can end in between.
             DataError: A file is damaged.
-            DeviceError: The camera is gone.
+            StageStoppedError: Only a new process can help.
         """
         ...
 

@@ -11,6 +11,9 @@ from time import perf_counter
 from jetseg.camera.contract import Source, SourceFrame
 from jetseg.data.contract import SegmentationDataset
 from jetseg.data.decode import read_frame
+from jetseg.monitor.statistics import SourceLosses
+
+_PATIENCE_SECONDS = 0.1
 
 
 class ImageSource:
@@ -25,6 +28,7 @@ class ImageSource:
 
     def __init__(self, name: str, paths: Sequence[Path]) -> None:
         self.name = name
+        self.losses = SourceLosses()
         self._paths = tuple(paths)
         self._sequence = 0
 
@@ -64,6 +68,7 @@ class DatasetSource:
         self.split: str | None = dataset.split
         self.classes = dataset.classes if labels else None
         self.ignore_index = dataset.ignore_index if labels else None
+        self.losses = SourceLosses()
         self._dataset = dataset
         self._endless = endless
         self._sequence = 0
@@ -104,20 +109,30 @@ class PacedSource:
         self.size_hw = source.size_hw
         self.classes = source.classes
         self.ignore_index = source.ignore_index
+        self.losses = source.losses
         self._source = source
         self._period = 1 / frames_per_second
         self._due: float | None = None
+        self._next: SourceFrame | None = None
 
     def read(self) -> SourceFrame | None:
-        """Decodes the next frame ahead of time and gives it when it is due."""
-        frame = self._source.read()
+        """Decodes the next frame ahead of time and gives it when it is due.
+
+        Raises:
+            TimeoutError: It is not due yet.
+        """
+        if self._next is None:
+            self._next = self._source.read()
+            # a source that decodes too slowly for the pace delays the frames after it as well
+            self._due = perf_counter() if self._due is None else max(self._due + self._period, perf_counter())
+        frame, wait = self._next, (self._due or 0.0) - perf_counter()
         if frame is None:
             return None
-        now = perf_counter()
-        # a source that decodes too slowly for the pace delays the frames after it as well
-        self._due = now if self._due is None else max(self._due + self._period, now)
-        if self._due > now:
-            time.sleep(self._due - now)
+        if wait > 0:
+            time.sleep(min(wait, _PATIENCE_SECONDS))
+        if wait > _PATIENCE_SECONDS:
+            raise TimeoutError
+        self._next = None
         return replace(frame, captured_at=perf_counter())
 
     def close(self) -> None:

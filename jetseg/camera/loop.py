@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
 from pydantic import BaseModel, ConfigDict, Field
 
 from jetseg.camera.contract import Sink, Source
+from jetseg.camera.ladder import Ladder, Rung
 from jetseg.camera.overlay import Overlay
 from jetseg.camera.pipeline import Pipeline
 from jetseg.camera.stopping import StopFlag, stop_on_signals
 from jetseg.engine.contract import Runner
+from jetseg.errors import StageStoppedError
 from jetseg.evaluate.accuracy import check_classes
 from jetseg.monitor.accuracy import RunningAccuracy
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
+from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import LoopStatistics
 
 
 class LoopConfig(BaseModel):
     """Settings of the loop.
 
-    `frames` and `seconds` end it; `alpha` is the weight of the class colors in the overlay, 0..1.
+    `frames` and `seconds` end it; `alpha` is the weight of the class colors in the overlay, 0..1. A frame older
+    than `deadline_ms` when its class map is ready counts as missed. A stage that does not come back from one
+    frame for `watchdog_seconds` ends the run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,6 +36,8 @@ class LoopConfig(BaseModel):
     seconds: float | None = Field(default=None, gt=0)
     alpha: float = Field(default=0.5, ge=0, le=1)
     legend: bool = False
+    deadline_ms: float | None = Field(default=None, gt=0)
+    watchdog_seconds: float = Field(default=10.0, ge=0.5)
 
 
 def run(
@@ -41,6 +48,8 @@ def run(
     *,
     statistics: LoopStatistics | None = None,
     stop: StopFlag | None = None,
+    ladder: Ladder | None = None,
+    give_up: Callable[[StageStoppedError], None] | None = None,
 ) -> LoopStatistics:
     """Runs a network on a source until it ends, a limit is reached, or SIGINT or SIGTERM arrives.
 
@@ -49,25 +58,32 @@ def run(
 
     Args:
         config: Limits and overlay.
-        runner: The network; the caller closes it.
+        runner: The network; the caller closes it. With a ladder, its best one.
         source: Where frames come from; it is closed at the end.
         sinks: Take every processed frame, in the calling thread, which also owns any window.
         statistics: From `new_statistics`, which is called if they are not given. They are the caller's to
             read also after an error.
         stop: Ends the run from outside.
+        ladder: Engines to change between while running; without it `runner` serves alone.
+        give_up: Called, in a thread of its own, when a stage stopped. It should end the process after some
+            seconds: what hangs may be the calling thread, and then this function does not return.
 
     Returns:
         The figures of the run.
 
     Raises:
+        StageStoppedError: A stage does not come back; its thread is left.
         JetsegError: Whatever any stage raised, after all threads have ended.
     """
     stop = stop or StopFlag()
     with _one_opencv_thread(), stop_on_signals(stop):
         statistics = statistics or new_statistics(runner, source, stop=stop)
+        statistics.losses = source.losses
+        if config.deadline_ms is not None:
+            statistics.deadline_seconds = config.deadline_ms / 1e3
         drawn = any(sink.wants_overlay for sink in sinks)
         pipeline = Pipeline(
-            runner,
+            ladder or Ladder([Rung("engine", runner, statistics.engine)]),
             source=source,
             sinks=sinks,
             overlay=Overlay(runner.manifest, config.alpha, legend=config.legend) if drawn else None,
@@ -75,13 +91,20 @@ def run(
             stop=stop,
             frames=config.frames,
             seconds=config.seconds,
+            watchdog_seconds=config.watchdog_seconds,
+            give_up=give_up,
         )
         pipeline.run()
     return statistics
 
 
 def new_statistics(
-    runner: Runner, source: Source, *, stop: StopFlag | None = None, engine: EngineSpeed | None = None
+    runner: Runner,
+    source: Source,
+    *,
+    stop: StopFlag | None = None,
+    engine: EngineSpeed | None = None,
+    events: EventLog | None = None,
 ) -> LoopStatistics:
     """Makes the object in which a run keeps its figures; measures the bare engine unless `engine` is given.
 
@@ -94,7 +117,7 @@ def new_statistics(
         accuracy = RunningAccuracy(source.classes, source.ignore_index)
     if engine is None:
         engine = measure_engine_speed(runner, stopped=lambda: stop is not None and stop.requested)
-    return LoopStatistics(engine, accuracy)
+    return LoopStatistics(engine, accuracy, events, source.losses)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
 from time import perf_counter
@@ -13,22 +14,25 @@ import numpy.typing as npt
 
 from jetseg.camera.channel import Channel, ChannelClosed
 from jetseg.camera.contract import FrameResult, Sink, Source, SourceFrame
+from jetseg.camera.ladder import Ladder, Rung
 from jetseg.camera.overlay import Overlay
 from jetseg.camera.stopping import StopFlag
-from jetseg.engine.contract import Runner
-from jetseg.errors import DeviceError
+from jetseg.camera.watchdog import Watchdog
+from jetseg.errors import DeviceError, StageStoppedError
 from jetseg.monitor.statistics import LoopStatistics
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.preprocess import NetworkInput, Preprocessor
 
 _POLL_SECONDS = 0.1
 _JOIN_SECONDS = 15.0
-"""Longer than any read that OpenCV bounds itself (V4L2: 10 seconds)."""
+_JOIN_AFTER_STOP_SECONDS = 1.0
+"""For the stages beside one that the watchdog found stopped."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
     frame: SourceFrame
+    rung: Rung
     network_input: NetworkInput
 
 
@@ -37,6 +41,7 @@ class _Inferred:
     """The raw output, or already the class map where the runner would overwrite the output."""
 
     frame: SourceFrame
+    rung: Rung
     result: npt.NDArray[Any]
     is_class_map: bool
 
@@ -46,7 +51,7 @@ class Pipeline:
 
     def __init__(
         self,
-        runner: Runner,
+        ladder: Ladder,
         *,
         source: Source,
         sinks: Sequence[Sink],
@@ -55,22 +60,30 @@ class Pipeline:
         stop: StopFlag,
         frames: int | None,
         seconds: float | None,
+        watchdog_seconds: float,
+        give_up: Callable[[StageStoppedError], None] | None,
     ) -> None:
         self._limit = frames
         self._seconds = seconds
-        self._runner = runner
+        self._ladder = ladder
         self._source = source
         self._sinks = sinks
         self._statistics = statistics
         self._stop = stop
         self._overlay = overlay
+        self._give_up = give_up
+        self._watchdog = Watchdog(statistics, watchdog_seconds, self._end_stopped)
         self._failure: BaseException | None = None
+        self._lost_in_failure = 0
         self._frames: Channel[SourceFrame] = Channel(1, latest=source.live)
         self._prepared: Channel[_Prepared] = Channel(1, latest=source.live)
         self._inferred: Channel[_Inferred] = Channel(1, latest=source.live)
 
     def run(self) -> None:
-        """Runs until the source or a limit ends it; every thread has ended when this returns or raises."""
+        """Runs until the source or a limit ends it; every thread has ended when this returns or raises.
+
+        After a `StageStoppedError` the thread of that stage may be left.
+        """
         stages = {
             "capture": (self._capture, self._frames),
             "preprocess": (self._preprocess, self._prepared),
@@ -82,12 +95,14 @@ class Pipeline:
         self._statistics.start()
         for thread in threads:
             thread.start()
+        self._watchdog.start()
         try:
             self._consume()
         finally:
             self._stop.requested = True
             self._abandon()
             self._join(threads)
+            self._watchdog.end()
             self._count_dropped()
             self._statistics.end()
         if self._failure is not None:
@@ -103,42 +118,67 @@ class Pipeline:
         finally:
             output.close()
 
+    def _end_stopped(self, error: StageStoppedError) -> None:
+        """Ends the run because a stage stopped; `give_up` ends the process if that does not succeed."""
+        self._failure = self._failure or error
+        self._stop.requested = True
+        self._abandon()
+        if self._give_up is not None:
+            Thread(target=self._give_up, args=(error,), name="jetseg-give-up", daemon=True).start()
+        self._statistics.events.add("stage-stopped", "alarm", error.found, stage=error.stage)
+
     def _capture(self) -> None:
         statistics = self._statistics
         limit = None if self._source.live else self._limit
         try:
-            while not self._stop.requested and (limit is None or statistics.captured < limit):
-                frame = self._source.read()
+            while not self._stop.requested and (limit is None or statistics.read < limit):
+                try:
+                    with statistics.busy("capture"):
+                        frame = self._source.read()
+                except TimeoutError:
+                    continue
                 if frame is None:
                     break
                 statistics.stages["capture"].add(perf_counter() - frame.captured_at)
-                statistics.captured += 1
+                statistics.read += 1
                 if not self._frames.put(frame):
                     break
         finally:
             self._source.close()
 
     def _preprocess(self) -> None:
-        preprocess = Preprocessor(self._runner.manifest.input)
+        preprocessors = {rung.name: Preprocessor(rung.runner.manifest.input) for rung in self._ladder.rungs}
         for frame in self._frames:
-            with self._statistics.timed("preprocess"):
-                network_input = preprocess(frame.image_hwc_u8)
-            if not self._prepared.put(_Prepared(frame, network_input)):
+            rung = self._ladder.serving
+            with self._in_hand(), self._statistics.timed("preprocess"):
+                network_input = preprocessors[rung.name](frame.image_hwc_u8)
+            if not self._prepared.put(_Prepared(frame, rung, network_input)):
                 break
 
     def _infer(self) -> None:
+        # for all engines of a ladder alike: one thread alone writes the figures of a stage
+        must_finish = not all(rung.speed.outputs_stay for rung in self._ladder.rungs)
         for prepared in self._prepared:
-            with self._statistics.timed("infer"):
-                output = self._runner.infer(prepared.network_input)
-            must_finish = not self._statistics.engine.outputs_stay
-            result = self._class_map(output) if must_finish else output
-            inferred = _Inferred(prepared.frame, result, must_finish)
-            if not self._inferred.put(inferred):
+            with self._in_hand():
+                rung = prepared.rung
+                with self._statistics.timed("infer"):
+                    output = rung.runner.infer(prepared.network_input)
+                result = self._class_map(output, rung) if must_finish else output
+            if not self._inferred.put(_Inferred(prepared.frame, rung, result, must_finish)):
                 break
 
-    def _class_map(self, output: npt.NDArray[Any]) -> ClassMap:
+    @contextmanager
+    def _in_hand(self) -> Iterator[None]:
+        """Counts the frame that a stage holds, if it fails on it."""
+        try:
+            yield
+        except BaseException:
+            self._lost_in_failure += 1
+            raise
+
+    def _class_map(self, output: npt.NDArray[Any], rung: Rung) -> ClassMap:
         with self._statistics.timed("postprocess"):
-            return class_map(np.asarray(output), self._runner.manifest)
+            return class_map(np.asarray(output), rung.runner.manifest)
 
     def _consume(self) -> None:
         """Finishes frames in the calling thread, the only one that gets signals and may own a window."""
@@ -157,11 +197,16 @@ class Pipeline:
                 self._frames.close()
 
     def _finish(self, inferred: _Inferred) -> None:
-        statistics, frame = self._statistics, inferred.frame
-        ids = inferred.result if inferred.is_class_map else self._class_map(inferred.result)
+        statistics, frame, rung = self._statistics, inferred.frame, inferred.rung
+        with self._in_hand():
+            ids = inferred.result if inferred.is_class_map else self._class_map(inferred.result, rung)
         ready_at = perf_counter()
-        statistics.add_class_map(frame.captured_at, ready_at)
+        late = statistics.add_class_map(frame.captured_at, ready_at)
+        self._ladder.observe(rung, ready_at, late=late, deadline_seconds=statistics.deadline_seconds)
         self._count_dropped()
+        if len(self._ladder.rungs) > 1:
+            statistics.serving = rung.name
+            statistics.frames_by_engine[rung.name] = statistics.frames_by_engine.get(rung.name, 0) + 1
         if statistics.accuracy is not None and frame.label_hw_u8 is not None:
             with statistics.timed("accuracy"):
                 statistics.accuracy.add(frame.label_hw_u8, ids)
@@ -176,17 +221,32 @@ class Pipeline:
                     sink.write(result)
 
     def _count_dropped(self) -> None:
-        self._statistics.dropped = sum(channel.dropped for channel in (self._frames, self._prepared, self._inferred))
+        channels = self._frames, self._prepared, self._inferred
+        self._statistics.dropped_in_loop = {
+            "preprocess": self._frames.dropped,
+            "infer": self._prepared.dropped,
+            "output": self._inferred.dropped,
+            "shutdown": sum(channel.abandoned for channel in channels),
+            "failure": self._lost_in_failure,
+        }
 
     def _abandon(self) -> None:
         for channel in (self._frames, self._prepared, self._inferred):
             channel.abandon()
 
+    @property
+    def _join_seconds(self) -> float:
+        return _JOIN_AFTER_STOP_SECONDS if isinstance(self._failure, StageStoppedError) else _JOIN_SECONDS
+
     def _join(self, threads: Sequence[Thread]) -> None:
+        began = perf_counter()
         for thread in threads:
-            thread.join(_JOIN_SECONDS)
+            while thread.is_alive() and perf_counter() - began < self._join_seconds:
+                thread.join(_POLL_SECONDS)
+            stage = thread.name.removeprefix("jetseg-")
             if thread.is_alive():
+                self._lost_in_failure += stage != "capture"
                 self._failure = self._failure or DeviceError(
-                    f"The {thread.name.removeprefix('jetseg-')} stage did not end within {_JOIN_SECONDS:.0f} seconds.",
+                    f"The {stage} stage did not end within {_JOIN_SECONDS:.0f} seconds.",
                     f"Check that {self._source.name} still answers.",
                 )

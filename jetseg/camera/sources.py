@@ -3,43 +3,67 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
-from jetseg.camera.capture import open_camera, open_url, open_video
+from jetseg.camera.capture import connect_camera, connect_csi, connect_stream, public_name
+from jetseg.camera.connection import Connect, connect_within
 from jetseg.camera.contract import Source
 from jetseg.camera.feeds import DatasetSource, ImageSource, PacedSource
+from jetseg.camera.gstreamer import is_csi, parse_csi
+from jetseg.camera.live import LiveLimits, LiveSource
+from jetseg.camera.video_file import open_video
 from jetseg.data.decode import IMAGE_SUFFIXES
 from jetseg.data.specs import open_dataset
 from jetseg.errors import ConfigError, DataError
+from jetseg.monitor.events import EventLog
 
 SYNTHETIC = "synthetic"
 SYNTHETIC_FRAMES_PER_SECOND = 30.0
 _DATASET = re.compile(r"[a-z_]+:")
 
 
-def open_source(source: str, *, split: str = "test", labels: bool | None = None, pace: float | None = None) -> Source:
+def open_source(
+    source: str,
+    *,
+    split: str = "test",
+    labels: bool | None = None,
+    pace: float | None = None,
+    events: EventLog | None = None,
+    limits: LiveLimits | None = None,
+    wait: bool = False,
+) -> Source:
     """Opens a source of frames.
 
     Args:
-        source: A camera index or /dev/videoN, a URL, a video or image file, a folder of images, a dataset
-            spec, or `synthetic`: an endless drive through a drawn world, paced like a camera.
+        source: A camera index or /dev/videoN, `csi:N`, a URL, a video or image file, a folder of images, a
+            dataset spec, or `synthetic`: an endless drive through a drawn world, paced like a camera.
         split: Of a dataset.
         labels: True asks for labels, False leaves them out, None takes them where the source has them.
         pace: Feed files or a dataset as a live camera of this many frames per second.
+        events: Where a camera that is lost, stalled or back is reported.
+        limits: How long a camera may take.
+        wait: A camera that is not there yet is awaited instead of being an error.
 
     Raises:
         ConfigError: Labels or a pace were asked of a source that can have none.
         DataError: The file, folder or dataset is missing, damaged or empty.
         DeviceError: The camera is absent or gives no frames.
     """
-    opened = _open(source, split, labels=labels is not False)
+    camera = _camera(source)
+    if camera is None:
+        opened = _open(source, split, labels=labels is not False)
+    else:
+        opened = _open_camera(source, *camera, events or EventLog(), limits or LiveLimits(), wait=wait)
     try:
         if labels and opened.classes is None:
             raise ConfigError(
-                f"--labels was given, but {source} has no labels.", "Use a dataset spec, as in camvid:DIR."
+                f"--labels was given, but {opened.name} has no labels.", "Use a dataset spec, as in camvid:DIR."
             )
         if pace is not None and opened.live:
-            raise ConfigError(f"--pace was given, but {source} is live and has a pace of its own.", "Leave --pace out.")
+            raise ConfigError(
+                f"--pace was given, but {opened.name} is live and has a pace of its own.", "Leave --pace out."
+            )
     except ConfigError:
         opened.close()
         raise
@@ -48,11 +72,30 @@ def open_source(source: str, *, split: str = "test", labels: bool | None = None,
     return opened if pace is None else PacedSource(opened, pace)
 
 
-def _open(source: str, split: str, *, labels: bool) -> Source:
+def _camera(source: str) -> tuple[str, Connect] | None:
+    """Returns the name of a camera or stream, and what connects to it; None for everything else."""
     if device := re.fullmatch(r"(?:/dev/video)?(\d+)", source):
-        return open_camera(int(device[1]))
+        return device[1], partial(connect_camera, int(device[1]))
+    if is_csi(source):
+        return source, partial(connect_csi, parse_csi(source))
     if "://" in source:
-        return open_url(source)
+        return public_name(source), partial(connect_stream, source)
+    return None
+
+
+def _open_camera(
+    source: str, name: str, connect: Connect, events: EventLog, limits: LiveLimits, *, wait: bool
+) -> Source:
+    if wait:
+        return LiveSource(name, connect, events, limits)
+    connection = connect_within(limits.hung, connect, name)
+    if connection.has_end and source.startswith("http"):
+        connection.close()
+        return open_video(source)
+    return LiveSource(name, connect, events, limits, connection=connection)
+
+
+def _open(source: str, split: str, *, labels: bool) -> Source:
     path = Path(source).expanduser()
     if path.is_dir():
         return ImageSource(source, _images(path))
@@ -63,7 +106,7 @@ def _open(source: str, split: str, *, labels: bool) -> Source:
         return DatasetSource(open_dataset(source, split), labels=labels, endless=source == SYNTHETIC)
     raise DataError(
         f"{source} does not exist.",
-        "--source takes a camera index, a video file, a folder of images, a URL, or a dataset spec.",
+        "--source takes a camera index, csi:N, a video file, a folder of images, a URL, or a dataset spec.",
     )
 
 

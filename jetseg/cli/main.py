@@ -85,7 +85,10 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line and exits: 0 done, 1 a quality gate failed, 2 wrong input, 3 something is missing."""
+    """Runs the command line and exits.
+
+    0 done, 1 a quality gate failed, 2 wrong input, 3 something is missing, 4 a stage of the loop stopped.
+    """
     try:
         app()
     except Exception as error:  # the last stop: nothing may reach the user as a traceback

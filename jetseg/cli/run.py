@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jetseg.cli.artifacts import by_name
-
 if TYPE_CHECKING:
     from jetseg.camera.contract import Sink, Source
+    from jetseg.camera.ladder import Ladder
     from jetseg.camera.stopping import StopFlag
-    from jetseg.camera.watching import MonitorSink
     from jetseg.engine.contract import Runner
+    from jetseg.errors import StageStoppedError
     from jetseg.manifest import Manifest
     from jetseg.monitor.rate import Percentiles
-    from jetseg.monitor.statistics import LoopSummary
+    from jetseg.monitor.statistics import LoopStatistics, LoopSummary
 
-ENGINE = typer.Argument(
-    callback=by_name, help="Engine, ONNX file or checkpoint (.safetensors), or the name of a shipped network."
-)
+_SECONDS_TO_END = 5.0
+"""For the summary and the recording, after a stage stopped."""
+
+ENGINE = typer.Argument(help="Engine, ONNX file or checkpoint (.safetensors).")
 SOURCE = typer.Option(
     metavar="SOURCE",
-    help="Camera index, video file, folder of images, URL, dataset spec (camvid:DIR, ...), `synthetic` (an "
-    "endless drive, live at 30 frames per second) or `synthetic:N`.",
+    help="Camera index, csi:N (with csi:N?width=1920&height=1080&fps=30), video file, folder of images, URL, dataset "
+    "spec (camvid:DIR, ...), `synthetic` (an endless drive, live at 30 frames per second) or `synthetic:N`.",
 )
+WAIT = typer.Option("--wait", help="Wait for a camera that is not there yet, instead of ending.")
+DEADLINE = typer.Option(metavar="MS", help="Count frames that are older than this when their class map is ready.")
+LADDER = typer.Option(
+    metavar="A,B,C",
+    help="Engines from best to lightest: a lighter one serves while deadlines are missed. ENGINE comes first.",
+)
+WATCHDOG = typer.Option(metavar="SECONDS", help="End with exit code 4 if a stage hangs on one frame for this long.")
 LABELS = typer.Option(
     "--labels/--no-labels", help="Measure mIoU against the source's labels; by default where it has them."
 )
@@ -38,13 +48,6 @@ PACE = typer.Option(
     min=0.2,
     metavar="FPS",
     help="Feed files or a dataset as a live camera: frames come at this rate, late ones are dropped.",
-)
-DRIFT = typer.Option("--drift/--no-drift", help="Compare frames and answers with those at calibration.")
-SHADOW = typer.Option(
-    metavar="REFERENCE.onnx", help="Compare the engine with this network, in the background: the one it was made from."
-)
-SHADOW_BOUND = typer.Option(
-    min=0, max=100, metavar="PERCENT", help="Agreement mIoU below which the shadow raises an alarm; learned at build."
 )
 
 
@@ -60,10 +63,10 @@ def run(
     pace: Annotated[float | None, PACE] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the class colors, 0 to 1.")] = 0.5,
     legend: Annotated[bool, typer.Option("--legend", help="Draw the list of classes.")] = False,
-    drift: Annotated[bool, DRIFT] = True,
-    shadow: Annotated[Path | None, SHADOW] = None,
-    shadow_every: Annotated[int, typer.Option(min=1, metavar="N", help="Of N frames, one is compared.")] = 30,
-    shadow_bound: Annotated[float | None, SHADOW_BOUND] = None,
+    deadline_ms: Annotated[float | None, DEADLINE] = None,
+    ladder: Annotated[str | None, LADDER] = None,
+    watchdog: Annotated[float, WATCHDOG] = 10.0,
+    wait: Annotated[bool, WAIT] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -73,7 +76,8 @@ def run(
     Frame age is the time from capture to the class map being ready. A live source that is faster than the
     engine loses its older frames, which are counted. From files no frame is lost, so there the age holds the
     time in queues; `--pace` feeds them like a camera. The engine's speed alone is measured before the loop
-    starts, for comparison. Ctrl-C ends with the summary.
+    starts, for comparison. Ctrl-C ends with the summary. A camera that is lost while running is opened again until it
+    is back.
 
     Examples:
 
@@ -82,36 +86,36 @@ def run(
         jetseg run student.int8.onnx --source drive.mp4 --output drive_segmented.mp4
 
         jetseg run student.int8.onnx --source camvid:data/camvid --split test --pace 30 --json
-
-        jetseg run student.int8.onnx --source 0 --shadow student.onnx --shadow-every 60
     """
     from jetseg.camera import loop
     from jetseg.camera.sources import open_source
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.artifacts import open_any
     from jetseg.manifest import validate_config
-    from jetseg.monitor.score_tap import ScoreTap
+    from jetseg.monitor.events import EventLog
 
     settings = {"frames": frames, "seconds": seconds, "alpha": alpha, "legend": legend}
+    settings |= {"deadline_ms": deadline_ms, "watchdog_seconds": watchdog}
+    lighter = _lighter_engines(engine, ladder, deadline_ms)
+    events = EventLog()
+    events.listen(lambda event: _say(f"{event.kind}: {event.text}"))
     config = validate_config(loop.LoopConfig, settings)
     stop = StopFlag()
     with stop_on_signals(stop), ExitStack() as stack:
-        runner = ScoreTap(open_any(engine, manifest, threads))
+        runner = open_any(engine, manifest, threads)
         stack.callback(runner.close)
-        feed = open_source(source, split=split, labels=labels, pace=pace)
+        feed = open_source(source, split=split, labels=labels, pace=pace, events=events, wait=wait)
         conditions = _conditions(engine, runner.manifest, feed, output)
         statistics = None
         try:
             with ExitStack() as open_sinks:
                 sinks = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
-                monitor = _open_monitor(
-                    open_sinks, runner, feed, drift=drift, shadow=shadow, every=shadow_every, bound=shadow_bound
-                )
-                sinks.append(monitor)
                 _say(f"Timing {engine.name} alone, for comparison ...")
-                statistics = loop.new_statistics(runner, feed, stop=stop)
-                _say(f"Running on {source}; Ctrl-C ends.")
-                loop.run(config, runner, feed, sinks, statistics=statistics, stop=stop)
+                statistics = loop.new_statistics(runner, feed, stop=stop, events=events)
+                engines = _open_ladder(stack, statistics, engine, runner, lighter, threads)
+                _say(f"Running on {feed.name}; Ctrl-C ends.")
+                give_up = partial(_end_process, statistics, conditions)
+                loop.run(config, runner, feed, sinks, statistics=statistics, stop=stop, ladder=engines, give_up=give_up)
         except Exception:
             # hours of figures are worth more than a tidy screen; stdout stays free of a half result
             if statistics is not None and statistics.rate.count:
@@ -119,11 +123,51 @@ def run(
             raise
     summary = statistics.summary()
     if as_json:
-        found = {**conditions, **asdict(summary), **monitor.summary()}
-        sys.stdout.write(json.dumps(_rounded(found), indent=2) + "\n")
+        sys.stdout.write(json.dumps({**conditions, **_rounded(asdict(summary))}, indent=2) + "\n")
     else:
         _print(summary, conditions)
-        _print_monitor(monitor)
+
+
+def _lighter_engines(engine: Path, ladder: str | None, deadline_ms: float | None) -> list[Path]:
+    """Returns the engines of `--ladder` after the first one, which is ENGINE whether it is named there or not."""
+    from jetseg.errors import ConfigError
+
+    paths = [Path(name.strip()) for name in ladder.split(",") if name.strip()] if ladder else []
+    if paths and deadline_ms is None:
+        raise ConfigError("--ladder was given without --deadline-ms.", "Say how old a frame may be.")
+    lighter = paths[1:] if paths[:1] == [engine] else paths
+    if engine in lighter:
+        raise ConfigError(f"--ladder names {engine} after another engine.", "Give the best engine as ENGINE.")
+    return lighter
+
+
+def _open_ladder(
+    stack: ExitStack,
+    statistics: LoopStatistics,
+    engine: Path,
+    runner: Runner,
+    lighter: list[Path],
+    threads: int | None,
+) -> Ladder:
+    """Opens and warms the lighter engines before any of them serves."""
+    from jetseg.camera.ladder import Ladder, Rung
+    from jetseg.cli.artifacts import open_any
+    from jetseg.monitor.engine_speed import measure_engine_speed
+
+    rungs = [Rung(str(engine), runner, statistics.engine)]
+    for path in lighter:
+        other = open_any(path, None, threads)
+        stack.callback(other.close)
+        rungs.append(Rung(str(path), other, measure_engine_speed(other)))
+    return Ladder(rungs, statistics.events)
+
+
+def _end_process(statistics: LoopStatistics, conditions: dict[str, Any], error: StageStoppedError) -> None:
+    """Ends a process in which a stage hangs, if it has not ended by itself after some seconds."""
+    time.sleep(_SECONDS_TO_END)
+    _print(statistics.summary(), conditions, to_stderr=True)
+    _say(f"Error: {error}")
+    os._exit(error.exit_code)
 
 
 def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag) -> list[Sink]:
@@ -140,50 +184,6 @@ def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: 
         sinks.append(window)
     sinks.append(stack.enter_context(open_status_line(console)))
     return sinks
-
-
-def _open_monitor(
-    stack: ExitStack,
-    runner: Runner,
-    source: Source,
-    *,
-    drift: bool,
-    shadow: Path | None,
-    every: int,
-    bound: float | None,
-) -> MonitorSink:
-    from jetseg.camera.watching import open_monitor
-    from jetseg.engine.opening import open_runner
-
-    reference = None
-    if shadow is not None:
-        reference = open_runner(shadow, threads=1)  # more threads would not have the shadow's low priority
-        stack.callback(reference.close)
-    if drift and runner.manifest.profile is None:
-        _say(
-            "Drift is not watched: the engine's manifest has no calibration profile. "
-            "`jetseg profile ENGINE --data SPEC` measures one."
-        )
-    return stack.enter_context(open_monitor(runner, source, drift=drift, reference=reference, every=every, bound=bound))
-
-
-def _print_monitor(monitor: MonitorSink) -> None:
-    from rich.console import Console
-
-    lines = []
-    if monitor.drift is not None:
-        raised = [f"{event} ({state.alarms})" for event, state in monitor.drift.state().items() if state.alarms]
-        lines.append(
-            f"drift: {', '.join(raised) or 'no alarm'}; on at the end: {', '.join(monitor.drift.active) or '-'}"
-        )
-    if monitor.shadow is not None:
-        found = monitor.shadow.state()
-        lines.append(
-            f"shadow: agreement mIoU {_number(found.agreement_miou, 2)} % on {found.compared} frames "
-            f"({found.skipped} skipped), bound {found.bound:.1f} %, {found.alarms} alarms"
-        )
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _conditions(engine: Path, manifest: Manifest, source: Source, output: Path | None) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _print(summary: LoopSummary, conditions: dict[str, Any], *, to_stderr: bool 
     split = f" {conditions['split']}" if conditions["split"] else ""
     console.print(
         f"{summary.frames} of {summary.captured} frames from {conditions['source']}{split} in "
-        f"{summary.seconds:.1f} s, {summary.dropped} dropped",
+        f"{summary.seconds:.1f} s, {summary.dropped} dropped{_causes(summary)}, {summary.corrupt} corrupt",
         markup=False,
         highlight=False,
     )
@@ -219,11 +219,16 @@ def _print(summary: LoopSummary, conditions: dict[str, Any], *, to_stderr: bool 
     rates.add_row("engine alone", _number(summary.engine_frames_per_second), "measured just before")
     if summary.per_class_iou is not None:
         rates.add_row("mIoU %", _number(summary.miou, 2), "")
+    if summary.deadline_ms is not None:
+        rates.add_row("late frames", str(summary.deadline_misses), f"older than {summary.deadline_ms:g} ms")
+    for name, count in summary.frames_by_engine.items():
+        rates.add_row("frames by", str(count), name)
     console.print(rates)
     times = Table()
-    for title in ("ms", "p50", "p95", "p99"):
+    for title in ("ms", "p50", "p95", "p99", "worst"):
         times.add_column(title, justify="left" if title == "ms" else "right")
-    times.add_row("frame age", *_triple(summary.frame_age_ms), style="bold", end_section=True)
+    worst = _number(summary.worst_frame_age_ms)
+    times.add_row("frame age", *_triple(summary.frame_age_ms), worst, style="bold", end_section=True)
     for stage, figures in summary.stage_ms.items():
         times.add_row(stage, *_triple(figures))
     console.print(times)
@@ -245,6 +250,11 @@ def _say(text: str) -> None:
     from jetseg.progress import console
 
     console.print(text, style="dim", markup=False, highlight=False)
+
+
+def _causes(summary: LoopSummary) -> str:
+    listed = ", ".join(f"{cause} {count}" for cause, count in summary.dropped_by_cause.items() if count)
+    return f" ({listed})" if listed else ""
 
 
 def _share(summary: LoopSummary) -> str:

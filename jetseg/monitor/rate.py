@@ -61,6 +61,11 @@ class LatencyRecord:
         """The last duration in seconds; None before the first one."""
         return float(self._recent[(self.count - 1) % _RECENT]) if self.count else None
 
+    @property
+    def worst(self) -> float | None:
+        """The longest duration of the whole run in seconds; None before the first one."""
+        return self._most if self.count else None
+
     def percentiles(self) -> Percentiles | None:
         """Returns the percentiles of the whole run; None before the first duration."""
         if not self.count:

@@ -15,19 +15,40 @@ from jetseg.monitor.rate import FrameRate, LatencyRecord, Percentiles
 STAGES = ("capture", "preprocess", "infer", "postprocess", "accuracy", "overlay", "output")
 
 
+@dataclass
+class SourceLosses:
+    """Frames that a source got from its camera and could not give. The source writes, any thread may read.
+
+    Attributes:
+        dropped: Replaced by a newer one before anyone read them.
+        corrupt: Damaged, or missing from the stream by its own timestamps.
+    """
+
+    dropped: int = 0
+    corrupt: int = 0
+
+
 @dataclass(frozen=True)
 class LoopSummary:
-    """What a run of the loop came to. captured = frames + dropped.
+    """What a run of the loop came to. captured = frames + dropped + corrupt.
 
     Attributes:
         frames: Frames that got a class map.
-        captured: Frames that the source gave.
-        dropped: Frames that a newer one replaced, or that were under way when the loop was told to stop.
+        captured: Frames that the camera or file gave.
+        dropped: Frames that were not segmented.
+        dropped_by_cause: The same by cause: the stage for which a frame waited until a newer one replaced it,
+            "shutdown" for those under way when the loop was told to stop, "failure" for those in a stage that
+            failed.
+        corrupt: Frames that came damaged, or that are missing by the stream's own timestamps.
         seconds: Length of the run.
         frames_per_second: Class maps per second; None with fewer than two frames.
         engine_frames_per_second: The bare engine's rate, measured just before the run.
         frame_age_ms: From capture to the class map being ready for use.
+        worst_frame_age_ms: The longest of these; None without frames.
+        deadline_ms: The longest frame age that is in time; None without a deadline.
+        deadline_misses: Frames that were older.
         stage_ms: Time spent in each stage that ran.
+        frames_by_engine: Frames that each engine of a ladder segmented; empty without a ladder.
         miou: In percent, over the frames that have labels; None without labels.
         per_class_iou: In percent; None without labels.
     """
@@ -35,11 +56,17 @@ class LoopSummary:
     frames: int
     captured: int
     dropped: int
+    dropped_by_cause: dict[str, int]
+    corrupt: int
     seconds: float
     frames_per_second: float | None
     engine_frames_per_second: float | None
     frame_age_ms: Percentiles | None
+    worst_frame_age_ms: float | None
+    deadline_ms: float | None
+    deadline_misses: int
     stage_ms: dict[str, Percentiles]
+    frames_by_engine: dict[str, int]
     miou: float | None
     per_class_iou: dict[str, float | None] | None
 
@@ -51,21 +78,63 @@ class LoopStatistics:
         engine: The bare engine's speed.
         accuracy: Accuracy against labels, where the source has them.
         events: What happened; a log of its own if none is given.
+        losses: The source's.
+        deadline_seconds: The longest frame age that is in time.
     """
 
     def __init__(
-        self, engine: EngineSpeed, accuracy: RunningAccuracy | None = None, events: EventLog | None = None
+        self,
+        engine: EngineSpeed,
+        accuracy: RunningAccuracy | None = None,
+        events: EventLog | None = None,
+        losses: SourceLosses | None = None,
+        deadline_seconds: float | None = None,
     ) -> None:
         self.engine = engine
         self.accuracy = accuracy
         self.events = events or EventLog()
+        self.losses = losses or SourceLosses()
+        self.deadline_seconds = deadline_seconds
+        self.deadline_misses = 0
         self.stages = {stage: LatencyRecord() for stage in STAGES}
+        self.busy_since: dict[str, float | None] = dict.fromkeys(STAGES)
+        """When each stage began what it is doing now; None while it waits for work."""
         self.frame_age = LatencyRecord()
         self.rate = FrameRate()
-        self.captured = 0
-        self.dropped = 0
+        self.read = 0
+        """Frames that the loop took from the source."""
+        self.dropped_in_loop: dict[str, int] = {}
+        self.frames_by_engine: dict[str, int] = {}
+        self.serving: str | None = None
+        """The engine of the ladder that serves; None without a ladder."""
+        self._newest_captured_at: float | None = None
         self._started = perf_counter()
         self._ended: float | None = None
+
+    @property
+    def captured(self) -> int:
+        """Frames that the camera or file gave."""
+        return self.read + self.losses.dropped + self.losses.corrupt
+
+    @property
+    def dropped_by_cause(self) -> dict[str, int]:
+        """Frames that were not segmented, by cause; see `LoopSummary`."""
+        return {"capture": self.losses.dropped, **self.dropped_in_loop}
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were not segmented."""
+        return sum(self.dropped_by_cause.values())
+
+    @property
+    def corrupt(self) -> int:
+        """Frames that came damaged, or that are missing by the stream's own timestamps."""
+        return self.losses.corrupt
+
+    @property
+    def picture_age(self) -> float | None:
+        """Seconds since the newest finished frame was captured: grows while a camera is lost. None before it."""
+        return None if self._newest_captured_at is None else perf_counter() - self._newest_captured_at
 
     @property
     def seconds(self) -> float:
@@ -73,16 +142,31 @@ class LoopStatistics:
         return (self._ended or perf_counter()) - self._started
 
     @contextmanager
+    def busy(self, stage: str) -> Iterator[float]:
+        """Marks a stage as working, for the watchdog; gives the moment at which it began."""
+        started = perf_counter()
+        self.busy_since[stage] = started
+        try:
+            yield started
+        finally:
+            self.busy_since[stage] = None
+
+    @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Adds the time that the block takes to a stage."""
-        started = perf_counter()
-        yield
-        self.stages[stage].add(perf_counter() - started)
+        with self.busy(stage) as started:
+            yield
+            self.stages[stage].add(perf_counter() - started)
 
-    def add_class_map(self, captured_at: float, ready_at: float) -> None:
-        """Counts a frame whose class map is ready; both moments in `perf_counter` seconds."""
-        self.frame_age.add(ready_at - captured_at)
+    def add_class_map(self, captured_at: float, ready_at: float) -> bool:
+        """Counts a frame whose class map is ready; both moments in `perf_counter` seconds. True: it is late."""
+        age = ready_at - captured_at
+        self.frame_age.add(age)
         self.rate.add(ready_at)
+        self._newest_captured_at = captured_at
+        late = self.deadline_seconds is not None and age > self.deadline_seconds
+        self.deadline_misses += late
+        return late
 
     def start(self) -> None:
         """Marks the beginning of the run."""
@@ -96,15 +180,22 @@ class LoopStatistics:
         """Returns the figures so far."""
         score = self.accuracy.score() if self.accuracy else None
         stages = {name: record.percentiles() for name, record in self.stages.items()}
+        worst, deadline = self.frame_age.worst, self.deadline_seconds
         return LoopSummary(
             frames=self.rate.count,
             captured=self.captured,
             dropped=self.dropped,
+            dropped_by_cause=self.dropped_by_cause,
+            corrupt=self.corrupt,
             seconds=self.seconds,
             frames_per_second=self.rate.frames_per_second,
             engine_frames_per_second=self.engine.frames_per_second,
             frame_age_ms=self.frame_age.percentiles(),
+            worst_frame_age_ms=None if worst is None else worst * 1e3,
+            deadline_ms=None if deadline is None else deadline * 1e3,
+            deadline_misses=self.deadline_misses,
             stage_ms={name: figures for name, figures in stages.items() if figures},
+            frames_by_engine=dict(self.frames_by_engine),
             miou=score.miou if score else None,
             per_class_iou=score.per_class_iou if score else None,
         )

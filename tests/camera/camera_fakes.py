@@ -10,6 +10,7 @@ from jetseg.camera.contract import SourceFrame
 from jetseg.data.contract import Sample
 from jetseg.manifest import Manifest
 from jetseg.monitor.engine_speed import EngineSpeed
+from jetseg.monitor.statistics import SourceLosses
 
 MANIFEST = Manifest.model_validate(
     {"classes": ["blue", "green", "red"], "input": {"height": 24, "width": 32, "color": "bgr"}}
@@ -65,6 +66,7 @@ class FakeSource:
     ignore_index: int | None = None
     given: int = 0
     closed: bool = field(default=False)
+    losses: SourceLosses = field(default_factory=SourceLosses)
 
     def read(self):
         if self.length is not None and self.given >= self.length:

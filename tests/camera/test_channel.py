@@ -26,7 +26,7 @@ def test_close_lets_the_rest_be_taken_and_refuses_more():
     channel.put("a")
     channel.close()
     assert not channel.put("b")
-    assert channel.dropped == 1
+    assert channel.abandoned == 1
     assert channel.get() == "a"
     with pytest.raises(ChannelClosed):
         channel.get()
@@ -41,7 +41,7 @@ def test_abandon_frees_a_waiting_put_and_counts_everything_lost():
     channel.abandon()
     producer.join(5)
     assert outcome == [False]
-    assert channel.dropped == 2
+    assert (channel.dropped, channel.abandoned) == (0, 2)
 
 
 def test_get_gives_up_after_its_timeout():

@@ -109,3 +109,87 @@ def test_table_names_the_conditions_of_its_figures(network, jetseg):
     out = " ".join(out.split())
     for part in ("3 of 3 frames from synthetic:3 test", "of the engine alone", "frame age", "onnxruntime on"):
         assert part in out
+
+
+def test_ladder_and_deadline_are_in_the_summary(network, tmp_path, jetseg):
+    light = tmp_path / "light.onnx"
+    light.write_bytes(network.read_bytes())
+    (tmp_path / "light.onnx.json").write_text((tmp_path / "colors.onnx.json").read_text())
+    options = ["--source", "synthetic:12", "--threads", 1, "--deadline-ms", 0.001]
+    code, out, err = jetseg("run", network, *options, "--ladder", f"{network},{light}", "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["deadline_misses"] == summary["frames"] == 12
+    assert sum(summary["frames_by_engine"].values()) == 12
+    assert set(summary["frames_by_engine"]) <= {str(network), str(light)}
+    assert summary["worst_frame_age_ms"] >= summary["frame_age_ms"]["p99"]
+    assert sum(summary["dropped_by_cause"].values()) == summary["dropped"]
+    code, out, _ = jetseg("run", network, *options)
+    assert code == 0
+    assert "late frames 12 older than 0.001 ms" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("ladder", "message"),
+    [
+        ("{network},light.onnx", "without --deadline-ms"),
+        ("light.onnx,{network} --deadline-ms 50", "Give the best engine"),
+    ],
+)
+def test_ladders_that_make_no_sense_are_refused(network, ladder, message, jetseg):
+    arguments = ladder.format(network=network).split()
+    code, _, err = jetseg("run", network, "--source", "synthetic:2", "--ladder", *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
+HANGING = """
+import time
+from jetseg.camera import status_line
+from jetseg.camera.feeds import DatasetSource
+
+def hang(*arguments):
+    time.sleep(60)
+
+{target} = hang
+from jetseg.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "target"), [("capture", "DatasetSource.read"), ("output", "status_line.StatusLine.write")]
+)
+def test_a_stage_that_hangs_ends_the_process_with_code_4(network, tmp_path, stage, target):
+    script = HANGING.format(target=target)
+    options = ["run", str(network), "--source", "synthetic", "--threads", "1", "--watchdog", "1"]
+    result = subprocess.run(
+        [sys.executable, "-c", script, *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 4, result.stderr
+    assert f"The {stage} stage stopped" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_sigterm_ends_with_the_summary_also_while_the_camera_is_away(network, tmp_path):
+    command = [sys.executable, "-c", "from jetseg.cli.main import main; main()", "run", str(network)]
+    options = ["--source", "97", "--wait", "--json", "--threads", "1"]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    with process:
+        for line in process.stderr:
+            if "Running on 97" in line:
+                break
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["captured"] == 0
+    assert "Traceback" not in errors

@@ -6,14 +6,17 @@ import time
 import cv2
 import pytest
 from camera_fakes import ANY_SPEED, MANIFEST, BlobDataset, Collector, FakeRunner, FakeSource
+from live_fakes import FakeCamera
 
 from jetseg.camera import loop, pipeline
 from jetseg.camera.feeds import DatasetSource, PacedSource
+from jetseg.camera.live import LiveSource
 from jetseg.camera.loop import LoopConfig, new_statistics
 from jetseg.camera.stopping import StopFlag
 from jetseg.engine.contract import Segmenter
 from jetseg.errors import ArtifactError, DataError, DeviceError
 from jetseg.evaluate.accuracy import measure_accuracy
+from jetseg.monitor.events import EventLog
 
 
 def run(source, runner=None, sinks=(), stop=None, speed=ANY_SPEED, **settings):
@@ -45,6 +48,24 @@ def test_live_source_stays_fresh_and_every_frame_is_accounted_for():
     assert numbers == sorted(set(numbers))
     # in a queue without bound the age would have grown to the length of the run, over a second
     assert summary.frame_age_ms.p50 < 300
+
+
+@pytest.mark.parametrize("seconds", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
+def test_a_consumer_ten_times_slower_than_the_camera_lags_by_no_more_than_its_own_time(seconds):
+    camera, sink = FakeCamera(), Collector(delay=0.1)
+    source = LiveSource("fake", camera.connect, EventLog(), connection=camera.connect())
+    summary = run(source, FakeRunner(), [sink], seconds=seconds)
+    assert summary.frames >= 0.5 * seconds / 0.1
+    assert summary.dropped > 5 * summary.frames
+    assert summary.captured == summary.frames + summary.dropped + summary.corrupt
+    assert sum(summary.dropped_by_cause.values()) == summary.dropped
+    assert summary.dropped_by_cause["failure"] == 0
+    # one frame may wait for the sink while another is in it; the rest is for a busy machine
+    assert summary.frame_age_ms.p99 < 250
+    ages = [result.ready_at - result.frame.captured_at for result in sink.results]
+    assert max(ages) * 1e3 == pytest.approx(summary.worst_frame_age_ms)
+    half = len(ages) // 2
+    assert sum(ages[half:]) / (len(ages) - half) < sum(ages[:half]) / half + 0.1
 
 
 def test_slow_sink_ages_no_frame_of_a_live_source_for_long():
@@ -102,9 +123,50 @@ def test_error_in_any_stage_reaches_the_caller(stage, error, live):
         source.classes, source.label = MANIFEST.classes, 99
     else:
         sink = Collector(fails_at=5)
+    statistics = new_statistics(runner, source, engine=ANY_SPEED)
     with pytest.raises(error, match="broke" if error is RuntimeError else None):
-        run(source, runner, [sink], seconds=20)
+        loop.run(LoopConfig(seconds=20), runner, source, [sink], statistics=statistics)
     assert source.closed
+    summary = statistics.summary()
+    assert summary.captured == summary.frames + summary.dropped
+    assert summary.dropped_by_cause["failure"] == (stage in ("preprocess", "infer", "postprocess"))
+
+
+@pytest.mark.parametrize(("deadline_ms", "share"), [(1000.0, 0), (5.0, 1), (None, 0)])
+def test_frames_older_than_the_deadline_are_counted(deadline_ms, share):
+    summary = run(FakeSource(10), FakeRunner(delay=0.01), deadline_ms=deadline_ms)
+    assert summary.deadline_misses == 10 * share
+    assert summary.deadline_ms == deadline_ms
+    assert summary.worst_frame_age_ms >= summary.frame_age_ms.p99 > 9
+
+
+def test_a_run_whose_camera_is_lost_ends_when_it_is_told_to():
+    camera, stop = FakeCamera(), StopFlag()
+    source = LiveSource("fake", camera.connect, EventLog(), connection=camera.connect())
+    sink = Collector()
+
+    def lose():
+        camera.present = False
+        time.sleep(0.3)
+        stop.requested = True
+
+    timer = threading.Timer(0.3, lose)
+    timer.start()
+    started = time.perf_counter()
+    summary = run(source, FakeRunner(), [sink], stop=stop)
+    assert time.perf_counter() - started < 5
+    assert summary.captured == summary.frames + summary.dropped > 0
+    timer.join()
+
+
+def test_the_age_of_the_picture_grows_while_nothing_comes():
+    source = FakeSource(3)
+    statistics = new_statistics(FakeRunner(), source, engine=ANY_SPEED)
+    assert statistics.picture_age is None
+    loop.run(LoopConfig(), FakeRunner(), source, statistics=statistics)
+    first = statistics.picture_age
+    time.sleep(0.05)
+    assert statistics.picture_age >= first + 0.05
 
 
 def test_seconds_end_an_endless_source():

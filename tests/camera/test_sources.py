@@ -1,5 +1,4 @@
 import threading
-import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -7,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from jetseg.camera.capture import CaptureSource
 from jetseg.camera.feeds import DatasetSource
 from jetseg.camera.sources import open_source
 from jetseg.errors import ConfigError, DataError, DeviceError
@@ -94,38 +92,6 @@ def test_video_on_a_web_server_gives_every_frame(tmp_path):
         assert not source.live
         assert len(frames_of(source)) == 12
         server.shutdown()
-
-
-class FakeCapture:
-    """A camera at 50 frames per second that queued five frames up and is unplugged after ten more."""
-
-    def __init__(self):
-        self.grabbed = 0
-
-    def get(self, prop):
-        return {cv2.CAP_PROP_FPS: 50.0, cv2.CAP_PROP_FRAME_COUNT: -1.0}.get(prop, 32.0)
-
-    def grab(self):
-        self.grabbed += 1
-        time.sleep(0.02 if self.grabbed > 5 else 0)
-        return self.grabbed <= 15
-
-    def retrieve(self):
-        time.sleep(0.03)
-        return True, picture(self.grabbed)
-
-    def release(self):
-        pass
-
-
-def test_camera_skips_what_queued_up_and_reports_that_it_is_gone():
-    source = CaptureSource(FakeCapture(), "7", live=True, first=None)
-    frame = source.read()
-    assert frame.image_hwc_u8[0, 0, 0] == 7
-    # decoding comes after the moment of capture, so it is part of the age
-    assert time.perf_counter() - frame.captured_at >= 0.03
-    with pytest.raises(DeviceError, match="7 gives no more frames after 9"):
-        frames_of(source)
 
 
 def test_missing_path_names_what_can_be_given(tmp_path):

@@ -1,0 +1,126 @@
+"""A network camera: ffmpeg serves a road video in real time over the loopback, and can be killed and hung."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+FRAMES_PER_SECOND = 25
+
+
+def ffmpeg() -> str:
+    found = shutil.which("ffmpeg")
+    if found is None:
+        pytest.skip("needs ffmpeg: apt-get install ffmpeg")
+    return found
+
+
+def free_port(kind=socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def road_video(folder: Path) -> Path:
+    """A drawn road that moves, for where there is no real video."""
+    path = folder / "road.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), float(FRAMES_PER_SECOND), (320, 180))
+    y, x = np.mgrid[0:180, 0:320]
+    for number in range(FRAMES_PER_SECOND * 4):
+        picture = np.stack([y, (x + 4 * number) % 256, np.full_like(x, 90)], axis=-1)
+        writer.write(picture.astype(np.uint8))
+    writer.release()
+    return path
+
+
+class NetworkCamera:
+    """Serves a video as MPEG-TS over UDP or HTTP, or as motion JPEG over HTTP.
+
+    Over HTTP ffmpeg serves one client and ends with it, so a thread starts it anew until `kill`.
+    """
+
+    def __init__(self, video: Path, kind: str):
+        self.kind = kind
+        self.port = free_port(socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+        scheme = "udp" if kind == "udp" else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}" + ("" if kind == "udp" else "/live")
+        self.damage = 0.0
+        """Share of the packets that reach the viewer as noise; UDP only."""
+        self._relay_port = free_port(socket.SOCK_DGRAM)
+        self._video = video
+        self._process = None
+        self._wanted = threading.Event()
+        self._keeper = None
+        self._relay = None
+
+    def start(self, width=320, height=180):
+        """Starts to serve, at any size."""
+        self._wanted.set()
+        self._keeper = threading.Thread(target=self._keep, args=(width, height))
+        self._keeper.start()
+        if self.kind == "udp":
+            self._relay = threading.Thread(target=self._pass_on)
+            self._relay.start()
+
+    def kill(self):
+        """Ends at once and for good, in the middle of whatever it sends."""
+        self._wanted.clear()
+        while self._keeper is not None and self._keeper.is_alive():
+            if self._process is not None:
+                self._process.kill()
+            self._keeper.join(0.02)
+        if self._relay is not None:
+            self._relay.join()
+
+    def hang(self):
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def send_garbage(self, packets=400):
+        """Sends noise to the viewer, as if it came from the camera."""
+        rng = np.random.default_rng(0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(packets):
+                sender.sendto(rng.bytes(1316), ("127.0.0.1", self.port))
+                time.sleep(0.002)
+
+    def _keep(self, width, height):
+        while self._wanted.is_set():
+            with tempfile.TemporaryFile() as log:
+                self._process = subprocess.Popen(self._command(width, height), stdout=log, stderr=log)
+                if not self._wanted.is_set():
+                    self._process.kill()
+                self._process.wait()
+
+    def _pass_on(self):
+        """Stands between ffmpeg and the viewer, like a bad radio link."""
+        rng = np.random.default_rng(0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+            link.bind(("127.0.0.1", self._relay_port))
+            link.settimeout(0.1)
+            while self._wanted.is_set():
+                try:
+                    packet = link.recv(4096)
+                except TimeoutError:
+                    continue
+                noise = rng.random() < self.damage
+                link.sendto(rng.bytes(len(packet)) if noise else packet, ("127.0.0.1", self.port))
+
+    def _command(self, width, height):
+        h264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-threads", "1"]
+        codec = ["-c:v", "mjpeg", "-f", "mpjpeg"] if self.kind == "mjpeg" else [*h264, "-f", "mpegts"]
+        target = f"udp://127.0.0.1:{self._relay_port}?pkt_size=1316" if self.kind == "udp" else self.url
+        listen = [] if self.kind == "udp" else ["-listen", "1"]
+        scale = f"scale={width}:{height},fps={FRAMES_PER_SECOND}"
+        source = ["-re", "-stream_loop", "-1", "-i", str(self._video), "-an", "-vf", scale]
+        return [ffmpeg(), "-v", "error", *source, *codec, *listen, target]
