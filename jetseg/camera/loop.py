@@ -16,6 +16,7 @@ from jetseg.engine.contract import Runner
 from jetseg.evaluate.accuracy import check_classes
 from jetseg.monitor.accuracy import RunningAccuracy
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
+from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import LoopStatistics
 
 
@@ -81,7 +82,12 @@ def run(
 
 
 def new_statistics(
-    runner: Runner, source: Source, *, stop: StopFlag | None = None, engine: EngineSpeed | None = None
+    runner: Runner,
+    source: Source,
+    *,
+    stop: StopFlag | None = None,
+    engine: EngineSpeed | None = None,
+    events: EventLog | None = None,
 ) -> LoopStatistics:
     """Makes the object in which a run keeps its figures; measures the bare engine unless `engine` is given.
 
@@ -94,7 +100,7 @@ def new_statistics(
         accuracy = RunningAccuracy(source.classes, source.ignore_index)
     if engine is None:
         engine = measure_engine_speed(runner, stopped=lambda: stop is not None and stop.requested)
-    return LoopStatistics(engine, accuracy)
+    return LoopStatistics(engine, accuracy, events)
 
 
 @contextmanager

@@ -101,7 +101,8 @@ def run(
 
 
 def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag) -> list[Sink]:
-    from jetseg.camera.sinks import WindowSink, open_video_sink
+    from jetseg.camera.sinks.video import open_video_sink
+    from jetseg.camera.sinks.window import WindowSink
     from jetseg.camera.status_line import open_status_line
     from jetseg.progress import console
 
