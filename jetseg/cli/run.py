@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jetseg.cli import run_outputs as outputs_of
+
 if TYPE_CHECKING:
     from jetseg.camera.contract import Sink, Source
     from jetseg.camera.stopping import StopFlag
@@ -47,6 +49,16 @@ def run(
     pace: Annotated[float | None, PACE] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the class colors, 0 to 1.")] = 0.5,
     legend: Annotated[bool, typer.Option("--legend", help="Draw the list of classes.")] = False,
+    record: Annotated[Path | None, outputs_of.RECORD] = None,
+    segment_seconds: Annotated[float, outputs_of.SEGMENT_SECONDS] = 60.0,
+    record_gb: Annotated[float | None, outputs_of.RECORD_GB] = None,
+    class_maps: Annotated[Path | None, outputs_of.CLASS_MAPS] = None,
+    ring: Annotated[str | None, outputs_of.RING] = None,
+    publish: Annotated[str | None, outputs_of.PUBLISH] = None,
+    log: Annotated[Path | None, outputs_of.LOG] = None,
+    metrics: Annotated[int | None, outputs_of.METRICS] = None,
+    dashboard: Annotated[int | None, outputs_of.DASHBOARD] = None,
+    dashboard_host: Annotated[str, outputs_of.DASHBOARD_HOST] = "127.0.0.1",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -65,16 +77,33 @@ def run(
         jetseg run student.int8.onnx --source drive.mp4 --output drive_segmented.mp4
 
         jetseg run student.int8.onnx --source camvid:data/camvid --split test --pace 30 --json
+
+        jetseg run student.int8.onnx --source 0 --dashboard 8080 --record drives --record-gb 50 --log logs
     """
     from jetseg.camera import loop
     from jetseg.camera.sources import open_source
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.artifacts import open_any
     from jetseg.manifest import validate_config
+    from jetseg.monitor.events import EventLog
 
+    options = outputs_of.OutputOptions(
+        record=record,
+        segment_seconds=segment_seconds,
+        record_gb=record_gb,
+        class_maps=class_maps,
+        ring=ring,
+        publish=publish,
+        log=log,
+        metrics=metrics,
+        dashboard=dashboard,
+        dashboard_host=dashboard_host,
+        alpha=alpha,
+    )
     settings = {"frames": frames, "seconds": seconds, "alpha": alpha, "legend": legend}
     config = validate_config(loop.LoopConfig, settings)
     stop = StopFlag()
+    events = EventLog()
     with stop_on_signals(stop), ExitStack() as stack:
         runner = open_any(engine, manifest, threads)
         stack.callback(runner.close)
@@ -83,9 +112,13 @@ def run(
         statistics = None
         try:
             with ExitStack() as open_sinks:
-                sinks = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
+                title = {"engine": engine.name, "source": feed.name}
+                opening = outputs_of.open_outputs(options, feed, runner.manifest, events, title)
+                outputs = open_sinks.enter_context(opening)
+                sinks = [*outputs.sinks, *_open_sinks(open_sinks, feed, output=output, show=show, stop=stop)]
                 _say(f"Timing {engine.name} alone, for comparison ...")
-                statistics = loop.new_statistics(runner, feed, stop=stop)
+                statistics = loop.new_statistics(runner, feed, stop=stop, events=events)
+                open_sinks.enter_context(outputs.follow(statistics))
                 _say(f"Running on {source}; Ctrl-C ends.")
                 loop.run(config, runner, feed, sinks, statistics=statistics, stop=stop)
         except Exception:
@@ -93,11 +126,13 @@ def run(
             if statistics is not None and statistics.rate.count:
                 _print(statistics.summary(), conditions, to_stderr=True)
             raise
-    summary = statistics.summary()
+    summary, machine = statistics.summary(), outputs.host.summary()
     if as_json:
-        sys.stdout.write(json.dumps({**conditions, **_rounded(asdict(summary))}, indent=2) + "\n")
+        found = {**conditions, **asdict(summary), "host": machine and asdict(machine)}
+        sys.stdout.write(json.dumps(_rounded(found), indent=2) + "\n")
     else:
         _print(summary, conditions)
+        _say(outputs_of.host_line(machine))
 
 
 def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag) -> list[Sink]:

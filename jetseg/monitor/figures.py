@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
+Value: TypeAlias = float | str
 
 
-def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yields every number of a nested mapping with its path, joined by points; truth values count as 0 and 1.
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:
+    """Yields every number and word of a nested mapping with its path, joined by points.
 
-    >>> list(flat_numbers({"frames": 3, "stage_ms": {"infer": {"p50": 1.5}}, "name": "x", "miou": None}))
-    [('frames', 3.0), ('stage_ms.infer.p50', 1.5)]
+    Truth values count as 0 and 1; a list of words is one value; what is absent or endless is left out.
+
+    >>> list(flat_values({"drift": {"active": ["blur", "dark"], "blur": {"value": 1.5, "bound": None}}}))
+    [('drift.active', 'blur, dark'), ('drift.blur.value', 1.5)]
     """
     for key, value in values.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            yield from flat_numbers(value, path + ".")
+            yield from flat_values(value, path + ".")
+        elif isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            yield path, ", ".join(value)
+        elif isinstance(value, str):
+            yield path, value
         elif isinstance(value, int | float) and math.isfinite(value):
             yield path, float(value)
+
+
+def flat_numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields only the numbers of `flat_values`.
+
+    >>> list(flat_numbers({"frames": 3, "stage_ms": {"infer": {"p50": 1.5}}, "name": "x", "miou": None}))
+    [('frames', 3.0), ('stage_ms.infer.p50', 1.5)]
+    """
+    for path, value in flat_values(values):
+        if isinstance(value, float):
+            yield path, value
 
 
 def json_ready(value: Any) -> Any:  # noqa: ANN401 - anything that json takes

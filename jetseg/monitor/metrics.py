@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -34,19 +33,19 @@ _HOST = {
 class Metrics:
     """Collects for Prometheus; the figures are those of the observer's last look.
 
-    What a `LoopSummary` holds beyond the figures named here appears as `jetseg_run{figure="path"}`.
+    What the run's summary and other monitors hold beyond the figures named here appears as `jetseg_run{figure="path"}`.
 
     Args:
-        observer: Of the run.
         events: Counted by kind and severity.
 
     Raises:
         MissingDependencyError: prometheus-client is not installed.
     """
 
-    def __init__(self, observer: Observer, events: EventLog) -> None:
+    def __init__(self, events: EventLog) -> None:
+        self.observer: Observer | None = None
+        """Of the run, once there is one."""
         self._library = _prometheus()
-        self._observer = observer
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = Lock()
         self._registry = self._library.CollectorRegistry()
@@ -60,12 +59,13 @@ class Metrics:
 
     def collect(self) -> Iterator[Any]:
         """Yields Prometheus' metric families; called by its registry."""
-        observation = self._observer.latest
-        yield from self._rates(observation)
-        yield from self._latencies(observation)
-        yield from self._accuracy(observation)
-        yield from self._host(observation)
         yield self._event_counts()
+        if self.observer is not None:
+            observation = self.observer.latest
+            yield from self._rates(observation)
+            yield from self._latencies(observation)
+            yield from self._accuracy(observation)
+            yield from self._host(observation)
 
     def _rates(self, observation: Observation) -> Iterator[Any]:
         summary = observation.summary
@@ -100,7 +100,7 @@ class Metrics:
                     classes.add_metric([name], iou / 100)
             yield classes
         others = self._gauge("jetseg_run", "Further figures of the run.", ["figure"])
-        for path, value in flat_numbers({k: v for k, v in asdict(summary).items() if k not in _TOLD_APART}):
+        for path, value in flat_numbers(observation.remaining(_TOLD_APART)):
             others.add_metric([path], value)
         yield others
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from threading import Event, Thread
 from time import perf_counter
@@ -29,6 +29,7 @@ class Observation:
         stage_ms: Median of the last frames, by stage.
         summary: The figures of the whole run so far.
         host: The machine.
+        further: What other monitors say of themselves, as nested plain values.
     """
 
     at: float
@@ -38,10 +39,16 @@ class Observation:
     stage_ms: dict[str, float]
     summary: LoopSummary
     host: HostSample | None
+    further: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything as plain values, for JSON."""
         return asdict(self)
+
+    def remaining(self, apart: Collection[str]) -> dict[str, Any]:
+        """Returns what the summary and the other monitors hold, without the summary's fields in `apart`."""
+        fields = {name: value for name, value in asdict(self.summary).items() if name not in apart}
+        return {**fields, **self.further}
 
 
 Listener = Callable[[Observation], None]
@@ -53,14 +60,21 @@ class Observer:
     Args:
         statistics: Of the run.
         host: Gives the machine's state, if there is one.
+        further: Gives what other monitors say of themselves, such as drift and shadow.
         period_seconds: Between observations.
     """
 
     def __init__(
-        self, statistics: LoopStatistics, host: HostMonitor | None = None, *, period_seconds: float = PERIOD_SECONDS
+        self,
+        statistics: LoopStatistics,
+        host: HostMonitor | None = None,
+        *,
+        further: Callable[[], Mapping[str, Any]] = dict,
+        period_seconds: float = PERIOD_SECONDS,
     ) -> None:
         self._statistics = statistics
         self._host = host
+        self._further = further
         self._period_seconds = period_seconds
         self._moments: deque[tuple[float, int]] = deque()
         self._last_count = 0
@@ -98,6 +112,7 @@ class Observer:
             stage_ms={name: figures.p50 for name, figures in stages.items() if figures},
             summary=statistics.summary(),
             host=self._host.latest if self._host else None,
+            further=self._further(),
         )
 
     def _rate(self, now: float, count: int) -> float:

@@ -82,12 +82,14 @@ class RunLog:
         now = perf_counter()
         if now >= self._next_statistics:
             self._next_statistics = now + self._statistics_seconds
-            self._add({"type": "statistics", **observation.as_dict()})
+            self.add_last(observation)
 
-    def close(self, last: Observation | None = None) -> None:
-        """Writes what waits, and the last figures, for five seconds at most."""
-        if last is not None:
-            self._add({"type": "statistics", **last.as_dict()})
+    def add_last(self, observation: Observation) -> None:
+        """Writes a line of figures, such as those at the end of the run."""
+        self._add({"type": "statistics", **observation.as_dict()})
+
+    def close(self) -> None:
+        """Writes what waits, for five seconds at most."""
         self._closing.set()
         self._thread.join(_CLOSE_SECONDS)
         if self._descriptor is not None and not self._thread.is_alive():

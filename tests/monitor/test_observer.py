@@ -15,7 +15,6 @@ ANY_SPEED = EngineSpeed(frames_per_second=100.0, runs=1, outputs_stay=True)
 @pytest.fixture
 def statistics():
     statistics = LoopStatistics(ANY_SPEED)
-    statistics.captured = 5
     now = perf_counter()
     for index in range(4):
         statistics.add_class_map(now + index * 0.01 - 0.02, now + index * 0.01)
@@ -57,7 +56,8 @@ def test_listener_gets_every_observation(statistics):
 def test_metrics_can_be_scraped(statistics):
     parser = pytest.importorskip("prometheus_client.parser", reason="prometheus-client is not installed")
     statistics.events.add("camera-lost", "alarm", "gone")
-    metrics = Metrics(Observer(statistics), statistics.events)
+    metrics = Metrics(statistics.events)
+    metrics.observer = Observer(statistics, further=lambda: {"drift": {"blur": 1.5, "active": ["blur"]}})
     for _ in range(3):
         statistics.events.add("camera-lost", "alarm", "gone")
     content, kind = metrics.page()
@@ -65,7 +65,7 @@ def test_metrics_can_be_scraped(statistics):
     families = parser.text_string_to_metric_families(content.decode())
     found = {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
     assert found["jetseg_frames_total",] == 4
-    assert found["jetseg_captured_total",] == 5
+    assert found["jetseg_run", "drift.blur"] == 1.5
     assert found["jetseg_frame_age_seconds", "0.99"] == pytest.approx(0.02)
     assert found["jetseg_stage_seconds", "infer"] == pytest.approx(0.008)
     assert found["jetseg_events_total", "camera-lost", "alarm"] == 3
@@ -76,4 +76,4 @@ def test_metrics_can_be_scraped(statistics):
 def test_missing_library_is_named(statistics, monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client.exposition", None)
     with pytest.raises(MissingDependencyError, match=r"jetseg\[dashboard\]"):
-        Metrics(Observer(statistics), statistics.events)
+        Metrics(statistics.events)

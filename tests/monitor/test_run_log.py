@@ -27,7 +27,8 @@ def test_events_and_figures_are_lines_in_order(tmp_path):
     for index in range(5):
         events.add("camera-lost", "warning", f"number {index}", silent_s=float("nan"))
         log.add_observation(observer.observe())
-    log.close(observer.observe())
+    log.add_last(observer.observe())
+    log.close()
     lines = records(tmp_path / "logs" / "jetseg.jsonl")
     assert [line["sequence"] for line in lines if line["type"] == "event"] == [0, 1, 2, 3, 4]
     assert lines[0]["values"] == {"silent_s": None}
