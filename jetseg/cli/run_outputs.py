@@ -189,7 +189,7 @@ def _open_metrics(options: OutputOptions, port: int, events: EventLog, stack: Ex
 
     host = options.dashboard_host
     metrics = Metrics(events)
-    server = PageServer(metrics_app(metrics, host), host, port, option="--metrics", events=events)
+    server = PageServer(metrics_app(metrics, host, events), host, port, option="--metrics", events=events)
     stack.callback(server.close)
 
     def follow(open_while_running: ExitStack, observer: Observer) -> None:
@@ -215,7 +215,7 @@ def _open_dashboard(
 
     picture = LivePicture(manifest, options.alpha)
     figures = LiveFigures(events, picture, manifest, title)
-    app = dashboard_app(picture, figures, options.dashboard_host)
+    app = dashboard_app(picture, figures, options.dashboard_host, events)
     server = PageServer(app, options.dashboard_host, port, option="--dashboard", events=events)
     stack.callback(server.close)
     outputs.sinks.append(picture)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jetseg.dashboard.guard import Guard
 from jetseg.dashboard.live import LiveFigures, LivePicture
 from jetseg.errors import MissingDependencyError
+from jetseg.monitor.events import EventLog
 from jetseg.monitor.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _PAGE = {
 }
 
 
-def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str) -> ASGIApp:
+def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str, events: EventLog) -> ASGIApp:
     """Makes the dashboard's application.
 
     Args:
@@ -33,6 +34,7 @@ def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str) -> ASGI
             one gets fewer and newer pictures and nothing piles up for it.
         figures: Served as `/state` and `/past`, JSON.
         host: Address that it is bound to.
+        events: Gets "page-failed" when an answer fails.
 
     Raises:
         MissingDependencyError: Starlette is not installed.
@@ -43,7 +45,7 @@ def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str) -> ASGI
         asked = request.query_params.get("other_than", "")
         found = await picture.other_than(int(asked) if asked.lstrip("-").isdecimal() and len(asked) < 19 else -1)
         if found is None:
-            return _response(responses, b"", "image/jpeg", status_code=204)
+            return _response(responses, b"", "image/jpeg", 204)
         return _response(responses, found.jpeg, "image/jpeg", X_Sequence=str(found.sequence))
 
     async def answer_state(_: Request) -> Response:
@@ -56,10 +58,10 @@ def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str) -> ASGI
     folder = resources.files("jetseg.dashboard") / "page"
     for path, (name, kind) in _PAGE.items():
         routes[path] = _fixed(responses, (folder / name).read_bytes(), kind)
-    return Guard(_application(routes), host)
+    return Guard(_application(routes), host, events)
 
 
-def metrics_app(metrics: Metrics, host: str) -> ASGIApp:
+def metrics_app(metrics: Metrics, host: str, events: EventLog) -> ASGIApp:
     """Makes the application that serves `/metrics`.
 
     Raises:
@@ -71,7 +73,7 @@ def metrics_app(metrics: Metrics, host: str) -> ASGIApp:
         content, kind = metrics.page()
         return _response(responses, content, kind)
 
-    return Guard(_application({"/metrics": answer}), host)
+    return Guard(_application({"/metrics": answer}), host, events)
 
 
 def _application(routes: dict[str, Any]) -> ASGIApp:
@@ -89,10 +91,9 @@ def _fixed(responses: Any, content: bytes, kind: str) -> Any:  # noqa: ANN401 - 
     return answer
 
 
-def _response(responses: Any, content: bytes, kind: str, **options: Any) -> Response:  # noqa: ANN401
-    response: Response = responses.Response(
-        content, headers={"Content-Type": kind, **options.pop("headers", {})}, **options
-    )
+def _response(responses: Any, content: bytes, kind: str, status: int = 200, **headers: str) -> Response:  # noqa: ANN401
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    response: Response = responses.Response(content, status, {"Content-Type": kind, **named})
     return response
 
 

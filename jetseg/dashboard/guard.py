@@ -6,6 +6,8 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
+from jetseg.monitor.events import EventLog
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,10 +32,13 @@ class Guard:
     Args:
         app: The application behind it.
         host: The address that the server is bound to.
+        events: Gets "page-failed", once, when an answer fails.
     """
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
+    def __init__(self, app: ASGIApp, host: str, events: EventLog) -> None:
         self._app = app
+        self._events = events
+        self._failed = False
         self._loopback = is_loopback(host)
         own = socket.gethostname().lower()
         self._names = {"localhost"} if self._loopback else {"localhost", host.lower(), own, f"{own}.local"}
@@ -46,7 +51,11 @@ class Guard:
         elif scope["method"] not in ("GET", "HEAD"):
             await _refuse(send, 405, "Only GET and HEAD are answered.")
         else:
-            await self._app(scope, receive, _with_headers(send))
+            try:
+                await self._app(scope, receive, _with_headers(send))
+            except Exception as error:
+                self._report(scope["path"], error)
+                raise
 
     def allows(self, host_header: str) -> bool:
         """Tells whether a Host header names this machine."""
@@ -57,6 +66,11 @@ class Guard:
         except ValueError:
             return name in self._names
         return address.is_loopback or not self._loopback
+
+    def _report(self, path: str, error: Exception) -> None:
+        if not self._failed:
+            self._failed = True
+            self._events.add("page-failed", "warning", f"{path} could not be answered: {error}")
 
 
 def is_loopback(host: str) -> bool:

@@ -135,7 +135,7 @@ function showNumbers(state) {
   byId("quality-name").textContent = name;
   byId("quality-caption").textContent = name[0] === "m" ? name : "Agreement with the reference";
   withUnit(byId("quality"), number(quality, 1), "%");
-  byId("quality-note").textContent = quality == null ? "no labels, no reference" : "";
+  byId("quality-note").textContent = quality == null ? "no labels, no reference" : "over the whole run";
   byId("quality-panel").hidden = quality == null;
 }
 

@@ -1,6 +1,7 @@
-// Curves over the last five minutes, on a canvas of their own.
+// Curves over up to five minutes, on a canvas of their own.
 
-const SPAN_SECONDS = 300;
+const MOST_SECONDS = 300;
+const LEAST_SECONDS = 30;
 const TICKS = 3;
 
 const style = getComputedStyle(document.documentElement);
@@ -11,7 +12,7 @@ const color = (name) => style.getPropertyValue(name).trim();
  * @param {HTMLCanvasElement} canvas
  * @param {Array<object>} points with `at` in Unix seconds; a missing or null value is a gap
  * @param {Array<{key: string, color: string}>} curves `color` is the name of a CSS variable
- * @param {{unit?: string, least?: number, most?: number, now: number}} options
+ * @param {{most?: number, now: number}} options `most` is the top of the scale, else the values choose it
  */
 export function draw(canvas, points, curves, options) {
   const ratio = window.devicePixelRatio || 1;
@@ -21,27 +22,32 @@ export function draw(canvas, points, curves, options) {
   canvas.height = Math.round(height * ratio);
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
-  const from = options.now - SPAN_SECONDS;
+  const known = points.length ? options.now - points[0].at : 0;
+  const span = Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, known));
+  const from = options.now - span;
   const shown = points.filter((point) => point.at >= from);
   const [least, most] = range(shown, curves, options);
   const area = { left: 40, right: width - 6, top: 8, bottom: height - 18 };
-  const x = (at) => area.left + ((at - from) / SPAN_SECONDS) * (area.right - area.left);
+  const x = (at) => area.left + ((at - from) / span) * (area.right - area.left);
   const y = (value) => area.bottom - ((value - least) / (most - least)) * (area.bottom - area.top);
-  grid(pen, area, least, most, y, options.unit || "");
+  grid(pen, area, least, most, y, span);
   for (const curve of curves) line(pen, shown, curve, x, y, area.bottom, curves.length === 1);
 }
 
 function range(points, curves, options) {
   const values = points.flatMap((point) => curves.map((curve) => point[curve.key])).filter((value) => value != null);
-  let most = options.most ?? Math.max(1, ...values) * 1.15;
-  let least = options.least ?? 0;
-  if (options.least === undefined && options.most !== undefined && values.length) {
-    least = Math.max(0, Math.floor(Math.min(...values) / 10) * 10 - 10);
-  }
-  return [least, most];
+  if (options.most === undefined) return [0, TICKS * roundUp((Math.max(...values, 0.3) * 1.05) / TICKS)];
+  const least = values.length ? Math.floor(Math.min(...values) / 10) * 10 - 10 : 0;
+  return [Math.max(0, least), options.most];
 }
 
-function grid(pen, area, least, most, y, unit) {
+/** The next number of the form 1, 2, 2.5 or 5 times a power of ten. */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= value);
+}
+
+function grid(pen, area, least, most, y, span) {
   pen.font = "11px system-ui, sans-serif";
   pen.textBaseline = "middle";
   for (let tick = 0; tick <= TICKS; tick++) {
@@ -53,11 +59,11 @@ function grid(pen, area, least, most, y, unit) {
     pen.stroke();
     pen.fillStyle = color("--soft");
     pen.textAlign = "right";
-    pen.fillText(value.toFixed(most - least < 5 ? 1 : 0) + unit, area.left - 6, y(value));
+    pen.fillText(value.toFixed(most - least < 6 ? 1 : 0), area.left - 6, y(value));
   }
   pen.textBaseline = "alphabetic";
   pen.textAlign = "left";
-  pen.fillText("5 min ago", area.left, area.bottom + 14);
+  pen.fillText(span < 90 ? `${Math.round(span)} s ago` : `${Math.round(span / 60)} min ago`, area.left, area.bottom + 14);
   pen.textAlign = "right";
   pen.fillText("now", area.right, area.bottom + 14);
 }
