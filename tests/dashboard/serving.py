@@ -1,5 +1,6 @@
 """A running loop with a dashboard, in this process, for tests."""
 
+import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
@@ -61,3 +62,9 @@ def running_loop(options: OutputOptions, *, delay=0.01, source=None, runner=None
                 stop.requested = True
                 thread.join(20)
     assert not failure, failure
+
+
+def free_port():
+    """Returns a port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
