@@ -41,7 +41,7 @@ class RunLog:
         statistics_seconds: Between lines of figures.
         limit_bytes: Size of a file.
         kept_files: Full files that stay beside the present one.
-        retry_seconds: Rest after a failure.
+        retry_seconds: Rest after a failure; half a minute by default.
 
     Raises:
         StorageError: The file cannot be opened.
@@ -55,14 +55,14 @@ class RunLog:
         statistics_seconds: float = STATISTICS_SECONDS,
         limit_bytes: int = _LIMIT_BYTES,
         kept_files: int = _KEPT_FILES,
-        retry_seconds: float = RETRY_SECONDS,
+        retry_seconds: float | None = None,
     ) -> None:
         self.path = path if path.suffix and not path.is_dir() else path / FILE_NAME
         self._events = events
         self._statistics_seconds = statistics_seconds
         self._limit_bytes = limit_bytes
         self._kept_files = kept_files
-        self._retry_seconds = retry_seconds
+        self._retry_seconds = RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._lines: queue.Queue[bytes] = queue.Queue(_WAITING)
         self._next_statistics = 0.0
         self._descriptor: int | None = None

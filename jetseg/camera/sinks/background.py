@@ -39,7 +39,7 @@ class Output(Protocol):
 
 @contextmanager
 def in_background(
-    output: Output, events: EventLog, *, live: bool, retry_seconds: float = RETRY_SECONDS
+    output: Output, events: EventLog, *, live: bool, retry_seconds: float | None = None
 ) -> Iterator[BackgroundSink]:
     """Gives a sink that hands frames to an output in another thread, and closes both.
 
@@ -48,9 +48,10 @@ def in_background(
         events: Gets "<kind>-stopped" when the output fails and "<kind>-resumed" when it works again.
         live: A frame that the output has no time for is replaced by the next one. False: frames come from a
             file, none is lost, and the loop waits for the output.
-        retry_seconds: Rest after a failure.
+        retry_seconds: Rest after a failure; half a minute by default.
     """
-    sink = BackgroundSink(output, events, live=live, retry_seconds=retry_seconds)
+    rest = RETRY_SECONDS if retry_seconds is None else retry_seconds
+    sink = BackgroundSink(output, events, live=live, retry_seconds=rest)
     try:
         yield sink
     finally:
