@@ -1,5 +1,6 @@
 import http.client
 import socket
+import sys
 import threading
 import time
 
@@ -11,7 +12,7 @@ pytest.importorskip("starlette", reason="Starlette (extra `dashboard`) is not in
 from jetseg.dashboard import server as server_module
 from jetseg.dashboard.guard import Guard
 from jetseg.dashboard.server import MOST_CONNECTIONS, PageServer
-from jetseg.errors import ConfigError
+from jetseg.errors import ConfigError, MissingDependencyError
 from jetseg.monitor.events import EventLog
 
 
@@ -167,3 +168,9 @@ def test_url_is_one_that_this_machine_can_open():
     server = PageServer(app, "0.0.0.0", 0, option="--metrics", events=EventLog())
     assert server.url == f"http://127.0.0.1:{server.port}/"
     server.close()
+
+
+def test_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingDependencyError, match=r"jetseg\[dashboard\]"):
+        PageServer(app, "127.0.0.1", 0, option="--metrics", events=EventLog())

@@ -141,7 +141,7 @@ function showNumbers(state) {
 
 function showShares(state) {
   const shares = state.class_shares;
-  const rows = [...state.classes, { name: "void", color: [0, 0, 0] }].filter((row) => shares[row.name] >= 0.001);
+  const rows = [...state.classes, { name: "void", color: [0, 0, 0] }].filter((row) => shares[row.name] >= 0.005);
   rows.sort((one, other) => shares[other.name] - shares[one.name]);
   fill(byId("shares"), rows, (row) => {
     const item = element("li"), dot = element("i");
