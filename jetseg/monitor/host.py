@@ -130,7 +130,11 @@ class HostMonitor:
 
     def _work(self) -> None:
         while not self._ended.wait(self._period_seconds):
-            sample = self.sample()
+            try:
+                sample = self.sample()
+            except (OSError, psutil.Error):
+                self.latest = None  # unknown for a second is better than old
+                continue
             self.latest = sample
             self._sums.add(sample, self._period_seconds)
             self._report(sample)

@@ -123,7 +123,18 @@ class Observer:
         return (count - first_count) / (now - first) if now > first else 0.0
 
     def _work(self) -> None:
+        failing = False
         while not self._ended.wait(self._period_seconds):
-            self.latest = self.observe()
-            for listener in self._listeners:
-                listener(self.latest)
+            try:
+                self.latest = self.observe()
+            except Exception as error:
+                # figures that another thread is writing may refuse to be read; half a second later they do not
+                if failing:
+                    continue
+                failing = True
+                text = f"The figures of the run could not be read: {error}"
+                self._statistics.events.add("figures-failed", "warning", text)
+            else:
+                failing = False
+                for listener in self._listeners:
+                    listener(self.latest)

@@ -1,5 +1,5 @@
 import sys
-from time import perf_counter
+from time import perf_counter, sleep
 
 import pytest
 
@@ -47,10 +47,29 @@ def test_listener_gets_every_observation(statistics):
     with observer:
         until = perf_counter() + 10
         while len(seen) < 3 and perf_counter() < until:
-            pass
+            sleep(0.005)
     assert len(seen) >= 3
     assert seen[-1].frame_age_ms["p50"] == pytest.approx(20.0)
     assert seen[-1].stage_ms == {"infer": pytest.approx(8.0)}
+
+
+def test_figures_that_cannot_be_read_are_one_event_and_come_back(statistics):
+    answers = iter([{}, {"a": 1}] + [None] * 3 + [{"a": 2}] * 1000)
+
+    def further():
+        if (answer := next(answers)) is None:
+            raise RuntimeError("dictionary changed size during iteration")
+        return answer
+
+    seen = []
+    observer = Observer(statistics, further=further, period_seconds=0.005)
+    observer.listen(seen.append)
+    with observer:
+        until = perf_counter() + 10
+        while not (seen and seen[-1].further == {"a": 2}) and perf_counter() < until:
+            sleep(0.005)
+    assert seen[-1].further == {"a": 2}
+    assert [event.kind for event in statistics.events.recent()] == ["figures-failed"]
 
 
 def test_metrics_can_be_scraped(statistics):
