@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,train,report,rtx,dev
+EXTRAS := cpu,train,report,rtx,dashboard,record,publish,dev
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help

@@ -39,6 +39,7 @@ def main() -> None:
                 ["calibrators.py", str(network), "--data", "synthetic:16", "--images", "16"],
             ),
             ("Camera loop against the bare engine", ["camera_loop.py", str(engine), "--threads", "1"]),
+            ("Camera loop with a dashboard and hostile clients", ["dashboard.py", str(engine), "--threads", "1"]),
         ):
             print(f"\n== {title}", flush=True)
             subprocess.run([sys.executable, str(BENCH / command[0]), *command[1:]], check=True)

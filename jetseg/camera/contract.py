@@ -72,7 +72,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One processed frame, on its way to the sinks.
+    """One processed frame, on its way to the sinks, which may keep it: its arrays are never written again.
 
     Attributes:
         frame: The frame.

@@ -56,7 +56,7 @@ class MonitorSink:
         statistics, image, ids = result.statistics, result.frame.image_hwc_u8, result.class_map_hw_u8
         self._events = statistics.events
         if self.drift is not None:
-            scores = self._tap.latest if self._tap is not None else None
+            scores = self._tap.take() if self._tap is not None else None
             self._report(self.drift.add(self._moment(result), image, ids, scores))
         if self.shadow is not None:
             self._report(self.shadow.offer(image, ids))

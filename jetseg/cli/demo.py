@@ -116,7 +116,7 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
 def _drive(engine: Path, video: Path) -> LoopSummary:
     """Runs the camera loop over the test drive; returns its figures."""
     from jetseg.camera import loop
-    from jetseg.camera.sinks import open_video_sink
+    from jetseg.camera.sinks.video import open_video_sink
     from jetseg.camera.sources import open_source
     from jetseg.camera.status_line import open_status_line
     from jetseg.engine.opening import open_runner

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jetseg.cli import run_outputs as outputs_of
+from jetseg.cli.artifacts import by_name
+from jetseg.cli.run_engines import end_process, lighter_engines, open_ladder, open_watch
+from jetseg.cli.run_summary import conditions_of, print_monitor, print_summary, rounded, say
+
 if TYPE_CHECKING:
     from jetseg.camera.contract import Sink, Source
-    from jetseg.camera.ladder import Ladder
     from jetseg.camera.stopping import StopFlag
-    from jetseg.engine.contract import Runner
-    from jetseg.errors import StageStoppedError
-    from jetseg.manifest import Manifest
-    from jetseg.monitor.rate import Percentiles
-    from jetseg.monitor.statistics import LoopStatistics, LoopSummary
 
-_SECONDS_TO_END = 5.0
-"""For the summary and the recording, after a stage stopped."""
-
-ENGINE = typer.Argument(help="Engine, ONNX file or checkpoint (.safetensors).")
+ENGINE = typer.Argument(
+    callback=by_name, help="Engine, ONNX file or checkpoint (.safetensors), or the name of a shipped network."
+)
 SOURCE = typer.Option(
     metavar="SOURCE",
     help="Camera index, csi:N (with csi:N?width=1920&height=1080&fps=30), video file, folder of images, URL, dataset "
@@ -50,6 +46,14 @@ PACE = typer.Option(
     help="Feed files or a dataset as a live camera: frames come at this rate, late ones are dropped.",
 )
 
+DRIFT = typer.Option("--drift/--no-drift", help="Compare frames and answers with those at calibration.")
+SHADOW = typer.Option(
+    metavar="REFERENCE.onnx", help="Compare the engine with this network, in the background: the one it was made from."
+)
+SHADOW_BOUND = typer.Option(
+    min=0, max=100, metavar="PERCENT", help="Agreement mIoU below which the shadow raises an alarm; learned at build."
+)
+
 
 def run(
     engine: Annotated[Path, ENGINE],
@@ -63,10 +67,24 @@ def run(
     pace: Annotated[float | None, PACE] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the class colors, 0 to 1.")] = 0.5,
     legend: Annotated[bool, typer.Option("--legend", help="Draw the list of classes.")] = False,
+    wait: Annotated[bool, WAIT] = False,
     deadline_ms: Annotated[float | None, DEADLINE] = None,
     ladder: Annotated[str | None, LADDER] = None,
     watchdog: Annotated[float, WATCHDOG] = 10.0,
-    wait: Annotated[bool, WAIT] = False,
+    drift: Annotated[bool, DRIFT] = True,
+    shadow: Annotated[Path | None, SHADOW] = None,
+    shadow_every: Annotated[int, typer.Option(min=1, metavar="N", help="Of N frames, one is compared.")] = 30,
+    shadow_bound: Annotated[float | None, SHADOW_BOUND] = None,
+    record: Annotated[Path | None, outputs_of.RECORD] = None,
+    segment_seconds: Annotated[float, outputs_of.SEGMENT_SECONDS] = 60.0,
+    record_gb: Annotated[float | None, outputs_of.RECORD_GB] = None,
+    class_maps: Annotated[Path | None, outputs_of.CLASS_MAPS] = None,
+    ring: Annotated[str | None, outputs_of.RING] = None,
+    publish: Annotated[str | None, outputs_of.PUBLISH] = None,
+    log: Annotated[Path | None, outputs_of.LOG] = None,
+    metrics: Annotated[int | None, outputs_of.METRICS] = None,
+    dashboard: Annotated[int | None, outputs_of.DASHBOARD] = None,
+    dashboard_host: Annotated[str, outputs_of.DASHBOARD_HOST] = "127.0.0.1",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -81,11 +99,15 @@ def run(
 
     Examples:
 
-        jetseg run student.int8.onnx --source 0 --show
+        jetseg run camvid-light --source 0 --show
 
         jetseg run student.int8.onnx --source drive.mp4 --output drive_segmented.mp4
 
         jetseg run student.int8.onnx --source camvid:data/camvid --split test --pace 30 --json
+
+        jetseg run student.int8.onnx --source 0 --shadow student.onnx --shadow-every 60
+
+        jetseg run student.int8.onnx --source 0 --dashboard 8080 --record drives --record-gb 50 --log logs
     """
     from jetseg.camera import loop
     from jetseg.camera.sources import open_source
@@ -93,85 +115,77 @@ def run(
     from jetseg.cli.artifacts import open_any
     from jetseg.manifest import validate_config
     from jetseg.monitor.events import EventLog
+    from jetseg.monitor.score_tap import ScoreTap
 
+    options = outputs_of.OutputOptions(
+        record=record,
+        segment_seconds=segment_seconds,
+        record_gb=record_gb,
+        class_maps=class_maps,
+        ring=ring,
+        publish=publish,
+        log=log,
+        metrics=metrics,
+        dashboard=dashboard,
+        dashboard_host=dashboard_host,
+        alpha=alpha,
+    )
     settings = {"frames": frames, "seconds": seconds, "alpha": alpha, "legend": legend}
     settings |= {"deadline_ms": deadline_ms, "watchdog_seconds": watchdog}
-    lighter = _lighter_engines(engine, ladder, deadline_ms)
-    events = EventLog()
-    events.listen(lambda event: _say(f"{event.kind}: {event.text}"))
     config = validate_config(loop.LoopConfig, settings)
+    lighter = lighter_engines(engine, ladder, deadline_ms)
+    events = EventLog()
+    events.listen(lambda event: say(f"{event.kind}: {event.text}"))
     stop = StopFlag()
     with stop_on_signals(stop), ExitStack() as stack:
-        runner = open_any(engine, manifest, threads)
+        runner = ScoreTap(open_any(engine, manifest, threads))
         stack.callback(runner.close)
         feed = open_source(source, split=split, labels=labels, pace=pace, events=events, wait=wait)
-        conditions = _conditions(engine, runner.manifest, feed, output)
+        conditions = conditions_of(engine, runner.manifest, feed, output)
         statistics = None
         try:
             with ExitStack() as open_sinks:
-                sinks = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
-                _say(f"Timing {engine.name} alone, for comparison ...")
+                title = {"engine": engine.name, "source": feed.name}
+                outputs = open_sinks.enter_context(
+                    outputs_of.open_outputs(options, feed, runner.manifest, events, title)
+                )
+                watch = open_watch(
+                    open_sinks, runner, feed, drift=drift, shadow=shadow, every=shadow_every, bound=shadow_bound
+                )
+                local = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
+                say(f"Timing {engine.name} alone, for comparison ...")
                 statistics = loop.new_statistics(runner, feed, stop=stop, events=events)
-                engines = _open_ladder(stack, statistics, engine, runner, lighter, threads)
-                _say(f"Running on {feed.name}; Ctrl-C ends.")
-                give_up = partial(_end_process, statistics, conditions)
-                loop.run(config, runner, feed, sinks, statistics=statistics, stop=stop, ladder=engines, give_up=give_up)
+                engines = open_ladder(stack, statistics, engine, runner, lighter, threads, outputs.host.is_hot)
+                open_sinks.enter_context(outputs.follow(statistics, watch.summary))
+                say(f"Running on {feed.name}; Ctrl-C ends.")
+                loop.run(
+                    config,
+                    runner,
+                    feed,
+                    [watch, *outputs.sinks, *local],
+                    statistics=statistics,
+                    stop=stop,
+                    ladder=engines,
+                    give_up=partial(end_process, statistics, conditions),
+                )
         except Exception:
             # hours of figures are worth more than a tidy screen; stdout stays free of a half result
             if statistics is not None and statistics.rate.count:
-                _print(statistics.summary(), conditions, to_stderr=True)
+                print_summary(statistics.summary(), conditions, to_stderr=True)
             raise
-    summary = statistics.summary()
+    summary, machine = statistics.summary(), outputs.host.summary()
     if as_json:
-        sys.stdout.write(json.dumps({**conditions, **_rounded(asdict(summary))}, indent=2) + "\n")
+        found = {**conditions, **asdict(summary), **watch.summary(), "host": machine and asdict(machine)}
+        sys.stdout.write(json.dumps(rounded(found), indent=2) + "\n")
     else:
-        _print(summary, conditions)
-
-
-def _lighter_engines(engine: Path, ladder: str | None, deadline_ms: float | None) -> list[Path]:
-    """Returns the engines of `--ladder` after the first one, which is ENGINE whether it is named there or not."""
-    from jetseg.errors import ConfigError
-
-    paths = [Path(name.strip()) for name in ladder.split(",") if name.strip()] if ladder else []
-    if paths and deadline_ms is None:
-        raise ConfigError("--ladder was given without --deadline-ms.", "Say how old a frame may be.")
-    lighter = paths[1:] if paths[:1] == [engine] else paths
-    if engine in lighter:
-        raise ConfigError(f"--ladder names {engine} after another engine.", "Give the best engine as ENGINE.")
-    return lighter
-
-
-def _open_ladder(
-    stack: ExitStack,
-    statistics: LoopStatistics,
-    engine: Path,
-    runner: Runner,
-    lighter: list[Path],
-    threads: int | None,
-) -> Ladder:
-    """Opens and warms the lighter engines before any of them serves."""
-    from jetseg.camera.ladder import Ladder, Rung
-    from jetseg.cli.artifacts import open_any
-    from jetseg.monitor.engine_speed import measure_engine_speed
-
-    rungs = [Rung(str(engine), runner, statistics.engine)]
-    for path in lighter:
-        other = open_any(path, None, threads)
-        stack.callback(other.close)
-        rungs.append(Rung(str(path), other, measure_engine_speed(other)))
-    return Ladder(rungs, statistics.events)
-
-
-def _end_process(statistics: LoopStatistics, conditions: dict[str, Any], error: StageStoppedError) -> None:
-    """Ends a process in which a stage hangs, if it has not ended by itself after some seconds."""
-    time.sleep(_SECONDS_TO_END)
-    _print(statistics.summary(), conditions, to_stderr=True)
-    _say(f"Error: {error}")
-    os._exit(error.exit_code)
+        print_summary(summary, conditions)
+        print_monitor(watch)
+        say(outputs_of.host_line(machine))
 
 
 def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: bool, stop: StopFlag) -> list[Sink]:
-    from jetseg.camera.sinks import WindowSink, open_video_sink
+    from jetseg.camera.sinks.video import open_video_sink
+    from jetseg.camera.sinks.window import WindowSink
     from jetseg.camera.status_line import open_status_line
     from jetseg.progress import console
 
@@ -184,99 +198,3 @@ def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: 
         sinks.append(window)
     sinks.append(stack.enter_context(open_status_line(console)))
     return sinks
-
-
-def _conditions(engine: Path, manifest: Manifest, source: Source, output: Path | None) -> dict[str, Any]:
-    from jetseg.manifest import device_name, toolchain
-
-    backend = "torch" if manifest.kind == "checkpoint" else manifest.backend or "onnxruntime"
-    return {
-        "engine": str(engine),
-        "source": source.name,
-        "split": source.split,
-        "output": str(output) if output else None,
-        "device": device_name(),
-        "backend": backend,
-        "precision": manifest.precision,
-        "toolchain": toolchain(),
-    }
-
-
-def _print(summary: LoopSummary, conditions: dict[str, Any], *, to_stderr: bool = False) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(stderr=to_stderr)
-    split = f" {conditions['split']}" if conditions["split"] else ""
-    console.print(
-        f"{summary.frames} of {summary.captured} frames from {conditions['source']}{split} in "
-        f"{summary.seconds:.1f} s, {summary.dropped} dropped{_causes(summary)}, {summary.corrupt} corrupt",
-        markup=False,
-        highlight=False,
-    )
-    rates = Table.grid(padding=(0, 2))
-    rates.add_row("frames per second", _number(summary.frames_per_second), _share(summary))
-    rates.add_row("engine alone", _number(summary.engine_frames_per_second), "measured just before")
-    if summary.per_class_iou is not None:
-        rates.add_row("mIoU %", _number(summary.miou, 2), "")
-    if summary.deadline_ms is not None:
-        rates.add_row("late frames", str(summary.deadline_misses), f"older than {summary.deadline_ms:g} ms")
-    for name, count in summary.frames_by_engine.items():
-        rates.add_row("frames by", str(count), name)
-    console.print(rates)
-    times = Table()
-    for title in ("ms", "p50", "p95", "p99", "worst"):
-        times.add_column(title, justify="left" if title == "ms" else "right")
-    worst = _number(summary.worst_frame_age_ms)
-    times.add_row("frame age", *_triple(summary.frame_age_ms), worst, style="bold", end_section=True)
-    for stage, figures in summary.stage_ms.items():
-        times.add_row(stage, *_triple(figures))
-    console.print(times)
-    if summary.per_class_iou is not None:
-        listed = ", ".join(f"{name} {_number(iou)}" for name, iou in summary.per_class_iou.items())
-        console.print(f"IoU %: {listed}", markup=False, highlight=False)
-    if conditions["output"] and not to_stderr:
-        console.print(f"Wrote {conditions['output']}", markup=False, highlight=False)
-    versions = ", ".join(f"{name} {version}" for name, version in conditions["toolchain"].items())
-    console.print(
-        f"{conditions['precision']} in {conditions['backend']} on {conditions['device']}; {versions}",
-        style="dim",
-        markup=False,
-        highlight=False,
-    )
-
-
-def _say(text: str) -> None:
-    from jetseg.progress import console
-
-    console.print(text, style="dim", markup=False, highlight=False)
-
-
-def _causes(summary: LoopSummary) -> str:
-    listed = ", ".join(f"{cause} {count}" for cause, count in summary.dropped_by_cause.items() if count)
-    return f" ({listed})" if listed else ""
-
-
-def _share(summary: LoopSummary) -> str:
-    if not summary.frames_per_second or not summary.engine_frames_per_second:
-        return ""
-    return f"{100 * summary.frames_per_second / summary.engine_frames_per_second:.0f}% of the engine alone"
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _triple(figures: Percentiles | None) -> tuple[str, str, str]:
-    if figures is None:
-        return "-", "-", "-"
-    return f"{figures.p50:.1f}", f"{figures.p95:.1f}", f"{figures.p99:.1f}"
-
-
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - anything that json takes
-    """Rounds every figure of a nested result to what was measured, not more."""
-    if isinstance(value, float):
-        return round(value, 3)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return value

@@ -1,1 +1,1 @@
-"""Watches a running engine: rate and latency, accuracy against labels."""
+"""Watches a running engine and its machine: rate, latency, accuracy, events, heat; and writes it down."""

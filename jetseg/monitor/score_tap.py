@@ -17,22 +17,27 @@ class ScoreTap:
 
     Args:
         runner: The network.
-
-    Attributes:
-        latest: Scores of the newest output, channels x pixels; None before the first, and without logits.
-            They may be one frame ahead of what is being finished, which the median of a window does not notice.
     """
 
     def __init__(self, runner: Runner) -> None:
         self.manifest = runner.manifest
-        self.latest: npt.NDArray[np.float32] | None = None
+        self._latest: npt.NDArray[np.float32] | None = None
         self._runner = runner
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network; see `Runner.infer`."""
         output = self._runner.infer(network_input)
-        self.latest = scores_of(np.asarray(output), self.manifest)
+        self._latest = scores_of(np.asarray(output), self.manifest)
         return output
+
+    def take(self) -> npt.NDArray[np.float32] | None:
+        """Returns the scores of the newest output, channels x pixels, once.
+
+        None if there is none that was not taken, as while another engine serves, and without logits. They may be one
+        frame ahead of what is being finished, which the median of a window does not notice.
+        """
+        latest, self._latest = self._latest, None
+        return latest
 
     def close(self) -> None:
         """Closes the network."""

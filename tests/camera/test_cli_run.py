@@ -3,46 +3,7 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
-from jetseg.cli.main import main
-from jetseg.data.specs import open_dataset
-
-
-@pytest.fixture
-def network(tmp_path):
-    """A 1x1 convolution from colors to the classes of the synthetic world, with its manifest."""
-    classes = open_dataset("synthetic:1", "test").classes
-    weight = np.random.default_rng(0).normal(size=(len(classes), 3, 1, 1)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "weight"], ["logits"])],
-        "colors",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 48, 80])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(classes), 48, 80])],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path = tmp_path / "colors.onnx"
-    onnx.save(model, path)
-    manifest = {"classes": classes, "input": {"height": 48, "width": 80}, "ignore_index": 255}
-    (tmp_path / "colors.onnx.json").write_text(json.dumps(manifest))
-    return path
-
-
-@pytest.fixture
-def jetseg(monkeypatch, capsys):
-    """Runs a command line and returns its exit code and what it printed on stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jetseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return (caught.value.code, *capsys.readouterr())
-
-    return run
 
 
 def test_summary_and_evaluation_agree(network, jetseg):

@@ -1,10 +1,8 @@
-"""Where processed frames go: a video file, a window."""
+"""The overlay as one MP4 file."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.camera.contract import FrameResult
-from jetseg.camera.stopping import StopFlag
 from jetseg.errors import ConfigError, DeviceError, StorageError
 from jetseg.progress import console
 from jetseg.storage import atomic_path
@@ -22,7 +19,6 @@ from jetseg.storage import atomic_path
 _LEAST_FREE_BYTES = 1 << 20
 _FRAMES_BETWEEN_CHECKS = 32
 _USUAL_FRAMES_PER_SECOND = 25.0
-_ESCAPE_KEY = 27
 
 
 @contextmanager
@@ -151,47 +147,3 @@ class VideoSink:
             f"{self.path} could not be written: {reason}.",
             "Free some space or give another place; files that were there before are unchanged.",
         )
-
-
-class WindowSink:
-    """Shows the overlay in a window; q, Escape or closing the window ends the run.
-
-    Args:
-        title: Of the window.
-        stop: Set when the user wants to end.
-
-    Raises:
-        DeviceError: This OpenCV has no window system, or there is no display.
-    """
-
-    wants_overlay = True
-
-    def __init__(self, title: str, stop: StopFlag) -> None:
-        # asked first: OpenCV's Qt build ends the whole process if there is no display
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise DeviceError(
-                "--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set.",
-                "Run it in a desktop session, or record with --output FILE.mp4 instead.",
-            )
-        try:
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL)
-        except cv2.error as error:
-            raise DeviceError(
-                "--show needs an OpenCV with a window system, and this one was built without.",
-                "Replace opencv-python-headless by opencv-python, or record with --output FILE.mp4 instead.",
-            ) from error
-        self._title = title
-        self._stop = stop
-
-    def write(self, result: FrameResult) -> None:
-        """Shows one frame."""
-        if result.overlay_hwc_u8 is not None:
-            cv2.imshow(self._title, result.overlay_hwc_u8)
-        key = cv2.waitKey(1) & 0xFF
-        closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
-        if closed or key in (_ESCAPE_KEY, ord("q")):
-            self._stop.requested = True
-
-    def close(self) -> None:
-        """Closes the window."""
-        cv2.destroyAllWindows()

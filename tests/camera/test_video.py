@@ -9,7 +9,8 @@ import pytest
 from camera_fakes import ANY_SPEED
 
 from jetseg.camera.contract import FrameResult, SourceFrame
-from jetseg.camera.sinks import WindowSink, open_video_sink
+from jetseg.camera.sinks.video import open_video_sink
+from jetseg.camera.sinks.window import WindowSink
 from jetseg.camera.stopping import StopFlag
 from jetseg.errors import ConfigError, DeviceError, StorageError
 from jetseg.monitor.statistics import LoopStatistics

@@ -1,0 +1,99 @@
+"""Compares the camera loop without a dashboard, with one viewer, and with hostile clients, by alternated rounds.
+
+    python bench/dashboard.py ENGINE [--manifest FILE] [--rounds 5] [--seconds 4] [--json]
+
+Frames come from memory as fast as the loop takes them. Overlay and statistics are on in every round, so the
+ratios show what the dashboard and its clients cost. The clients run in another process and need a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from camera_loop import MemorySource, OverlayTaker
+
+from jetseg.camera.loop import LoopConfig, new_statistics, run
+from jetseg.cli.run_outputs import OutputOptions, open_outputs
+from jetseg.engine.contract import Runner
+from jetseg.engine.opening import open_runner
+from jetseg.manifest import device_name
+from jetseg.monitor.engine_speed import measure_engine_speed
+from jetseg.monitor.events import EventLog
+
+CLIENTS = {
+    "no dashboard": None,
+    "one viewer": ["viewer"],
+    "one viewer, one that never reads, one with 200 connections": ["viewer", "never-reads", "many-connections"],
+}
+
+
+def main() -> None:
+    options = _options()
+    runner = open_runner(options.engine, manifest_file=options.manifest, threads=options.threads)
+    rates: dict[str, list[float]] = {name: [] for name in CLIENTS}
+    try:
+        for _ in range(options.rounds):
+            for name, clients in CLIENTS.items():
+                rates[name].append(measure(runner, clients, options))
+    finally:
+        runner.close()
+    without = rates["no dashboard"]
+    ratios = {
+        name: median(rate / base for rate, base in zip(found, without, strict=True)) for name, found in rates.items()
+    }
+    if options.json:
+        print(json.dumps({"device": device_name(), "frames_per_second": rates, "ratio_median": ratios}, indent=2))
+        return
+    for name, found in rates.items():
+        print(f"{ratios[name]:.3f}  {median(found):6.2f} frames/s  {name}")
+    print(f"{options.threads} engine thread(s); {device_name()}")
+
+
+def measure(runner: Runner, clients: list[str] | None, options: argparse.Namespace) -> float:
+    """Returns the loop's rate over one round."""
+    source, events = MemorySource(runner.manifest, options, labels=False), EventLog()
+    outputs_of_run = OutputOptions(dashboard=None if clients is None else options.port)
+    with ExitStack() as stack:
+        title = {"engine": options.engine.name, "source": source.name}
+        outputs = stack.enter_context(open_outputs(outputs_of_run, source, runner.manifest, events, title))
+        speed = measure_engine_speed(runner, 0.2)
+        statistics = new_statistics(runner, source, engine=speed, events=events)
+        stack.enter_context(outputs.follow(statistics))
+        if clients is not None:
+            command = [
+                sys.executable,
+                str(Path(__file__).with_name("dashboard_clients.py")),
+                str(options.port),
+                *clients,
+            ]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.callback(lambda: process.communicate(timeout=20))
+            assert process.stdout is not None
+            process.stdout.readline()
+        sinks = [*outputs.sinks, OverlayTaker()]
+        run(LoopConfig(seconds=options.seconds), runner, source, sinks, statistics=statistics)
+    return statistics.rate.frames_per_second or 0.0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("engine", type=Path, help="engine or ONNX file")
+    parser.add_argument("--manifest", type=Path, help="manifest, if it is not beside the file")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the engine")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of one round")
+    parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--width", type=int, default=960, help="of the camera's frames")
+    parser.add_argument("--height", type=int, default=540)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

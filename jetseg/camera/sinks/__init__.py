@@ -1,0 +1,1 @@
+"""Where processed frames go: windows, videos, class maps for other processes."""

@@ -1,0 +1,119 @@
+"""Runs an output in a thread of its own, so that neither a slow disk nor a broken one reaches the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+from time import perf_counter
+from typing import Protocol
+
+from jetseg.camera.channel import Channel
+from jetseg.camera.contract import FrameResult
+from jetseg.monitor.events import EventLog
+
+RETRY_SECONDS = 30.0
+"""How long an output that failed is left alone."""
+_CLOSE_SECONDS = 10.0
+
+
+class Output(Protocol):
+    """A slow place for processed frames. All methods are called from one thread."""
+
+    kind: str
+    """A noun for its events, as in "recording"."""
+    wants_overlay: bool
+
+    def write(self, result: FrameResult) -> None:
+        """Takes one frame; whatever it raises becomes an event, and the output rests."""
+        ...
+
+    def reset(self) -> None:
+        """Gives up what a failed `write` left open; `write` may follow."""
+        ...
+
+    def close(self) -> None:
+        """Finishes and frees what is open; nothing follows."""
+        ...
+
+
+@contextmanager
+def in_background(
+    output: Output, events: EventLog, *, live: bool, retry_seconds: float | None = None
+) -> Iterator[BackgroundSink]:
+    """Gives a sink that hands frames to an output in another thread, and closes both.
+
+    Args:
+        output: What does the work.
+        events: Gets "<kind>-stopped" when the output fails and "<kind>-resumed" when it works again.
+        live: A frame that the output has no time for is replaced by the next one. False: frames come from a
+            file, none is lost, and the loop waits for the output.
+        retry_seconds: Rest after a failure; half a minute by default.
+    """
+    rest = RETRY_SECONDS if retry_seconds is None else retry_seconds
+    sink = BackgroundSink(output, events, live=live, retry_seconds=rest)
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+class BackgroundSink:
+    """The loop's end of an output; see `in_background`."""
+
+    def __init__(self, output: Output, events: EventLog, *, live: bool, retry_seconds: float) -> None:
+        self.wants_overlay = output.wants_overlay
+        self._output = output
+        self._events = events
+        self._retry_seconds = retry_seconds
+        self._rests_until: float | None = None
+        self._results: Channel[FrameResult] = Channel(1, latest=live)
+        self._thread = Thread(target=self._work, name=f"jetseg-{output.kind}", daemon=True)
+        self._thread.start()
+
+    @property
+    def skipped(self) -> int:
+        """Frames that a newer one replaced before the output had time for them."""
+        return self._results.dropped
+
+    def write(self, result: FrameResult) -> None:
+        """Hands over a frame."""
+        self._results.put(result)
+
+    def close(self) -> None:
+        """Lets the output finish what it has, for ten seconds at most."""
+        self._results.close()
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            kind = self._output.kind
+            self._events.add(
+                f"{kind}-stuck", "alarm", f"The {kind} did not finish within {_CLOSE_SECONDS:.0f} seconds."
+            )
+
+    def _work(self) -> None:
+        for result in self._results:
+            if self._rests_until is not None and perf_counter() < self._rests_until:
+                continue
+            try:
+                self._output.write(result)
+            except Exception as error:
+                self._fail(error)
+            else:
+                self._recover()
+        try:
+            self._output.close()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        kind = self._output.kind
+        if self._rests_until is None:
+            self._events.add(f"{kind}-stopped", "alarm", f"The {kind} stopped: {error}")
+        self._rests_until = perf_counter() + self._retry_seconds
+        with suppress(Exception):  # what broke a write often breaks this too; the first reason was told
+            self._output.reset()
+
+    def _recover(self) -> None:
+        if self._rests_until is not None:
+            self._rests_until = None
+            self._events.add(f"{self._output.kind}-resumed", "info", f"The {self._output.kind} works again.")

@@ -1,0 +1,220 @@
+"""Class maps in shared memory, for other processes on the same machine.
+
+The ring is a POSIX shared memory object (`shm_open("/NAME")` in C, the file /dev/shm/NAME on Linux), little
+endian:
+
+    offset  type     header, 64 bytes
+    0       char[8]  "JETSEGCM"
+    8       u32      version of this layout, 1
+    12      u32      slots
+    16      u32      bytes of a slot, its header included
+    20      u32      process id of the writer
+    24      u64      class maps written so far; number n (from 0) is in slot n % slots
+    32      u32      1 after the writer has ended
+
+    offset  type     slot, at 64 + slot * bytes of a slot
+    0       u64      number of the class map, plus 1; 0 while it is being written
+    8       u64      sequence number of the frame
+    16      f64      Unix time, in seconds, at which the frame was captured
+    24      u32      height
+    28      u32      width
+    32      u32      CRC-32 of the ids
+    64      u8[]     class ids, row by row
+
+A reader copies a slot and takes the copy only if its CRC is right: then neither a writer that came round, nor
+a processor that reorders memory, nor a writer that was killed gives it half a class map.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import struct
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.camera.contract import FrameResult
+from jetseg.errors import ConfigError, DataError, DeviceError
+
+SHARED_MEMORY = Path("/dev/shm")
+_HEADER = struct.Struct("<8s4I Q I")
+_WRITTEN = struct.Struct("<Q")
+_SLOT = struct.Struct("<2Q d 3I")
+_MAGIC, _VERSION = b"JETSEGCM", 1
+_WRITTEN_AT, _ENDED_AT = 24, 32
+_HEADER_BYTES = _SLOT_HEADER_BYTES = 64
+_SLOTS = 4
+_READ_TRIES = 4
+
+
+@dataclass(frozen=True)
+class RingFrame:
+    """A class map from a ring.
+
+    Attributes:
+        number: Counts the class maps of the writer, from 0.
+        sequence: Of the frame.
+        captured_at: Unix time, in seconds.
+        class_map_hw_u8: Class ids; a copy.
+    """
+
+    number: int
+    sequence: int
+    captured_at: float
+    class_map_hw_u8: npt.NDArray[np.uint8]
+
+
+class RingWriter:
+    """Writes class maps into shared memory; a `Sink` that needs no thread, for it copies and waits for nobody.
+
+    Args:
+        name: Of the shared memory object. One that an ended process left behind is replaced.
+        most_pixels: The largest class map that fits.
+        slots: Class maps that a slow reader may fall behind while it copies.
+
+    Raises:
+        ConfigError: The name is none, or another process writes there.
+        DeviceError: The machine has no /dev/shm.
+    """
+
+    wants_overlay = False
+
+    def __init__(self, name: str, most_pixels: int, slots: int = _SLOTS) -> None:
+        self._path = _place(name)
+        _refuse_living_writer(self._path)
+        self._slots = slots
+        self._slot_bytes = _SLOT_HEADER_BYTES + (most_pixels + 63) // 64 * 64
+        self._written = 0
+        header = _HEADER.pack(_MAGIC, _VERSION, slots, self._slot_bytes, os.getpid(), 0, 0)
+        # made under another name, so that no reader sees it before its header
+        temporary = self._path.with_name(f".{name}.{os.getpid()}")
+        try:
+            with temporary.open("w+b") as file:
+                size = _HEADER_BYTES + slots * self._slot_bytes
+                os.posix_fallocate(file.fileno(), 0, size)
+                file.write(header)
+                file.flush()
+                self._memory = mmap.mmap(file.fileno(), size)
+            temporary.replace(self._path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise DeviceError(
+                f"The shared memory {self._path} could not be made: {error.strerror}.",
+                "Free some memory, or give containers more of it (--shm-size).",
+            ) from error
+
+    def write(self, result: FrameResult) -> None:
+        """Copies one class map into the next slot.
+
+        Raises:
+            DataError: It is larger than `most_pixels`.
+        """
+        ids = np.ascontiguousarray(result.class_map_hw_u8)
+        if _SLOT_HEADER_BYTES + ids.size > self._slot_bytes:
+            raise DataError(
+                f"A class map of {ids.shape[1]}x{ids.shape[0]} pixels does not fit into the ring.",
+                "Make the ring anew for this network.",
+            )
+        slot = _HEADER_BYTES + self._written % self._slots * self._slot_bytes
+        captured_at = time.time() - (perf_counter() - result.frame.captured_at)
+        pixels = slot + _SLOT_HEADER_BYTES
+        self._memory[slot : slot + 8] = _WRITTEN.pack(0)
+        self._memory[pixels : pixels + ids.size] = ids.data.cast("B")
+        self._written += 1
+        details = (self._written, result.frame.sequence, captured_at, *ids.shape, zlib.crc32(ids.data))
+        self._memory[slot : slot + _SLOT.size] = _SLOT.pack(*details)
+        self._memory[_WRITTEN_AT : _WRITTEN_AT + 8] = _WRITTEN.pack(self._written)
+
+    def close(self) -> None:
+        """Tells the readers that nothing more will come, and takes the name away; they may still read."""
+        self._memory[_ENDED_AT : _ENDED_AT + 4] = struct.pack("<I", 1)
+        self._memory.close()
+        self._path.unlink(missing_ok=True)
+
+
+class RingReader:
+    """Reads the newest class map of a ring, in any process.
+
+    Args:
+        name: As the writer was given it.
+
+    Raises:
+        DeviceError: There is no such ring.
+        DataError: It is something else, or of another version.
+    """
+
+    def __init__(self, name: str) -> None:
+        path = _place(name)
+        try:
+            with path.open("rb") as file:
+                self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise DeviceError(f"There is no ring {path}.", "Start jetseg run --ring NAME first.") from error
+        magic, version, self._slots, self._slot_bytes, self.writer_process, *_ = self._header()
+        if (magic, version) != (_MAGIC, _VERSION):
+            self._memory.close()
+            raise DataError(f"{path} is no ring of version {_VERSION}.", "Use the same jetseg in both processes.")
+
+    @property
+    def ended(self) -> bool:
+        """The writer has closed the ring, or its process is gone."""
+        return bool(self._header()[6]) or not _is_running(self.writer_process)
+
+    def newest(self) -> RingFrame | None:
+        """Returns the newest class map; None before the first one, or if the writer is far too fast."""
+        for _ in range(_READ_TRIES):
+            if not (written := self._header()[5]):
+                return None
+            if (frame := self._read(written - 1)) is not None:
+                return frame
+        return None
+
+    def close(self) -> None:
+        """Unmaps the memory."""
+        self._memory.close()
+
+    def _header(self) -> tuple[bytes, int, int, int, int, int, int]:
+        magic, version, slots, slot_bytes, process, written, ended = _HEADER.unpack_from(self._memory)
+        return magic, version, slots, slot_bytes, process, written, ended
+
+    def _read(self, number: int) -> RingFrame | None:
+        slot = _HEADER_BYTES + number % self._slots * self._slot_bytes
+        written, sequence, captured_at, height, width, checksum = _SLOT.unpack_from(self._memory, slot)
+        pixels = slot + _SLOT_HEADER_BYTES
+        copy = self._memory[pixels : pixels + min(height * width, self._slot_bytes)]
+        if written != number + 1 or len(copy) != height * width or zlib.crc32(copy) != checksum:
+            return None
+        ids = np.frombuffer(copy, np.uint8).reshape(height, width)
+        return RingFrame(number, sequence, captured_at, ids)
+
+
+def _place(name: str) -> Path:
+    if not SHARED_MEMORY.is_dir():
+        raise DeviceError("This system has no /dev/shm.", "Use --class-maps DIR or --publish ADDRESS instead.")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+        raise ConfigError(f"{name!r} is no name for shared memory.", "Use letters, digits, points and dashes.")
+    return SHARED_MEMORY / name
+
+
+def _refuse_living_writer(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_HEADER.size)
+    except FileNotFoundError:
+        return
+    if len(content) < _HEADER.size or content[:8] != _MAGIC:
+        raise ConfigError(f"{path} exists and is no ring of jetseg.", "Give another name.")
+    process = _HEADER.unpack(content)[4]
+    if _is_running(process) and process != os.getpid():
+        raise ConfigError(f"Process {process} already writes to {path}.", "Give another name, or end that process.")
+
+
+def _is_running(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()

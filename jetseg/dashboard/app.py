@@ -1,0 +1,105 @@
+"""The applications that are served: the dashboard, and the metrics."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from jetseg.dashboard.guard import Guard
+from jetseg.dashboard.live import LiveFigures, LivePicture
+from jetseg.errors import MissingDependencyError
+from jetseg.monitor.events import EventLog
+from jetseg.monitor.metrics import Metrics
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
+
+_PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
+}
+
+
+def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str, events: EventLog) -> ASGIApp:
+    """Makes the dashboard's application.
+
+    Args:
+        picture: Served as `/picture?other_than=SEQUENCE`: JPEG with the frame's number in `X-Sequence`, or
+            204 if no other frame comes within two seconds. The client asks again when it has drawn, so a slow
+            one gets fewer and newer pictures and nothing piles up for it.
+        figures: Served as `/state` and `/past`, JSON.
+        host: Address that it is bound to.
+        events: Gets "page-failed" when an answer fails.
+
+    Raises:
+        MissingDependencyError: Starlette is not installed.
+    """
+    responses = _starlette("responses")
+
+    async def answer_picture(request: Request) -> Response:
+        asked = request.query_params.get("other_than", "")
+        found = await picture.other_than(int(asked) if asked.lstrip("-").isdecimal() and len(asked) < 19 else -1)
+        if found is None:
+            return _response(responses, b"", "image/jpeg", 204)
+        return _response(responses, found.jpeg, "image/jpeg", X_Sequence=str(found.sequence))
+
+    async def answer_state(_: Request) -> Response:
+        return _response(responses, figures.present(), "application/json")
+
+    async def answer_past(_: Request) -> Response:
+        return _response(responses, figures.past(), "application/json")
+
+    routes = {"/picture": answer_picture, "/state": answer_state, "/past": answer_past}
+    folder = resources.files("jetseg.dashboard") / "page"
+    for path, (name, kind) in _PAGE.items():
+        routes[path] = _fixed(responses, (folder / name).read_bytes(), kind)
+    return Guard(_application(routes), host, events)
+
+
+def metrics_app(metrics: Metrics, host: str, events: EventLog) -> ASGIApp:
+    """Makes the application that serves `/metrics`.
+
+    Raises:
+        MissingDependencyError: Starlette is not installed.
+    """
+    responses = _starlette("responses")
+
+    async def answer(_: Request) -> Response:
+        content, kind = metrics.page()
+        return _response(responses, content, kind)
+
+    return Guard(_application({"/metrics": answer}), host, events)
+
+
+def _application(routes: dict[str, Any]) -> ASGIApp:
+    routing = _starlette("routing")
+    app: ASGIApp = _starlette("applications").Starlette(
+        routes=[routing.Route(path, answer, methods=["GET"]) for path, answer in routes.items()]
+    )
+    return app
+
+
+def _fixed(responses: Any, content: bytes, kind: str) -> Any:  # noqa: ANN401 - Starlette is optional
+    async def answer(_: Request) -> Response:
+        return _response(responses, content, kind)
+
+    return answer
+
+
+def _response(responses: Any, content: bytes, kind: str, status: int = 200, **headers: str) -> Response:  # noqa: ANN401
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    response: Response = responses.Response(content, status, {"Content-Type": kind, **named})
+    return response
+
+
+def _starlette(module: str) -> Any:  # noqa: ANN401 - Starlette is optional
+    try:
+        return importlib.import_module(f"starlette.{module}")
+    except ImportError as error:
+        raise MissingDependencyError("starlette", "dashboard", "serves the dashboard and the metrics") from error

@@ -1,0 +1,150 @@
+"""A run's figures in Prometheus' format."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterator
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+from jetseg.errors import MissingDependencyError
+from jetseg.monitor.events import Event, EventLog
+from jetseg.monitor.figures import flat_numbers
+from jetseg.monitor.observer import Observation, Observer
+
+_PERCENTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
+_COUNTERS = {
+    "frames": "Frames that got a class map.",
+    "captured": "Frames that the source gave.",
+    "dropped": "Frames that were lost to newer ones.",
+}
+_TOLD_APART = {*_COUNTERS, "frames_per_second", "engine_frames_per_second", "frame_age_ms", "stage_ms"}
+_TOLD_APART |= {"miou", "per_class_iou"}
+_HOST = {
+    "cpu_percent": ("cpu_ratio", 0.01, "Load of all cores together."),
+    "memory_percent": ("memory_ratio", 0.01, "Memory of the machine in use."),
+    "process_mb": ("process_resident_bytes", 1e6, "Resident memory of the process."),
+    "power_w": ("power_watts", 1.0, "Power of the whole board."),
+}
+
+
+class Metrics:
+    """Collects for Prometheus; the figures are those of the observer's last look.
+
+    What the run's summary and other monitors hold beyond the figures named here appears as `jetseg_run{figure="path"}`.
+
+    Args:
+        events: Counted by kind and severity.
+
+    Raises:
+        MissingDependencyError: prometheus-client is not installed.
+    """
+
+    def __init__(self, events: EventLog) -> None:
+        self.observer: Observer | None = None
+        """Of the run, once there is one."""
+        self._library = _prometheus()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = Lock()
+        self._registry = self._library.CollectorRegistry()
+        self._registry.register(self)
+        events.listen(self._count)
+
+    def page(self) -> tuple[bytes, str]:
+        """Returns the present figures as text, and its content type."""
+        content: bytes = self._library.exposition.generate_latest(self._registry)
+        return content, self._library.exposition.CONTENT_TYPE_LATEST
+
+    def collect(self) -> Iterator[Any]:
+        """Yields Prometheus' metric families; called by its registry."""
+        yield self._event_counts()
+        if self.observer is not None:
+            observation = self.observer.latest
+            yield from self._rates(observation)
+            yield from self._latencies(observation)
+            yield from self._accuracy(observation)
+            yield from self._host(observation)
+
+    def _rates(self, observation: Observation) -> Iterator[Any]:
+        summary = observation.summary
+        for name, text in _COUNTERS.items():
+            yield self._counter(f"jetseg_{name}", text, getattr(summary, name))
+        yield self._gauge("jetseg_frames_per_second", "Over the last two seconds.", observation.frames_per_second)
+        if summary.engine_frames_per_second is not None:
+            text = "Of the bare engine, measured before the run."
+            yield self._gauge("jetseg_engine_frames_per_second", text, summary.engine_frames_per_second)
+        if observation.since_last_frame_s is not None:
+            text = "Since a class map was ready."
+            yield self._gauge("jetseg_since_last_frame_seconds", text, observation.since_last_frame_s)
+
+    def _latencies(self, observation: Observation) -> Iterator[Any]:
+        age = self._gauge("jetseg_frame_age_seconds", "From capture to class map, over the last frames.", ["quantile"])
+        for name, milliseconds in observation.frame_age_ms.items():
+            age.add_metric([_PERCENTILES[name]], milliseconds / 1e3)
+        yield age
+        stages = self._gauge("jetseg_stage_seconds", "Median time in a stage, over the last frames.", ["stage"])
+        for name, milliseconds in observation.stage_ms.items():
+            stages.add_metric([name], milliseconds / 1e3)
+        yield stages
+
+    def _accuracy(self, observation: Observation) -> Iterator[Any]:
+        summary = observation.summary
+        if summary.miou is not None:
+            yield self._gauge("jetseg_miou_ratio", "Mean IoU against labels, over the run.", summary.miou / 100)
+        if summary.per_class_iou:
+            classes = self._gauge("jetseg_iou_ratio", "IoU against labels, over the run.", ["class"])
+            for name, iou in summary.per_class_iou.items():
+                if iou is not None:
+                    classes.add_metric([name], iou / 100)
+            yield classes
+        others = self._gauge("jetseg_run", "Further figures of the run.", ["figure"])
+        for path, value in flat_numbers(observation.remaining(_TOLD_APART)):
+            others.add_metric([path], value)
+        yield others
+
+    def _host(self, observation: Observation) -> Iterator[Any]:
+        host = observation.host
+        if host is None:
+            return
+        for attribute, (name, factor, text) in _HOST.items():
+            if (value := getattr(host, attribute)) is not None:
+                yield self._gauge(f"jetseg_host_{name}", text, value * factor)
+        heat = self._gauge("jetseg_host_temperature_celsius", "By thermal zone.", ["zone"])
+        for zone, degrees in host.temperatures_c.items():
+            heat.add_metric([zone], degrees)
+        yield heat
+        clocks = self._gauge("jetseg_host_clock_hertz", "Of the fastest CPU core and of the GPU.", ["unit"])
+        for unit, megahertz in host.clocks_mhz.items():
+            clocks.add_metric([unit], megahertz * 1e6)
+        yield clocks
+        yield self._gauge("jetseg_host_throttled", "1 while the device slows itself down.", float(bool(host.throttled)))
+
+    def _event_counts(self) -> Any:  # noqa: ANN401 - prometheus-client is optional
+        labels = ["kind", "severity"]
+        family = self._library.metrics_core.CounterMetricFamily("jetseg_events", "Events of the run.", labels=labels)
+        with self._lock:
+            for key, count in self._counts.items():
+                family.add_metric(list(key), count)
+        return family
+
+    def _count(self, event: Event) -> None:
+        with self._lock:
+            self._counts[event.kind, event.severity] += 1
+
+    def _gauge(self, name: str, text: str, value: float | list[str]) -> Any:  # noqa: ANN401
+        """A gauge with a value, or, given the names of its labels, one to add values to."""
+        family = self._library.metrics_core.GaugeMetricFamily
+        return family(name, text, labels=value) if isinstance(value, list) else family(name, text, value=value)
+
+    def _counter(self, name: str, text: str, value: float) -> Any:  # noqa: ANN401
+        return self._library.metrics_core.CounterMetricFamily(name, text, value=value)
+
+
+def _prometheus() -> ModuleType:
+    try:
+        importlib.import_module("prometheus_client.exposition")
+        return importlib.import_module("prometheus_client")
+    except ImportError as error:
+        raise MissingDependencyError("prometheus-client", "dashboard", "writes metrics for Prometheus") from error

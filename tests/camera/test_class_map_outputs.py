@@ -1,0 +1,188 @@
+import json
+import subprocess
+import sys
+import time
+import uuid
+
+import cv2
+import numpy as np
+import pytest
+from results import result
+
+from jetseg.camera.sinks.class_map_files import ClassMapFiles
+from jetseg.camera.sinks.publish import Publisher
+from jetseg.camera.sinks.ring import SHARED_MEMORY, RingReader, RingWriter
+from jetseg.errors import ConfigError, DataError, DeviceError, StorageError
+
+shared_memory = pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="this system has no /dev/shm")
+
+
+@pytest.fixture
+def name():
+    name = f"jetseg-test-{uuid.uuid4().hex}"
+    yield name
+    (SHARED_MEMORY / name).unlink(missing_ok=True)
+
+
+def test_files_hold_the_ids_exactly(tmp_path):
+    output = ClassMapFiles(tmp_path / "maps")
+    for index in range(3):
+        output.write(result(index))
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"{index:08d}.png" for index in range(3)]
+    for index in range(3):
+        read = cv2.imread(str(tmp_path / "maps" / f"{index:08d}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(read, result(index).class_map_hw_u8)
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="maps could not be written"):
+        ClassMapFiles(tmp_path / "file" / "maps")
+
+
+@shared_memory
+def test_another_process_reads_the_newest_class_map(name):
+    writer = RingWriter(name, 48 * 64)
+    for index in range(7):
+        writer.write(result(index))
+    code = (
+        "import sys; from jetseg.camera.sinks.ring import RingReader\n"
+        "frame = RingReader(sys.argv[1]).newest()\n"
+        "print(frame.number, frame.sequence, frame.class_map_hw_u8.tobytes().hex())"
+    )
+    read = subprocess.run([sys.executable, "-c", code, name], check=True, capture_output=True, text=True)
+    number, sequence, ids = read.stdout.split()
+    assert (int(number), int(sequence)) == (6, 6)
+    assert bytes.fromhex(ids) == result(6).class_map_hw_u8.tobytes()
+    writer.close()
+    assert not (SHARED_MEMORY / name).exists()
+
+
+@shared_memory
+def test_reader_never_gets_half_a_class_map_while_another_process_writes(name):
+    """Every class map is of one id all over, so any mixture shows."""
+    code = (
+        "import sys, time, numpy as np\n"
+        "from jetseg.camera.contract import FrameResult, SourceFrame\n"
+        "from jetseg.camera.sinks.ring import RingWriter\n"
+        "writer = RingWriter(sys.argv[1], 200 * 300, slots=2)\n"
+        "print('ready', flush=True)\n"
+        "until = time.perf_counter() + 1.5\n"
+        "index = 0\n"
+        "while time.perf_counter() < until:\n"
+        "    ids = np.full((200, 300), index % 251, np.uint8)\n"
+        "    writer.write(FrameResult(SourceFrame(index, '', 0.0, ids), ids, 0.0, None, None))\n"
+        "    index += 1\n"
+        "writer.close()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        reader, seen = RingReader(name), []
+        assert not reader.ended
+        while not reader.ended:
+            if (frame := reader.newest()) is not None:
+                assert np.all(frame.class_map_hw_u8 == frame.sequence % 251)
+                seen.append(frame.sequence)
+        reader.close()
+    assert len(set(seen)) > 3
+    assert seen == sorted(seen)
+
+
+@shared_memory
+def test_half_written_slot_is_not_given(name):
+    writer, reader = RingWriter(name, 48 * 64), RingReader(name)
+    assert reader.newest() is None
+    writer.write(result(0))
+    assert reader.newest().sequence == 0
+    writer._memory[64 + 64 + 100] ^= 1  # a byte of the ids, as if the writer was still at it
+    assert reader.newest() is None
+    writer.close()
+    assert reader.ended
+
+
+@shared_memory
+def test_ring_of_a_killed_process_is_replaced_and_that_of_a_living_one_is_not(name):
+    writer = RingWriter(name, 100)
+    code = "import sys; from jetseg.camera.sinks.ring import RingWriter; RingWriter(sys.argv[1], 100)"
+    refused = subprocess.run([sys.executable, "-c", code, name], check=False, capture_output=True, text=True)
+    assert "already writes to" in refused.stderr
+    writer.close()
+    killed = code + "; import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", killed, name], check=False)
+    orphan = RingReader(name)
+    assert orphan.ended
+    RingWriter(name, 100).close()
+
+
+@shared_memory
+def test_mistakes_about_rings_say_what_to_do(name):
+    with pytest.raises(ConfigError, match="is no name"):
+        RingWriter("../etc/passwd", 100)
+    with pytest.raises(DeviceError, match="There is no ring"):
+        RingReader(name)
+    (SHARED_MEMORY / name).write_bytes(b"something else" * 20)
+    with pytest.raises(DataError, match="is no ring"):
+        RingReader(name)
+    with pytest.raises(ConfigError, match="is no ring of jetseg"):
+        RingWriter(name, 100)
+    (SHARED_MEMORY / name).unlink()
+    writer = RingWriter(name, 100)
+    with pytest.raises(DataError, match="does not fit"):
+        writer.write(result(0))
+    writer.close()
+
+
+def test_subscriber_gets_class_maps_and_statistics():
+    zmq = pytest.importorskip("zmq", reason="pyzmq (extra `publish`) is not installed")
+    publisher = Publisher("tcp://127.0.0.1:*", ["a", "b"])
+    context = zmq.Context()
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVTIMEO, 50)
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
+    socket.connect(publisher.address)
+    got, index, until = {}, 0, time.perf_counter() + 10
+    while len(got) < 2 and time.perf_counter() < until:
+        publisher.write(result(index))
+        index += 1
+        try:
+            topic, *parts = socket.recv_multipart()
+        except zmq.Again:
+            continue
+        got[topic] = parts
+    header = json.loads(got[b"statistics"][0])
+    assert (header["height"], header["width"]) == (48, 64)
+    assert header["age_ms"] == pytest.approx(10.0)
+    assert sum(header["class_shares"].values()) == pytest.approx(1.0)
+    header, ids = json.loads(got[b"classmap"][0]), got[b"classmap"][1]
+    assert ids == result(header["sequence"]).class_map_hw_u8.tobytes()
+    socket.close(linger=0)
+    context.term()
+    publisher.close()
+
+
+def test_subscriber_that_never_reads_takes_no_time_and_no_memory():
+    zmq = pytest.importorskip("zmq", reason="pyzmq (extra `publish`) is not installed")
+    psutil = pytest.importorskip("psutil")
+    publisher = Publisher("tcp://127.0.0.1:*", ["a", "b"])
+    context = zmq.Context()
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVHWM, 1)
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
+    socket.connect(publisher.address)
+    time.sleep(0.3)
+    frame = result(0, 400, 600)
+    before = psutil.Process().memory_info().rss
+    started = time.perf_counter()
+    for _ in range(200):
+        publisher.write(frame)
+    assert time.perf_counter() - started < 4
+    assert psutil.Process().memory_info().rss - before < 24_000_000  # 200 class maps would be 48 MB
+    socket.close(linger=0)
+    context.term()
+    publisher.close()
+
+
+def test_address_that_cannot_be_bound_is_named():
+    pytest.importorskip("zmq", reason="pyzmq (extra `publish`) is not installed")
+    with pytest.raises(ConfigError, match="--publish nonsense cannot be bound"):
+        Publisher("nonsense", ["a"])

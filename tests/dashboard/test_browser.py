@@ -1,0 +1,114 @@
+"""The page in headless Chromium."""
+
+import shutil
+from time import perf_counter
+
+import pytest
+from serving import free_port, running_loop
+
+from jetseg.cli.run_outputs import OutputOptions
+
+pytest.importorskip("uvicorn", reason="uvicorn (extra `dashboard`) is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no Chromium is installed (Debian: apt-get install chromium)", allow_module_level=True)
+
+SECONDS = 1000  # Playwright counts in milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(20 * SECONDS)
+    page.mistakes = []
+    page.on("pageerror", lambda error: page.mistakes.append(str(error)))
+    page.on("console", lambda message: page.mistakes.append(message.text) if message.type == "error" else None)
+    yield page
+    page.close()
+
+
+def open_page(page, port):
+    page.goto(f"http://127.0.0.1:{port}/")
+    wait_for(page, lambda: page.inner_text("#fps") not in ("\u2013", "0.0"))
+
+
+def wait_for(page, condition, seconds=20):
+    """Playwright's own wait_for_function needs eval, which the page's policy forbids, and rightly."""
+    until = perf_counter() + seconds
+    while not condition():
+        assert perf_counter() < until, "it did not happen in time"
+        page.wait_for_timeout(50)
+
+
+def sequence(page):
+    return int(page.get_attribute("#picture", "data-sequence") or -1)
+
+
+def content(page):
+    return page.evaluate("document.querySelector('#picture').toDataURL()")
+
+
+def test_numbers_move_and_the_picture_changes(page):
+    port = free_port()
+    with running_loop(OutputOptions(dashboard=port)) as running:
+        open_page(page, port)
+        wait_for(page, lambda: sequence(page) > 0)
+        first, dropped = content(page), page.inner_text("#dropped-note")
+        wait_for(page, lambda: page.inner_text("#dropped-note") != dropped)
+        wait_for(page, lambda: content(page) != first)
+        running.events.add("drift-blur", "alarm", "The lens is <b>dirty</b>.")
+        page.wait_for_selector("#events li.alarm")
+        assert page.inner_text("#events li.alarm span") == "The lens is <b>dirty</b>."  # text, never markup
+        assert page.inner_text("#quality") == "97.5%"
+        assert page.inner_text("#quality-name") == "agreement with the reference"
+        assert page.inner_text("#title") == "test.onnx on moving"
+        for stage in ("capture", "preprocess", "infer", "postprocess"):
+            assert stage in page.inner_text("#stages")
+        assert "memory" in page.inner_text("#host")
+        assert "green" in page.inner_text("#shares")
+        assert page.is_hidden("#banner")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.mistakes == []
+
+
+def test_frames_that_stop_are_told(page):
+    port = free_port()
+    with running_loop(OutputOptions(dashboard=port)) as running:
+        open_page(page, port)
+        assert page.is_hidden("#stale")
+        running.source.delay = 2.5
+        page.wait_for_selector("#stale", state="visible")
+        assert page.inner_text("#stale").startswith("No new frame for")
+        assert page.inner_text("#health") == "no frames"
+        running.source.delay = 0.01
+        page.wait_for_selector("#stale", state="hidden")
+
+
+def test_banner_appears_when_the_process_is_gone_and_goes_when_it_is_back(page):
+    port = free_port()
+    with running_loop(OutputOptions(dashboard=port)):
+        open_page(page, port)
+        assert page.is_hidden("#banner")
+    page.wait_for_selector("#banner", state="visible")
+    assert "Connection lost" in page.inner_text("#banner")
+    last = sequence(page)
+    with running_loop(OutputOptions(dashboard=port)):
+        page.wait_for_selector("#banner", state="hidden")
+        wait_for(page, lambda: sequence(page) != last)
+
+
+def test_page_fits_a_telephone(page):
+    port = free_port()
+    page.set_viewport_size({"width": 375, "height": 700})
+    with running_loop(OutputOptions(dashboard=port)):
+        open_page(page, port)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
