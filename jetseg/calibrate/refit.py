@@ -20,11 +20,11 @@ RIDGE = 0.02
 LARGEST_SYSTEM = 1200
 """Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""
 _DAMPING = 0.01
+_PRUNED = 0.1
+"""A layer with a larger fraction of zeros was pruned, and keeps its weights."""
 _WITH_BIAS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
 
 Matrix = npt.NDArray[np.float64]
-_PRUNED = 0.1
-"""A layer with a larger fraction of zeros was pruned, and keeps its weights."""
 
 
 def refit_(

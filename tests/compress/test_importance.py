@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from jetseg.compress.importance import ActivationImportance, RandomImportance, TaylorImportance, magnitude
+from jetseg.compress.importance import (
+    ActivationImportance,
+    BatchNormImportance,
+    RandomImportance,
+    TaylorImportance,
+    magnitude,
+)
 from jetseg.compress.structured import PruneSettings, prune_structured
 
 DEAD = [1, 4, 6, 7]
@@ -29,10 +35,11 @@ def planted():
     [
         lambda _: magnitude(1),
         lambda _: magnitude(2),
+        lambda _: BatchNormImportance(),
         lambda module: TaylorImportance(module, BATCHES, ignore_index=None),
         lambda module: ActivationImportance(module, BATCHES),
     ],
-    ids=["l1", "l2", "taylor", "activation"],
+    ids=["l1", "l2", "bn-scale", "taylor", "activation"],
 )
 def test_dead_channels_go_first(make):
     dense = planted()

@@ -156,3 +156,14 @@ def test_the_verb_refuses_what_makes_no_sense(checkpoint, arguments, message):
     outcome = call("prune", checkpoint, *arguments)
     assert isinstance(outcome.exception, ConfigError)
     assert message in str(outcome.exception)
+
+
+def test_steps_reach_the_ratio_of_the_whole(checkpoint, tmp_path):
+    out = tmp_path / "small.safetensors"
+    outcome = call("prune", checkpoint, "--ratio", 0.75, "--round-to", 1, "--steps", 2, "--out", out, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    layers = {layer["name"]: layer for layer in json.loads(outcome.stdout)["layers"]}
+    assert (layers["stage16.0.0"]["before"], layers["stage16.0.0"]["after"]) == (32, 8)
+    assert [stage.name for stage in load_manifest(out).stages] == ["prune", "prune"]
+    refused = call("prune", checkpoint, "--steps", 2, "--method", "unstructured")
+    assert isinstance(refused.exception, ConfigError)

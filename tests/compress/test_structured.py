@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from jetseg.compress.groups import training_heads
+from jetseg.compress.groups import Candidate, training_heads
 from jetseg.compress.importance import RandomImportance, magnitude
-from jetseg.compress.structured import PruneSettings, kept_channels, prune_structured
+from jetseg.compress.structured import PruneSettings, choose_counts, kept_channels, prune_structured
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.models import create_model, fit_shapes_
 
@@ -183,3 +183,49 @@ def test_network_that_needs_its_channel_count_is_explained():
 )
 def test_kept_channels(channels, removed, settings, kept):
     assert kept_channels(channels, removed, PruneSettings(**settings)) == kept
+
+
+class Wiring(nn.Module):
+    """Addition, concatenation, depthwise, grouped and transposed convolution, and a module that runs twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.shared = nn.Conv2d(16, 16, 3, padding=1)
+        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.mix = nn.Conv2d(32, 32, 1)
+        self.grouped = nn.Conv2d(32, 32, 3, padding=1, groups=4)
+        self.up = nn.ConvTranspose2d(32, 12, 2, 2)
+        self.last = nn.Conv2d(12, 5, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x + self.shared(torch.relu(self.shared(x)))
+        x = torch.cat([x, torch.relu(self.depthwise(x))], dim=1)
+        return self.last(torch.relu(self.up(torch.relu(self.grouped(self.mix(x))))))
+
+
+@pytest.mark.parametrize("scope", ["layer", "global", "isomorphic"])
+def test_every_kind_of_wiring_equals_the_masked_dense_network(scope):
+    torch.manual_seed(0)
+    dense = Wiring().double().eval()
+    settings = PruneSettings(ratio=0.5, scope=scope, round_to=2)
+    pruned, changes = prune_structured(dense, settings, IMAGE, lambda _: RandomImportance(3))
+    masked = masked_dense(dense, settings)
+    with torch.no_grad():
+        torch.testing.assert_close(pruned(IMAGE), masked(IMAGE), rtol=0, atol=1e-9)
+    notes = {change.name: change.note for change in changes}
+    assert notes["grouped"] == "kept: grouped convolution"
+    widths = {name: getattr(pruned, name).out_channels for name in ("first", "shared", "depthwise", "up")}
+    assert all(width < getattr(dense, name).out_channels for name, width in widths.items()) or scope != "layer"
+
+
+def test_isomorphic_ranking_compares_layers_that_are_wired_alike():
+    scores = [torch.tensor([1.0, 2, 3, 4]), torch.tensor([5.0, 6, 7, 8]), torch.tensor([100.0, 200, 300, 400])]
+    kinds = [("a",), ("a",), ("b",)]
+    candidates = [Candidate(str(i), {}, {}, own, kind) for i, (own, kind) in enumerate(zip(scores, kinds, strict=True))]
+    kept = {
+        scope: choose_counts(candidates, PruneSettings(ratio=0.5, scope=scope, round_to=1, max_ratio=0.75))
+        for scope in ("layer", "global", "isomorphic")
+    }
+    assert kept == {"layer": [2, 2, 2], "global": [1, 2, 4], "isomorphic": [1, 4, 2]}

@@ -7,7 +7,7 @@ import torch
 from torch.nn.modules.conv import _ConvNd
 
 from jetseg.compress.structured import PruneSettings
-from jetseg.compress.unstructured import prune_unstructured
+from jetseg.compress.unstructured import input_activity, prune_unstructured
 from jetseg.errors import ConfigError
 from jetseg.models import create_model
 
@@ -65,3 +65,24 @@ def test_global_magnitude_has_one_threshold(dense):
 def test_nothing_left_to_prune(dense):
     with pytest.raises(ConfigError, match="No convolution is left"):
         prune_unstructured(dense, PruneSettings(keep=("*",)), "random")
+
+
+def test_threshold_zeroes_what_is_smaller(dense):
+    pruned, changes = prune_unstructured(dense, PruneSettings(keep=("stem",)), "magnitude", threshold=0.1)
+    for change in changes:
+        before, after = dense.get_submodule(change.name).weight, pruned.get_submodule(change.name).weight
+        expected = before if change.note else torch.where(before.abs() >= 0.1, before, 0.0)
+        assert torch.equal(after, expected)
+    assert sum(change.after < change.before for change in changes) > 10
+
+
+def test_weights_that_meet_small_values_go_first():
+    module = torch.nn.ModuleDict({"plain": torch.nn.Conv2d(4, 2, 1), "up": torch.nn.ConvTranspose2d(4, 2, 1, groups=2)})
+    for layer in module.values():
+        torch.nn.init.ones_(layer.weight)
+    module.forward = lambda x: (module["plain"](x), module["up"](x))
+    image = torch.tensor([0.1, 3.0, -2.0, 0.2]).reshape(1, 4, 1, 1).expand(2, 4, 3, 3)
+    activity = input_activity(module, [(image, torch.zeros(2, 3, 3))])
+    pruned, _ = prune_unstructured(module, PruneSettings(ratio=0.5), "magnitude", activity=activity)
+    assert (pruned["plain"].weight != 0).flatten(1).tolist() == [[False, True, True, False]] * 2
+    assert (pruned["up"].weight != 0).flatten().tolist() == [False, True, True, False]
