@@ -145,14 +145,14 @@ class _Images:
         self.manifest = manifest
         self._dataset, self._indices, self._input = dataset, indices, input_name
 
-    def watch(self, graph: FloatGraph, *, threads: int | None, by_channel: bool) -> Observed:
-        """Observes a network on all images."""
+    def watch(self, graph: FloatGraph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
+        """Observes a network on all images, or on so many of them, spread evenly."""
         return collect(
             graph,
             observed_tensors(graph),
             self.manifest,
             self._input,
-            self._frames(),
+            self._frames(count or len(self._indices)),
             threads,
             by_channel=by_channel,
         )
@@ -168,8 +168,9 @@ class _Images:
         chosen = [rest[position] for position in spread(len(rest), count)]
         return [self._feed(index) for index in chosen], [self._feed(index) for index in held_out[:_MOST_HELD_OUT]]
 
-    def _frames(self) -> Iterator[FrameU8]:
-        for index in track(self._indices, "Calibrating"):
+    def _frames(self, count: int) -> Iterator[FrameU8]:
+        chosen = [self._indices[position] for position in spread(len(self._indices), count)]
+        for index in track(chosen, "Calibrating"):
             yield self._dataset[index].image_hwc_u8
 
     def _feed(self, index: int) -> Mapping[str, Tensor]:

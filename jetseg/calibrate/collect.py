@@ -33,6 +33,11 @@ class Observed:
     channel_low: dict[str, npt.NDArray[np.float64]]
     channel_high: dict[str, npt.NDArray[np.float64]]
 
+    @property
+    def frames(self) -> int:
+        """Number of frames that were seen."""
+        return max((len(values) for values in self.amax_by_frame.values()), default=0)
+
 
 def collect(
     graph: FloatGraph,
@@ -72,7 +77,7 @@ def collect(
             _add(seen, input_name, network_input.astype(np.float32, copy=False), by_channel)
         for name, values in zip(observed, run_session(session, observed, {input_name: network_input}), strict=True):
             _add(seen, name, values, by_channel)
-    count = max((len(values) for values in seen.amax_by_frame.values()), default=0)
+    count = seen.frames
     if not count:
         raise CalibrationError("There is no image to calibrate on.", "Give a dataset and split that has some.")
     for extremes in (seen.channel_low, seen.channel_high):

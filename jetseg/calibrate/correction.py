@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx
 from jetseg.calibrate.collect import Observed
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph
+from jetseg.calibrate.interest import interest
 from jetseg.calibrate.placement import Placement, place_for_integer_kernels, place_symmetric
 from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers, unsigned_quantizers
 from jetseg.calibrate.ranges import Policy, TensorRange, Trial
@@ -28,8 +30,8 @@ Feeds = Sequence[Mapping[str, Tensor]]
 _TRIAL_FRAMES = 8
 """Frames that weights are refitted on to compare starting points; on CamVid the order is that of four times as many."""
 
-_LEAST_SHARE = 0.002
-"""Classes of fewer pixels are not looked at more often still: a few pixels would stand for the whole network."""
+_GLIMPSE_FRAMES = 16
+"""Frames that a variant is observed on before it is compared with others."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,14 @@ class Variant:
 
     Attributes:
         graph: The network, in float.
-        seen: Its activations on the calibration frames.
+        glimpse: Its activations on a few of the calibration frames, enough to compare variants.
+        observe: Returns its activations on all calibration frames; for the variant that is kept.
         corrections: What was done to it.
     """
 
     graph: FloatGraph
-    seen: Observed
+    glimpse: Observed
+    observe: Callable[[], Observed]
     corrections: tuple[Correction, ...] = ()
 
 
@@ -113,7 +117,7 @@ class Corrector:
     Attributes:
         manifest: Manifest of the network.
         policy: Placement of the quantizers.
-        watch: Observes a network's activations on the calibration frames.
+        watch: Observes a network's activations on so many of the calibration frames; None for all.
         frames: Frames that `refit` learns from.
         held_out: Frames that decide.
         threads: Threads of ONNX Runtime.
@@ -121,7 +125,7 @@ class Corrector:
 
     manifest: Manifest
     policy: Policy
-    watch: Callable[[FloatGraph], Observed]
+    watch: Callable[[FloatGraph, int | None], Observed]
     frames: Feeds
     held_out: Feeds
     threads: int | None = None
@@ -129,11 +133,11 @@ class Corrector:
     def variants(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction]) -> list[Variant]:
         """Returns the network as it is, equalized, and shifted and equalized, as far as that is allowed."""
         channels = probe(graph, self.frames[0], self.threads).channels
-        found = [Variant(graph, seen)]
+        found = [Variant(graph, seen, lambda: seen)]
         if "equalize" in allowed:
-            found.append(self._equalized(found[0], channels))
+            found.append(self._equalized(graph, seen, channels))
         if "equalize" in allowed and "shift" in allowed:
-            found.extend(self._shifted(found[0], channels))
+            found.extend(self._shifted(graph, seen, channels))
         return found
 
     def run(
@@ -146,8 +150,9 @@ class Corrector:
     ) -> Outcome:
         """Tries variants and keeps what is best on the held-out frames.
 
-        All are refitted on a few frames and judged in the arithmetic of the first target. What wins is refitted on all
-        frames for each target, on the same ranges.
+        All are refitted on a few frames and judged in the arithmetic of the first target, with ranges from a glimpse.
+        What wins is observed on all calibration frames and refitted on all of `frames` for each target, on the same
+        ranges.
 
         Args:
             variants: As `variants` gives them, the network as it is first.
@@ -155,17 +160,26 @@ class Corrector:
             targets: Backends.
             refit: Whether weights may be refitted.
         """
-        starts = [Candidate(variant.graph, choose(variant.seen), variant.corrections) for variant in variants]
+        starts = [Candidate(variant.graph, choose(variant.glimpse), variant.corrections) for variant in variants]
         plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
         judge = _Judge(self, self.class_maps(float_network, self.held_out))
-        if not refit:
-            return Outcome(dict.fromkeys(targets, judge.best(starts, targets[0])), judge.trials)
-        frames = list(zip(self.frames, rarity(self.class_maps(float_network, self.frames)), strict=True))
+        frames = (
+            list(zip(self.frames, interest(float_network, self.frames, self.manifest, self.threads), strict=True))
+            if refit
+            else []
+        )
         few = frames[:: max(1, len(frames) // _TRIAL_FRAMES)]
-        tried = [self._refitted(start, targets[0], few) for start in starts]
+        tried = [self._refitted(start, targets[0], few) for start in starts] if refit else starts
         winner = judge.best(tried, targets[0])
-        start = next(start for start, found in zip(starts, tried, strict=True) if found is winner)
-        final = winner if len(few) == len(frames) else self._refitted(start, targets[0], frames)
+        variant, start = next(
+            (variant, start) for variant, start, found in zip(variants, starts, tried, strict=True) if found is winner
+        )
+        settled = variant.observe() is variant.glimpse
+        if not settled:
+            start = Candidate(variant.graph, choose(variant.observe()), variant.corrections)
+        if not refit:
+            return Outcome(dict.fromkeys(targets, judge.best([start, plain], targets[0])), judge.trials)
+        final = winner if settled and len(few) == len(frames) else self._refitted(start, targets[0], frames)
         lead = judge.best([start, plain, final], targets[0])
         if lead is plain:  # no correction helped, and all targets share the ranges
             start = plain
@@ -180,19 +194,24 @@ class Corrector:
         output = [self.manifest.output.name or session.get_outputs()[0].name]
         return [class_map(run_session(session, output, dict(feed))[0], self.manifest) for feed in feeds]
 
-    def _equalized(self, start: Variant, channels: Mapping[str, int]) -> Variant:
-        graph, seen = start.graph.copy(), start.seen
+    def _equalized(
+        self, start: FloatGraph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...] = ()
+    ) -> Variant:
+        graph = start.copy()
         magnitudes = {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
         equalize_(graph, magnitudes, channels)
-        return Variant(graph, self.watch(graph), (*start.corrections, "equalize"))
+        glimpse = self.watch(graph, _GLIMPSE_FRAMES)
+        observe = (lambda: glimpse) if glimpse.frames < _GLIMPSE_FRAMES else cache(partial(self.watch, graph, None))
+        return Variant(graph, glimpse, observe, (*before, "equalize"))
 
-    def _shifted(self, start: Variant, channels: Mapping[str, int]) -> list[Variant]:
-        graph, seen = start.graph.copy(), start.seen
+    def _shifted(self, start: FloatGraph, seen: Observed, channels: Mapping[str, int]) -> list[Variant]:
+        graph = start.copy()
         centers = {name: (low + seen.channel_high[name]) / 2 for name, low in seen.channel_low.items()}
         if not shift_(graph, centers, channels):
             return []
         channels = probe(graph, self.frames[0], self.threads).channels
-        return [self._equalized(Variant(graph, self.watch(graph), ("shift",)), channels)]
+        shifted = self.watch(graph, _GLIMPSE_FRAMES)
+        return [self._equalized(graph, shifted, channels, ("shift",))]
 
     def _refitted(
         self, start: Candidate, target: str, frames: Sequence[tuple[Mapping[str, Tensor], Tensor]]
@@ -204,21 +223,6 @@ class Corrector:
         feeds, interest = zip(*frames, strict=True)
         refit_(graph, placement, quantizers, feeds, interest, weight_limit=limit, threads=self.threads)
         return Candidate(graph, start.tensors, (*start.corrections, "refit"), len(frames))
-
-
-def rarity(class_maps: Sequence[ClassMap]) -> list[Tensor]:
-    """Returns how often to look at each pixel so that rare classes are not lost among common ones.
-
-    Looked at evenly, poles and signs are one position in a hundred, and what a fit loses it loses there. Weights are
-    the inverse square root of a class's share of the pixels.
-
-    >>> import numpy as np
-    >>> rarity([np.uint8([[0, 0, 0, 1]])])[0].round(2)
-    array([[1.15, 1.15, 1.15, 2.  ]])
-    """
-    pixels = np.bincount(np.concatenate([found.ravel() for found in class_maps]))
-    weights = np.maximum(pixels / pixels.sum(), _LEAST_SHARE) ** -0.5
-    return [weights[found] for found in class_maps]
 
 
 class _Judge:

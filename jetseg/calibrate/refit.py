@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -61,16 +61,18 @@ def refit_(
     pairs = list(zip(original.model.graph.node, graph.model.graph.node, strict=True))
     for reference, node in track(pairs, "Refitting layers"):
         target.run(reference)
-        reads = own.substitute(node, _quantized(graph, node, placement, quantizers, own))
+        rounded = {name: quantizers[name] for name in node.input if placement.reads_rounded(graph, node, name)}
+        reads = own.substitute(node, rounded)
         name = reference.output[0]
         wanted = [frame[name] for frame in target.frames if name in frame]
         layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
         if layer:
             inputs = [frame[reads[node.input[0]]] for frame in own.frames]
             _refit_weight_(graph, node, inputs, wanted, weight_limit, sampler)
+        outputs = own.evaluate(node, reads)
         if layer or (node.op_type == "BatchNormalization" and _constant(graph, node)):
-            _refit_bias_(graph, node, [outputs[0] for outputs in own.evaluate(node, reads)], wanted)
-        own.run(node, {name: reads.get(name, name) for name in node.input if name})  # the bias may be new
+            _refit_bias_(graph, node, [values[0] for values in outputs], wanted)
+        own.advance(node, outputs)
 
 
 def least_squares(weight: Matrix, moments: Matrix, residual: Matrix, ridge: float) -> Matrix:
@@ -127,19 +129,6 @@ def round_columns(weight: Matrix, moments: Matrix, limit: int = SYMMETRIC_LIMIT)
         miss = (left[:, :, step] - values) / factor[:, step, step, None]
         left[:, :, step + 1 :] -= miss[:, :, None] * factor[:, None, step, step + 1 :]
     return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], 2)
-
-
-def _quantized(
-    graph: FloatGraph,
-    node: onnx.NodeProto,
-    placement: Placement,
-    quantizers: Mapping[str, Quantizer],
-    stepper: Stepper,
-) -> Iterator[tuple[str, list[Tensor]]]:
-    """Yields the quantized values of what a node reads in 8 bits."""
-    for name in dict.fromkeys(node.input):
-        if placement.reads_rounded(graph, node, name):
-            yield name, [quantizers[name](frame[name]) for frame in stepper.frames]
 
 
 def _constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
@@ -220,11 +209,18 @@ class _System:
 
 
 def _refit_bias_(graph: FloatGraph, node: onnx.NodeProto, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+    """Changes the bias of a layer, and with it what the layer computed for each frame."""
     if (
         node.op_type not in _WITH_BIAS
         or outputs[0].ndim != 4
         or (len(node.input) > 2 and len(graph.consumers[node.input[2]]) != 1)
     ):
         return
-    misses = [(target - output).mean(axis=(0, 2, 3)) for target, output in zip(wanted, outputs, strict=True)]
-    graph.add_to_bias(node, np.mean(misses, axis=0, dtype=np.float64))
+    misses = [
+        target.mean(axis=(0, 2, 3)) - output.mean(axis=(0, 2, 3))
+        for target, output in zip(wanted, outputs, strict=True)
+    ]
+    change = np.asarray(np.mean(misses, axis=0), dtype=np.float32)
+    graph.add_to_bias(node, change)
+    for output in outputs:
+        np.add(output, change[:, None, None], out=output)

@@ -37,8 +37,11 @@ class Quantizer:
         array([  0.,   2., 127.], dtype=float32)
         """
         scale = np.float32(self.scale)
-        integers = np.clip(np.rint(values / scale) + self.zero_point, self.lowest, self.highest)
-        return np.asarray((integers - self.zero_point) * scale, dtype=np.float32)
+        steps = np.asarray(values / scale, dtype=np.float32)  # then in place: whole activations pass here
+        np.rint(steps, out=steps)
+        np.clip(steps, self.lowest - self.zero_point, self.highest - self.zero_point, out=steps)
+        steps *= scale
+        return steps
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from jetseg.calibrate.graph import FloatGraph
 from jetseg.ort import make_session, run_session
 
 Tensor = npt.NDArray[Any]
+_SUBSTITUTE = ".substitute"
 
 
 class Stepper:
@@ -33,37 +34,43 @@ class Stepper:
         self.frames: list[dict[str, Tensor]] = [dict(feed) for feed in feeds]
         self._unread = Counter(name for node in graph.model.graph.node for name in set(node.input))
 
-    def run(self, node: onnx.NodeProto, reads: Mapping[str, str] | None = None) -> None:
-        """Runs the next node and forgets what no later node reads.
+    def run(self, node: onnx.NodeProto) -> None:
+        """Runs the next node on what was computed before and forgets what no later node reads."""
+        self.advance(node, self.evaluate(node, {name: name for name in node.input if name}))
 
-        Args:
-            node: The node; all that it reads must have been computed.
-            reads: What to use for the node's inputs, as `substitute` returns it.
-        """
-        reads = reads or {name: name for name in node.input if name}
+    def advance(self, node: onnx.NodeProto, outputs_by_frame: Sequence[Sequence[Tensor]]) -> None:
+        """Takes over what `evaluate` returned for the next node and forgets what no later node reads."""
         outputs = [name for name in node.output if name]
-        for frame, values in zip(self.frames, self.evaluate(node, reads), strict=True):
+        for frame, values in zip(self.frames, outputs_by_frame, strict=True):
             frame.update(zip(outputs, values, strict=True))
-        done = {held for name, held in reads.items() if held != name}
+        done = set[str]()
         for name in set(node.input):
             self._unread[name] -= 1
             if not self._unread[name]:
-                done.add(name)
+                done.update((name, f"{name}{_SUBSTITUTE}"))
         for frame in self.frames:
             for name in done:
                 frame.pop(name, None)
 
-    def substitute(self, node: onnx.NodeProto, values: Iterable[tuple[str, list[Tensor]]]) -> dict[str, str]:
-        """Holds other values for some of a node's inputs until the node has run; returns what it reads."""
+    def substitute(self, node: onnx.NodeProto, values: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, str]:
+        """Prepares other values for some of a node's inputs; returns the name that each input is held under.
+
+        They stay until the last reader of the input has run, so that several readers share them.
+
+        Args:
+            node: The node; all that it reads must have been computed.
+            values: What makes the other value out of the computed one, by input.
+        """
         reads = {name: name for name in node.input if name}
-        for name, by_frame in values:
-            reads[name] = f"{name}.substitute"
-            for frame, value in zip(self.frames, by_frame, strict=True):
-                frame[reads[name]] = value
+        for name, change in values.items():
+            reads[name] = f"{name}{_SUBSTITUTE}"
+            for frame in self.frames:
+                if reads[name] not in frame:
+                    frame[reads[name]] = change(frame[name])
         return reads
 
     def evaluate(self, node: onnx.NodeProto, reads: Mapping[str, str]) -> list[list[Tensor]]:
-        """Returns what a node computes for each frame, without keeping it; `reads` as for `run`."""
+        """Returns what a node computes for each frame, without keeping it; `reads` as `substitute` returns it."""
         constants = [self._graph.weights[name] for name in reads if name in self._graph.weights]
         live = [name for name in reads if name not in self._graph.weights]
         first = self.frames[0]
