@@ -21,7 +21,7 @@ from jetseg.engine.build_config import BuildConfig, BuildResult, EngineRejectedE
 from jetseg.engine.contract import BuildReport, BuildRequest, Runner, Segmenter
 from jetseg.engine.gate import Budget, broken_budgets, check_classes_of
 from jetseg.engine.opening import backend_module, open_runner
-from jetseg.errors import ConfigError
+from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import as_record, measure_accuracy, spread
 from jetseg.evaluate.profile import measure_profile
 from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest, validate_config
@@ -120,7 +120,10 @@ def _with_profile(config: BuildConfig, result: BuildResult) -> BuildResult:
     """Adds what a vehicle without labels compares its frames with; where the engine cannot run, its parent is asked."""
     if config.data is None:
         return result
-    dataset = open_dataset(config.data, config.split)
+    try:
+        dataset = open_dataset(config.data, config.split)
+    except DataError:  # with a given ranges file the data need not have the calibration split
+        dataset = open_dataset(config.data, config.eval_split)
     parent = open_runner(config.model, manifest_file=config.manifest, threads=config.threads)
     engine = parent if result.report.not_run_here else open_runner(result.engine, threads=config.threads)
     try:

@@ -24,7 +24,7 @@ from jetseg.preprocess import FrameU8
 LEAST_BOUND = 70.0
 """Percent of agreement mIoU: for engines whose agreement was not measured, and for those that were damaged at build."""
 _LEAST_MARGIN = 20.0
-"""Points. A sound engine agrees less on scenes it was not calibrated on, and a rare class weighs as much as a road."""
+"""Points. A sound engine agrees less on scenes that it was not calibrated on, and there rare classes weigh most."""
 _RECENT = 16
 _LEAST_COMPARED = 4
 _LOWEST_PRIORITY = 19
