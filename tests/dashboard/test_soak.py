@@ -72,6 +72,7 @@ class FaultyDisk:
 def test_nothing_grows_and_nothing_is_left(seconds, tmp_path, monkeypatch):
     process, rng, disk = psutil.Process(), random.Random(0), FaultyDisk(monkeypatch)
     threads_before, port = set(threading.enumerate()), free_port()
+    files_before = process.num_fds()
     options = OutputOptions(
         record=tmp_path / "record",
         segment_seconds=2.0,
@@ -110,6 +111,8 @@ def test_nothing_grows_and_nothing_is_left(seconds, tmp_path, monkeypatch):
     assert in_log == list(range(in_log[0], in_log[0] + len(in_log)))
     assert any(line["kind"] == "recording-resumed" for line in logged if line["type"] == "event")
     gone(threads_before)
+    gc.collect()
+    assert process.num_fds() <= files_before
     assert max(files) < 200
     if seconds > 60:  # a short run has not filled its histograms, its histories and its allocator yet
         first, last = memory[len(memory) // 4 : len(memory) // 2], memory[-len(memory) // 4 :]
