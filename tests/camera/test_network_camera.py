@@ -16,7 +16,7 @@ from network_camera import NetworkCamera, ffmpeg, road_video
 
 from jetseg.camera import loop
 from jetseg.camera.loop import LoopConfig, new_statistics
-from jetseg.camera.sinks import open_video_sink
+from jetseg.camera.sinks.video import open_video_sink
 from jetseg.camera.sources import open_source
 from jetseg.camera.stopping import StopFlag
 from jetseg.errors import DeviceError
