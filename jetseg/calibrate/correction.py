@@ -13,7 +13,6 @@ import onnx
 from jetseg.calibrate.collect import Observed
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph
-from jetseg.calibrate.interest import interest
 from jetseg.calibrate.placement import Placement, place_for_integer_kernels, place_symmetric
 from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers, unsigned_quantizers
 from jetseg.calibrate.ranges import Policy, TensorRange, Trial
@@ -32,6 +31,8 @@ _TRIAL_FRAMES = 8
 
 _GLIMPSE_FRAMES = 16
 """Frames that a variant is observed on before it is compared with others."""
+_LEAST_SHARE = 0.002
+"""Classes of fewer pixels are not looked at more often still: a few pixels would stand for the whole network."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,7 @@ class Corrector:
         plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
         judge = _Judge(self, self.class_maps(float_network, self.held_out))
         frames = (
-            list(zip(self.frames, interest(float_network, self.frames, self.manifest, self.threads), strict=True))
-            if refit
-            else []
+            list(zip(self.frames, rarity(self.class_maps(float_network, self.frames)), strict=True)) if refit else []
         )
         few = frames[:: max(1, len(frames) // _TRIAL_FRAMES)]
         tried = [self._refitted(start, targets[0], few) for start in starts] if refit else starts
@@ -223,6 +222,21 @@ class Corrector:
         feeds, interest = zip(*frames, strict=True)
         refit_(graph, placement, quantizers, feeds, interest, weight_limit=limit, threads=self.threads)
         return Candidate(graph, start.tensors, (*start.corrections, "refit"), len(frames))
+
+
+def rarity(class_maps: Sequence[ClassMap]) -> list[Tensor]:
+    """Returns how often to look at each pixel so that rare classes are not lost among common ones.
+
+    Looked at evenly, poles and signs are one position in a hundred, and what a fit loses it loses there. Weights are
+    the inverse square root of a class's share of the pixels.
+
+    >>> import numpy as np
+    >>> rarity([np.uint8([[0, 0, 0, 1]])])[0].round(2)
+    array([[1.15, 1.15, 1.15, 2.  ]])
+    """
+    pixels = np.bincount(np.concatenate([found.ravel() for found in class_maps]))
+    weights = np.maximum(pixels / pixels.sum(), _LEAST_SHARE) ** -0.5
+    return [weights[found] for found in class_maps]
 
 
 class _Judge:

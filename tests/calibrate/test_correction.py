@@ -8,10 +8,10 @@ from onnx import TensorProto, helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_network, write_dataset, write_small_network
 
 from jetseg.calibrate.calibration import CalibrateConfig, run
+from jetseg.calibrate.correction import rarity
 from jetseg.calibrate.coverage import coverage, warnings
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph, load_float_graph
-from jetseg.calibrate.interest import doubt, rarity
 from jetseg.calibrate.layer_matrix import LayerMatrix
 from jetseg.calibrate.placement import observed_tensors, place_for_integer_kernels, place_symmetric
 from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers
@@ -178,15 +178,6 @@ def test_rare_classes_are_looked_at_more_often_within_reason():
     chance = {value: sum(w[f == value].sum() for w, f in zip(weights, frames, strict=True)) for value in (0, 7, 3)}
     assert chance[rare] / chance[common] == pytest.approx((400 / 19599) ** 0.5, rel=1e-3)
     assert chance[speck] < 0.01 * chance[common]
-
-
-def test_pixels_near_a_tie_are_looked_at_more_often_within_reason():
-    scores = np.zeros((1, 3, 2, 50), np.float32)
-    scores[0, 1] = np.linspace(0.0, 10.0, 100).reshape(2, 50)
-    weights = doubt(scores).ravel()
-    assert weights[0] == pytest.approx(10.0)
-    assert (np.diff(weights) < 0).all()
-    assert np.isfinite(doubt(np.zeros_like(scores))).all()
 
 
 def test_refitting_looks_only_where_it_is_told_to():
