@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
-_REMEMBERED = 151
-_LEAST_WAIT, _MOST_WAIT = 0.3, 3.0
-"""A wait between these multiples of the usual interval is that of a camera which is on time."""
+_REMEMBERED = 301
+_WINDOW_SECONDS = 3.0
+_LONGEST_PAUSE = 3.0
+"""A longer wait than so many usual intervals is a pause."""
+_RATE_TOLERANCE = 0.1
 _LONGEST_STEP_SECONDS = 10.0
 _LEAST_STEPS = 15
+_LEAST_INTERVAL = 0.5
+"""Frames that come quicker than this, by their timestamps, are a burst and tell nothing of the camera's rate."""
 _FRAMES_HELD = 4
-_CLOCK_DRIFT = 1e-3
-"""How much faster a camera's clock may run than ours; real ones differ by a tenth of that."""
 
 
 class FrameClock:
     """Tells when each frame of a connection was captured, as far as this side can know.
 
-    A frame that was waited for about as long as usual has just come from the camera, and sets the clock: its
-    timestamp is now. One that was there at once, or came after a pause, may be older: its age is read off its
-    timestamp. Cameras whose timestamps stand still, jump or run at a wrong rate are dated by arrival.
+    The frame that took the shortest way, among those of the last three seconds of the stream, sets the clock.
+    Another one is late by as much as it lags behind its timestamp, be it because it waited in a buffer or because
+    the camera held it. Cameras whose timestamps stand still, jump or run at a wrong rate are dated by arrival.
 
     Args:
         frames_per_second: The nominal rate; None if it is not known.
@@ -40,9 +42,10 @@ class FrameClock:
         self._nominal = 1 / (frames_per_second or 30.0)
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self._steps: deque[float] = deque(maxlen=_REMEMBERED)
+        self._offsets: deque[float] = deque()
         self._arrived_at = 0.0
+        self._captured_at = 0.0
         self._timestamp: float | None = None
-        self._offset = 0.0
         self._since_pause = _FRAMES_HELD
 
     def date(self, arrived_at: float, waited: float, timestamp: float) -> float:
@@ -59,21 +62,31 @@ class FrameClock:
         self._arrived_at, self._timestamp = arrived_at, timestamp
         usual = median(self._intervals) if self._intervals else self._nominal
         # a decoder may hold the last frame from before the pause, and give it with the first one after it
-        self._since_pause = 0 if waited > _MOST_WAIT * usual else self._since_pause + 1
+        self._since_pause = 0 if waited > _LONGEST_PAUSE * usual else self._since_pause + 1
         self.restarted = step is not None and step < 0 and self._since_pause <= _FRAMES_HELD
         if step is None or not 0 < step < _LONGEST_STEP_SECONDS:
-            self._offset = arrived_at - timestamp
+            self._offsets.clear()
+            self._offsets.append(arrived_at - timestamp)
+            self._captured_at = arrived_at
             return arrived_at
         self.missing = self._missing_in(step)
         self._steps.append(step)
-        self._intervals.append(interval)
-        on_time = _LEAST_WAIT * usual <= waited <= _MOST_WAIT * usual
-        late = arrived_at - timestamp - self._offset
-        if on_time or late <= 0:
-            self._offset = arrived_at - timestamp
-            return arrived_at
-        self._offset += min(late, _CLOCK_DRIFT * step)
-        return arrived_at - late
+        if interval >= _LEAST_INTERVAL * step:
+            self._intervals.append(interval)
+        late = self._lateness(arrived_at - timestamp, usual) if self._has_right_rate(usual) else 0.0
+        self._captured_at = max(self._captured_at, arrived_at - late)
+        return self._captured_at
+
+    def _lateness(self, offset: float, usual: float) -> float:
+        """Compares with the last frames: counted, because a pause must not push the good ones out."""
+        self._offsets.append(offset)
+        while len(self._offsets) > max(_LEAST_STEPS, _WINDOW_SECONDS / max(usual, 1e-3)):
+            self._offsets.popleft()
+        return offset - min(self._offsets)
+
+    def _has_right_rate(self, usual: float) -> bool:
+        few = len(self._intervals) < _LEAST_STEPS
+        return few or abs(median(self._steps) - usual) <= _RATE_TOLERANCE * usual
 
     def _missing_in(self, step: float) -> int:
         if len(self._steps) < _LEAST_STEPS:

@@ -29,13 +29,27 @@ def free_port(kind=socket.SOCK_STREAM) -> int:
         return probe.getsockname()[1]
 
 
+FILM_FRAMES = 100
+_BITS, _BIT_PIXELS = 7, 40
+
+
+def number_in(image) -> int:
+    """Reads the number of a frame of `road_video` off its picture."""
+    squares = image[8 : _BIT_PIXELS - 8, :, 1]
+    return sum(
+        (squares[:, bit * _BIT_PIXELS + 8 : (bit + 1) * _BIT_PIXELS - 8].mean() > 128) << bit for bit in range(_BITS)
+    )
+
+
 def road_video(folder: Path) -> Path:
-    """A drawn road that moves, for where there is no real video."""
+    """A drawn road that moves; each of its 100 frames shows its number as seven bright or dark squares."""
     path = folder / "road.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), float(FRAMES_PER_SECOND), (320, 180))
     y, x = np.mgrid[0:180, 0:320]
-    for number in range(FRAMES_PER_SECOND * 4):
+    for number in range(FILM_FRAMES):
         picture = np.stack([y, (x + 4 * number) % 256, np.full_like(x, 90)], axis=-1)
+        for bit in range(_BITS):
+            picture[:_BIT_PIXELS, bit * _BIT_PIXELS : (bit + 1) * _BIT_PIXELS] = 255 * (number >> bit & 1)
         writer.write(picture.astype(np.uint8))
     writer.release()
     return path
