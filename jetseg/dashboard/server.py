@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 32
 SILENT_SECONDS = 15.0
 """A connection on which nothing moves for so long is cut. Pages ask several times a second."""
+_BACKLOG = 16
+"""Connections that wait in the system, and that asyncio accepts before it looks at those it has."""
 _CHECK_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 5
 _CLOSE_SECONDS = 5.0
@@ -67,6 +69,7 @@ class PageServer:
             log_config=None,
             log_level="critical",
             server_header=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         )
@@ -107,7 +110,7 @@ class PageServer:
 def _bind(host: str, port: int, option: str) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        bound = socket.create_server(address[:2], family=family, backlog=MOST_CONNECTIONS)
+        bound = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"{option} cannot use port {port} of {host}: {error.strerror or error}.",
