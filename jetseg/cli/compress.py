@@ -18,7 +18,6 @@ RECIPE = typer.Option(metavar="NAME|FILE", help="A recipe that comes with jetseg
 DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
 OUT = typer.Option(metavar="DIR", help="Folder of the results; by default runs/ and the recipe's name.")
 SET = typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change a setting of a stage; may be repeated.")
-_NUMBERS = ("time", "size MB", "mIoU %", "Dice %")
 LIST = typer.Option("--list", help="List the recipes that come with jetseg, and stop.")
 
 
@@ -63,13 +62,16 @@ def _print(results: list[StageResult], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     table = Table()
-    for title in ("stage", "time", "file", "size MB", "mIoU %", "Dice %", "on"):
-        table.add_column(title, justify="right" if title in _NUMBERS else "left", overflow="fold")
+    for title in ("stage", "time", "size MB", "mIoU %", "Dice %", "frames"):
+        table.add_column(title, justify="left" if title in ("stage", "frames") else "right")
     for row in rows:
         took = "kept" if row["seconds"] is None else f"{row['seconds']:.0f} s"
         scores = ("" if row[key] is None else f"{row[key]:.2f}" for key in ("miou", "mean_dice"))
-        table.add_row(row["stage"], took, row["file"], f"{row['size_bytes'] / 1e6:.2f}", *scores, row["split"] or "")
-    Console().print(table, markup=False)
+        table.add_row(row["stage"], took, f"{row['size_bytes'] / 1e6:.2f}", *scores, row["split"] or "")
+    console = Console()
+    console.print(table, markup=False)
+    for row in rows:
+        console.print(f"{row['stage']}: {row['file']}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _row(result: StageResult) -> dict[str, Any]:
@@ -84,5 +86,5 @@ def _row(result: StageResult) -> dict[str, Any]:
         "size_bytes": file.stat().st_size,
         "miou": measured[0].miou if measured else None,
         "mean_dice": measured[0].mean_dice if measured else None,
-        "split": f"{measured[0].data} {measured[0].split}, {measured[0].frames} frames" if measured else None,
+        "split": f"{measured[0].split}, {measured[0].frames}" if measured else None,
     }

@@ -75,7 +75,7 @@ def spatial_shape(conv: nn.Conv2d) -> tuple[int, int]:
 def energy_rank(values: Tensor, energy: float) -> int:
     """Returns the least rank that keeps a fraction of the squared singular values.
 
-    >>> energy_rank(torch.tensor([3.0, 1.0, 0.1]), 0.95), energy_rank(torch.tensor([3.0, 1.0, 0.1]), 0.9)
+    >>> energy_rank(torch.tensor([3.0, 1.0, 0.1]), 0.95), energy_rank(torch.tensor([3.0, 1.0, 0.1]), 0.85)
     (2, 1)
     """
     kept = values.square().cumsum(0) / values.square().sum().clamp(min=1e-30)

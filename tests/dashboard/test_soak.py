@@ -86,7 +86,7 @@ def test_nothing_grows_and_nothing_is_left(seconds, tmp_path, monkeypatch):
         memory, files = [], []
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
-            fault = rng.choice(["disk", "viewer", "hostile", "camera", "none"])
+            fault = rng.choice(["disk", "viewer", "hostile", "camera", "none"]) if memory else "disk"
             if fault == "disk":
                 disk.full = True
                 time.sleep(0.5)
