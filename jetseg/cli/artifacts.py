@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 CHECKPOINT_SUFFIX = ".safetensors"
 
 
-def by_name(given: Path | list[Path]) -> Path | list[Path]:
+def by_name(given: Path | list[Path] | None) -> Path | list[Path] | None:
     """Lets shipped networks be given by name: a callback for arguments of the command line.
 
     Raises:
         ConfigError: It is neither a file nor such a name, and has not the form of a file name either.
     """
+    if given is None:
+        return None
     if isinstance(given, list):
         return [find_artifact(path) for path in given]
     found = find_artifact(given)

@@ -48,7 +48,9 @@ PACE = typer.Option(
 
 DRIFT = typer.Option("--drift/--no-drift", help="Compare frames and answers with those at calibration.")
 SHADOW = typer.Option(
-    metavar="REFERENCE.onnx", help="Compare the engine with this network, in the background: the one it was made from."
+    metavar="REFERENCE.onnx",
+    callback=by_name,
+    help="Compare the engine with this network, in the background: the one it was made from.",
 )
 SHADOW_BOUND = typer.Option(
     min=0, max=100, metavar="PERCENT", help="Agreement mIoU below which the shadow raises an alarm; learned at build."

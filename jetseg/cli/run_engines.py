@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jetseg.cli.run_summary import print_summary, say
+from jetseg.shipped import find_artifact
 
 if TYPE_CHECKING:
     from jetseg.camera.contract import Source
@@ -27,7 +28,7 @@ def lighter_engines(engine: Path, ladder: str | None, deadline_ms: float | None)
     """Returns the engines of `--ladder` after the first one, which is ENGINE whether it is named there or not."""
     from jetseg.errors import ConfigError
 
-    paths = [Path(name.strip()) for name in ladder.split(",") if name.strip()] if ladder else []
+    paths = [find_artifact(Path(name.strip())) for name in ladder.split(",") if name.strip()] if ladder else []
     if paths and deadline_ms is None:
         raise ConfigError("--ladder was given without --deadline-ms.", "Say how old a frame may be.")
     lighter = paths[1:] if paths[:1] == [engine] else paths
