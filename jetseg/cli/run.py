@@ -14,6 +14,7 @@ import typer
 
 from jetseg.cli import run_outputs as outputs_of
 from jetseg.cli.artifacts import by_name
+from jetseg.cli.entries import manifest_for
 from jetseg.cli.run_engines import end_process, lighter_engines, open_ladder, open_watch
 from jetseg.cli.run_summary import conditions_of, print_monitor, print_summary, rounded, say
 
@@ -88,7 +89,7 @@ def run(
     dashboard: Annotated[int | None, outputs_of.DASHBOARD] = None,
     dashboard_host: Annotated[str, outputs_of.DASHBOARD_HOST] = "127.0.0.1",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Manifest for files that have none beside them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Runs an engine on a camera, and measures frames per second, frame age and mIoU.
@@ -140,7 +141,7 @@ def run(
     events.listen(lambda event: say(f"{event.kind}: {event.text}"))
     stop = StopFlag()
     with stop_on_signals(stop), ExitStack() as stack:
-        runner = ScoreTap(open_any(engine, manifest, threads))
+        runner = ScoreTap(open_any(engine, manifest_for(engine, manifest), threads))
         stack.callback(runner.close)
         feed = open_source(source, split=split, labels=labels, pace=pace, events=events, wait=wait)
         conditions = conditions_of(engine, runner.manifest, feed, output)
@@ -152,7 +153,14 @@ def run(
                     outputs_of.open_outputs(options, feed, runner.manifest, events, title)
                 )
                 watch = open_watch(
-                    open_sinks, runner, feed, drift=drift, shadow=shadow, every=shadow_every, bound=shadow_bound
+                    open_sinks,
+                    runner,
+                    feed,
+                    drift=drift,
+                    shadow=shadow,
+                    manifest=manifest,
+                    every=shadow_every,
+                    bound=shadow_bound,
                 )
                 local = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
                 say(f"Timing {engine.name} alone, for comparison ...")

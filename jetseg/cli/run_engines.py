@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jetseg.cli.entries import manifest_for
 from jetseg.cli.run_summary import print_summary, say
 from jetseg.shipped import find_artifact
 
@@ -74,6 +75,7 @@ def open_watch(
     *,
     drift: bool,
     shadow: Path | None,
+    manifest: Path | None,
     every: int,
     bound: float | None,
 ) -> MonitorSink:
@@ -83,7 +85,8 @@ def open_watch(
 
     reference = None
     if shadow is not None:
-        reference = open_runner(shadow, threads=1)  # more threads would not have the shadow's low priority
+        # more threads than one would not have the shadow's low priority
+        reference = open_runner(shadow, manifest_file=manifest_for(shadow, manifest), threads=1)
         stack.callback(reference.close)
     if drift and runner.manifest.profile is None:
         say(

@@ -42,6 +42,7 @@ def print_summary(summary: LoopSummary, conditions: dict[str, Any], *, to_stderr
         f"{summary.seconds:.1f} s, {summary.dropped} dropped{_causes(summary)}, {summary.corrupt} corrupt",
         markup=False,
         highlight=False,
+        soft_wrap=True,
     )
     rates = Table.grid(padding=(0, 2))
     rates.add_row("frames per second", _number(summary.frames_per_second), _share(summary))
