@@ -9,11 +9,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import jetseg
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
@@ -140,10 +140,21 @@ class Profile(Record):
 
 
 class Stage(Record):
-    """One step of an artifact's history, with the settings that it ran with."""
+    """One step of an artifact's history, with the settings that it ran with.
+
+    A manifest travels with its artifact, so of absolute paths only the last part is kept.
+
+    >>> Stage(name="train", settings={"data": "camvid:/home/me/camvid", "teacher": "/home/me/big.onnx"}).settings
+    {'data': 'camvid:camvid', 'teacher': 'big.onnx'}
+    """
 
     name: str
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("settings")
+    @classmethod
+    def _without_folders(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        return {key: _last_part(value) if isinstance(value, str) else value for key, value in settings.items()}
 
 
 class Manifest(Record):
@@ -266,6 +277,11 @@ def explain(error: ValidationError) -> str:
         key = ".".join(str(part) for part in mistake["loc"]) or "(whole file)"
         lines.append(f"  {key}: {mistake['msg']}")
     return "\n".join(lines)
+
+
+def _last_part(text: str) -> str:
+    kind, colon, path = text.rpartition(":")
+    return f"{kind}{colon}{PurePosixPath(path).name}" if path.startswith("/") else text
 
 
 def validate_config(model: type[ConfigT], values: dict[str, Any]) -> ConfigT:
