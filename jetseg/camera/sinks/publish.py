@@ -43,7 +43,7 @@ class Publisher:
         self._classes = tuple(classes)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
-        self._socket.setsockopt(zmq.SNDHWM, 1)
+        self._socket.setsockopt(zmq.SNDHWM, 2)
         self._socket.setsockopt(zmq.LINGER, 0)
         try:
             self._socket.bind(address)
