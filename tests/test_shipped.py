@@ -1,10 +1,19 @@
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jetseg import shipped
-from jetseg.cli.artifacts import by_name
+from jetseg.cli.artifacts import by_name, open_any
 from jetseg.errors import ConfigError
+from jetseg.evaluate.macs import onnx_cost
+from jetseg.manifest import load_manifest
+from jetseg.postprocess import class_map
+from jetseg.preprocess import Preprocessor
+from jetseg.storage import sha256_file
+
+FRAME = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -34,3 +43,24 @@ def test_ones_own_file_wins(shelf):
 def test_an_unknown_name_lists_those_that_exist(shelf):
     with pytest.raises(ConfigError, match=r"raod is no file.*Names: road"):
         by_name(Path("raod"))
+
+
+def test_shipped_networks_are_whole_and_say_nothing_of_the_machine_they_were_trained_on():
+    assert "camvid-light" in shipped.shipped_names()
+    for name in shipped.shipped_names():
+        for file in (name, f"{name}.onnx"):
+            runner = open_any(shipped.find_artifact(Path(file)))
+            classes = class_map(runner.infer(Preprocessor(runner.manifest.input)(FRAME)), runner.manifest)
+            runner.close()
+            assert classes.shape == (360, 480)
+            assert runner.manifest.num_classes == 11
+            assert not re.search(r'"[a-z]*:?/', runner.manifest.model_dump_json()), "a path of a machine"
+        assert runner.manifest.model is not None
+        card = (Path(shipped.__file__).parents[1] / "engines" / f"{name}.md").read_text(encoding="utf-8")
+        assert "CC BY-NC 4.0" in card
+
+
+def test_the_float_network_is_the_parent_of_the_engine():
+    engine, network = (shipped.find_artifact(Path(name)) for name in ("camvid-light", "camvid-light.onnx"))
+    assert load_manifest(engine).parent_sha256 == sha256_file(network)
+    assert onnx_cost(network).parameters <= 1_500_000

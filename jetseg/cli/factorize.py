@@ -69,8 +69,8 @@ def factorize(
         jetseg factorize student.safetensors --form tucker --rank vbmf --size-only
     """
     from jetseg.compress.factorize import FactorizeConfig, run
-    from jetseg.engine.layer_timer import LayerTimer
     from jetseg.manifest import validate_config
+    from jetseg.recipes.speed_meter import layer_timer
 
     target = out or checkpoint.with_name(f"{checkpoint.stem}.factorized{checkpoint.suffix}")
     values = {
@@ -101,8 +101,7 @@ def factorize(
     }
     fine_tuning = FineTuning(epochs, training)
     fine_tuning.check(checkpoint)
-    timer = None if size_only else LayerTimer(settings.backend, settings.precision, settings.threads)
-    result = run(settings, timer)
+    result = run(settings, layer_timer(settings))
     miou = fine_tuning.run(result.checkpoint, run_folder(target), target, epochs) if epochs else None
     _print(result, target, miou, as_json)
 

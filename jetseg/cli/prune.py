@@ -103,6 +103,7 @@ def prune(
     """
     from jetseg.compress.prune import PruneConfig
     from jetseg.manifest import validate_config
+    from jetseg.recipes.speed_meter import speed_meter
 
     target = out or checkpoint.with_name(f"{checkpoint.stem}.pruned{checkpoint.suffix}")
     values = {
@@ -148,8 +149,7 @@ def prune(
             "Several steps need --method structured with a --ratio, and an epoch for each step or none at all.",
             "Leave --steps out, or correct these.",
         )
-    meter = _meter(settings) if settings.wants_speed else None
-    result, miou = _prune_in_steps(settings, meter, fine_tuning, steps, target)
+    result, miou = _prune_in_steps(settings, speed_meter(settings), fine_tuning, steps, target)
     _print(result, target, miou, as_json)
 
 
@@ -181,13 +181,6 @@ def _prune_in_steps(
     whole = {layer.name: layer.before for layer in first.layers}
     layers = tuple(replace(layer, before=whole[layer.name]) for layer in result.layers)
     return replace(result, before=first.before, layers=layers), miou
-
-
-def _meter(settings: PruneConfig) -> SpeedMeter:
-    from jetseg.cli.speed_meter import BackendMeter
-    from jetseg.manifest import load_manifest
-
-    return BackendMeter(load_manifest(settings.checkpoint), settings.backend, settings.precision, settings.threads)
 
 
 def _print(result: PruneResult, target: Path, miou: float | None, as_json: bool) -> None:

@@ -141,8 +141,9 @@ def run(
     events.listen(lambda event: say(f"{event.kind}: {event.text}"))
     stop = StopFlag()
     with stop_on_signals(stop), ExitStack() as stack:
-        runner = ScoreTap(open_any(engine, manifest_for(engine, manifest), threads))
-        stack.callback(runner.close)
+        bare = open_any(engine, manifest_for(engine, manifest), threads)
+        stack.callback(bare.close)
+        runner = ScoreTap(bare)
         feed = open_source(source, split=split, labels=labels, pace=pace, events=events, wait=wait)
         conditions = conditions_of(engine, runner.manifest, feed, output)
         statistics = None
@@ -164,7 +165,7 @@ def run(
                 )
                 local = _open_sinks(open_sinks, feed, output=output, show=show, stop=stop)
                 say(f"Timing {engine.name} alone, for comparison ...")
-                statistics = loop.new_statistics(runner, feed, stop=stop, events=events)
+                statistics = loop.new_statistics(bare, feed, stop=stop, events=events)
                 engines = open_ladder(stack, statistics, engine, runner, lighter, threads, outputs.host.is_hot)
                 open_sinks.enter_context(outputs.follow(statistics, watch.summary))
                 say(f"Running on {feed.name}; Ctrl-C ends.")

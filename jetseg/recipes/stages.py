@@ -41,8 +41,18 @@ def _train(settings: Settings) -> Artifacts:
 
 def _prune(settings: Settings) -> Artifacts:
     from jetseg.compress.prune import PruneConfig, run
+    from jetseg.recipes.speed_meter import speed_meter
 
-    return {"checkpoint": run(validate_config(PruneConfig, settings)).checkpoint}
+    config = validate_config(PruneConfig, settings)
+    return {"checkpoint": run(config, speed_meter(config)).checkpoint}
+
+
+def _factorize(settings: Settings) -> Artifacts:
+    from jetseg.compress.factorize import FactorizeConfig, run
+    from jetseg.recipes.speed_meter import layer_timer
+
+    config = validate_config(FactorizeConfig, settings)
+    return {"checkpoint": run(config, layer_timer(config)).checkpoint}
 
 
 def _export(settings: Settings) -> Artifacts:
@@ -88,6 +98,7 @@ KINDS: dict[str, Kind] = {
     "train": Kind(_train, {}, out=""),
     "fine-tune": Kind(_train, {"checkpoint": "init"}, out=""),
     "prune": Kind(_prune, {"checkpoint": "checkpoint"}, out="pruned.safetensors"),
+    "factorize": Kind(_factorize, {"checkpoint": "checkpoint"}, out="factorized.safetensors", uses_data=False),
     "export": Kind(_export, {"checkpoint": "checkpoint"}, out="network.onnx", uses_data=False),
     "calibrate": Kind(_calibrate, {"onnx": "model"}, out="network.ranges.json"),
     "quantize": Kind(_quantize, {"onnx": "parent", "ranges": "calibration"}, out="network.qdq.onnx"),

@@ -1,5 +1,6 @@
 """Processed frames for tests of outputs."""
 
+import cv2
 import numpy as np
 from camera_fakes import ANY_SPEED
 
@@ -14,3 +15,13 @@ def result(index, height=48, width=64, captured_at=None, statistics=None):
     frame = SourceFrame(index, str(index), captured_at, picture)
     ids = np.ascontiguousarray(picture[..., 0])
     return FrameResult(frame, ids, captured_at + 0.01, picture, statistics or LoopStatistics(ANY_SPEED))
+
+
+def frames_in(path):
+    """Counts the frames of a video that can be decoded."""
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    capture.release()
+    return count

@@ -8,8 +8,8 @@ import urllib.request
 import uuid
 from contextlib import contextmanager
 
-import cv2
 import pytest
+from results import frames_in
 
 from jetseg.camera.sinks.ring import SHARED_MEMORY, RingReader
 
@@ -33,15 +33,6 @@ def running(network, *options):
             yield process
         finally:
             process.kill()
-
-
-def frames_in(path):
-    capture = cv2.VideoCapture(str(path))
-    count = 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
 
 
 def free_port():

@@ -8,9 +8,8 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
-import cv2
 import pytest
-from results import result
+from results import frames_in, result
 
 from jetseg.camera.sinks.background import in_background
 from jetseg.camera.sinks.segments import SegmentedRecording
@@ -19,15 +18,6 @@ from jetseg.monitor.events import EventLog
 
 pytest.importorskip("av", reason="PyAV (extra `record`) is not installed")
 HERE = Path(__file__).parent
-
-
-def frames_in(path):
-    capture = cv2.VideoCapture(str(path))
-    count = 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
 
 
 def segments(folder):

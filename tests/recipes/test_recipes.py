@@ -7,8 +7,11 @@ import yaml
 
 from jetseg.errors import ConfigError, JetsegError
 from jetseg.manifest import load_manifest
+from jetseg.models.cost import module_cost
 from jetseg.recipes import run as runner
+from jetseg.recipes import speed_meter
 from jetseg.recipes.recipe import Recipe, load_recipe, recipe_names
+from jetseg.recipes.speed_meter import BackendMeter
 from jetseg.recipes.stages import KINDS, Kind
 
 CROPS = {"crop_height": 64, "crop_width": 64, "batch_size": 2, "epochs": 1}
@@ -20,6 +23,11 @@ STAGES = [
     {"stage": "calibrate", "images": 4, "preset": "fast", "method": "minmax"},
     {"stage": "build-engine", "eval_frames": 2, "max_drop": 100, "max_class_drop": 100},
 ]
+
+
+def macs(layer):
+    (rows, columns), (height, width) = layer.kernel, layer.output_size
+    return layer.in_channels * layer.out_channels // layer.groups * rows * columns * height * width
 
 
 def write(path: Path, stages: list[dict]) -> str:
@@ -60,6 +68,26 @@ def test_a_whole_chain_runs_once_and_then_only_what_changed(tmp_path):
     first[3].artifacts["onnx"].write_bytes(b"damaged")
     fourth = runner.run(recipe, "synthetic:4", out)
     assert [result.seconds is None for result in fourth] == [True] * 3 + [False, True, True]
+
+
+def test_a_network_is_pruned_to_a_speed_and_factorized(tmp_path, monkeypatch):
+    class Meter(BackendMeter):
+        """Takes what a network computes for its time, so that the test does not depend on the machine."""
+
+        def networks_ms(self, networks):
+            return [module_cost(network, (1, 3, 192, 320)).macs / 1e6 for network in networks]
+
+        def layers_ms(self, pieces):
+            return [sum(macs(layer) for layer in piece) / 1e6 for piece in pieces]
+
+    monkeypatch.setattr(speed_meter, "BackendMeter", Meter)
+    stages = [STAGES[0], {"stage": "factorize", "size_only": True, "energy": 0.7}]
+    first, second = runner.run(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    sizes = [result.artifacts["checkpoint"].stat().st_size for result in (first, second)]
+    assert sizes[1] < sizes[0]
+    stages = [STAGES[0], {"stage": "prune", "speedup": 1.5, "round_to": 1}]
+    _, pruned = runner.run(load_recipe(write(tmp_path / "s.yaml", stages)), "synthetic:4", tmp_path / "out")
+    assert pruned.artifacts["checkpoint"].stat().st_size < sizes[0]
 
 
 def test_other_data_is_other_work(tmp_path, monkeypatch):

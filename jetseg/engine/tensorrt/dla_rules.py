@@ -1,7 +1,8 @@
 """Which layers the deep-learning accelerator of a Jetson takes, by NVIDIA's published limits; no device told it.
 
 The rules are those of "DLA Supported Layers and Restrictions" in NVIDIA's TensorRT documentation
-(docs.nvidia.com/deeplearning/tensorrt, under "Working with DLA"). TensorRT itself decides at build time.
+(docs.nvidia.com/deeplearning/tensorrt, under "Working with DLA"), taken from a summary of that page; pooling windows,
+resize factors and padding are from memory and to be compared with it. TensorRT itself decides at build time.
 """
 
 from __future__ import annotations

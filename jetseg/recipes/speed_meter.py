@@ -11,16 +11,30 @@ from typing import TYPE_CHECKING
 
 from jetseg.engine.layer_timer import LayerTimer, clock_of, quiet_latencies_ms
 from jetseg.evaluate.layer_latency import Piece
-from jetseg.manifest import Manifest, Precision
+from jetseg.manifest import Manifest, Precision, load_manifest
 
 if TYPE_CHECKING:
     import onnx
     from torch import nn
 
+    from jetseg.compress.factorize import FactorizeConfig
+    from jetseg.compress.prune import PruneConfig
     from jetseg.engine.contract import Runner
 
 _ROUNDS = 10
 _TURN_SECONDS = 0.06
+
+
+def speed_meter(config: PruneConfig) -> BackendMeter | None:
+    """Returns what measures the speed that pruning is to reach; None where it is told how much to remove."""
+    if not config.wants_speed:
+        return None
+    return BackendMeter(load_manifest(config.checkpoint), config.backend, config.precision, config.threads)
+
+
+def layer_timer(config: FactorizeConfig) -> LayerTimer | None:
+    """Returns what times layers before and after they are factorized; None where only size matters."""
+    return None if config.size_only else LayerTimer(config.backend, config.precision, config.threads)
 
 
 @dataclass
