@@ -22,7 +22,7 @@ demo: $(READY) ## Runs the whole job on synthetic road scenes: train, compress, 
 	$(BIN)/jetseg demo
 
 test: $(READY) ## Runs the default tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## Checks style, types and the import graph.
 	$(BIN)/ruff check .

@@ -155,7 +155,7 @@ def _print(result: LadderParity, entries: Sequence[Entry], conditions: dict[str,
         f"{result.frames} frames of {conditions['data']}, split {conditions['split']}{labels}",
         f"{runs_in}; {conditions['device']}; {toolchain}",
     ):
-        console.print(line, style="dim", markup=False, highlight=False)
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _digits(value: float | None, digits: int = 2) -> str:

@@ -96,6 +96,10 @@ def test_half_written_slot_is_not_given(name):
     assert reader.newest().sequence == 0
     writer._memory[64 + 64 + 100] ^= 1  # a byte of the ids, as if the writer was still at it
     assert reader.newest() is None
+    writer._memory[64 + 64 + 100] ^= 1
+    assert reader.newest().sequence == 0
+    writer._memory[64 + 8] ^= 1  # a byte of the sequence number, as if the header was of another frame than the ids
+    assert reader.newest() is None
     writer.close()
     assert reader.ended
 

@@ -18,10 +18,10 @@ endian:
     16      f64      Unix time, in seconds, at which the frame was captured
     24      u32      height
     28      u32      width
-    32      u32      CRC-32 of the ids
+    32      u32      CRC-32 of the 32 bytes before it, followed by the ids
     64      u8[]     class ids, row by row
 
-A reader copies a slot and takes the copy only if its CRC is right: then neither a writer that came round, nor
+A reader copies a slot, header and ids, and takes the copy only if its CRC is right: then neither a writer that came round, nor
 a processor that reorders memory, nor a writer that was killed gives it half a class map.
 """
 
@@ -46,7 +46,8 @@ from jetseg.errors import ConfigError, DataError, DeviceError
 SHARED_MEMORY = Path("/dev/shm")
 _HEADER = struct.Struct("<8s4I Q I")
 _WRITTEN = struct.Struct("<Q")
-_SLOT = struct.Struct("<2Q d 3I")
+_DETAILS = struct.Struct("<2Q d 2I")
+_CHECKSUM = struct.Struct("<I")
 _MAGIC, _VERSION = b"JETSEGCM", 1
 _WRITTEN_AT, _ENDED_AT = 24, 32
 _HEADER_BYTES = _SLOT_HEADER_BYTES = 64
@@ -128,8 +129,9 @@ class RingWriter:
         self._memory[slot : slot + 8] = _WRITTEN.pack(0)
         self._memory[pixels : pixels + ids.size] = ids.data.cast("B")
         self._written += 1
-        details = (self._written, result.frame.sequence, captured_at, *ids.shape, zlib.crc32(ids.data))
-        self._memory[slot : slot + _SLOT.size] = _SLOT.pack(*details)
+        details = _DETAILS.pack(self._written, result.frame.sequence, captured_at, *ids.shape)
+        details += _CHECKSUM.pack(zlib.crc32(ids.data, zlib.crc32(details)))
+        self._memory[slot : slot + len(details)] = details
         self._memory[_WRITTEN_AT : _WRITTEN_AT + 8] = _WRITTEN.pack(self._written)
 
     def close(self) -> None:
@@ -186,10 +188,13 @@ class RingReader:
 
     def _read(self, number: int) -> RingFrame | None:
         slot = _HEADER_BYTES + number % self._slots * self._slot_bytes
-        written, sequence, captured_at, height, width, checksum = _SLOT.unpack_from(self._memory, slot)
+        details = self._memory[slot : slot + _DETAILS.size]
+        (checksum,) = _CHECKSUM.unpack_from(self._memory, slot + _DETAILS.size)
+        written, sequence, captured_at, height, width = _DETAILS.unpack(details)
         pixels = slot + _SLOT_HEADER_BYTES
         copy = self._memory[pixels : pixels + min(height * width, self._slot_bytes)]
-        if written != number + 1 or len(copy) != height * width or zlib.crc32(copy) != checksum:
+        intact = zlib.crc32(copy, zlib.crc32(details)) == checksum
+        if written != number + 1 or len(copy) != height * width or not intact:
             return None
         ids = np.frombuffer(copy, np.uint8).reshape(height, width)
         return RingFrame(number, sequence, captured_at, ids)
