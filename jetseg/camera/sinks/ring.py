@@ -21,8 +21,8 @@ endian:
     32      u32      CRC-32 of the 32 bytes before it, followed by the ids
     64      u8[]     class ids, row by row
 
-A reader copies a slot, header and ids, and takes the copy only if its CRC is right: then neither a writer that came round, nor
-a processor that reorders memory, nor a writer that was killed gives it half a class map.
+A reader copies a slot, header and ids, and takes the copy only if its CRC is right: then neither a writer that came
+round, nor a processor that reorders memory, nor a writer that was killed gives it a mixture of two class maps.
 """
 
 from __future__ import annotations
