@@ -1,12 +1,24 @@
 """Fixtures that several test folders need."""
 
 import os
+import random
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is loaded
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Gives every test the same random numbers, whichever tests ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)  # libraries under test draw from it
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture
