@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from jetseg.recipes.run import StageResult
+    from jetseg.recipes.results import StageResult
 
 RECIPE = typer.Option(metavar="NAME|FILE", help="A recipe that comes with jetseg (see --list), or a YAML file.")
 DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
@@ -40,7 +40,7 @@ def compress(
 
         jetseg compress --recipe demo --data synthetic
 
-        jetseg compress --recipe road-light --data camvid:data/camvid --set student.epochs=20
+        jetseg compress --recipe road --data camvid:data/camvid --set student.epochs=20
     """
     from jetseg.errors import ConfigError
     from jetseg.recipes.recipe import load_recipe, recipe_names
@@ -52,8 +52,11 @@ def compress(
         return
     if recipe is None or data is None:
         raise ConfigError("A recipe and data are needed.", "Give --recipe and --data; --list shows the recipes.")
-    results = run(load_recipe(recipe, set_ or ()), data, out or Path("runs") / Path(recipe).stem)
+    folder = out or Path("runs") / Path(recipe).stem
+    results = run(load_recipe(recipe, set_ or ()), data, folder)
     _print(results, as_json=as_json)
+    if not as_json:
+        sys.stdout.write(f"All of them on one page: jetseg report {folder} --data {data}\n")
 
 
 def _print(results: list[StageResult], *, as_json: bool) -> None:

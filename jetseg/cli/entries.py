@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from jetseg.cli.artifacts import CHECKPOINT_SUFFIX, open_any
 from jetseg.evaluate.macs import Cost, onnx_cost
-from jetseg.manifest import Manifest, manifest_path
+from jetseg.manifest import Manifest, load_manifest, manifest_path
+from jetseg.recipes.results import networks_of_run
 from jetseg.report.rows import Entry, unique_names
 
 if TYPE_CHECKING:
@@ -17,21 +19,44 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_entries(paths: Sequence[Path], manifest_file: Path | None, threads: int | None) -> Iterator[list[Entry]]:
+def open_entries(
+    paths: Sequence[Path], manifest_file: Path | None, threads: int | None, *, deployed: bool = False
+) -> Iterator[list[Entry]]:
     """Opens every network and closes them all at the end.
 
     Args:
-        paths: Checkpoints, ONNX files or engines.
+        paths: Checkpoints, ONNX files or engines, or folders that `jetseg compress` filled.
         manifest_file: A manifest for those that have none beside them.
         threads: Threads that each one may use.
+        deployed: Run a checkpoint as it would be deployed, exported to ONNX, and not with torch.
     """
     with ExitStack() as stack:
         entries = []
-        for name, path in zip(unique_names(paths), paths, strict=True):
-            runner = open_any(path, manifest_for(path, manifest_file), threads)
+        for name, path in _named(paths):
+            runs = path
+            if deployed and path.suffix == CHECKPOINT_SUFFIX:
+                runs = _export(path, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            runner = open_any(runs, manifest_for(runs, manifest_file), threads)
             stack.callback(runner.close)
-            entries.append(Entry(name, path, runner, artifact_cost(path, runner)))
+            manifest = runner.manifest if runs is path else load_manifest(path)
+            entries.append(Entry(name, path, runner, manifest, artifact_cost(path, runner)))
         yield entries
+
+
+def _named(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Returns the networks with their names; those of a folder in its place."""
+    files = [path for path in paths if not path.is_dir()]
+    names = iter(unique_names(files))
+    named = []
+    for path in paths:
+        named += networks_of_run(path) if path.is_dir() else [(next(names), path)]
+    return named
+
+
+def _export(checkpoint: Path, folder: Path) -> Path:
+    from jetseg.export.onnx_export import ExportConfig, run
+
+    return run(ExportConfig(checkpoint=checkpoint, out=folder / f"{checkpoint.stem}.onnx")).path
 
 
 def manifest_for(path: Path, manifest_file: Path | None) -> Path | None:

@@ -98,7 +98,7 @@ def evaluate(
             other.close()
     accuracy = as_record(score, dataset).model_copy(update={"simulated": simulate is not None})
     conditions = {
-        "backend": Entry(artifact.stem, artifact, runner).backend,
+        "backend": Entry(artifact.stem, artifact, runner, runner.manifest).backend,
         "precision": runner.manifest.precision,
         "device": device_name(),
         "toolchain": toolchain(),

@@ -16,7 +16,7 @@ from jetseg.cli.eval import DATA, FRAMES, SPLIT
 ARTIFACTS = typer.Argument(
     metavar="A [B...]",
     callback=by_name,
-    help="Checkpoints, ONNX files or engines, in the order they were made.",
+    help="Checkpoints, ONNX files or engines, in the order they were made, or the folder of `jetseg compress`.",
 )
 OUT = typer.Option(help="The page to write: one HTML file that needs nothing else.")
 
@@ -37,12 +37,15 @@ def report(
 ) -> None:
     """Measures networks on the same frames and writes accuracy, speed and pictures as one HTML page.
 
-    The first network is the reference. The page shows where consecutive networks disagree, and which classes
-    the last one confuses more often than the first.
+    The first network is the reference. A checkpoint is measured as it would be deployed, exported to ONNX. The
+    page shows where consecutive networks disagree, and which classes the last one confuses more often than the
+    first.
 
     Examples:
 
         jetseg report teacher.onnx student.onnx student.int8.onnx --data camvid:data/camvid --split test
+
+        jetseg report runs/road --data camvid:data/camvid --split test --out road.html
 
         jetseg report a.onnx b.onnx --data synthetic:32 --split test --out runs/report.html --json
     """
@@ -55,7 +58,7 @@ def report(
     values |= {"rounds": rounds, "seconds": seconds} | ({"title": title} if title else {})
     config = validate_config(ReportConfig, values)
     dataset = open_dataset(data, split)
-    with open_entries(artifacts, manifest, threads) as entries:
+    with open_entries(artifacts, manifest, threads, deployed=True) as entries:
         result = run(config, entries, dataset)
     if as_json:
         sys.stdout.write(json.dumps(asdict(result), indent=2, default=str) + "\n")

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,12 @@ from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import spread
 from jetseg.progress import console
 from jetseg.recipes.recipe import Recipe, StageSpec
-from jetseg.recipes.stages import KINDS, Artifacts, Settings
-from jetseg.storage import sha256_file, write_json
+from jetseg.recipes.results import Artifacts, StageResult, kept_result, save_result
+from jetseg.recipes.stages import KINDS, Settings
+from jetseg.storage import sha256_file
 
-_RECORD = "stage.json"
 _FRAMES_HASHED = 32
 _SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What one stage made.
-
-    Attributes:
-        name: The stage.
-        kind: Its kind.
-        folder: Where its files lie.
-        artifacts: Its files, by kind of artifact.
-        seconds: How long it took; None if it was kept from an earlier run.
-    """
-
-    name: str
-    kind: str
-    folder: Path
-    artifacts: Artifacts
-    seconds: float | None
 
 
 def run(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
@@ -66,7 +46,7 @@ def run(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
         settings = _complete(spec, data, newest, {result.name: result for result in results})
         key = _key(spec, settings, data_sha256)
         folder = out / f"{number:02d}-{spec.name}-{key[:8]}"
-        result = _kept(spec, folder) or _run_stage(spec, settings, folder)
+        result = kept_result(folder) or _run_stage(spec, settings, folder)
         results.append(result)
         if "onnx" in result.artifacts:
             newest.pop("ranges", None)  # they belong to the network before it
@@ -122,24 +102,12 @@ def _data_hash(data: str) -> str:
     return digest.hexdigest()
 
 
-def _kept(spec: StageSpec, folder: Path) -> StageResult | None:
-    """Returns what an earlier run made in this folder, if it finished and its files are as it left them."""
-    try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        artifacts = {kind: folder / name for kind, (name, _) in record["artifacts"].items()}
-        whole = all(sha256_file(folder / name) == digest for name, digest in record["artifacts"].values())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return StageResult(spec.name, spec.kind, folder, artifacts, None) if whole else None
-
-
 def _run_stage(spec: StageSpec, settings: Settings, folder: Path) -> StageResult:
     kind = KINDS[spec.kind]
     folder.mkdir(parents=True, exist_ok=True)
     console.rule(f"{spec.name}", align="left")
     started = time.perf_counter()
     artifacts = kind.run(settings | {"out": folder / kind.out})
-    seconds = time.perf_counter() - started
-    files = {name: (str(path.relative_to(folder)), sha256_file(path)) for name, path in artifacts.items()}
-    write_json(folder / _RECORD, {"stage": spec.name, "kind": spec.kind, "seconds": seconds, "artifacts": files})
-    return StageResult(spec.name, spec.kind, folder, artifacts, seconds)
+    result = StageResult(spec.name, spec.kind, folder, artifacts, time.perf_counter() - started)
+    save_result(result)
+    return result

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jetseg.errors import ConfigError
 from jetseg.manifest import validate_config
+from jetseg.recipes.results import Artifacts
 
 Settings = dict[str, Any]
-Artifacts = dict[str, Path]
-"""Files by kind: "checkpoint", "onnx", "ranges", "engine"."""
 
 
 @dataclass(frozen=True)

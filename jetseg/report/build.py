@@ -129,7 +129,7 @@ def run(
         "layers_shown": _LAYERS_SHOWN,
         "classes": dataset.classes,
         "palette": dict(zip(dataset.classes, entries[0].runner.manifest.colors, strict=True)),
-        "histories": [entry.runner.manifest.stages for entry in entries],
+        "histories": [entry.manifest.stages for entry in entries],
         "examples": examples,
         "disagreement_colors": {
             "the later one is wrong here, the earlier one was right": LOST,

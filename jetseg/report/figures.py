@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jetseg.errors import MissingDependencyError
+from jetseg.report.rows import pareto_front
 
 try:
     import matplotlib as mpl
@@ -73,7 +74,7 @@ def iou_bars(classes: Sequence[str], iou: Sequence[Sequence[float | None]]) -> s
 
 
 def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
-    """Draws mIoU over latency, networks joined in their order; up and left is better.
+    """Draws mIoU over latency; a line joins the Pareto front, those that no other network beats in both.
 
     Args:
         points: Latency in milliseconds and mIoU in percent, of each network.
@@ -85,9 +86,12 @@ def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
         axes = figure.subplots()
         latencies, accuracies = [point[0] for point in points], [point[1] for point in points]
-        axes.plot(latencies, accuracies, color=_INK, alpha=0.35, linewidth=1.0, linestyle=(0, (3, 3)), zorder=1)
+        front = pareto_front(points)
+        steps = [latencies[place] for place in front], [accuracies[place] for place in front]
+        axes.plot(*steps, color=_INK, alpha=0.35, linewidth=1.0, drawstyle="steps-post", zorder=1)
         for index, (latency_ms, miou) in enumerate(points):
-            axes.scatter([latency_ms], [miou], s=70, color=series_color(index), zorder=3)
+            inside = series_color(index) if index in front else "none"
+            axes.scatter([latency_ms], [miou], s=70, color=inside, edgecolors=series_color(index), zorder=3)
         axes.set_xlabel("latency, milliseconds (p50, network alone)")
         axes.set_ylabel("mIoU, percent")
         axes.set_xlim(0, max(latencies) * 1.12)

@@ -10,6 +10,7 @@ from jetseg.engine.contract import Runner
 from jetseg.evaluate.benchmark import Latency
 from jetseg.evaluate.confusion import Score
 from jetseg.evaluate.macs import Cost
+from jetseg.manifest import Manifest
 from jetseg.storage import sha256_file
 
 
@@ -21,12 +22,14 @@ class Entry:
         name: Short name, unique in the report.
         path: Its file.
         runner: The open network; the report does not close it.
+        manifest: The file's own manifest; the runner's is another one where a checkpoint was exported to run.
         cost: Parameters and multiply-accumulates, where they are known.
     """
 
     name: str
     path: Path
     runner: Runner
+    manifest: Manifest
     cost: Cost | None = None
 
     @property
@@ -38,8 +41,8 @@ class Entry:
     @property
     def stage(self) -> str:
         """The last step of its history, or what it is if it has none."""
-        manifest = self.runner.manifest
-        return manifest.stages[-1].name if manifest.stages else manifest.kind
+        stages = self.manifest.stages
+        return stages[-1].name if stages else self.manifest.kind
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def make_rows(
     parents = _parents(entries)
     rows = []
     for entry in entries:
-        manifest, score = entry.runner.manifest, scores.get(entry.name)
+        manifest, score = entry.manifest, scores.get(entry.name)
         parent = parents[entry.name]
         rows.append(
             Row(
@@ -110,6 +113,22 @@ def make_rows(
     return tuple(rows)
 
 
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Returns the positions of the points that no other one beats, from left to right.
+
+    Args:
+        points: Something that should be small, and something that should be large, of each.
+
+    >>> pareto_front([(4.0, 60.0), (9.0, 62.0), (5.0, 59.0), (9.0, 61.0)])
+    [0, 1]
+    """
+    front: list[int] = []
+    for place in sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1])):
+        if not front or points[place][1] > points[front[-1]][1]:
+            front.append(place)
+    return front
+
+
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """Returns the shortest name per file that tells it from the others; a file given again is numbered.
 
@@ -132,8 +151,11 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 def _parents(entries: Sequence[Entry]) -> dict[str, str | None]:
     """Finds, by hash, the entry that each entry was made from."""
-    names = {sha256_file(entry.path): entry.name for entry in entries}
-    return {entry.name: names.get(entry.runner.manifest.parent_sha256 or "") for entry in entries}
+    hashes = {entry.name: sha256_file(entry.path) for entry in entries}
+    names = {digest: name for name, digest in hashes.items()}
+    parents = {entry.name: names.get(entry.manifest.parent_sha256 or "") for entry in entries}
+    # an engine in fp32 may be its parent byte for byte
+    return {name: parent if parent and hashes[parent] != hashes[name] else None for name, parent in parents.items()}
 
 
 def _change(score: Score | None, reference: Score | None) -> float | None:

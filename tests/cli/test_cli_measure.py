@@ -166,3 +166,18 @@ def test_a_manifest_is_for_the_files_that_have_none(jetseg, network, data, tmp_p
     assert code == 0
     assert len(json.loads(out)["networks"]) == 2
     assert manifest_path(network).is_file()
+
+
+def test_report_measures_a_checkpoint_as_it_would_be_deployed(jetseg, tmp_path):
+    checkpoint = tmp_path / "net.safetensors"
+    small = ["--model", "tiny", "--set", "model_options.width=8", "--set", "height=64", "--set", "width=64"]
+    code, _, err = jetseg("train", "--data", "synthetic:4", "--out", tmp_path / "run", *small, "--epochs", "1")
+    assert code == 0, err
+    (tmp_path / "run" / "best.safetensors").rename(checkpoint)
+    (tmp_path / "run" / "best.safetensors.json").rename(f"{checkpoint}.json")
+    options = ["--data", "synthetic:4", "--frames", "2", "--rounds", "2", "--seconds", "0.02", "--json"]
+    code, out, err = jetseg("report", checkpoint, "--out", tmp_path / "r.html", *options)
+    assert code == 0, err
+    (row,) = json.loads(out)["rows"]
+    assert (row["backend"], row["stage"], row["path"]) == ("onnxruntime", "train", str(checkpoint))
+    assert row["size_bytes"] == checkpoint.stat().st_size

@@ -11,6 +11,7 @@ from jetseg.models.cost import module_cost
 from jetseg.recipes import run as runner
 from jetseg.recipes import speed_meter
 from jetseg.recipes.recipe import Recipe, load_recipe, recipe_names
+from jetseg.recipes.results import networks_of_run
 from jetseg.recipes.speed_meter import BackendMeter
 from jetseg.recipes.stages import KINDS, Kind
 
@@ -56,6 +57,10 @@ def test_a_whole_chain_runs_once_and_then_only_what_changed(tmp_path):
     names = [stage.name for stage in engine.stages]
     assert names == ["train", "prune", "distill", "export", "build-engine"]
     assert engine.accuracy[0].frames == 2
+
+    files = {result.name: next(iter(result.artifacts.values())) for result in first}
+    networks = {"student": files["student"], "prune": files["export"], "build-engine": files["build-engine"]}
+    assert dict(networks_of_run(out)) == networks
 
     again = runner.run(recipe, "synthetic:4", out)
     assert [result.seconds for result in again] == [None] * 6
@@ -137,3 +142,19 @@ def test_nested_settings_are_changed(tmp_path):
     assert recipe.specs()[0].settings["model_options"] == {"width": 4}
     assert recipe.specs()[0].settings["lr"] == 0.1
     assert recipe.specs()[0].settings["epochs"] == 1
+
+
+def test_a_folder_without_a_finished_stage_is_no_run(tmp_path):
+    (tmp_path / "01-student-0a1b2c3d").mkdir()
+    with pytest.raises(ConfigError, match="no finished stage"):
+        networks_of_run(tmp_path)
+
+
+def test_settings_that_were_changed_leave_networks_with_names_of_their_own(tmp_path):
+    stages = [STAGES[0], {"stage": "export"}]
+    for width in (8, 16):
+        changed = [{**stages[0], "model_options": {"width": width}}, stages[1]]
+        runner.run(load_recipe(write(tmp_path / "r.yaml", changed)), "synthetic:4", tmp_path / "out")
+    names = [name for name, _ in networks_of_run(tmp_path / "out")]
+    assert len(set(names)) == len(names) == 2
+    assert all(name.startswith("student (02-export-") for name in names)

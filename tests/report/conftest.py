@@ -30,7 +30,8 @@ def entries(tmp_path: Path) -> Iterator[list[Entry]]:
     save_manifest(child, small_manifest().model_copy(update=made))
     runners = [open_runner(path, threads=1) for path in (parent, child)]
     yield [
-        Entry(path.stem, path, runner, Cost(1000, 2000)) for path, runner in zip((parent, child), runners, strict=True)
+        Entry(path.stem, path, runner, runner.manifest, Cost(1000, 2000))
+        for path, runner in zip((parent, child), runners, strict=True)
     ]
     for runner in runners:
         runner.close()
