@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -26,10 +27,12 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
     Raises:
         ConfigError: The device or the precision does not exist here.
     """
+    devices, nodes = _processes(config)
     try:
         fabric = lightning_fabric.Fabric(
             accelerator=config.accelerator,
-            devices=config.devices,
+            devices=devices,
+            num_nodes=nodes,
             precision=config.precision,  # type: ignore[arg-type]
         )
     except (
@@ -38,7 +41,7 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
         MisconfigurationException,
     ) as error:
         raise ConfigError(
-            f"accelerator {config.accelerator!r}, devices {config.devices} and precision "
+            f"accelerator {config.accelerator!r}, devices {devices} and precision "
             f"{config.precision!r} do not work here: {error}",
             "Choose others.",
         ) from error
@@ -48,6 +51,17 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
     # crops are small: threads of OpenCV cost more than they bring, and a loader process that inherits them hangs
     cv2.setNumThreads(1)
     return fabric
+
+
+def _processes(config: TrainConfig) -> tuple[int, int]:
+    """Returns how many processes run on each machine, and on how many machines; torchrun decides if it started us.
+
+    Told of one device, Lightning would train alone in each of torchrun's processes.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return config.devices, 1
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return here, int(os.environ["WORLD_SIZE"]) // here
 
 
 def _keep_freed_memory() -> None:

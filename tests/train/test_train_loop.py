@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -295,7 +296,8 @@ feeding.open_dataset = ToyRoads
 from jetseg.train.config import TrainConfig
 from jetseg.train.loop import run
 torch.set_num_threads(1)
-config = dict(data="toy", model="tiny", model_options={"width": 8}, epochs=int(sys.argv[3]), batch_size=4)
+config = dict(data="toy", model="tiny", model_options={"width": 8}, epochs=int(sys.argv[3]))
+config["batch_size"] = int(sys.argv[5]) if len(sys.argv) > 5 else 4
 run(TrainConfig(**config, out=Path(sys.argv[1]), accelerator="cpu", devices=int(sys.argv[4])))
 """
 
@@ -339,3 +341,21 @@ def test_two_processes_share_the_work(tmp_path):
     module, manifest = load_checkpoint(out / "best.safetensors")
     assert manifest.accuracy
     assert not module.training
+
+
+@pytest.mark.slow
+def test_torchrun_trains_the_same_curve_as_one_process(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+
+    def losses(name, launcher, batch_size):
+        arguments = [str(tmp_path / name), str(Path(__file__).parent), "12", "1", str(batch_size)]
+        subprocess.run([*launcher, str(program), *arguments], check=True, capture_output=True, timeout=200)
+        rows = (tmp_path / name / "metrics.csv").read_text().splitlines()[1:]
+        return np.array([float(row.split(",")[1]) for row in rows])
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    alone, pair = losses("alone", [sys.executable], 4), losses("pair", torchrun, 2)
+    assert pair[-1] < 0.7 * pair[0]
+    assert pair == pytest.approx(alone, rel=0.25)  # batch normalization sees two frames, not four
+    assert pair.mean() == pytest.approx(alone.mean(), rel=0.1)
