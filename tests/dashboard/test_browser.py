@@ -58,8 +58,8 @@ def content(page):
 
 
 def test_numbers_move_and_the_picture_changes(page):
-    port = free_port()
-    with running_loop(OutputOptions(dashboard=port)) as running:
+    port, shadow = free_port(), {"shadow": {"agreement_miou": 97.5}}
+    with running_loop(OutputOptions(dashboard=port), further=lambda: shadow) as running:
         open_page(page, port)
         wait_for(page, lambda: sequence(page) > 0)
         first, dropped = content(page), page.inner_text("#dropped-note")
