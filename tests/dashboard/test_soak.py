@@ -6,6 +6,7 @@ The camera, the network and the full disk are doubles; everything between them i
 import gc
 import json
 import random
+import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -186,8 +187,10 @@ def test_nothing_grows_and_nothing_is_left(seconds, tmp_path, monkeypatch):
             files.append(process.num_fds())
         assert wait_for(lambda: not still_on(happened), 10), still_on(happened)
     summary = running.statistics.summary()
-    print(f"\n{len(memory)} rounds, {len(happened)} events, {summary.frames} frames, {summary.dropped} dropped, ")
-    print(f"{summary.corrupt} corrupt, memory {[rss >> 20 for rss in memory[:: 1 + len(memory) // 12]]} MB")
+    sys.stdout.write(
+        f"\n{len(memory)} rounds, {len(happened)} events; {summary.frames} frames, {summary.dropped} dropped, "
+        f"{summary.corrupt} corrupt; memory {[rss >> 20 for rss in memory[:: 1 + len(memory) // 12]]} MB\n"
+    )
     assert summary.frames > 8 * seconds
     assert summary.captured == summary.frames + summary.dropped + summary.corrupt
     check_events(happened, tmp_path, {*ENDS, *set().union(*ENDS.values())} if seconds > 60 else {"camera-back"})
