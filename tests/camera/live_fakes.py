@@ -18,6 +18,7 @@ class FakeCamera:
         self.frames_per_second = frames_per_second
         self.present = True
         self.corrupt = False
+        self.corrupt_given = 0
         self.ended = False
         self.opened = []
         self.attempts = []
@@ -59,7 +60,10 @@ class FakeConnection:
         self.camera.wait_while_hanging()
         if self.camera.ended or not self.camera.present:
             return None
-        return Grab(None if self.camera.corrupt else self.camera.picture(), perf_counter())
+        if self.camera.corrupt:
+            self.camera.corrupt_given += 1
+            return Grab(None, perf_counter())
+        return Grab(self.camera.picture(), perf_counter())
 
     def close(self):
         self.closed_in = threading.current_thread().name
