@@ -31,7 +31,7 @@ def ffmpeg() -> str:
 
 def rtsp_server() -> list[str]:
     python = shutil.which("python3", path="/usr/bin")
-    if python is None or subprocess.run([python, _RTSP_SERVER], capture_output=True).returncode:
+    if python is None or subprocess.run([python, _RTSP_SERVER], check=False, capture_output=True).returncode:
         pytest.skip(
             "needs GStreamer's RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 "
             "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
@@ -71,7 +71,7 @@ def road_video(folder: Path) -> Path:
     return path
 
 
-_H264 = "-c:v libx264 -preset ultrafast -tune zerolatency -g 10 -threads 1".split()
+_H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-threads", "1"]
 
 
 class NetworkCamera:

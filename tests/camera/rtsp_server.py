@@ -22,7 +22,9 @@ def main():
         sys.exit(", ".join(missing) or 0)
     port, video = sys.argv[1:]
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(f'( filesrc location="{video}" ! qtdemux ! h264parse config-interval=-1 ! rtph264pay name=pay0 )')
+    factory.set_launch(
+        f'( filesrc location="{video}" ! qtdemux ! h264parse config-interval=-1 ! rtph264pay name=pay0 )'
+    )
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
