@@ -6,16 +6,16 @@ tells by its exit code whether they are there.
 
 import sys
 
-import gi
-
-gi.require_version("Gst", "1.0")
-gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
-
 ELEMENTS = "qtdemux", "h264parse", "rtph264pay"
 
 
 def main():
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    gi.require_version("GstRtspServer", "1.0")
+    from gi.repository import GLib, Gst, GstRtspServer
+
     Gst.init(None)
     missing = [name for name in ELEMENTS if Gst.ElementFactory.find(name) is None]
     if missing or len(sys.argv) == 1:
@@ -33,4 +33,5 @@ def main():
     GLib.MainLoop().run()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -103,7 +103,9 @@ def test_frames_that_stop_are_told(page):
         assert page.is_hidden("#stale")
         running.source.delay = 2.5
         seen = "['stale', 'health'].map((id) => document.getElementById(id)).map((place) => place.innerText.trim())"
-        wait_for(page, lambda: page.is_visible("#stale") and page.evaluate(seen) == ["No new frame for 2 s", "no frames"])
+        wait_for(
+            page, lambda: page.is_visible("#stale") and page.evaluate(seen) == ["No new frame for 2 s", "no frames"]
+        )
         running.source.delay = 0.01
         page.wait_for_selector("#stale", state="hidden")
 
