@@ -10,10 +10,13 @@ _WINDOW_SECONDS = 3.0
 _LONGEST_PAUSE = 3.0
 """A longer wait than so many usual intervals is a pause."""
 _RATE_TOLERANCE = 0.1
+_SPAN_FRAMES = 5
+_LEAST_SPANS = 3
+_SPANS = _REMEMBERED // _SPAN_FRAMES
 _LONGEST_STEP_SECONDS = 10.0
 _LEAST_STEPS = 15
 _LEAST_INTERVAL = 0.5
-"""Frames that come quicker than this, by their timestamps, are a burst and tell nothing of the camera's rate."""
+"""Frames that come quicker than this, by their timestamps, are a burst and tell nothing of the camera's clock."""
 _FRAMES_HELD = 4
 
 
@@ -40,8 +43,10 @@ class FrameClock:
         self.restarted = False
         """The timestamps began anew soon after a pause, and so did the camera."""
         self._nominal = 1 / (frames_per_second or 30.0)
-        self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self._steps: deque[float] = deque(maxlen=_REMEMBERED)
+        self._rates: deque[float] = deque(maxlen=_SPANS)
+        self._span_began = 0.0, 0.0
+        self._span_frames = 0
         self._offsets: deque[float] = deque()
         self._arrived_at = 0.0
         self._captured_at = 0.0
@@ -60,22 +65,38 @@ class FrameClock:
         step = None if self._timestamp is None else timestamp - self._timestamp
         interval = arrived_at - self._arrived_at
         self._arrived_at, self._timestamp = arrived_at, timestamp
-        usual = median(self._intervals) if self._intervals else self._nominal
+        usual = self._usual_interval()
         # a decoder may hold the last frame from before the pause, and give it with the first one after it
         self._since_pause = 0 if waited > _LONGEST_PAUSE * usual else self._since_pause + 1
         self.restarted = step is not None and step < 0 and self._since_pause <= _FRAMES_HELD
         if step is None or not 0 < step < _LONGEST_STEP_SECONDS:
+            self._begin_span(arrived_at, timestamp)
             self._offsets.clear()
             self._offsets.append(arrived_at - timestamp)
             self._captured_at = arrived_at
             return arrived_at
         self.missing = self._missing_in(step)
         self._steps.append(step)
-        if interval >= _LEAST_INTERVAL * step:
-            self._intervals.append(interval)
-        late = self._lateness(arrived_at - timestamp, usual) if self._has_right_rate(usual) else 0.0
+        self._span_frames += 1
+        if self._span_frames >= _SPAN_FRAMES and interval >= _LEAST_INTERVAL * step:
+            self._compare_clocks(arrived_at, timestamp)
+        late = self._lateness(arrived_at - timestamp, usual) if self._has_right_rate() else 0.0
         self._captured_at = max(self._captured_at, arrived_at - late)
         return self._captured_at
+
+    def _usual_interval(self) -> float:
+        return median(self._steps) * self._rate() if self._steps else self._nominal
+
+    def _begin_span(self, arrived_at: float, timestamp: float) -> None:
+        self._span_began, self._span_frames = (arrived_at, timestamp), 0
+
+    def _compare_clocks(self, arrived_at: float, timestamp: float) -> None:
+        """Ends a span of frames at one that was waited for, as its first one was: frames may come in bunches."""
+        began_at, began_timestamp = self._span_began
+        rate = (arrived_at - began_at) / (timestamp - began_timestamp)
+        if rate >= _LEAST_INTERVAL:
+            self._rates.append(rate)
+        self._begin_span(arrived_at, timestamp)
 
     def _lateness(self, offset: float, usual: float) -> float:
         """Compares with the last frames: counted, because a pause must not push the good ones out."""
@@ -84,9 +105,12 @@ class FrameClock:
             self._offsets.popleft()
         return offset - min(self._offsets)
 
-    def _has_right_rate(self, usual: float) -> bool:
-        few = len(self._intervals) < _LEAST_STEPS
-        return few or abs(median(self._steps) - usual) <= _RATE_TOLERANCE * usual
+    def _has_right_rate(self) -> bool:
+        return abs(self._rate() - 1) <= _RATE_TOLERANCE
+
+    def _rate(self) -> float:
+        """Returns how many seconds pass here in a second of the timestamps; one until it is known."""
+        return median(self._rates) if len(self._rates) >= _LEAST_SPANS else 1.0
 
     def _missing_in(self, step: float) -> int:
         if len(self._steps) < _LEAST_STEPS:

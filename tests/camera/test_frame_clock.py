@@ -39,6 +39,18 @@ def test_frames_after_a_pause_of_the_network_are_as_old_as_their_timestamps_tell
     assert burst == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize("bunch", [2, 3, 7])
+@pytest.mark.parametrize("before", [30, 100, 1000])
+def test_frames_that_always_come_in_bunches_are_no_fresher_after_a_pause(before, bunch):
+    stream = Stream()
+    for number in range(before):
+        stream.frame(waited=0.0 if number % bunch else bunch * PERIOD)
+    first = stream.frame(waited=1.5)
+    assert first > 1.4
+    ages = [stream.frame(waited=0.0 if number % bunch else 0.3 * bunch * PERIOD) for number in range(40)]
+    assert ages == pytest.approx([first - (n + 1) * 0.7 * PERIOD for n in range(40)], abs=bunch * PERIOD)
+
+
 def test_a_slow_burst_does_not_pass_for_the_camera_being_on_time():
     stream = Stream()
     stream.usual(100)

@@ -65,7 +65,7 @@ def test_a_consumer_ten_times_slower_than_the_camera_lags_by_no_more_than_its_ow
     source = LiveSource("fake", camera.connect, EventLog(), connection=camera.connect())
     summary = run(source, FakeRunner(), [sink], seconds=seconds)
     assert summary.frames >= 0.5 * seconds / 0.1
-    assert summary.dropped > 5 * summary.frames
+    assert summary.captured > 5 * summary.frames
     assert summary.captured == summary.frames + summary.dropped + summary.corrupt
     assert sum(summary.dropped_by_cause.values()) == summary.dropped
     assert summary.dropped_by_cause["failure"] == 0
