@@ -25,7 +25,7 @@ class FrameClock:
 
     The frame that took the shortest way, among those of the last three seconds of the stream, sets the clock.
     Another one is late by as much as it lags behind its timestamp, be it because it waited in a buffer or because
-    the camera held it. Cameras whose timestamps stand still, jump or run at a wrong rate are dated by arrival.
+    the camera held it. Cameras whose timestamps stand still, jump or run slow are dated by arrival.
 
     Args:
         frames_per_second: The nominal rate; None if it is not known.
@@ -80,7 +80,7 @@ class FrameClock:
         self._span_frames += 1
         if self._span_frames >= _SPAN_FRAMES and interval >= _LEAST_INTERVAL * step:
             self._compare_clocks(arrived_at, timestamp)
-        late = self._lateness(arrived_at - timestamp, usual) if self._has_right_rate() else 0.0
+        late = self._lateness(arrived_at - timestamp, usual) if self._keeps_up() else 0.0
         self._captured_at = max(self._captured_at, arrived_at - late)
         return self._captured_at
 
@@ -105,8 +105,9 @@ class FrameClock:
             self._offsets.popleft()
         return offset - min(self._offsets)
 
-    def _has_right_rate(self) -> bool:
-        return abs(self._rate() - 1) <= _RATE_TOLERANCE
+    def _keeps_up(self) -> bool:
+        """Tells whether timestamps are not slower than time; faster ones, or a backlog, call no frame late."""
+        return self._rate() <= 1 + _RATE_TOLERANCE
 
     def _rate(self) -> float:
         """Returns how many seconds pass here in a second of the timestamps; one until it is known."""

@@ -82,6 +82,14 @@ def test_timestamps_at_a_wrong_rate_or_standing_still_age_nothing_for_long(waite
     assert max(stream.frame(waited, step) for _ in range(200)) == 0
 
 
+def test_a_backlog_at_the_beginning_does_not_make_later_frames_fresh():
+    stream = Stream()
+    for _ in range(40):
+        stream.frame(waited=0.7 * PERIOD)
+    stream.usual(15)
+    assert stream.frame(waited=1.5) == pytest.approx(1.5 - PERIOD, abs=0.01)
+
+
 @pytest.mark.parametrize("jump", [-5.0, -1e5, 20.0, 1e8])
 def test_a_jump_of_the_timestamps_starts_anew(jump):
     stream = Stream()
