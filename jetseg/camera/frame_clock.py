@@ -9,9 +9,9 @@ _REMEMBERED = 301
 _WINDOW_SECONDS = 3.0
 _LONGEST_PAUSE = 3.0
 """A longer wait than so many usual intervals is a pause."""
-_RATE_TOLERANCE = 0.1
-_SPAN_FRAMES = 5
-_LEAST_SPANS = 3
+_RATE_TOLERANCE = 0.15
+_SPAN_FRAMES = 10
+_LEAST_SPANS = 8
 _SPANS = _REMEMBERED // _SPAN_FRAMES
 _LONGEST_STEP_SECONDS = 10.0
 _LEAST_STEPS = 15
@@ -44,7 +44,7 @@ class FrameClock:
         """The timestamps began anew soon after a pause, and so did the camera."""
         self._nominal = 1 / (frames_per_second or 30.0)
         self._steps: deque[float] = deque(maxlen=_REMEMBERED)
-        self._rates: deque[float] = deque(maxlen=_SPANS)
+        self._spans: deque[tuple[float, float]] = deque(maxlen=_SPANS)
         self._span_began = 0.0, 0.0
         self._span_frames = 0
         self._offsets: deque[float] = deque()
@@ -79,7 +79,7 @@ class FrameClock:
         self._steps.append(step)
         self._span_frames += 1
         if self._span_frames >= _SPAN_FRAMES and interval >= _LEAST_INTERVAL * step:
-            self._compare_clocks(arrived_at, timestamp)
+            self._end_span(arrived_at, timestamp)
         late = self._lateness(arrived_at - timestamp, usual) if self._keeps_up() else 0.0
         self._captured_at = max(self._captured_at, arrived_at - late)
         return self._captured_at
@@ -90,12 +90,10 @@ class FrameClock:
     def _begin_span(self, arrived_at: float, timestamp: float) -> None:
         self._span_began, self._span_frames = (arrived_at, timestamp), 0
 
-    def _compare_clocks(self, arrived_at: float, timestamp: float) -> None:
+    def _end_span(self, arrived_at: float, timestamp: float) -> None:
         """Ends a span of frames at one that was waited for, as its first one was: frames may come in bunches."""
         began_at, began_timestamp = self._span_began
-        rate = (arrived_at - began_at) / (timestamp - began_timestamp)
-        if rate >= _LEAST_INTERVAL:
-            self._rates.append(rate)
+        self._spans.append((arrived_at - began_at, timestamp - began_timestamp))
         self._begin_span(arrived_at, timestamp)
 
     def _lateness(self, offset: float, usual: float) -> float:
@@ -110,8 +108,16 @@ class FrameClock:
         return self._rate() <= 1 + _RATE_TOLERANCE
 
     def _rate(self) -> float:
-        """Returns how many seconds pass here in a second of the timestamps; one until it is known."""
-        return median(self._rates) if len(self._rates) >= _LEAST_SPANS else 1.0
+        """Returns how many seconds pass here in a second of the timestamps; one until it is known.
+
+        From the middle half of the spans: pauses lie outside. Their sums, because what makes one span long by chance
+        makes its neighbor short.
+        """
+        count, cut = len(self._spans), len(self._spans) // 4
+        if count < _LEAST_SPANS:
+            return 1.0
+        usual = sorted(self._spans, key=lambda span: span[0] / span[1])[cut : count - cut]
+        return sum(passed for passed, _ in usual) / sum(stamped for _, stamped in usual)
 
     def _missing_in(self, step: float) -> int:
         if len(self._steps) < _LEAST_STEPS:

@@ -77,9 +77,19 @@ def test_frames_lost_in_a_pause_do_not_age_the_next_one():
 @pytest.mark.parametrize(("waited", "step"), [(1 / 12, 1 / 25), (0.2, 0.04), (0.04, 0.0), (0.04, 1 / 30)])
 def test_timestamps_at_a_wrong_rate_or_standing_still_age_nothing_for_long(waited, step):
     stream = Stream(nominal=25.0)
-    for _ in range(20):
+    for _ in range(100):
         stream.frame(waited, step)
     assert max(stream.frame(waited, step) for _ in range(200)) == 0
+
+
+def test_a_reader_that_is_late_by_chance_does_not_pass_for_a_slow_clock():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        stream, due = Stream(), 100.0
+        for _ in range(rng.integers(20, 200)):
+            due += PERIOD
+            stream.frame(waited=max(0.0, due + rng.exponential(0.03) - stream.now))
+        assert stream.frame(waited=1.5) > 1.3
 
 
 def test_a_backlog_at_the_beginning_does_not_make_later_frames_fresh():
