@@ -29,7 +29,13 @@ def lighter_engines(engine: Path, ladder: str | None, deadline_ms: float | None)
     """Returns the engines of `--ladder` after the first one, which is ENGINE whether it is named there or not."""
     from jetseg.errors import ConfigError
 
-    paths = [find_artifact(Path(name.strip())) for name in ladder.split(",") if name.strip()] if ladder else []
+    paths = [find_artifact(Path(name.strip())) for name in (ladder or "").split(",") if name.strip()]
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(
+                f"--ladder names {path}, which is no file, and no network of that name comes with jetseg.",
+                "Give engines from best to lightest, separated by commas.",
+            )
     if paths and deadline_ms is None:
         raise ConfigError("--ladder was given without --deadline-ms.", "Say how old a frame may be.")
     lighter = paths[1:] if paths[:1] == [engine] else paths

@@ -93,6 +93,7 @@ def test_ladder_and_deadline_are_in_the_summary(network, tmp_path, jetseg):
 @pytest.mark.parametrize(
     ("ladder", "message"),
     [
+        ("{network},nope --deadline-ms 50", "--ladder names nope, which is no file"),
         ("{network},light.onnx", "without --deadline-ms"),
         ("light.onnx,{network} --deadline-ms 50", "Give the best engine"),
     ],
