@@ -58,11 +58,13 @@ def open_ladder(
     from jetseg.cli.artifacts import open_any
     from jetseg.monitor.engine_speed import measure_engine_speed
 
-    rungs = [Rung(str(engine), runner, statistics.engine)]
+    paths = [engine, *lighter]
+    is_clear = len({path.name for path in paths}) == len(paths)
+    rungs = [Rung(engine.name if is_clear else str(engine), runner, statistics.engine)]
     for path in lighter:
         other = open_any(path, None, threads)
         stack.callback(other.close)
-        rungs.append(Rung(str(path), other, measure_engine_speed(other)))
+        rungs.append(Rung(path.name if is_clear else str(path), other, measure_engine_speed(other)))
     return Ladder(rungs, statistics.events, is_hot=is_hot)
 
 
