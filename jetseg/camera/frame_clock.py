@@ -10,10 +10,8 @@ _WINDOW_SECONDS = 3.0
 _LONGEST_PAUSE = 3.0
 """A longer wait than so many usual intervals is a pause."""
 _RATE_TOLERANCE = 0.15
-_TOLERANCE_OF_ONE_SPAN = 2.4
-"""A clock that is far off shows soon; one that is a little off takes more spans to tell from jitter."""
-_SPAN_FRAMES = 5
-_LEAST_SPANS = 4
+_SPAN_FRAMES = 10
+_LEAST_SPANS = 8
 _SPANS = _REMEMBERED // _SPAN_FRAMES
 _LONGEST_STEP_SECONDS = 10.0
 _LEAST_STEPS = 15
@@ -107,8 +105,7 @@ class FrameClock:
 
     def _keeps_up(self) -> bool:
         """Tells whether timestamps are not slower than time; faster ones, or a backlog, call no frame late."""
-        tolerance = max(_RATE_TOLERANCE, _TOLERANCE_OF_ONE_SPAN / max(len(self._spans), 1))
-        return self._rate() <= 1 + tolerance
+        return self._rate() <= 1 + _RATE_TOLERANCE
 
     def _rate(self) -> float:
         """Returns how many seconds pass here in a second of the timestamps; one until it is known.
