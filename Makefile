@@ -7,7 +7,7 @@ EXTRAS := cpu,train,report,rtx,dashboard,record,publish,dev
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bindings bench images clean
+.PHONY: help demo test lint bindings soak bench images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -32,6 +32,9 @@ lint: $(READY) ## Checks style, types and the import graph.
 
 bindings: $(READY) ## Holds our use of TensorRT against NVIDIA's own bindings of four versions (4 MB are downloaded).
 	$(BIN)/python -m pytest -m slow tests/engine/tensorrt/test_real_bindings.py
+
+soak: $(READY) ## Runs the camera loop for two minutes while camera, disk, browsers and shadow fail at random.
+	$(BIN)/python -m pytest -s -m slow 'tests/dashboard/test_soak.py::test_nothing_grows_and_nothing_is_left[120]'
 
 bench: $(READY) ## Measures speed and memory as ratios of alternated runs.
 	$(BIN)/python bench/run_all.py

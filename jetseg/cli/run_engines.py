@@ -29,7 +29,13 @@ def lighter_engines(engine: Path, ladder: str | None, deadline_ms: float | None)
     """Returns the engines of `--ladder` after the first one, which is ENGINE whether it is named there or not."""
     from jetseg.errors import ConfigError
 
-    paths = [find_artifact(Path(name.strip())) for name in ladder.split(",") if name.strip()] if ladder else []
+    paths = [find_artifact(Path(name.strip())) for name in (ladder or "").split(",") if name.strip()]
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(
+                f"--ladder names {path}, which is no file, and no network of that name comes with jetseg.",
+                "Give engines from best to lightest, separated by commas.",
+            )
     if paths and deadline_ms is None:
         raise ConfigError("--ladder was given without --deadline-ms.", "Say how old a frame may be.")
     lighter = paths[1:] if paths[:1] == [engine] else paths
@@ -52,11 +58,13 @@ def open_ladder(
     from jetseg.cli.artifacts import open_any
     from jetseg.monitor.engine_speed import measure_engine_speed
 
-    rungs = [Rung(str(engine), runner, statistics.engine)]
+    paths = [engine, *lighter]
+    is_clear = len({path.name for path in paths}) == len(paths)
+    rungs = [Rung(engine.name if is_clear else str(engine), runner, statistics.engine)]
     for path in lighter:
         other = open_any(path, None, threads)
         stack.callback(other.close)
-        rungs.append(Rung(str(path), other, measure_engine_speed(other)))
+        rungs.append(Rung(path.name if is_clear else str(path), other, measure_engine_speed(other)))
     return Ladder(rungs, statistics.events, is_hot=is_hot)
 
 

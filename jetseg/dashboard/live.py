@@ -21,7 +21,7 @@ from jetseg.errors import DeviceError
 from jetseg.manifest import Manifest
 from jetseg.monitor.class_shares import class_shares
 from jetseg.monitor.events import EventLog
-from jetseg.monitor.figures import flat_numbers, flat_values, json_ready
+from jetseg.monitor.figures import json_ready
 from jetseg.monitor.observer import Observation, Observer
 
 PICTURES_PER_SECOND = 10.0
@@ -32,8 +32,6 @@ _POLL_SECONDS = 0.02
 _EVENTS = 60
 _PAST = 600
 """Points of the curves, two a second: five minutes."""
-_SHOWN_APART = {"frames", "captured", "dropped", "seconds", "frames_per_second", "engine_frames_per_second"}
-_SHOWN_APART |= {"frame_age_ms", "stage_ms", "miou", "per_class_iou"}
 
 
 @dataclass(frozen=True)
@@ -144,18 +142,16 @@ class LiveFigures:
 
     def _state(self, observation: Observation) -> dict[str, Any]:
         newest = self._picture.newest
-        summary = asdict(observation.summary)
         return {
             **self._fixed,
             "now": time.time(),
             "point": _point(observation),
-            "seconds": summary["seconds"],
             "since_last_frame_s": observation.since_last_frame_s,
-            "engine_frames_per_second": summary["engine_frames_per_second"],
+            "summary": asdict(observation.summary),
             "stage_ms": observation.stage_ms,
             "class_shares": class_shares(newest.class_map_hw_u8, self._manifest.classes) if newest else {},
-            "per_class_iou": summary["per_class_iou"],
-            "further": dict(flat_values(observation.remaining(_SHOWN_APART))),
+            "drift": (observation.further.get("drift") or {}).get("signals", {}),
+            "shadow": observation.further.get("shadow"),
             "host": asdict(observation.host) if observation.host else None,
             "events": [asdict(event) for event in self._events.recent(_EVENTS)],
         }
@@ -173,14 +169,8 @@ def _point(observation: Observation) -> dict[str, float | None]:
         "captured": summary.captured,
         "dropped": summary.dropped,
         "miou": summary.miou,
-        "agreement": _agreement(observation),
+        "agreement": (observation.further.get("shadow") or {}).get("agreement_miou"),
     }
-
-
-def _agreement(observation: Observation) -> float | None:
-    """Finds how far a reference engine agrees, in percent, if the run has one."""
-    numbers = flat_numbers(observation.remaining(_SHOWN_APART))
-    return next((value for path, value in numbers if "agreement" in path and "per_class" not in path), None)
 
 
 def _json(value: object) -> bytes:

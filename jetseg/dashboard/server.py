@@ -112,8 +112,9 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         bound = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # the address is named already
         raise ConfigError(
-            f"{option} cannot use port {port} of {host}: {error.strerror or error}.",
+            f"{option} cannot use port {port} of {host}: {reason}.",
             "Give another port, or end the process that uses it.",
         ) from error
     bound.setblocking(False)

@@ -14,7 +14,6 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.errors import DeviceError
 from jetseg.evaluate.confusion import ConfusionMatrix
 from jetseg.manifest import Manifest
 from jetseg.monitor.alarm import Alarm, Bound, Notice
@@ -28,7 +27,11 @@ _LEAST_MARGIN = 20.0
 _RECENT = 16
 _LEAST_COMPARED = 4
 _LOWEST_PRIORITY = 19
-_JOIN_SECONDS = 15.0
+RETRY_SECONDS = 30.0
+"""How long a reference that failed is left alone."""
+STALL_SECONDS = 20.0
+"""For one frame, after which the reference counts as stalled: it runs only when nothing else wants to."""
+CLOSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class ShadowState:
 class ShadowMonitor:
     """Compares an engine with a reference on every Nth frame, in a thread of low priority.
 
+    A reference that fails or stalls is noticed once, and so is its return; the run goes on without it.
+
     Args:
         reference: Frame to class map; called in the thread of the shadow only, so it should use one thread.
         manifest: The engine's manifest.
@@ -79,6 +84,9 @@ class ShadowMonitor:
         self._recent_miou: float | None = None
         self._offered = 0
         self._skipped = 0
+        self._trouble: str | None = None
+        self._rests_until = 0.0
+        self._comparing_since: float | None = None
         self._work: Queue[tuple[FrameU8, ClassMap] | None] = Queue(maxsize=1)
         self._notices: SimpleQueue[Notice] = SimpleQueue()
         self._lock = threading.Lock()
@@ -92,24 +100,25 @@ class ShadowMonitor:
             What the comparisons since the last call gave rise to.
         """
         if self._offered % self.every == 0:
-            if self._work.full():
+            if self._work.full() or perf_counter() < self._rests_until:
                 self._skipped += 1
             else:
                 self._try_put((frame_hwc_u8.copy(), class_map_hw_u8.copy()))
         self._offered += 1
+        self._notice_stall()
         return self._new_notices()
 
     def close(self) -> list[Notice]:
         """Ends the thread after the comparison under way; what waits is dropped. Returns the last notices.
 
-        Raises:
-            DeviceError: The reference does not return.
+        A reference that does not come back within 15 seconds is left behind.
         """
-        while self._thread.is_alive() and not self._try_put(None):
+        while not self._try_put(None):
             self._drop_waiting()
-        self._thread.join(_JOIN_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
-            raise DeviceError("The shadow's reference network did not return.", "Run without --shadow.")
+            text = f"The shadow's reference did not come back within {CLOSE_SECONDS:.0f} seconds of the end."
+            self._notices.put(Notice("shadow-stuck", "alarm", text))
         return self._new_notices()
 
     def state(self) -> ShadowState:
@@ -129,12 +138,31 @@ class ShadowMonitor:
 
     def _run(self) -> None:
         _lower_priority()
-        try:
-            while (work := self._work.get()) is not None:
+        while (work := self._work.get()) is not None:
+            self._comparing_since = perf_counter()
+            failure = None
+            try:
                 self._compare(*work)
-        except Exception as error:
-            # a broken reference must not end the run, but must not go unnoticed either
-            self._notices.put(Notice("shadow-failed", "warning", f"The shadow's reference failed: {error}"))
+            except Exception as error:  # a broken reference must not end the run, but must not go unnoticed either
+                failure = error
+            self._comparing_since = None
+            if failure is not None:
+                self._rests_until = perf_counter() + RETRY_SECONDS
+                self._notice_trouble("shadow-failed", f"The shadow's reference failed: {failure}")
+            elif self._trouble is not None:
+                self._trouble = None
+                self._notices.put(Notice("shadow-resumed", "info", "The shadow compares again."))
+
+    def _notice_stall(self) -> None:
+        since = self._comparing_since
+        if since is not None and perf_counter() - since > STALL_SECONDS:
+            text = f"The shadow's reference has not come back for {STALL_SECONDS:.0f} seconds."
+            self._notice_trouble("shadow-stalled", text)
+
+    def _notice_trouble(self, kind: str, text: str) -> None:
+        if kind != self._trouble:
+            self._trouble = kind
+            self._notices.put(Notice(kind, "warning", text))
 
     def _compare(self, frame_hwc_u8: FrameU8, class_map_hw_u8: ClassMap) -> None:
         wanted = resize_class_map(self._reference(frame_hwc_u8), *class_map_hw_u8.shape)

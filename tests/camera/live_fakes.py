@@ -11,12 +11,14 @@ from jetseg.errors import DeviceError
 
 
 class FakeCamera:
-    """Frames at 100 per second while nothing is wrong; `connect` opens it."""
+    """Frames at an even rate while nothing is wrong; `connect` opens it."""
 
-    def __init__(self, size=(32, 48)):
+    def __init__(self, size=(32, 48), frames_per_second=100.0):
         self.size = size
+        self.frames_per_second = frames_per_second
         self.present = True
         self.corrupt = False
+        self.corrupt_given = 0
         self.ended = False
         self.opened = []
         self.attempts = []
@@ -32,6 +34,9 @@ class FakeCamera:
     def wait_while_hanging(self):
         self._runs.wait(60)
 
+    def picture(self):
+        return np.full((*self.size, 3), 9, np.uint8)
+
     def connect(self):
         self.attempts.append(perf_counter())
         if not self.present:
@@ -42,21 +47,23 @@ class FakeCamera:
 
 
 class FakeConnection:
-    frames_per_second = 100.0
     has_end = False
 
     def __init__(self, camera):
         self.camera = camera
+        self.frames_per_second = camera.frames_per_second
         self.size_hw = camera.size
         self.closed_in = None
 
     def read(self):
-        time.sleep(0.01)
+        time.sleep(1 / self.frames_per_second)
         self.camera.wait_while_hanging()
         if self.camera.ended or not self.camera.present:
             return None
-        image = None if self.camera.corrupt else np.full((*self.camera.size, 3), 9, np.uint8)
-        return Grab(image, perf_counter())
+        if self.camera.corrupt:
+            self.camera.corrupt_given += 1
+            return Grab(None, perf_counter())
+        return Grab(self.camera.picture(), perf_counter())
 
     def close(self):
         self.closed_in = threading.current_thread().name

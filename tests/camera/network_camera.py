@@ -1,4 +1,7 @@
-"""A network camera: ffmpeg serves a road video in real time over the loopback, and can be killed and hung."""
+"""A network camera: ffmpeg, or GStreamer for RTSP, serves a road video in real time over the loopback.
+
+It can be killed and hung.
+"""
 
 import shutil
 import signal
@@ -14,6 +17,9 @@ import numpy as np
 import pytest
 
 FRAMES_PER_SECOND = 25
+_RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
+_RTSP_SECONDS = 15
+"""An RTSP stream ends with its file, so it lasts longer than a test."""
 
 
 def ffmpeg() -> str:
@@ -21,6 +27,16 @@ def ffmpeg() -> str:
     if found is None:
         pytest.skip("needs ffmpeg: apt-get install ffmpeg")
     return found
+
+
+def rtsp_server() -> list[str]:
+    python = shutil.which("python3", path="/usr/bin")
+    if python is None or subprocess.run([python, _RTSP_SERVER], check=False, capture_output=True).returncode:
+        pytest.skip(
+            "needs GStreamer's RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 "
+            "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+        )
+    return [python, str(_RTSP_SERVER)]
 
 
 def free_port(kind=socket.SOCK_STREAM) -> int:
@@ -55,16 +71,20 @@ def road_video(folder: Path) -> Path:
     return path
 
 
+_H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-threads", "1"]
+
+
 class NetworkCamera:
-    """Serves a video as MPEG-TS over UDP or HTTP, or as motion JPEG over HTTP.
+    """Serves a video as MPEG-TS over UDP or HTTP, as motion JPEG over HTTP, or as H.264 over RTSP.
 
     Over HTTP ffmpeg serves one client and ends with it, so a thread starts it anew until `kill`.
     """
 
-    def __init__(self, video: Path, kind: str):
+    def __init__(self, video: Path, kind: str, folder: Path):
         self.kind = kind
+        self._folder = folder
         self.port = free_port(socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
-        scheme = "udp" if kind == "udp" else "http"
+        scheme = kind if kind in ("udp", "rtsp") else "http"
         self.url = f"{scheme}://127.0.0.1:{self.port}" + ("" if kind == "udp" else "/live")
         self.damage = 0.0
         """Share of the packets that reach the viewer as noise; UDP only."""
@@ -77,8 +97,9 @@ class NetworkCamera:
 
     def start(self, width=320, height=180):
         """Starts to serve, at any size."""
+        command = self._rtsp_command(width, height) if self.kind == "rtsp" else self._command(width, height)
         self._wanted.set()
-        self._keeper = threading.Thread(target=self._keep, args=(width, height))
+        self._keeper = threading.Thread(target=self._keep, args=(command,))
         self._keeper.start()
         if self.kind == "udp":
             self._relay = threading.Thread(target=self._pass_on)
@@ -108,10 +129,10 @@ class NetworkCamera:
                 sender.sendto(rng.bytes(1316), ("127.0.0.1", self.port))
                 time.sleep(0.002)
 
-    def _keep(self, width, height):
+    def _keep(self, command):
         while self._wanted.is_set():
             with tempfile.TemporaryFile() as log:
-                self._process = subprocess.Popen(self._command(width, height), stdout=log, stderr=log)
+                self._process = subprocess.Popen(command, stdout=log, stderr=log)
                 if not self._wanted.is_set():
                     self._process.kill()
                 self._process.wait()
@@ -131,10 +152,17 @@ class NetworkCamera:
                 link.sendto(rng.bytes(len(packet)) if noise else packet, ("127.0.0.1", self.port))
 
     def _command(self, width, height):
-        h264 = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-threads", "1"]
-        codec = ["-c:v", "mjpeg", "-f", "mpjpeg"] if self.kind == "mjpeg" else [*h264, "-f", "mpegts"]
+        codec = ["-c:v", "mjpeg", "-f", "mpjpeg"] if self.kind == "mjpeg" else [*_H264, "-f", "mpegts"]
         target = f"udp://127.0.0.1:{self._relay_port}?pkt_size=1316" if self.kind == "udp" else self.url
         listen = [] if self.kind == "udp" else ["-listen", "1"]
+        return [ffmpeg(), "-v", "error", "-re", *self._source(width, height), *codec, *listen, target]
+
+    def _rtsp_command(self, width, height):
+        server, film = rtsp_server(), self._folder / f"{width}x{height}.mp4"
+        command = [ffmpeg(), "-v", "error", "-y", *self._source(width, height), "-t", str(_RTSP_SECONDS), *_H264, film]
+        subprocess.run(command, check=True)
+        return [*server, str(self.port), str(film)]
+
+    def _source(self, width, height):
         scale = f"scale={width}:{height},fps={FRAMES_PER_SECOND}"
-        source = ["-re", "-stream_loop", "-1", "-i", str(self._video), "-an", "-vf", scale]
-        return [ffmpeg(), "-v", "error", *source, *codec, *listen, target]
+        return ["-stream_loop", "-1", "-i", str(self._video), "-an", "-vf", scale]

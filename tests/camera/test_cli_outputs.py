@@ -52,17 +52,20 @@ def get(port, path):
         return answer.read().decode()
 
 
-def test_kill_leaves_a_recording_that_plays_and_a_log_that_can_be_read(network, tmp_path):
+@pytest.mark.parametrize(
+    "delay", [1.5, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.05, 0.31, 0.62, 0.97, 1.18, 2.04))]
+)
+def test_kill_leaves_a_recording_that_plays_and_a_log_that_can_be_read(network, tmp_path, delay):
     record, log = tmp_path / "record", tmp_path / "log"
     options = ["--record", record, "--segment-seconds", 1, "--log", log]
     with running(network, *options) as process:
         wait_for(lambda: len(list(record.glob("*.mp4"))) >= 2)
-        time.sleep(1.5)  # into a segment that is under way
+        time.sleep(delay)  # into a segment that is under way
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     counts = [frames_in(path) for path in sorted(record.glob("*.mp4"))]
-    assert all(count > 0 for count in counts[:-1])
-    assert sum(counts) > 2
+    assert len(counts) >= 2
+    assert all(count > 0 for count in counts[:-1])  # the last one may have been killed within its first second
     lines = [json.loads(line) for line in (log / "jetseg.jsonl").read_text().splitlines()]
     assert lines[0]["type"] == "statistics"
 

@@ -39,6 +39,18 @@ def test_frames_after_a_pause_of_the_network_are_as_old_as_their_timestamps_tell
     assert burst == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize("bunch", [2, 3, 7])
+@pytest.mark.parametrize("before", [30, 100, 1000])
+def test_frames_that_always_come_in_bunches_are_no_fresher_after_a_pause(before, bunch):
+    stream = Stream()
+    for number in range(before):
+        stream.frame(waited=0.0 if number % bunch else bunch * PERIOD)
+    first = stream.frame(waited=1.5)
+    assert first > 1.4
+    ages = [stream.frame(waited=0.0 if number % bunch else 0.3 * bunch * PERIOD) for number in range(40)]
+    assert ages == pytest.approx([first - (n + 1) * 0.7 * PERIOD for n in range(40)], abs=bunch * PERIOD)
+
+
 def test_a_slow_burst_does_not_pass_for_the_camera_being_on_time():
     stream = Stream()
     stream.usual(100)
@@ -65,9 +77,27 @@ def test_frames_lost_in_a_pause_do_not_age_the_next_one():
 @pytest.mark.parametrize(("waited", "step"), [(1 / 12, 1 / 25), (0.2, 0.04), (0.04, 0.0), (0.04, 1 / 30)])
 def test_timestamps_at_a_wrong_rate_or_standing_still_age_nothing_for_long(waited, step):
     stream = Stream(nominal=25.0)
-    for _ in range(20):
+    for _ in range(100):
         stream.frame(waited, step)
     assert max(stream.frame(waited, step) for _ in range(200)) == 0
+
+
+def test_a_reader_that_is_late_by_chance_does_not_pass_for_a_slow_clock():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        stream, due = Stream(), 100.0
+        for _ in range(rng.integers(20, 200)):
+            due += PERIOD
+            stream.frame(waited=max(0.0, due + rng.exponential(0.03) - stream.now))
+        assert stream.frame(waited=1.5) > 1.3
+
+
+def test_a_backlog_at_the_beginning_does_not_make_later_frames_fresh():
+    stream = Stream()
+    for _ in range(40):
+        stream.frame(waited=0.7 * PERIOD)
+    stream.usual(15)
+    assert stream.frame(waited=1.5) == pytest.approx(1.5 - PERIOD, abs=0.01)
 
 
 @pytest.mark.parametrize("jump", [-5.0, -1e5, 20.0, 1e8])

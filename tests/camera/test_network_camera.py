@@ -27,6 +27,7 @@ REPORTED_SECONDS = 2.0
 FRESH_SECONDS = 3.0
 # ffmpeg itself takes this long to serve its first frame on a busy machine; the promise begins then
 START_SECONDS = 2.0
+KINDS = ["udp", "http", "mjpeg", pytest.param("rtsp", marks=pytest.mark.slow)]
 
 
 class RunningLoop:
@@ -101,11 +102,11 @@ def video(tmp_path, slack):
 
 
 @pytest.fixture
-def serve(video):
+def serve(video, tmp_path):
     cameras = []
 
     def start(kind, video=video):
-        camera = NetworkCamera(video, kind)
+        camera = NetworkCamera(video, kind, tmp_path)
         cameras.append(camera)
         camera.start()
         return camera
@@ -139,7 +140,7 @@ def check_accounts(running):
     return summary
 
 
-@pytest.mark.parametrize("kind", ["udp", "http", "mjpeg"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_killed_and_started_again_with_another_size(serve, watch, kind, tmp_path):
     camera = serve(kind)
     with open_video_sink(tmp_path / "out.mp4", 25.0, live=True) as recording:
@@ -168,7 +169,7 @@ def check_ages(running):
         assert age > ready_at - offset - moment - 0.5
 
 
-@pytest.mark.parametrize("kind", ["udp", "http", "mjpeg"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_hung_and_resumed(serve, watch, kind, tmp_path):
     camera = serve(kind, video=road_video(tmp_path))
     running = watch(camera.url)

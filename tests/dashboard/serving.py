@@ -9,8 +9,10 @@ import numpy as np
 from camera_fakes import ANY_SPEED, MANIFEST, FakeRunner, FakeSource
 
 from jetseg.camera import loop
+from jetseg.camera.contract import Source
 from jetseg.camera.loop import LoopConfig, new_statistics
 from jetseg.camera.stopping import StopFlag
+from jetseg.camera.watching import open_monitor
 from jetseg.cli.run_outputs import OutputOptions, open_outputs
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import LoopStatistics
@@ -34,26 +36,32 @@ class Running:
 
     statistics: LoopStatistics
     events: EventLog
-    source: FakeSource
+    source: Source
     stop: StopFlag
 
 
 @contextmanager
-def running_loop(options: OutputOptions, *, delay=0.01, source=None, runner=None):
-    """Runs a live loop in a thread, with outputs, until the block ends."""
+def running_loop(
+    options: OutputOptions, *, delay=0.01, source=None, runner=None, events=None, reference=None, further=dict
+):
+    """Runs a live loop in a thread, with outputs and a shadow if there is a reference, until the block ends."""
     source = source or MovingSource(None, live=True, delay=delay)
-    runner, events, stop = runner or FakeRunner(0.002), EventLog(), StopFlag()
+    runner, events, stop = runner or FakeRunner(0.002), events or EventLog(), StopFlag()
     failure = []
-    with open_outputs(options, source, MANIFEST, events, {"engine": "test.onnx", "source": "moving"}) as outputs:
+    with (
+        open_outputs(options, source, MANIFEST, events, {"engine": "test.onnx", "source": "moving"}) as outputs,
+        open_monitor(runner, source, reference=reference, every=5) as monitor,
+    ):
         statistics = new_statistics(runner, source, engine=ANY_SPEED, events=events)
+        sinks = [monitor, *outputs.sinks]
 
         def work():
             try:
-                loop.run(LoopConfig(), runner, source, outputs.sinks, statistics=statistics, stop=stop)
+                loop.run(LoopConfig(), runner, source, sinks, statistics=statistics, stop=stop)
             except BaseException as error:
                 failure.append(error)
 
-        with outputs.follow(statistics, lambda: {"shadow": {"agreement_miou": 97.5}}):
+        with outputs.follow(statistics, lambda: {**monitor.summary(), **further()}):
             thread = Thread(target=work, name="loop")
             thread.start()
             try:

@@ -14,6 +14,15 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 if CHROMIUM is None:
     pytest.skip("no Chromium is installed (Debian: apt-get install chromium)", allow_module_level=True)
 
+MONITORS = {
+    "drift": {
+        "signals": {
+            "too-dark": {"value": 10.123, "bound": 22.0, "normal": 104.0, "active": True},
+            "blurred": {"value": -0.5, "bound": -1.4, "normal": -0.46, "active": False},
+        }
+    },
+    "shadow": {"agreement_miou": 97.5, "recent_miou": 96.0, "bound": 70.0, "active": False},
+}
 SECONDS = 1000  # Playwright counts in milliseconds
 
 
@@ -59,7 +68,7 @@ def content(page):
 
 def test_numbers_move_and_the_picture_changes(page):
     port = free_port()
-    with running_loop(OutputOptions(dashboard=port)) as running:
+    with running_loop(OutputOptions(dashboard=port), further=lambda: MONITORS) as running:
         open_page(page, port)
         wait_for(page, lambda: sequence(page) > 0)
         first, dropped = content(page), page.inner_text("#dropped-note")
@@ -69,11 +78,18 @@ def test_numbers_move_and_the_picture_changes(page):
         page.wait_for_selector("#events li.alarm")
         assert page.inner_text("#events li.alarm span") == "The lens is <b>dirty</b>."  # text, never markup
         assert page.inner_text("#quality") == "97.5%"
-        assert page.inner_text("#quality-name") == "agreement with the reference"
+        assert page.inner_text("#quality-name") == "agreement"
         assert page.inner_text("#title") == "test.onnx on moving"
         for stage in ("capture", "preprocess", "infer", "postprocess"):
             assert stage in page.inner_text("#stages")
         assert "memory" in page.inner_text("#host")
+        assert "dropped at" in page.inner_text("#facts")
+        assert page.locator("#drift li").all_inner_texts() == [
+            "too dark\n10.1 / 22",
+            "blurred\n-0.5 / -1.4",
+            "shadow disagrees\n96 / 70 %",
+        ]
+        assert page.locator("#drift .track.alarm").count() == 1
         assert "green" in page.inner_text("#shares")
         assert page.is_hidden("#banner")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -86,9 +102,10 @@ def test_frames_that_stop_are_told(page):
         open_page(page, port)
         assert page.is_hidden("#stale")
         running.source.delay = 2.5
-        page.wait_for_selector("#stale", state="visible")
-        assert page.inner_text("#stale").startswith("No new frame for")
-        assert page.inner_text("#health") == "no frames"
+        seen = "['stale', 'health'].map((id) => document.getElementById(id)).map((place) => place.innerText.trim())"
+        wait_for(
+            page, lambda: page.is_visible("#stale") and page.evaluate(seen) == ["No new frame for 2 s", "no frames"]
+        )
         running.source.delay = 0.01
         page.wait_for_selector("#stale", state="hidden")
 

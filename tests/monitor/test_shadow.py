@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jetseg.manifest import Manifest, Profile
+from jetseg.monitor import shadow as shadow_module
 from jetseg.monitor.shadow import ShadowMonitor, default_bound
 
 MANIFEST = Manifest.model_validate({"classes": ["sky", "road"], "input": {"height": 8, "width": 8}})
@@ -87,19 +88,74 @@ def test_frames_are_copied_before_the_caller_reuses_them():
     assert shadow.state().agreement_miou == 100
 
 
-def test_a_broken_reference_is_told_and_does_not_raise():
+def offer_until_noticed(shadow, seconds=10):
+    notices, deadline = [], time.monotonic() + seconds
+    while not notices and time.monotonic() < deadline:
+        notices = shadow.offer(IMAGE, TRUTH)
+        time.sleep(0.001)
+    return notices
+
+
+def test_a_reference_that_fails_is_told_once_and_so_is_its_return(monkeypatch):
+    monkeypatch.setattr(shadow_module, "RETRY_SECONDS", 0.0)
+    calls = []
+
+    def broken_for_a_while(_):
+        calls.append(None)
+        if len(calls) < 4:
+            raise RuntimeError("no memory")
+        return TRUTH
+
+    shadow = ShadowMonitor(broken_for_a_while, MANIFEST, every=1)
+    failed, resumed = offer_until_noticed(shadow), offer_until_noticed(shadow)
+    assert [notice.kind for notice in failed + resumed + shadow.close()] == ["shadow-failed", "shadow-resumed"]
+    assert "no memory" in failed[0].text
+    assert shadow.state().agreement_miou == 100
+    assert not any(thread.name == "jetseg-shadow" for thread in threading.enumerate())
+
+
+def test_a_reference_that_fails_rests():
+    calls = []
+
     def broken(_):
+        calls.append(None)
         raise RuntimeError("no memory")
 
     shadow = ShadowMonitor(broken, MANIFEST, every=1)
-    notices, deadline = [], time.monotonic() + 10
-    while not notices and time.monotonic() < deadline:
-        notices = shadow.offer(IMAGE, TRUTH)
-    assert [notice.kind for notice in notices] == ["shadow-failed"]
-    assert shadow.close() == []
-    assert "no memory" in notices[0].text
-    assert not any(thread.name == "jetseg-shadow" for thread in threading.enumerate())
-    assert shadow.offer(IMAGE, TRUTH) == []
+    offer_until_noticed(shadow)
+    assert offer_until_noticed(shadow, seconds=0.2) == []
+    assert len(calls) == 1
+    shadow.close()
+    assert shadow.state().skipped > 10
+
+
+def test_a_reference_that_stalls_is_told_once_and_so_is_its_return(monkeypatch):
+    monkeypatch.setattr(shadow_module, "STALL_SECONDS", 0.05)
+    gate = threading.Event()
+    shadow = ShadowMonitor(lambda _: gate.wait(20) and TRUTH, MANIFEST, every=1)
+    assert [notice.kind for notice in offer_until_noticed(shadow)] == ["shadow-stalled"]
+    assert offer_until_noticed(shadow, seconds=0.2) == []
+    gate.set()
+    assert [notice.kind for notice in offer_until_noticed(shadow) + shadow.close()] == ["shadow-resumed"]
+
+
+def test_a_reference_that_never_comes_back_does_not_hold_the_end(monkeypatch):
+    monkeypatch.setattr(shadow_module, "CLOSE_SECONDS", 0.1)
+    begun, gate = threading.Event(), threading.Event()
+
+    def hangs(_):
+        begun.set()
+        gate.wait(20)
+        return TRUTH
+
+    shadow = ShadowMonitor(hangs, MANIFEST, every=1)
+    shadow.offer(IMAGE, TRUTH)
+    assert begun.wait(5)
+    shadow.offer(IMAGE, TRUTH)
+    assert [notice.kind for notice in shadow.close()] == ["shadow-stuck"]
+    gate.set()
+    shadow._thread.join(5)
+    assert not shadow._thread.is_alive()
 
 
 @pytest.mark.parametrize(("agreement", "bound"), [(None, 70), (98.0, 78.0), (92.5, 72.5), (84.0, 70), (40.0, 70)])

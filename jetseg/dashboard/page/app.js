@@ -97,8 +97,9 @@ function show(state) {
   showNumbers(state);
   showShares(state);
   showStages(state);
+  showFacts(state.summary);
   showHost(state.host);
-  showFurther(state.further);
+  showDrift(state.drift, state.shadow);
   showEvents(state.events);
   drawCurves();
 }
@@ -113,7 +114,7 @@ function showFreshness(state) {
   if (state.host && state.host.throttled.length) return health("warning", "the device slows itself down");
   const recent = state.events.filter((event) => event.severity !== "info" && state.now - event.at < 30);
   const worst = recent.filter((event) => event.severity === "alarm").pop() || recent.pop();
-  return worst ? health(worst.severity, words(worst.kind)) : health("good", `running for ${duration(state.seconds)}`);
+  return worst ? health(worst.severity, words(worst.kind)) : health("good", `running for ${duration(state.summary.seconds)}`);
 }
 
 function health(level, text) {
@@ -122,16 +123,17 @@ function health(level, text) {
 }
 
 function showNumbers(state) {
-  const point = state.point, bare = state.engine_frames_per_second;
+  const point = state.point, bare = state.summary.engine_frames_per_second, deadline = state.summary.deadline_ms;
   byId("fps").textContent = number(point.fps, 1);
   byId("fps-note").textContent = bare ? `engine alone ${number(bare, 1)}` : "";
   withUnit(byId("age"), number(point.age_p50, point.age_p50 < 10 ? 1 : 0), "ms");
+  byId("age").className = deadline && point.age_p50 > deadline ? "alarm" : "";
   byId("age-note").textContent = point.age_p99 == null ? "" : `p99 ${number(point.age_p99, 0)} ms`;
   withUnit(byId("dropped"), point.captured ? number((100 * point.dropped) / point.captured, 1) : "–", "%");
   byId("dropped-note").textContent = `${point.dropped.toLocaleString("en")} of ${point.captured.toLocaleString("en")}`;
   showsAgreement = point.miou == null && point.agreement != null;
   const quality = showsAgreement ? point.agreement : point.miou;
-  const name = showsAgreement ? "agreement with the reference" : "mIoU";
+  const name = showsAgreement ? "agreement" : "mIoU";
   byId("quality-name").textContent = name;
   byId("quality-caption").textContent = name[0] === "m" ? name : "Agreement with the reference";
   withUnit(byId("quality"), number(quality, 1), "%");
@@ -178,12 +180,42 @@ function showHost(host) {
   bars(byId("host"), rows);
 }
 
-function showFurther(further) {
-  const rows = Object.entries(further);
-  byId("further-panel").hidden = !rows.length;
-  byId("further").replaceChildren(
-    ...rows.flatMap(([name, value]) => [element("dt", words(name)), element("dd", typeof value === "string" ? value || "none" : number(value, value % 1 ? 3 : 0))]),
-  );
+/** What a person asks next when the stages look wrong: what came late, and what was lost where. */
+function showFacts(summary) {
+  const facts = [];
+  if (summary.deadline_ms != null) {
+    facts.push([`later than ${number(summary.deadline_ms, 0)} ms`, count(summary.deadline_misses, summary.frames)]);
+  }
+  facts.push(["oldest frame", summary.worst_frame_age_ms == null ? "–" : `${number(summary.worst_frame_age_ms, 0)} ms`]);
+  for (const [cause, lost] of Object.entries(summary.dropped_by_cause)) {
+    if (lost) facts.push([`dropped at ${cause}`, count(lost, summary.captured)]);
+  }
+  if (summary.corrupt) facts.push(["corrupt", count(summary.corrupt, summary.captured)]);
+  for (const [engine, frames] of Object.entries(summary.frames_by_engine)) {
+    facts.push([`by ${engine.split("/").pop()}`, count(frames, summary.frames)]);
+  }
+  byId("facts").replaceChildren(...facts.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
+}
+
+/** A bar is full where the bound is; empty is what was normal at calibration. */
+function showDrift(signals, shadow) {
+  const rows = Object.entries(signals).map(([event, signal]) => {
+    const known = signal.value != null && signal.normal != null;
+    const share = known ? (signal.value - signal.normal) / (signal.bound - signal.normal) : Number(signal.active);
+    return {
+      name: words(event), share, level: signal.active ? "alarm" : share > 1 ? "warning" : "",
+      text: `${short(signal.value)} / ${short(signal.bound)}`,
+    };
+  });
+  if (shadow && shadow.bound != null) {
+    const agreement = shadow.recent_miou;
+    rows.push({
+      name: "shadow disagrees", share: agreement == null ? 0 : (100 - agreement) / (100 - shadow.bound),
+      level: shadow.active ? "alarm" : "", text: `${short(agreement)} / ${short(shadow.bound)} %`,
+    });
+  }
+  byId("drift-panel").hidden = !rows.length;
+  bars(byId("drift"), rows);
 }
 
 function showEvents(events) {
@@ -235,6 +267,8 @@ function withUnit(place, text, unit) {
 }
 
 const number = (value, digits) => (value == null ? "–" : value.toFixed(digits));
+const short = (value) => (value == null ? "–" : String(Number(value.toPrecision(3))));
+const count = (part, whole) => `${part.toLocaleString("en")} of ${whole.toLocaleString("en")}`;
 const words = (text) => text.replace(/[-_.]/g, " ");
 const clock = (at) => new Date(at * 1000).toLocaleTimeString("en-GB");
 
