@@ -30,8 +30,8 @@ lint: $(READY) ## Checks style, types and the import graph.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bindings: $(READY) ## Holds our use of TensorRT against NVIDIA's own bindings of four versions (4 MB are downloaded).
-	$(BIN)/python -m pytest -m slow tests/engine/tensorrt/test_real_bindings.py
+bindings: $(READY) ## Slow tests against NVIDIA's own bindings of four versions (4 MB are downloaded) and its builder.
+	$(BIN)/python -m pytest -m slow tests/engine/tensorrt
 
 bench: $(READY) ## Measures speed and memory as ratios of alternated runs.
 	$(BIN)/python bench/run_all.py
