@@ -9,6 +9,7 @@ ARG BASE=docker.io/library/debian:12.11-slim
 FROM ${BASE} AS build
 ARG EXTRAS=cpu
 ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*

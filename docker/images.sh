@@ -6,7 +6,8 @@
 #     sudo ARCH=arm64 docker/images.sh jetson-jp6     # as a Jetson's processor would, under qemu: slow
 # DRIVE=DIR, a folder with net.onnx and its manifest, net.kit.zip and data/ (images/, labels/, classes.yaml): inside each
 # image the kit is verified, the network calibrated, built and driven; DIR/IMAGE-ARCH gets the class maps.
-# PIP_FIND_LINKS=DIR, a folder of wheels that pip may take instead of PyPI's.
+# PIP_FIND_LINKS=DIR is a folder of wheels that pip may take beside PyPI's, and with PIP_NO_INDEX=1 the only ones: under
+# qemu, downloads are slow and break off.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -51,7 +52,8 @@ build() {
         workshop) file=cpu extras=cpu,train,report ;;
     esac
     wheels=${PIP_FIND_LINKS:+"--volume $PIP_FIND_LINKS:$PIP_FIND_LINKS:ro --build-arg PIP_FIND_LINKS=$PIP_FIND_LINKS"}
-    # shellcheck disable=SC2086 # two options in one word
+    wheels="$wheels ${PIP_NO_INDEX:+--build-arg PIP_NO_INDEX=$PIP_NO_INDEX}"
+    # shellcheck disable=SC2086 # several options in one word
     buildah build --quiet --arch "$ARCH" --pull-never --format docker --volume /etc/ssl/certs:/etc/ssl/certs:ro $wheels \
         --build-arg "BASE=$BASE" --build-arg "BUILD_BASE=$BASE" --build-arg "EXTRAS=$extras" --build-arg TENSORRT= \
         --file "docker/$file.Dockerfile" --tag "localhost/jetseg:$1-$ARCH" .
