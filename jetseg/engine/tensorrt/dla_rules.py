@@ -105,7 +105,7 @@ def _deconvolution(layer: Layer) -> str | None:
 
 
 def _pooling(layer: Layer) -> str | None:
-    """[guide]."""
+    """Window, padding and stride [guide]."""
     return layer.beyond("kernel_shape", (1, 8)) or layer.beyond("pads", (0, 7)) or layer.beyond("strides", (1, 16))
 
 
@@ -120,12 +120,12 @@ def _clip(layer: Layer) -> str | None:
 
 
 def _prelu(layer: Layer) -> str | None:
-    """[page]."""
+    """Slopes that are fixed when it is built [page]."""
     return None if layer.is_constant(1) else "its slopes are computed"
 
 
 def _response(layer: Layer) -> str | None:
-    """[page]; ONNX's normalization runs across channels, as the DLA's does."""
+    """A window of few sizes, across channels [page], as ONNX's normalization runs anyway."""
     return None if layer.number("size", 0) in (3, 5, 7, 9) else "its window is not 3, 5, 7 or 9"
 
 
@@ -141,7 +141,7 @@ def _pair(layer: Layer) -> str | None:
 
 
 def _concat(layer: Layer) -> str | None:
-    """[page]."""
+    """Of several tensors, along their channels [page]."""
     if len(layer.node.input) < 2:
         return "it joins a single tensor"
     return None if layer.number("axis", 1) in (1, -3) else "it joins along another axis than the channels"
@@ -186,7 +186,7 @@ def _slice(layer: Layer) -> str | None:
 
 
 def _shuffle(layer: Layer) -> str | None:
-    """[operators]; one batch size within a loadable [page]."""
+    """Transposing and reshaping [operators], with one batch size within a loadable [page]."""
     before = layer.shape(layer.node.input[0])[0]
     kept = all(layer.shape(name)[0] == before for name in layer.node.output)
     return None if kept and next(iter(layer.integers("perm")), 0) == 0 else "it touches the batch"
