@@ -30,8 +30,8 @@ lint: $(READY) ## Checks style, types and the import graph.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bindings: $(READY) ## Holds our use of TensorRT against NVIDIA's own bindings of four versions (4 MB are downloaded).
-	$(BIN)/python -m pytest -m slow tests/engine/tensorrt/test_real_bindings.py
+bindings: $(READY) ## Slow tests against NVIDIA's own bindings of four versions (4 MB are downloaded) and its builder.
+	$(BIN)/python -m pytest -m slow tests/engine/tensorrt
 
 soak: $(READY) ## Runs the camera loop for two minutes while camera, disk, browsers and shadow fail at random.
 	$(BIN)/python -m pytest -s -m slow 'tests/dashboard/test_soak.py::test_nothing_grows_and_nothing_is_left[120]'

@@ -1,9 +1,15 @@
 # The CPU image: ONNX Runtime, no torch, no compiler.
 #     docker build --file docker/cpu.Dockerfile --tag jetseg:cpu .
+# With the workshop's extras it is a workstation's image, in which `jetseg demo` runs. PyPI's torch brings CUDA along,
+# some gigabytes; PIP_FIND_LINKS may name a folder or a page that has a torch for processors only.
+#     docker build --file docker/cpu.Dockerfile --build-arg EXTRAS=cpu,train,report --tag jetseg:workshop .
 ARG BASE=docker.io/library/debian:12.11-slim
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
+ARG EXTRAS=cpu
+ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
@@ -11,7 +17,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY jetseg/ jetseg/
 RUN python3 -m venv /opt/jetseg \
-    && /opt/jetseg/bin/pip install --no-cache-dir --constraint constraints.txt '.[cpu]'
+    && /opt/jetseg/bin/pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
 
 # hadolint ignore=DL3006
 FROM ${BASE}
@@ -19,7 +25,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --groups video --no-log-init --create-home jetseg \
-    && install --directory --owner jetseg --group jetseg /vehicle/engines
+    && install --directory --owner jetseg --group jetseg /vehicle /vehicle/engines
 COPY --from=build /opt/jetseg /opt/jetseg
 ENV PATH=/opt/jetseg/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001

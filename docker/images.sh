@@ -1,9 +1,13 @@
 #!/bin/sh
 # Builds the images with buildah over a Debian base made by debootstrap, and runs what is inside: a check that needs
 # neither a Docker engine nor a registry of images. The Jetson images get that base in place of NVIDIA's, so what is
-# NVIDIA's (TensorRT, pycuda) is not in them.
-#     sudo docker/images.sh [cpu] [jetson-jp6] [jetson-jp7]
-#     sudo ARCH=arm64 KIT=net.kit.zip docker/images.sh cpu      # as a Jetson's processor would, under qemu: slow
+# NVIDIA's (TensorRT, pycuda) is not in them. `workshop` is the CPU image with torch, in which the demo runs.
+#     sudo docker/images.sh [cpu] [workshop] [jetson-jp6] [jetson-jp7]
+#     sudo ARCH=arm64 docker/images.sh jetson-jp6     # as a Jetson's processor would, under qemu: slow
+# DRIVE=DIR, a folder with net.onnx and its manifest, net.kit.zip and data/ (images/, labels/, classes.yaml): inside each
+# image the kit is verified, the network calibrated, built and driven; DIR/IMAGE-ARCH gets the class maps.
+# PIP_FIND_LINKS=DIR is a folder of wheels that pip may take beside PyPI's, and with PIP_NO_INDEX=1 the only ones: under
+# qemu, downloads are slow and break off.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -14,7 +18,7 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
 main() {
-    [ $# -gt 0 ] || set -- cpu jetson-jp6 jetson-jp7
+    [ $# -gt 0 ] || set -- cpu workshop jetson-jp6 jetson-jp7
     for program in buildah debootstrap; do
         command -v "$program" > /dev/null || { echo "$program is missing: apt install buildah debootstrap" >&2; exit 3; }
     done
@@ -42,9 +46,17 @@ make_base() {
 
 # The host's certificates go in, so that a proxy that the host trusts is trusted by apt and pip too.
 build() {
-    buildah build --quiet --arch "$ARCH" --pull-never --format docker --volume /etc/ssl/certs:/etc/ssl/certs:ro \
-        --build-arg "BASE=$BASE" --build-arg "BUILD_BASE=$BASE" --build-arg EXTRAS= --build-arg TENSORRT= \
-        --file "docker/$1.Dockerfile" --tag "localhost/jetseg:$1-$ARCH" .
+    file=$1 extras=
+    case $1 in
+        cpu) extras=cpu ;;
+        workshop) file=cpu extras=cpu,train,report ;;
+    esac
+    wheels=${PIP_FIND_LINKS:+"--volume $PIP_FIND_LINKS:$PIP_FIND_LINKS:ro --build-arg PIP_FIND_LINKS=$PIP_FIND_LINKS"}
+    wheels="$wheels ${PIP_NO_INDEX:+--build-arg PIP_NO_INDEX=$PIP_NO_INDEX}"
+    # shellcheck disable=SC2086 # several options in one word
+    buildah build --quiet --arch "$ARCH" --pull-never --format docker --volume /etc/ssl/certs:/etc/ssl/certs:ro $wheels \
+        --build-arg "BASE=$BASE" --build-arg "BUILD_BASE=$BASE" --build-arg "EXTRAS=$extras" --build-arg TENSORRT= \
+        --file "docker/$file.Dockerfile" --tag "localhost/jetseg:$1-$ARCH" .
 }
 
 check() {
@@ -54,14 +66,21 @@ check() {
     inside sh -c '! command -v gcc && ! command -v g++ && ! command -v cc' ||
         { echo "$1: a compiler is in the image" >&2; exit 1; }
     inside jetseg --help > /dev/null
-    inside jetseg doctor --need onnxruntime > /dev/null
-    if [ -n "${KIT:-}" ]; then
-        buildah copy --quiet --chown 10001 "$container" "$KIT" /vehicle/kit.zip > /dev/null
-        inside jetseg verify kit.zip --out engines/drive.onnx
-        inside jetseg run engines/drive.onnx --source synthetic:12 --no-labels --json
-    fi
+    inside jetseg doctor --need onnxruntime
+    [ "$1" != workshop ] || inside jetseg demo
+    [ -z "${DRIVE:-}" ] || drive "$1"
     buildah rm "$container" > /dev/null
     echo "$1: built and run"
+}
+
+drive() {
+    buildah copy --quiet --chown 10001 "$container" "$DRIVE" /vehicle/drive > /dev/null
+    inside jetseg verify drive/net.kit.zip --out engines/kit.onnx
+    inside jetseg calibrate drive/net.onnx --data folder:drive/data --split all --out drive/net.ranges.json
+    inside jetseg build-engine drive/net.onnx --calibration drive/net.ranges.json --out engines/net.onnx
+    inside jetseg run engines/net.onnx --source folder:drive/data --split all --no-labels --class-maps drive/maps --json
+    rm -rf "${DRIVE:?}/$1-$ARCH"
+    cp -r "$(buildah mount "$container")/vehicle/drive/maps" "$DRIVE/$1-$ARCH"
 }
 
 main "$@"

@@ -8,6 +8,8 @@ ARG BASE=nvcr.io/nvidia/cuda:13.0.1-runtime-ubuntu24.04
 FROM ${BUILD_BASE} AS build
 # Empty leaves pycuda out, which is compiled against CUDA: for a base without CUDA.
 ARG EXTRAS=tensorrt
+ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
 ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ python3-dev python3-venv \

@@ -1,9 +1,9 @@
 """Computers that vehicles carry, as data: what a network built for them may count on.
 
-Peaks and bandwidths are meant to be those of NVIDIA's module data sheets, in the power modes that these describe. They
-were written without the sheets at hand and are still to be compared with them; nothing here was measured. INT8 is
-dense (without structured sparsity) over GPU and DLA together, FP16 is dense on the GPU alone; on Orin's tensor cores
-it is half of the GPU's INT8 figure. A figure that no data sheet gives is None.
+Peaks and bandwidths are from the documents of NVIDIA's that `Target.source` names, as others quote them, in the power
+mode MAXN; nothing here was measured. INT8 is dense over GPU and DLA together, half of the sparse figure that NVIDIA
+prints. FP16 is dense on the GPU alone; where NVIDIA prints none, it is a quarter of the GPU's sparse INT8, the ratio of
+Orin's tensor cores. A figure that no document gives is None.
 """
 
 from __future__ import annotations
@@ -66,10 +66,9 @@ TARGETS: dict[str, Target] = {
             memory_gb=8,
             bandwidth_gb_per_s=59.7,
             int8_tops=21,
-            fp16_tflops=6,
             dla_cores=2,
             software=(Software(jetpack="5.1", tensorrt="8.5"),),
-            source="NVIDIA Jetson Xavier NX Series data sheet",
+            source="NVIDIA's comparison of Jetson modules",
             note="JetPack 5 is its last, and TensorRT 8.5 is older than what jetseg builds for: use the CPU engine.",
         ),
         Target(
@@ -82,7 +81,7 @@ TARGETS: dict[str, Target] = {
             int8_tops=20,
             fp16_tflops=10,
             software=(_JETPACK_6, _JETPACK_7),
-            source="NVIDIA Jetson Orin Nano Series data sheet",
+            source="NVIDIA, Jetson Orin Nano Developer Kit Gets a Super Boost: 40 TOPS sparse, 20 dense, 10 TFLOPS",
             note=f"{_SUPER} give 33 TOPS, 17 TFLOPS and 102 GB/s. No DLA.",
         ),
         Target(
@@ -91,13 +90,13 @@ TARGETS: dict[str, Target] = {
             board=("orin nx",),
             compute_capability="8.7",
             memory_gb=16,
-            bandwidth_gb_per_s=102.4,
+            bandwidth_gb_per_s=102,
             int8_tops=50,
             fp16_tflops=15,
             dla_cores=2,
             software=(_JETPACK_6, _JETPACK_7),
-            source="NVIDIA Jetson Orin NX Series data sheet",
-            note=f"{_SUPER} give 78 TOPS and 19 TFLOPS. TensorRT 10.16 is reported to offer no DLA core.",
+            source="NVIDIA Jetson Orin NX Series data sheet DS-10712-001 v1.7: 100 TOPS sparse, of which the DLA 40",
+            note=f"{_SUPER} give 78 TOPS and 19 TFLOPS. Of its TensorRT versions, only 10.3 offers the DLA.",
         ),
         Target(
             name="agx-orin-64gb",
@@ -107,11 +106,11 @@ TARGETS: dict[str, Target] = {
             memory_gb=64,
             bandwidth_gb_per_s=204.8,
             int8_tops=138,
-            fp16_tflops=42,
+            fp16_tflops=42.5,
             dla_cores=2,
-            software=(_JETPACK_6, _JETPACK_7, Software(jetpack="7.2.2", tensorrt="11.4")),
-            source="NVIDIA Jetson AGX Orin Series data sheet and technical brief",
-            note="TensorRT 10.16 is reported to offer no DLA core; 10.3 and 11.4 do.",
+            software=(_JETPACK_6, _JETPACK_7, Software(jetpack="7.2.2", tensorrt="11.4.1")),
+            source="NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8: 275 TOPS sparse, of which the GPU 170",
+            note="TensorRT 10.3 and, with JetPack 7.2.2, 11.4.1 offer the DLA; the versions between them do not.",
         ),
         Target(
             name="thor",
@@ -123,10 +122,10 @@ TARGETS: dict[str, Target] = {
             software=(
                 Software(jetpack="7.0", tensorrt="10.13"),
                 _JETPACK_7,
-                Software(jetpack="7.2.2", tensorrt="11.4"),
+                Software(jetpack="7.2.2", tensorrt="11.4.1"),
             ),
-            source="NVIDIA Jetson Thor Series data sheet",
-            note="NVIDIA quotes FP4 (2070 TFLOPS, sparse), not INT8.",
+            source="NVIDIA Jetson Thor Series data sheet DS-11945-001; no DLA: TensorRT 11.4.1, Working with DLA",
+            note="NVIDIA quotes FP4 (2070 TFLOPS, sparse), not INT8. No DLA.",
         ),
         Target(
             name="cpu",

@@ -29,6 +29,15 @@ def test_profiles_are_sound(target):
         assert target.fp16_tflops < target.int8_tops
 
 
+@pytest.mark.parametrize(
+    ("name", "sparse_tops", "of_the_gpu"),
+    [("orin-nano-8gb", 40, 40), ("orin-nx-16gb", 100, 60), ("agx-orin-64gb", 275, 170)],
+)
+def test_peaks_of_orins_follow_from_the_sparse_figures_that_nvidia_prints(name, sparse_tops, of_the_gpu):
+    assert TARGETS[name].int8_tops == pytest.approx(sparse_tops / 2, abs=0.5)
+    assert TARGETS[name].fp16_tflops == of_the_gpu / 4
+
+
 def test_orins_share_a_compute_capability_and_differ_in_dla():
     orins = {name: target for name, target in TARGETS.items() if "orin" in name}
     assert {target.compute_capability for target in orins.values()} == {"8.7"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT_SECONDS = 30
+_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)

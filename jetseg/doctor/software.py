@@ -48,8 +48,11 @@ print(json.dumps(dict(version=version.value)))
 
 def check_onnxruntime(host: Host) -> Finding:
     """Looks for ONNX Runtime, the CPU backend."""
+    probe = host.python(_VERSION.format("onnxruntime"))
     step = "Install it with: pip install onnxruntime."
-    return _library("ONNX Runtime", host.python(_VERSION.format("onnxruntime")), step)
+    if "crashed" in probe.error:
+        step = "Install an older one, as 1.32 crashed on arm64: pip install 'onnxruntime<1.24'."
+    return _library("ONNX Runtime", probe, step)
 
 
 def check_tensorrt(host: Host) -> Finding:

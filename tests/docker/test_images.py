@@ -8,12 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+import onnx
 import pytest
 import yaml
-from small_network import write_dataset, write_small_network
+from small_network import small_manifest, small_network, write_dataset
+from typer.testing import CliRunner
 
+from jetseg.cli.main import app
 from jetseg.kit.packing import PackConfig
 from jetseg.kit.packing import run as pack
+from jetseg.manifest import save_manifest
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -113,8 +119,6 @@ def test_the_service_restarts_is_read_only_and_gets_its_devices():
 def test_the_commands_in_compose_and_systemd_are_ones_that_jetseg_has():
     from typer.main import get_command
 
-    from jetseg.cli.main import app
-
     verbs = get_command(app).commands
     service = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["jetseg"]
     unit = (ROOT / "docker" / "jetseg.service").read_text()
@@ -124,21 +128,61 @@ def test_the_commands_in_compose_and_systemd_are_ones_that_jetseg_has():
         assert context.params["source"] == "0"
 
 
+def write_drive(folder: Path) -> Path:
+    """Writes what `images.sh` takes as DRIVE: a network, frames to calibrate on and to drive, and a kit."""
+    data = write_dataset(folder / "data")
+    model = folder / "net.onnx"
+    onnx.save(small_network(), str(model))
+    save_manifest(model, small_manifest())
+    pack(PackConfig(model=model, data=data, split="all", frames=2, out=folder / "net.kit.zip"))
+    return folder
+
+
+def drive_here(folder: Path) -> Path:
+    """Does on this machine what `images.sh` does inside an image; returns the folder of class maps."""
+    data, ranges, engine = f"folder:{folder / 'data'}", folder / "here.ranges.json", folder / "here.onnx"
+    for words in (
+        ("calibrate", folder / "net.onnx", "--data", data, "--split", "all", "--out", ranges),
+        ("build-engine", folder / "net.onnx", "--calibration", ranges, "--out", engine),
+        ("run", engine, "--source", data, "--split", "all", "--no-labels", "--class-maps", folder / "here"),
+    ):
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    return folder / "here"
+
+
+def agreement(one: Path, other: Path) -> float:
+    """Returns the percentage of pixels with the same class in two folders of class maps."""
+    names = sorted(path.name for path in one.glob("*.png"))
+    assert names == sorted(path.name for path in other.glob("*.png"))
+    assert names
+    same = [cv2.imread(str(one / name), -1) == cv2.imread(str(other / name), -1) for name in names]
+    return 100 * float(np.mean(same))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("buildah") or not shutil.which("debootstrap"),
     reason="needs root, buildah and debootstrap",
 )
-def test_the_cpu_image_is_built_and_runs_a_kit(tmp_path):
-    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
-    kit = pack(PackConfig(model=model, data=data, split="all", frames=2, out=tmp_path / "small.kit.zip")).kit
-    command = [ROOT / "docker" / "images.sh", "cpu"]
+@pytest.mark.parametrize(
+    ("image", "architecture", "least"),
+    [("cpu", "amd64", 100.0), ("jetson-jp7", "amd64", 99.0), ("jetson-jp6", "arm64", 99.0)],
+)
+def test_an_image_is_built_and_gives_the_class_maps_of_this_machine(tmp_path, image, architecture, least):
+    if architecture == "arm64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+        pytest.skip("arm64 programs do not run here (qemu-user-static, binfmt-support)")
+    drive = write_drive(tmp_path)
     done = subprocess.run(
-        command, env={**os.environ, "KIT": str(kit)}, capture_output=True, text=True, check=False, timeout=1700
+        [ROOT / "docker" / "images.sh", image],
+        env={**os.environ, "DRIVE": str(drive), "ARCH": architecture},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    sys.stdout.write(done.stdout[-2000:] + done.stderr[-2000:])
+    sys.stdout.write(done.stdout[-4000:] + done.stderr[-4000:])
     assert done.returncode == 0
-    assert "engines/drive.onnx: verified" in done.stdout
-    assert '"frames": 12' in done.stdout
-    assert done.stdout.rstrip().endswith("cpu: built and run")
+    assert "engines/kit.onnx: verified" in done.stdout
+    assert done.stdout.rstrip().endswith(f"{image}: built and run")
+    assert agreement(drive / f"{image}-{architecture}", drive_here(drive)) >= least

@@ -122,10 +122,6 @@ class Gpu:
         """Makes a stream."""
         return self._cuda.Stream()
 
-    def event(self) -> Any:  # noqa: ANN401 - pycuda's
-        """Makes an event: recorded in one stream, another one can wait for it."""
-        return self._cuda.Event()
-
     def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapped: bool = False) -> npt.NDArray[Any]:
         """Allocates an array in pinned memory, which copies can read while the processor goes on.
 

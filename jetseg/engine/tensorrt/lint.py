@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from jetseg.calibrate.graph import QUANTIZED_OPERATORS, FloatGraph, attribute, load_float_graph
 from jetseg.calibrate.legality import UNKNOWN_OPERATORS, check_qdq
 from jetseg.engine.tensorrt.dla import MAX_LOADABLES, DlaPlan, plan_dla
-from jetseg.engine.tensorrt.dla_rules import Tensors, infer_tensors
+from jetseg.engine.tensorrt.dla_layers import Tensors, infer_tensors
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.source import fix_input_size_
 from jetseg.errors import ConfigError
@@ -32,7 +32,8 @@ _CASTS = frozenset(
 """Types that a Cast may make; uint8 only right before an output."""
 _CHANNELS = 32
 """INT8 tensor cores work on this many input channels at a time."""
-_LAST_DLA_OF_10, _FIRST_DLA_OF_11, _OLDEST = (10, 7), (11, 4), (10, 3)
+_LAST_DLA_OF_10, _FIRST_DLA_OF_11, _OLDEST = (10, 7), (11, 4, 1), (10, 3)
+"""The DLA: docs.nvidia.com/deeplearning/tensorrt/11.4.1/inference-library/work-with-dla.html."""
 
 
 class LintConfig(BaseModel):
@@ -201,7 +202,7 @@ def _reads_network(graph: FloatGraph, node: onnx.NodeProto) -> bool:
 
 
 def _about(software: Software, device: Device) -> str:
-    version = tuple(int(part) for part in software.tensorrt.split("."))[:2]
+    version = tuple(int(part) for part in software.tensorrt.split("."))
     name = f"JetPack {software.jetpack}, TensorRT {software.tensorrt}"
     if version < _OLDEST:
         return f"{name}: older than what jetseg builds for; use the CPU engine."
@@ -209,5 +210,5 @@ def _about(software: Software, device: Device) -> str:
     if device == "gpu":
         return f"{name}: {ways}."
     if _LAST_DLA_OF_10 < version < _FIRST_DLA_OF_11:
-        return f"{name}: it offers no DLA; 10.7 was the last of 10 that did, and 11.4 is the next."
+        return f"{name}: it offers no DLA; 10.7 was the last of 10 that did, and 11.4.1 is the next."
     return f"{name}: fp16, and {'int8 by explicit quantizers' if version[0] > 10 else 'int8 by implicit quantization'}."

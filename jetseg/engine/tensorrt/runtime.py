@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -11,19 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.engine.tensorrt.buffers import Buffer
 from jetseg.engine.tensorrt.gpu import Gpu
 from jetseg.engine.tensorrt.layers import make_runtime
 from jetseg.engine.tensorrt.library import load_tensorrt
 from jetseg.engine.tensorrt.log import make_log
 from jetseg.engine.tensorrt.options import recorded_options
 from jetseg.engine.tensorrt.origin import check_origin
-from jetseg.engine.tensorrt.slots import Buffer, Slot
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
 from jetseg.manifest import Manifest
 from jetseg.ports import fits, input_shape, pick_port
 from jetseg.preprocess import NetworkInput
-
-MAX_IN_FLIGHT = 2
 
 
 def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -> TensorRtRunner:
@@ -50,8 +47,8 @@ class TensorRtRunner:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.manifest = manifest
         self.path = path
-        self._slots: list[Slot] = []
-        self._in_flight: deque[Slot] = deque()
+        self._buffers: dict[str, Buffer] = {}
+        self._stream: Any = None
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
@@ -66,50 +63,18 @@ class TensorRtRunner:
             raise
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
-        """Runs the network; see `jetseg.engine.contract.Runner.infer`. Not while frames are in flight."""
-        if self._in_flight:
-            raise RuntimeError("infer was called while submitted frames were in flight")
-        self.submit(network_input)
-        return self.collect()
-
-    def submit(self, network_input: NetworkInput) -> None:
-        """Queues a frame and returns at once; `collect` gives the results in the same order.
-
-        With two frames in flight, the copies of one run while the network works on the other. There may be no more.
-
-        Args:
-            network_input: As for `infer`.
-        """
+        """Runs the network; see `jetseg.engine.contract.Runner.infer`. The next call overwrites the output."""
         if self._gpu is None:
             raise ArtifactError(f"{self.path} was closed.")
-        if len(self._in_flight) == MAX_IN_FLIGHT:
-            raise RuntimeError(f"{MAX_IN_FLIGHT} frames are in flight; collect one first")
+        source, result = self._buffers[self._input], self._buffers[self._output]
+        np.copyto(source.host, network_input)
         with self._gpu.active():
-            slot = next((slot for slot in self._slots if slot not in self._in_flight), None) or self._new_slot(
-                self._gpu
-            )
-            np.copyto(slot.buffers[self._input].host, network_input)
-            slot.buffers[self._input].upload(slot.stream)
-            if self._in_flight:  # one context: one inference at a time
-                slot.stream.wait_for_event(self._in_flight[-1].computed)
-            if len(self._slots) > 1:
-                self._use(slot)
-            if not self._context.execute_async_v3(slot.stream.handle):
+            source.upload(self._stream)
+            if not self._context.execute_async_v3(self._stream.handle):
                 raise self._failed("TensorRT failed while running the network")
-            slot.computed.record(slot.stream)
-            slot.buffers[self._output].download(slot.stream)
-        self._in_flight.append(slot)
-
-    def collect(self) -> npt.NDArray[Any]:
-        """Waits for the oldest submitted frame; its output stays as it is until the next but one is submitted."""
-        if self._gpu is None:
-            raise ArtifactError(f"{self.path} was closed.")
-        if not self._in_flight:
-            raise RuntimeError("no frame was submitted")
-        slot = self._in_flight.popleft()
-        with self._gpu.active():
-            slot.stream.synchronize()
-        return slot.buffers[self._output].host
+            result.download(self._stream)
+            self._stream.synchronize()
+        return result.host
 
     def close(self) -> None:
         """Frees the engine, the device's memory and the GPU's context. May be called twice."""
@@ -118,19 +83,18 @@ class TensorRtRunner:
             return
         # a context that CUDA gave up cannot be tidied, and takes its memory with it
         with suppress(JetsegError), gpu.active():
-            for slot in self._in_flight:
-                slot.stream.synchronize()
-            self._context = self._engine = self._runtime = None
-            for slot in self._slots:
-                slot.free()
-        self._in_flight.clear()
-        self._slots.clear()
+            if self._stream is not None:
+                self._stream.synchronize()  # after an error a copy may still be under way
+        with suppress(JetsegError), gpu.active():
+            self._context = self._engine = self._runtime = self._stream = None
+            for buffer in self._buffers.values():
+                buffer.free()
+        self._buffers.clear()
         gpu.close()
 
     def _open(self, trt: ModuleType, gpu: Gpu) -> None:
         self._log = make_log(trt)
         options = recorded_options(self.path, self.manifest)
-        self._mapped = options.memory == "mapped"
         self._runtime = make_runtime(trt, self._log, options)
         engine = self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
         if engine is None:
@@ -141,21 +105,11 @@ class TensorRtRunner:
             raise self._failed("The engine's memory could not be allocated")
         if -1 in tuple(engine.get_tensor_shape(self._input)):
             context.set_input_shape(self._input, input_shape(self.manifest.input))
-        self._types = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in _names(engine)}
-        self._use(self._new_slot(gpu))
-
-    def _new_slot(self, gpu: Gpu) -> Slot:
-        """Allocates what one more frame in flight needs."""
-        slot = Slot(gpu)
-        self._slots.append(slot)
-        for name, dtype in self._types.items():
-            slot.buffers[name] = Buffer(gpu, tuple(self._context.get_tensor_shape(name)), dtype, mapped=self._mapped)
-        return slot
-
-    def _use(self, slot: Slot) -> None:
-        """Lets the next inference read and write a slot's memory."""
-        for name, buffer in slot.buffers.items():
-            if not self._context.set_tensor_address(name, buffer.address):
+        self._stream = gpu.stream()
+        for name in _names(engine):
+            shape, dtype = tuple(context.get_tensor_shape(name)), np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+            buffer = self._buffers[name] = Buffer(gpu, shape, dtype, mapped=options.memory == "mapped")
+            if not context.set_tensor_address(name, buffer.address):
                 raise self._failed(f"TensorRT does not take the memory for {name}")
 
     def _choose_ports(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401

@@ -63,27 +63,6 @@ def make_cuda(double: Any) -> ModuleType:  # noqa: C901 - many small classes
             while self.queue:
                 self.queue.pop(0)()
 
-        def wait_for_event(self, event):
-            step("wait_for_event")
-            self.queue.append(event.wait)
-
-    class Event:
-        def __init__(self):
-            step("Event")
-            self.stream, self.reached = None, True
-
-        def record(self, stream):
-            step("record")
-            self.stream, self.reached = stream, False
-            stream.queue.append(self._reach)
-
-        def _reach(self):
-            self.reached = True
-
-        def wait(self):
-            while not self.reached:
-                self.stream.queue.pop(0)()
-
     class DeviceAllocation:
         def __init__(self, size):
             self.array = np.zeros(size, np.uint8)
@@ -150,7 +129,6 @@ def make_cuda(double: Any) -> ModuleType:  # noqa: C901 - many small classes
         Error,
         Context,
         Device,
-        Event,
         host_alloc_flags,
         Stream,
         mem_alloc,

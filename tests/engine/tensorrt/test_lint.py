@@ -102,9 +102,31 @@ def dla_plan(folder, nodes, constants, shape=(1, 3, 8, 8)):
         ([resize(mode="linear", coordinate_transformation_mode="align_corners")], DOUBLE, "align_corners"),
         ([resize(mode="linear")], {"s": np.array([1, 1, 8, 8], np.float32)}, "8 x 8; linear takes .* 1 to 4"),
         ([resize(mode="cubic")], DOUBLE, "cubic"),
+        ([resize(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")], DOUBLE, None),
+        ([resize(mode="nearest", coordinate_transformation_mode="asymmetric")], DOUBLE, "nearest neighbors by"),
+        ([resize(mode="nearest")], {"s": np.array([1, 1, 33, 33], np.float32)}, "nearest takes .* 1 to 32"),
+        ([node("Conv", ["image", "w"], ["out"], pads=[3, 3, 3, 3])], KERNEL, "as far as the kernel"),
+        ([node("ConvTranspose", ["image", "w"], ["out"], strides=[23, 23])], TURNED, "1 to 22"),
+        ([node("Clip", ["image", "a"], ["out"])], {"a": np.float32(0)}, "missing"),
+        ([node("Clip", ["image", "a", "b"], ["out"])], {"a": np.float32(0), "b": np.float32(200)}, "1 to 127"),
+        ([node("Add", ["image", "a"], ["out"])], {"a": np.float32(1)}, None),
+        ([node("Max", ["image", "a"], ["out"])], {"a": np.ones((3, 1, 1), np.float32)}, "spread"),
+        (
+            [node("AveragePool", ["image"], ["a"], kernel_shape=[8, 8]), node("Mul", ["image", "a"], ["out"])],
+            {},
+            "spread",
+        ),
+        ([node("Concat", ["image"], ["out"], axis=1)], {}, "single"),
+        ([node("LRN", ["image"], ["out"], size=5)], {}, None),
+        ([node("LRN", ["image"], ["out"], size=4)], {}, "window"),
+        ([node("Sin", ["image"], ["out"])], {}, "Sin is not among"),
+        ([node("ReduceMax", ["image"], ["out"])], {}, "ReduceMax is not among"),
+        ([node("Slice", ["image", "a", "b", "a"], ["out"])], {"a": np.array([1]), "b": np.array([3])}, None),
+        ([node("Slice", ["image", "a", "b", "a"], ["out"])], {"a": np.array([0]), "b": np.array([0])}, "batch"),
         ([node("Softmax", ["image"], ["out"], axis=1)], {}, None),
+        ([node("Softmax", ["image"], ["out"], axis=0)], {}, "batch"),
         ([node("Transpose", ["image"], ["out"], perm=[0, 2, 3, 1])], {}, None),
-        ([node("Erf", ["image"], ["out"])], {}, "the DLA has no Erf"),
+        ([node("Erf", ["image"], ["out"])], {}, "Erf is not among"),
         ([node("ArgMax", ["image"], ["a"], axis=1), node("Cast", ["a"], ["out"], to=1)], {}, "integers"),
         ([node("Squeeze", ["image"], ["out"])], {}, "dimensions"),
     ],
@@ -114,8 +136,24 @@ def test_the_dla_takes_what_its_documentation_says(tmp_path, nodes, constants, r
     if reason is None:
         assert (plan.on_dla, plan.on_gpu) == (("out",), {})
         return
-    assert plan.on_dla == ()
+    assert "out" not in plan.on_dla
     assert re.search(reason, plan.on_gpu["out"]), plan.on_gpu
+
+
+@pytest.mark.parametrize(("channels", "width", "taken"), [(64, 1024, True), (96, 1024, False), (96, 512, True)])
+def test_a_convolution_that_overflows_the_buffer_stays_on_the_gpu(tmp_path, channels, width, taken):
+    kernel = {"w": np.zeros((8, channels, 3, 3), np.float32)}
+    plan = dla_plan(
+        tmp_path, [node("Conv", ["image", "w"], ["out"], pads=[1, 1, 1, 1])], kernel, (1, channels, 4, width)
+    )
+    assert bool(plan.on_dla) == taken
+    assert taken or "banks of the convolution buffer" in plan.on_gpu["out"]
+
+
+def test_a_long_softmax_stays_on_the_gpu_unless_it_is_all_there_is(tmp_path):
+    softmax = [node("Softmax", ["image"], ["out"], axis=1)]
+    assert dla_plan(tmp_path, softmax, {}, (1, 2000, 1, 1)).on_dla
+    assert "1024" in dla_plan(tmp_path, softmax, {}, (1, 2000, 2, 1)).on_gpu["out"]
 
 
 def test_pieces_and_hops_are_counted(tmp_path):

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import onnx
 import pytest
@@ -25,6 +26,7 @@ from jetseg.engine.tensorrt_rtx import build as rtx
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
 from jetseg.manifest import InputSpec, Manifest, load_manifest
 from jetseg.progress import progress_bar
+from jetseg.shipped import find_artifact, shipped_names
 
 REGISTRY = {
     "fast-scnn": {"width": 0.25},
@@ -117,6 +119,16 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     out = tmp_path / "engine.rtx"
     rtx.build(request(shared_dir / "models" / name, manifest, precision, out, rtx.Options()))
     assert out.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_networks_are_built(trt, tmp_path, name, precision):
+    model = find_artifact(Path(f"{name}.onnx"))
+    out = tmp_path / "engine.rtx"
+    report = rtx.build(request(model, load_manifest(model), precision, out, rtx.Options()))
+    assert out.stat().st_size > 10_000
+    assert bool(report.integer_layers) == (precision == "int8")
 
 
 @pytest.mark.parametrize("name", list(FOREIGN)[:2])

@@ -17,8 +17,8 @@ from jetseg.manifest import OutputSpec, Stage, load_manifest, save_manifest
 
 INPUT = np.random.default_rng(0).uniform(-2, 2, (1, 3, 24, 32)).astype(np.float32)
 OPENING = ("push", "deserialize_cuda_engine", "create_execution_context", "Stream", "pagelocked_empty")
-OPENING = (*OPENING, "Event", "mem_alloc", "set_tensor_address", "retain_primary_context", "init")
-RUNNING = ("memcpy_htod_async", "execute_async_v3", "record", "memcpy_dtoh_async", "synchronize")
+OPENING = (*OPENING, "mem_alloc", "set_tensor_address", "retain_primary_context", "init")
+RUNNING = ("memcpy_htod_async", "execute_async_v3", "memcpy_dtoh_async", "synchronize")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_calls_come_in_order_and_nothing_is_allocated_per_frame(engine):
     assert made.events.count("mem_alloc") == made.events.count("set_tensor_address") == 2
     made.events.clear()
     first = runner.infer(INPUT)
-    assert made.events == ["push", *RUNNING[:-1], "push", "synchronize", "run"]
+    assert made.events == ["push", *RUNNING, "run"]
     kept = first.copy()
     np.testing.assert_array_equal(runner.infer(INPUT), kept)
     assert not np.array_equal(runner.infer(INPUT * 0), kept)
@@ -69,57 +69,6 @@ def test_another_thread_may_run_the_engine(engine):
     np.testing.assert_array_equal(there[0], here)
     runner.close()
     assert released(made)
-
-
-def test_copies_of_a_frame_are_queued_while_another_is_computed(engine):
-    made, path = engine
-    runner = open_runner(path)
-    frames = [INPUT, INPUT * 0, -INPUT, INPUT[:, ::-1].copy()]
-    expected = [runner.infer(frame).copy() for frame in frames]
-    made.events.clear()
-    runner.submit(frames[0])
-    runner.submit(frames[1])
-    assert "synchronize" not in made.events
-    assert made.events.index("wait_for_event") > made.events.index("memcpy_htod_async", 2)
-    found = []
-    for frame in frames[2:]:
-        found.append(runner.collect().copy())
-        runner.submit(frame)
-    found += [runner.collect().copy(), runner.collect().copy()]
-    for result, right in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(result, right)
-    assert made.events.count("mem_alloc") == 2  # the second slot's, once
-    np.testing.assert_array_equal(runner.infer(frames[0]), expected[0])
-    runner.close()
-    assert released(made)
-
-
-def test_the_double_would_notice_an_inference_that_does_not_wait(engine, monkeypatch):
-    made, path = engine
-    runner = open_runner(path)
-    monkeypatch.setattr(made.cuda.Stream, "wait_for_event", lambda _stream, _event: None)
-    runner.submit(INPUT)
-    runner.submit(INPUT)
-    with pytest.raises(AssertionError, match="did not wait"):
-        runner._slots[1].stream.queue[1]()
-
-
-def test_frames_in_flight_are_counted_and_survive_closing(engine):
-    made, path = engine
-    runner = open_runner(path)
-    with pytest.raises(RuntimeError, match="no frame was submitted"):
-        runner.collect()
-    runner.submit(INPUT)
-    with pytest.raises(RuntimeError, match="in flight"):
-        runner.infer(INPUT)
-    runner.submit(INPUT)
-    with pytest.raises(RuntimeError, match="2 frames are in flight"):
-        runner.submit(INPUT)
-    runner.close()
-    assert released(made)
-    for call in (lambda: runner.submit(INPUT), runner.collect):
-        with pytest.raises(ArtifactError, match="was closed"):
-            call()
 
 
 def test_close_is_idempotent_and_a_closed_runner_says_so(engine):
@@ -152,7 +101,10 @@ def test_an_error_while_running_is_told_and_the_runner_can_be_closed(engine, ste
     made.failing.add(step)
     with pytest.raises(DeviceError, match=r"CUDA failed|TensorRT failed"):
         runner.infer(INPUT)
+    made.failing.clear()
+    made.events.clear()
     runner.close()
+    assert made.events.index("synchronize") < made.events.index("free")  # a copy may be under way
     assert released(made)
 
 

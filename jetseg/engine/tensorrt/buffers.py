@@ -1,4 +1,4 @@
-"""Memory of frames on their way through the GPU."""
+"""Memory that an engine reads and writes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,6 @@ from typing import Any
 import numpy.typing as npt
 
 from jetseg.engine.tensorrt.gpu import Gpu
-
-
-class Slot:
-    """The memory and the stream of one frame in flight.
-
-    Attributes:
-        buffers: Memory by the engine's input or output.
-        stream: Where its copies and its inference are queued.
-        computed: Recorded in the stream after the inference; the next frame's inference waits for it.
-    """
-
-    def __init__(self, gpu: Gpu) -> None:
-        self.buffers: dict[str, Buffer] = {}
-        self.stream = gpu.stream()
-        self.computed = gpu.event()
-
-    def free(self) -> None:
-        """Frees the device's memory. May be called twice."""
-        for buffer in self.buffers.values():
-            buffer.free()
-        self.buffers.clear()
-        self.stream = self.computed = None
 
 
 class Buffer:
