@@ -46,7 +46,7 @@ def test_an_unknown_name_lists_those_that_exist(shelf):
 
 
 def test_shipped_networks_are_whole_and_say_nothing_of_the_machine_they_were_trained_on():
-    assert "camvid-light" in shipped.shipped_names()
+    assert shipped.shipped_names() == ("camvid-light", "camvid-strong")
     for name in shipped.shipped_names():
         for file in (name, f"{name}.onnx"):
             runner = open_any(shipped.find_artifact(Path(file)))
@@ -60,7 +60,8 @@ def test_shipped_networks_are_whole_and_say_nothing_of_the_machine_they_were_tra
         assert "CC BY-NC 4.0" in card
 
 
-def test_the_float_network_is_the_parent_of_the_engine():
-    engine, network = (shipped.find_artifact(Path(name)) for name in ("camvid-light", "camvid-light.onnx"))
+@pytest.mark.parametrize(("name", "parameters"), [("camvid-light", 1_500_000), ("camvid-strong", 5_000_000)])
+def test_the_float_network_is_the_parent_of_the_engine(name, parameters):
+    engine, network = (shipped.find_artifact(Path(file)) for file in (name, f"{name}.onnx"))
     assert load_manifest(engine).parent_sha256 == sha256_file(network)
-    assert onnx_cost(network).parameters <= 1_500_000
+    assert onnx_cost(network).parameters <= parameters
