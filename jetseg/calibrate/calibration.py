@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jetseg.calibrate import pixels
 from jetseg.calibrate.collect import Observed, collect
 from jetseg.calibrate.correction import Candidate, Correction, Corrector, Outcome
 from jetseg.calibrate.coverage import coverage
@@ -82,7 +83,7 @@ class CalibrateConfig(BaseModel):
             return self.corrections
         if self.preset == "fast":
             return ()
-        return ("shift", "equalize", "refit")
+        return ("pixels", "shift", "equalize", "refit")
 
 
 def run(config: CalibrateConfig) -> Ranges:
@@ -128,7 +129,7 @@ def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: 
         return config.method, Outcome({"tensorrt": Candidate(graph, _ranges(seen, config.method))}, ())
     watch = partial(images.watch, threads=config.threads, by_channel=True)
     frames, held_out = images.divide(graph, config.threads)
-    corrector = Corrector(images.manifest, config.placement, watch, frames, held_out, config.threads)
+    corrector = Corrector(images.manifest, images.input_name, config.placement, watch, frames, held_out, config.threads)
     variants = corrector.variants(graph, seen, allowed)
     found: dict[Method, Outcome] = {
         method: corrector.run(variants, partial(_ranges, method=method), config.targets, refit="refit" in allowed)
@@ -142,8 +143,8 @@ class _Images:
     """The calibration images, read anew for each pass."""
 
     def __init__(self, dataset: SegmentationDataset, indices: list[int], manifest: Manifest, input_name: str) -> None:
-        self.manifest = manifest
-        self._dataset, self._indices, self._input = dataset, indices, input_name
+        self.manifest, self.input_name = manifest, input_name
+        self._dataset, self._indices = dataset, indices
 
     def watch(self, graph: FloatGraph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
         """Observes a network on all images, or on so many of them, spread evenly."""
@@ -151,7 +152,7 @@ class _Images:
             graph,
             observed_tensors(graph),
             self.manifest,
-            self._input,
+            self.input_name,
             self._frames(count or len(self._indices)),
             threads,
             by_channel=by_channel,
@@ -174,7 +175,7 @@ class _Images:
             yield self._dataset[index].image_hwc_u8
 
     def _feed(self, index: int) -> Mapping[str, Tensor]:
-        return {self._input: Preprocessor(self.manifest.input)(self._dataset[index].image_hwc_u8).copy()}
+        return {self.input_name: Preprocessor(self.manifest.input)(self._dataset[index].image_hwc_u8).copy()}
 
 
 def _ranges(seen: Observed, method: Method) -> dict[str, TensorRange]:
@@ -202,6 +203,8 @@ def _save_network(config: CalibrateConfig, manifest: Manifest, target: str, cand
 
 
 def _choose(histogram: StreamingHistogram, method: Method) -> TensorRange:
+    if histogram.name.endswith(pixels.SUFFIX):
+        return pixels.RANGE
     chosen = choose_range(histogram, method)
     if chosen.amax == 0.0 and histogram.reach > 0.0:
         raise CalibrationError(

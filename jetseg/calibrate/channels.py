@@ -12,9 +12,9 @@ import onnx
 from jetseg.calibrate.graph import FloatGraph, attribute
 
 PASSES_SCALE = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Dropout", "Identity"}
+    {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Dropout", "Identity"} | {"Resize"}
 )
-"""Operators with f(s * x) = s * f(x) for s > 0, channel by channel."""
+"""Operators with f(s * x) = s * f(x) for s > 0, channel by channel, if all else that they read is constant."""
 SCALABLE_LAYERS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
 """Operators that take a factor of each input channel away and give one to each output channel."""
 
@@ -55,8 +55,16 @@ def channel_groups(graph: FloatGraph, channels: Mapping[str, int]) -> ChannelGro
     for name in graph.inputs:
         tying.open(name)
         tying.freeze(name)
+    constants = _constants(graph)
+    shuffles = {found.output: found for node in graph.model.graph.node if (found := _shuffle(graph, node, channels))}
+    inner = {name for found in shuffles.values() for name in found.inner}
     for node in graph.model.graph.node:
-        reads = [name for name in node.input if name and name not in graph.weights]
+        output = node.output[0]
+        if output in shuffles:
+            tying.of[output] = shuffles[output].reorder(tying.of[shuffles[output].source])
+        if output in tying.of or output in constants or output in inner:
+            continue
+        reads = [name for name in node.input if name and name not in constants]
         if not _tie(graph, node, reads, tying):
             for name in (*reads, *node.output):
                 tying.open(name)
@@ -77,6 +85,11 @@ def _tie(graph: FloatGraph, node: onnx.NodeProto, reads: list[str], tying: _Tyin
         tying.open(output)
     elif len(known) == 1 and len(known[0]) == size and (_passes(graph, node) or _adds_constant(graph, node)):
         tying.of[output] = known[0]
+    elif node.op_type == "Mul" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
+        gates = [_is_gate(graph, name) for name in reads]  # what a gate opens is scaled as before, the gate is not
+        if sum(gates) != 1:
+            return False
+        tying.of[output] = known[gates.index(False)]
     elif node.op_type == "Concat" and attribute(node, "axis", 0) == 1 and len(known) == len(node.input):
         tying.of[output] = np.concatenate(known)
     elif node.op_type == "Add" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
@@ -135,9 +148,66 @@ def _own_weights(graph: FloatGraph, node: onnx.NodeProto) -> bool:
 
 
 def _passes(graph: FloatGraph, node: onnx.NodeProto) -> bool:
-    if node.op_type == "Resize":  # nearest and linear weights sum to one, and no size depends on a value
-        return all(name in graph.weights for name in node.input[1:] if name)
-    return node.op_type in PASSES_SCALE and all(name in graph.weights for name in node.input[1:] if name)
+    if node.op_type == "MatMul":  # rows or columns of each channel are mixed, as adaptive pooling is exported
+        return any(len(graph.weights[name].dims) == 2 for name in node.input if name in graph.weights)
+    return node.op_type in PASSES_SCALE
+
+
+def _constants(graph: FloatGraph) -> frozenset[str]:
+    """Returns the initializers, and what is computed from them and from shapes alone, as sizes of a Resize are."""
+    found = set(graph.weights)
+    for node in graph.model.graph.node:
+        if node.op_type == "Shape" or found.issuperset(name for name in node.input if name):
+            found.update(node.output)
+    return frozenset(found)
+
+
+def _is_gate(graph: FloatGraph, name: str) -> bool:
+    """Tells whether a tensor is what a sigmoid makes; its channels are never scaled."""
+    producer = graph.producer.get(name)
+    return producer is not None and producer.op_type in ("Sigmoid", "HardSigmoid")
+
+
+@dataclass(frozen=True)
+class _Shuffle:
+    """A channel shuffle: channels in groups, read out one of each group after the other.
+
+    Attributes:
+        source: Tensor with the channels in their first order.
+        inner: Tensors between.
+        output: Tensor with the same channels in their last order.
+        groups: Number of groups.
+    """
+
+    source: str
+    inner: tuple[str, str]
+    output: str
+    groups: int
+
+    def reorder(self, channels: Group) -> Group:
+        """Returns the groups of the output's channels, given those of the source's."""
+        return np.asarray(channels.reshape(self.groups, -1).T.ravel())
+
+
+def _shuffle(graph: FloatGraph, node: onnx.NodeProto, channels: Mapping[str, int]) -> _Shuffle | None:
+    """Recognizes a channel shuffle by its last node: the channel axis is split, its halves are swapped, and joined."""
+    swap = graph.producer.get(node.input[0]) if node.op_type == "Reshape" else None
+    split = graph.producer.get(swap.input[0]) if swap is not None and swap.op_type == "Transpose" else None
+    if swap is None or split is None or split.op_type != "Reshape" or split.input[1] not in graph.weights:
+        return None
+    source, inner, output = split.input[0], (split.output[0], swap.output[0]), node.output[0]
+    order = next((tuple(entry.ints) for entry in swap.attribute if entry.name == "perm"), ())
+    parts = graph.weight(split.input[1]).tolist()
+    count = channels.get(source)
+    if (
+        order != (0, 2, 1, 3, 4)
+        or count is None
+        or count != channels.get(output)
+        or parts[1] * parts[2] != count
+        or any(graph.only_consumer(name) is None for name in inner)
+    ):
+        return None
+    return _Shuffle(source, inner, output, int(parts[1]))
 
 
 def _adds_constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:

@@ -8,23 +8,21 @@ from functools import cache, partial
 from typing import Literal
 
 import numpy as np
-import onnx
 
+from jetseg.calibrate.arithmetic import ARITHMETICS
 from jetseg.calibrate.collect import Observed
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph
-from jetseg.calibrate.placement import Placement, place_for_integer_kernels, place_symmetric
-from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers, unsigned_quantizers
+from jetseg.calibrate.pixels import restore_pixels_
 from jetseg.calibrate.ranges import Policy, TensorRange, Trial
 from jetseg.calibrate.refit import refit_
-from jetseg.calibrate.schemes import REDUCED_WEIGHT_LIMIT, SYMMETRIC_LIMIT, Quantizer
 from jetseg.calibrate.shift import shift_
 from jetseg.calibrate.stepping import Tensor, probe
 from jetseg.manifest import Manifest
 from jetseg.ort import make_session, run_session
 from jetseg.postprocess import ClassMap, class_map
 
-Correction = Literal["shift", "equalize", "refit"]
+Correction = Literal["pixels", "shift", "equalize", "refit"]
 Feeds = Sequence[Mapping[str, Tensor]]
 _TRIAL_FRAMES = 8
 """Frames that weights are refitted on to compare starting points; on CamVid the order is that of four times as many."""
@@ -70,35 +68,6 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Arithmetic:
-    """How a backend computes in 8 bits.
-
-    Attributes:
-        place: Where its quantizers stand.
-        quantizers: What they do.
-        render: Writes them into a network.
-        weight_limit: Largest magnitude of an integer weight.
-    """
-
-    place: Callable[[FloatGraph, Policy, Mapping[str, TensorRange]], Placement]
-    quantizers: Callable[[Placement, Mapping[str, TensorRange]], dict[str, Quantizer]]
-    render: Callable[[FloatGraph, Placement, Mapping[str, TensorRange]], onnx.ModelProto]
-    weight_limit: int
-
-
-ARITHMETICS = {
-    "tensorrt": Arithmetic(place_symmetric, symmetric_quantizers, render_symmetric_, SYMMETRIC_LIMIT),
-    "onnxruntime": Arithmetic(
-        lambda graph, _policy, _tensors: place_for_integer_kernels(graph),
-        unsigned_quantizers,
-        render_unsigned_,
-        REDUCED_WEIGHT_LIMIT,
-    ),
-}
-"""By backend."""
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What `Corrector.run` found.
 
@@ -117,6 +86,7 @@ class Corrector:
 
     Attributes:
         manifest: Manifest of the network.
+        input_name: Its input that takes the image.
         policy: Placement of the quantizers.
         watch: Observes a network's activations on so many of the calibration frames; None for all.
         frames: Frames that `refit` learns from.
@@ -125,6 +95,7 @@ class Corrector:
     """
 
     manifest: Manifest
+    input_name: str
     policy: Policy
     watch: Callable[[FloatGraph, int | None], Observed]
     frames: Feeds
@@ -132,13 +103,21 @@ class Corrector:
     threads: int | None = None
 
     def variants(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction]) -> list[Variant]:
-        """Returns the network as it is, equalized, and shifted and equalized, as far as that is allowed."""
-        channels = probe(graph, self.frames[0], self.threads).channels
+        """Returns the network as it is, equalized, and shifted and equalized, as far as that is allowed.
+
+        All but the first read pixels, if that is allowed.
+        """
         found = [Variant(graph, seen, lambda: seen)]
+        start = graph.copy()
+        pixels = "pixels" in allowed and restore_pixels_(start, self.manifest.input, self.input_name)
+        before: tuple[Correction, ...] = ("pixels",) if pixels else ()
+        if before and "equalize" not in allowed:
+            found.append(self._watched(start, before))
+        channels = probe(start, self.frames[0], self.threads).channels
         if "equalize" in allowed:
-            found.append(self._equalized(graph, seen, channels))
+            found.append(self._equalized(start, seen, channels, before))
         if "equalize" in allowed and "shift" in allowed:
-            found.extend(self._shifted(graph, seen, channels))
+            found.extend(self._shifted(start, seen, channels, before))
         return found
 
     def run(
@@ -194,23 +173,28 @@ class Corrector:
         return [class_map(run_session(session, output, dict(feed))[0], self.manifest) for feed in feeds]
 
     def _equalized(
-        self, start: FloatGraph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...] = ()
+        self, start: FloatGraph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
     ) -> Variant:
         graph = start.copy()
         magnitudes = {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
         equalize_(graph, magnitudes, channels)
-        glimpse = self.watch(graph, _GLIMPSE_FRAMES)
-        observe = (lambda: glimpse) if glimpse.frames < _GLIMPSE_FRAMES else cache(partial(self.watch, graph, None))
-        return Variant(graph, glimpse, observe, (*before, "equalize"))
+        return self._watched(graph, (*before, "equalize"))
 
-    def _shifted(self, start: FloatGraph, seen: Observed, channels: Mapping[str, int]) -> list[Variant]:
+    def _shifted(
+        self, start: FloatGraph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
+    ) -> list[Variant]:
         graph = start.copy()
         centers = {name: (low + seen.channel_high[name]) / 2 for name, low in seen.channel_low.items()}
         if not shift_(graph, centers, channels):
             return []
         channels = probe(graph, self.frames[0], self.threads).channels
         shifted = self.watch(graph, _GLIMPSE_FRAMES)
-        return [self._equalized(graph, shifted, channels, ("shift",))]
+        return [self._equalized(graph, shifted, channels, (*before, "shift"))]
+
+    def _watched(self, graph: FloatGraph, corrections: tuple[Correction, ...]) -> Variant:
+        glimpse = self.watch(graph, _GLIMPSE_FRAMES)
+        observe = (lambda: glimpse) if glimpse.frames < _GLIMPSE_FRAMES else cache(partial(self.watch, graph, None))
+        return Variant(graph, glimpse, observe, corrections)
 
     def _refitted(
         self, start: Candidate, target: str, frames: Sequence[tuple[Mapping[str, Tensor], Tensor]]

@@ -1,4 +1,4 @@
-"""Cross-layer equalization: channels get comparable ranges, the network computes the same."""
+"""Cross-layer equalization: channels share a scale at the least loss, the network computes the same."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from jetseg.calibrate.balance import balance, readings
 from jetseg.calibrate.channels import SCALABLE_LAYERS, ChannelGroups, Factors, channel_groups
 from jetseg.calibrate.graph import FloatGraph, attribute
 
-STRENGTH = 0.7
-"""Between 0 (ranges stay) and 1 (equal ranges, but more uneven weights)."""
+_START = 0.7
+"""How even ranges are where the search for factors begins: 0 as they are, 1 all the same."""
 _NARROWEST = 1e-6
 """Channels below this share of the widest are as good as dead; they are not blown up further."""
 
 
 def equalize_(
-    graph: FloatGraph, magnitudes: Mapping[str, Factors], channels: Mapping[str, int], strength: float = STRENGTH
+    graph: FloatGraph,
+    magnitudes: Mapping[str, Factors],
+    channels: Mapping[str, int],
+    strength: float | None = None,
 ) -> int:
-    """Divides each free channel by a factor and multiplies the weights that read it, so that ranges agree.
+    """Divides each free channel by a factor and multiplies the weights that read it.
 
     Extends M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (2019) from
     pairs of layers to everything that additions, concatenations, poolings and (P)ReLU tie together, and looks at
@@ -30,7 +34,8 @@ def equalize_(
         magnitudes: Range of each channel that calibration saw, by activation: shape (channels,). Activations
             that are not quantized may be left out.
         channels: Number of channels of each activation.
-        strength: 1 gives all channels of a group of tied tensors the same range; 0 changes nothing.
+        strength: 1 gives all channels of a group of tied tensors the same range, 0 changes nothing; by default the
+            factors are those of `balance`.
 
     Returns:
         Number of factors that differ from 1.
@@ -40,7 +45,10 @@ def equalize_(
     for name, values in magnitudes.items():
         if name in groups.of:
             np.maximum.at(seen, groups.of[name], values)
-    by_group = _factors(groups, seen, strength)
+    by_group = _factors(groups, seen, _START if strength is None else strength)
+    layers = readings(graph, groups, magnitudes)
+    if strength is None and layers:
+        by_group = balance(layers, groups, by_group)
     for node in graph.model.graph.node:
         if node.op_type in SCALABLE_LAYERS and node.output[0] in groups.of:
             _rescale_(graph, node, groups, by_group)

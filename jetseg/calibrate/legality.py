@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import TensorProto, numpy_helper
 
-from jetseg.calibrate.graph import FloatGraph, attribute
+from jetseg.calibrate.graph import attribute
 from jetseg.calibrate.placement import output_axis
+from jetseg.calibrate.qdq_graph import DEQUANTIZE, QUANTIZE, QdqGraph
 
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 LAYERS = CONVOLUTIONS | {"MatMul", "Gemm"}
 ACTIVATIONS = frozenset({"Relu", "Clip", "PRelu", "LeakyRelu", "Sigmoid"})
@@ -55,79 +53,12 @@ def check_qdq(model: onnx.ModelProto) -> list[Problem]:
     Returns:
         What is wrong, rule by rule and in graph order; empty if all is well.
     """
-    graph = _QdqGraph(model)
+    graph = QdqGraph(model)
     rules = (_operators, _types, _zero_points, _scales, _granularity, _pairs, _readers, _ends, _fusions, _additions)
     return [problem for rule in rules for problem in rule(graph)]
 
 
-class _QdqGraph(FloatGraph):
-    """A network with look-up tables that see through quantizers."""
-
-    def index(self) -> None:
-        super().index()
-        self.nodes = tuple(self.model.graph.node)
-        self.constants = self.weights | {
-            node.output[0]: entry.t
-            for node in self.nodes
-            if node.op_type == "Constant"
-            for entry in node.attribute
-            if entry.name == "value"
-        }
-
-    def of_type(self, *operators: str) -> Iterator[onnx.NodeProto]:
-        return (node for node in self.nodes if node.op_type in operators)
-
-    def roots(self) -> Iterator[onnx.NodeProto]:
-        """Yields every quantizer, and every dequantizer that no quantizer feeds."""
-        return (node for node in self.of_type(QUANTIZE, DEQUANTIZE) if self.quantizer(node.input[0]) is None)
-
-    def quantizer(self, tensor: str) -> onnx.NodeProto | None:
-        """Returns the quantizer that makes a tensor, if one does."""
-        node = self.producer.get(tensor)
-        return node if node is not None and node.op_type == QUANTIZE else None
-
-    def source(self, tensor: str) -> str:
-        """Returns the tensor that a dequantizer's output stands for; any other tensor is its own source."""
-        node = self.producer.get(tensor)
-        if node is None or node.op_type != DEQUANTIZE:
-            return tensor
-        quantizer = self.quantizer(node.input[0])
-        return str(node.input[0] if quantizer is None else quantizer.input[0])
-
-    def only_reader(self, tensor: str) -> tuple[onnx.NodeProto, bool] | None:
-        """Returns the one node that reads a tensor, and whether through a quantizer; None if there are several."""
-        readers, open_tensors = [], [(tensor, False)]
-        for name, quantized in open_tensors:
-            if name in self.outputs:
-                return None
-            for node in self.consumers.get(name, []):
-                if node.op_type in (QUANTIZE, DEQUANTIZE):
-                    open_tensors.append((node.output[0], True))
-                else:
-                    readers.append((node, quantized))
-        return readers[0] if len(readers) == 1 else None
-
-    def value(self, node: onnx.NodeProto, position: int) -> npt.NDArray[np.float64] | None:
-        """Returns a constant input; a zero point that is not given is 0."""
-        name = node.input[position] if len(node.input) > position else ""
-        if not name and position == 2:
-            return np.zeros(())
-        if name not in self.constants:
-            return None
-        return np.asarray(numpy_helper.to_array(self.constants[name]), dtype=np.float64)
-
-    def integer_type(self, node: onnx.NodeProto) -> str | None:
-        """Returns the name of a quantizer's or dequantizer's integer type, or None where only a run can tell."""
-        given = node.input[2] if len(node.input) > 2 else ""
-        source = given or (node.input[0] if node.op_type == DEQUANTIZE else "")
-        if source in self.constants:
-            return str(TensorProto.DataType.Name(self.constants[source].data_type)).lower()
-        if node.op_type == DEQUANTIZE or given:
-            return None
-        return str(TensorProto.DataType.Name(int(attribute(node, "output_dtype", 0)) or TensorProto.UINT8)).lower()
-
-
-def _operators(graph: _QdqGraph) -> Iterator[Problem]:
+def _operators(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(*UNKNOWN_OPERATORS):
         yield Problem(
             node.output[0],
@@ -136,7 +67,7 @@ def _operators(graph: _QdqGraph) -> Iterator[Problem]:
         )
 
 
-def _types(graph: _QdqGraph) -> Iterator[Problem]:
+def _types(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.roots():
         found = graph.integer_type(node)
         if found == "int32":
@@ -149,7 +80,7 @@ def _types(graph: _QdqGraph) -> Iterator[Problem]:
             )
 
 
-def _zero_points(graph: _QdqGraph) -> Iterator[Problem]:
+def _zero_points(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.roots():
         zero_point = graph.value(node, 2)
         if zero_point is None:
@@ -160,7 +91,7 @@ def _zero_points(graph: _QdqGraph) -> Iterator[Problem]:
             )
 
 
-def _scales(graph: _QdqGraph) -> Iterator[Problem]:
+def _scales(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.roots():
         scale = graph.value(node, 1)
         if scale is None:
@@ -173,7 +104,7 @@ def _scales(graph: _QdqGraph) -> Iterator[Problem]:
             )
 
 
-def _granularity(graph: _QdqGraph) -> Iterator[Problem]:
+def _granularity(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(DEQUANTIZE):
         scale, output = graph.value(node, 1), node.output[0]
         if scale is None or scale.size == 1 or graph.integer_type(node) == "int32":
@@ -197,7 +128,7 @@ def _granularity(graph: _QdqGraph) -> Iterator[Problem]:
                 )
 
 
-def _layers(graph: _QdqGraph, tensor: str, axes: tuple[int, ...]) -> Iterator[tuple[onnx.NodeProto, tuple[int, ...]]]:
+def _layers(graph: QdqGraph, tensor: str, axes: tuple[int, ...]) -> Iterator[tuple[onnx.NodeProto, tuple[int, ...]]]:
     """Yields the layers whose weight a tensor is, each with the axes of the tensor in the order that it sees."""
     for node in graph.consumers.get(tensor, []):
         if node.op_type in LAYERS and node.input[1] == tensor:
@@ -207,7 +138,7 @@ def _layers(graph: _QdqGraph, tensor: str, axes: tuple[int, ...]) -> Iterator[tu
             yield from _layers(graph, node.output[0], tuple(axes[position] for position in order))
 
 
-def _pairs(graph: _QdqGraph) -> Iterator[Problem]:
+def _pairs(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(QUANTIZE):
         output = node.output[0]
         readers = graph.consumers.get(output, [])
@@ -227,7 +158,7 @@ def _pairs(graph: _QdqGraph) -> Iterator[Problem]:
                 )
 
 
-def _same_numbers(graph: _QdqGraph, quantizer: onnx.NodeProto, dequantizer: onnx.NodeProto) -> bool:
+def _same_numbers(graph: QdqGraph, quantizer: onnx.NodeProto, dequantizer: onnx.NodeProto) -> bool:
     for position in (1, 2):
         before, after = graph.value(quantizer, position), graph.value(dequantizer, position)
         if before is None or after is None:
@@ -241,13 +172,13 @@ def _same_numbers(graph: _QdqGraph, quantizer: onnx.NodeProto, dequantizer: onnx
     return per_tensor or attribute(quantizer, "axis", 1) == attribute(dequantizer, "axis", 1)
 
 
-def _readers(graph: _QdqGraph) -> Iterator[Problem]:
+def _readers(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(DEQUANTIZE):
         if not graph.consumers.get(node.output[0]) and node.output[0] not in graph.outputs:
             yield Problem(node.output[0], "nothing reads this DequantizeLinear.", "Remove it and its QuantizeLinear.")
 
 
-def _ends(graph: _QdqGraph) -> Iterator[Problem]:
+def _ends(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(QUANTIZE, DEQUANTIZE):
         if node.output[0] in graph.outputs:
             yield Problem(
@@ -255,7 +186,7 @@ def _ends(graph: _QdqGraph) -> Iterator[Problem]:
             )
 
 
-def _fusions(graph: _QdqGraph) -> Iterator[Problem]:
+def _fusions(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type(*CONVOLUTIONS):
         tensor = node.output[0]
         for operators in (frozenset({"BatchNormalization"}), ACTIVATIONS):
@@ -271,7 +202,7 @@ def _fusions(graph: _QdqGraph) -> Iterator[Problem]:
             tensor = reader[0].output[0]
 
 
-def _additions(graph: _QdqGraph) -> Iterator[Problem]:
+def _additions(graph: QdqGraph) -> Iterator[Problem]:
     for node in graph.of_type("Add"):
         sources = [(name, graph.source(name)) for name in node.input]
         written = [(name, source) for name, source in sources if _convolution_writes(graph, source, node)]
@@ -284,7 +215,7 @@ def _additions(graph: _QdqGraph) -> Iterator[Problem]:
             )
 
 
-def _convolution_writes(graph: _QdqGraph, tensor: str, add: onnx.NodeProto) -> bool:
+def _convolution_writes(graph: QdqGraph, tensor: str, add: onnx.NodeProto) -> bool:
     """Tells whether a convolution, or the batch norm after it, writes a tensor that only this Add reads."""
     reader, producer = graph.only_reader(tensor), graph.producer.get(tensor)
     if producer is not None and producer.op_type == "BatchNormalization":

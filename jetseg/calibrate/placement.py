@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -56,8 +56,8 @@ class Placement:
 
 
 def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
-    """Returns the activations that some placement may quantize, in graph order, without those that share a range."""
-    names: dict[str, None] = {}
+    """Returns the inputs and the activations that some placement may quantize, in graph order, one of each range."""
+    names: dict[str, None] = dict.fromkeys(graph.inputs)
     for node in graph.model.graph.node:
         if is_matrix_layer(graph, node):
             names[node.input[0]] = None
@@ -75,13 +75,13 @@ def matrix_layers(graph: FloatGraph) -> tuple[str, ...]:
     return tuple(node.output[0] for node in graph.model.graph.node if is_matrix_layer(graph, node))
 
 
-def check_layers(graph: FloatGraph, names: frozenset[str]) -> None:
-    """Refuses names that are not layers of the network.
+def check_layers(known: Iterable[str], names: frozenset[str]) -> None:
+    """Refuses names that are not among the layers of the network.
 
     Raises:
         ConfigError: A name is unknown.
     """
-    unknown = sorted(names - set(matrix_layers(graph)))
+    unknown = sorted(names.difference(known))
     if unknown:
         raise ConfigError(f"The network has no layer {', '.join(unknown)}.", "Name layers by their output tensors.")
 
@@ -101,7 +101,7 @@ def place_symmetric(
             norm and its activation, and of the two operands of a residual addition not the one that the
             convolution before it writes, because these are one kernel.
         tensors: Ranges by activation; they decide which inputs of a concatenation share a scale.
-        keep_float: Layers, by output, that read unrounded values and keep their float weights.
+        keep_float: Layers and other operators, by output, that read unrounded values and keep their float weights.
     """
     placement = _place_everywhere(graph, policy, tensors)
     if not keep_float:
@@ -120,28 +120,6 @@ def _place_everywhere(graph: FloatGraph, policy: Policy, tensors: Mapping[str, T
         return Placement(activations, weights, frozenset(node.output[0] for node in layers))
     activations = _share_scales(graph, _stored_tensors(graph), tensors)
     return Placement(activations, weights, frozenset(node.output[0] for node in graph.model.graph.node))
-
-
-def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = frozenset()) -> Placement:
-    """Places quantizers for backends whose integer convolutions also write integers, as ONNX Runtime's do.
-
-    A convolution reads and writes 8-bit values; additions, concatenations and poolings between such convolutions
-    stay on integers. The last convolutions before the output stay in float: they are cheap, and their scores
-    decide the class. So do the layers in `keep_float`, by output.
-    """
-    heads = _head_layers(graph) | keep_float
-    activations: dict[str, str] = {}
-    weights: dict[str, int] = {}
-    integer_nodes: set[str] = set()
-    for node in graph.model.graph.node:
-        if node.op_type == "Conv" and is_matrix_layer(graph, node) and node.output[0] not in heads:
-            output = absorbed_output(graph, node)
-            activations[node.input[0]] = range_source(graph, node.input[0])
-            activations[output] = output
-            weights[node.input[1]] = 0
-            integer_nodes.update((node.output[0], output))
-    _extend_over_integer_operators_(graph, activations, integer_nodes)
-    return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True)
 
 
 def output_axis(node: onnx.NodeProto) -> int:
@@ -188,6 +166,8 @@ def _stored_tensors(graph: FloatGraph) -> tuple[str, ...]:
         for name in dict.fromkeys(node.input[:1] if layer else node.input):
             if name not in floats or name in graph.weights or name in graph.outputs:
                 continue
+            if name in graph.inputs and node.op_type in POINTWISE:
+                continue  # it comes in float, and is read once
             # of two operands that convolutions write, one is added within its kernel, the other is stored
             if node.op_type in POINTWISE and _in_one_kernel(graph, name) and node.output[0] not in fused:
                 fused.add(node.output[0])
@@ -229,42 +209,3 @@ def _share_scales(graph: FloatGraph, stored: tuple[str, ...], tensors: Mapping[s
         if not any(is_matrix_layer(graph, reader) for reader in graph.consumers[output]):
             del sources[output]
     return sources
-
-
-def _extend_over_integer_operators_(graph: FloatGraph, activations: dict[str, str], integer_nodes: set[str]) -> None:
-    """Adds the outputs of operators that can stay on integers because all they read is quantized.
-
-    An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
-    """
-    wanted = {name for node in graph.model.graph.node if node.output[0] in integer_nodes for name in node.input}
-    found: dict[str, tuple[onnx.NodeProto, str]] = {}
-    for node in graph.model.graph.node:
-        reads = [name for name in node.input if name and name not in graph.weights]
-        if not reads or any(name not in activations and name not in found for name in reads):
-            continue
-        if node.op_type in SAME_RANGE:
-            found[node.output[0]] = node, node.output[0]
-        elif node.op_type in INTEGER_OPERATORS and len(reads) == sum(1 for name in node.input if name):
-            found[absorbed_output(graph, node)] = node, node.output[0]
-    for output, (node, name) in reversed(found.items()):
-        if output in wanted:
-            wanted.update(node.input)
-            integer_nodes.update((name, output))
-    for output, (node, _) in found.items():
-        if output in integer_nodes:
-            source = output if node.op_type in INTEGER_OPERATORS else activations[node.input[0]]
-            activations.setdefault(output, source)
-
-
-def _head_layers(graph: FloatGraph) -> set[str]:
-    """Returns the outputs of the convolutions from which no other convolution follows."""
-    reaches_layer: set[str] = set()
-    heads = set()
-    for node in reversed(graph.model.graph.node):
-        if any(name in reaches_layer for name in node.output):
-            reaches_layer.update(node.input)
-        elif is_matrix_layer(graph, node):
-            heads.add(node.output[0])
-        if is_matrix_layer(graph, node):
-            reaches_layer.update(node.input)
-    return heads

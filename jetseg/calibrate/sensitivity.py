@@ -1,4 +1,4 @@
-"""Which layer is to blame: each layer alone in 8 bits, everything else in float."""
+"""Who is to blame: each layer alone in 8 bits, and each of its quantizers alone, everything else in float."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from jetseg.calibrate.correction import Arithmetic
+from jetseg.calibrate.arithmetic import Arithmetic
 from jetseg.calibrate.graph import FloatGraph
-from jetseg.calibrate.placement import is_matrix_layer, output_axis
+from jetseg.calibrate.layer_shape import layer_shape
+from jetseg.calibrate.placement import is_matrix_layer
 from jetseg.calibrate.ranges import Policy, TensorRange
 from jetseg.calibrate.schemes import weight_scales
 from jetseg.calibrate.stepping import Stepper, Tensor
+from jetseg.evaluate.layer_latency import LayerShape
 from jetseg.manifest import Manifest
 from jetseg.ort import make_session, run_session
 from jetseg.postprocess import ClassMap, class_map
@@ -21,16 +23,35 @@ from jetseg.progress import track
 
 
 @dataclass(frozen=True)
+class QuantizerEffect:
+    """What one quantizer does to one layer.
+
+    Attributes:
+        tensor: The activation or weight that it rounds.
+        agreement: Pixels that keep the float network's class if nothing else is rounded, in percent.
+    """
+
+    tensor: str
+    agreement: float
+
+
+@dataclass(frozen=True)
 class LayerEffect:
     """What one layer in 8 bits does.
 
     Attributes:
-        layer: The layer, by its output tensor.
+        layer: The layer, by its output tensor; with placement "full" also an addition or a concatenation.
         agreement: Pixels that keep the float network's class, in percent.
+        quantizers: Each of its quantizers alone.
+        shape: What its latency depends on; None for what is no convolution.
+        float_ms: Milliseconds that it takes longer in float than in 8 bits; None if that was not measured.
     """
 
     layer: str
     agreement: float
+    quantizers: tuple[QuantizerEffect, ...] = ()
+    shape: LayerShape | None = None
+    float_ms: float | None = None
 
 
 def layer_sensitivity(
@@ -44,7 +65,7 @@ def layer_sensitivity(
 ) -> list[LayerEffect]:
     """Quantizes one layer at a time, inputs and weights, and counts the pixels that change their class.
 
-    What stands before a layer is computed once for all layers, what stands after it once per layer.
+    What stands before a layer is computed once for all layers, what stands after it once per layer and quantizer.
 
     Args:
         graph: The float network.
@@ -61,20 +82,35 @@ def layer_sensitivity(
     placement = arithmetic.place(graph, policy, tensors)
     quantizers = arithmetic.quantizers(placement, tensors)
     wanted = [_decide(_Rest(graph, 0, threads), manifest, feed) for feed in feeds]
+    graph = graph.copy()  # rounded weights stand in it for a while
     stepper = Stepper(graph, feeds, threads)
+
+    def agreement(node: onnx.NodeProto, rest: _Rest, rounded: Sequence[str]) -> float:
+        exact = {name: graph.weight(name) for name in rounded if name in graph.weights}
+        for name, weight in exact.items():
+            graph.set_weight(name, _round_weight(weight, placement.weights[name], arithmetic.weight_limit))
+        reads = stepper.substitute(node, {name: quantizers[name] for name in rounded if name not in exact})
+        outputs = stepper.evaluate(node, reads)
+        for name, weight in exact.items():
+            graph.set_weight(name, weight)
+        same = [
+            np.mean(_decide(rest, manifest, {**frame, **dict(zip(node.output, values, strict=True))}) == classes)
+            for frame, values, classes in zip(stepper.frames, outputs, wanted, strict=True)
+        ]
+        return round(100.0 * float(np.mean(same)), 3)
+
     effects = []
     for position, node in track(list(enumerate(graph.model.graph.node)), "Looking for sensitive layers"):
-        if is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes:
-            name = node.input[0]
-            rounded = [quantizers[name](frame[name]) for frame in stepper.frames]
-            outputs = _layer_alone(graph, node, rounded, arithmetic.weight_limit, threads)
+        layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
+        rounded = [name for name in dict.fromkeys(node.input) if placement.reads_rounded(graph, node, name)]
+        rounded += [node.input[1]] if layer else []
+        if layer or (rounded and not placement.integer_outputs):
             rest = _Rest(graph, position + 1, threads)
-            found = [
-                _decide(rest, manifest, {**frame, node.output[0]: output})
-                for frame, output in zip(stepper.frames, outputs, strict=True)
-            ]
-            same = [float(np.mean(one == other)) for one, other in zip(found, wanted, strict=True)]
-            effects.append(LayerEffect(node.output[0], round(100.0 * float(np.mean(same)), 3)))
+            whole = agreement(node, rest, rounded)
+            alone = [agreement(node, rest, [name]) for name in rounded] if len(rounded) > 1 else [whole]
+            parts = tuple(map(QuantizerEffect, rounded, alone))
+            shape = layer_shape(graph, node, stepper.frames[0])
+            effects.append(LayerEffect(node.output[0], whole, parts, shape))
         stepper.run(node)
     return sorted(effects, key=lambda effect: effect.agreement)
 
@@ -114,16 +150,8 @@ def _decide(rest: _Rest, manifest: Manifest, values: Mapping[str, Tensor]) -> Cl
     return class_map(rest.run(values, manifest.output.name or rest.outputs[0]), manifest)
 
 
-def _layer_alone(
-    graph: FloatGraph, node: onnx.NodeProto, inputs: Sequence[Tensor], limit: int, threads: int | None
-) -> list[Tensor]:
-    """Returns what a layer computes from rounded inputs with rounded weights."""
-    weight = graph.weight(node.input[1])
-    axis = output_axis(node)
+def _round_weight(weight: Tensor, axis: int, limit: int) -> Tensor:
+    """Returns a weight as its quantizer makes it, with a scale per output channel."""
     shape = [-1 if position == axis else 1 for position in range(weight.ndim)]
-    scale = (weight_scales(weight, axis) * np.float32(127 / limit)).reshape(shape)
-    alone = graph.copy()
-    layer = next(found for found in alone.model.graph.node if found.output[0] == node.output[0])
-    alone.set_weight(layer.input[1], np.round(weight / scale) * scale)
-    stepper = Stepper(alone, [{layer.input[0]: value} for value in inputs], threads)
-    return [outputs[0] for outputs in stepper.evaluate(layer, {name: name for name in layer.input if name})]
+    scale = weight_scales(weight, axis, limit).reshape(shape)
+    return np.asarray(np.round(weight / scale) * scale)

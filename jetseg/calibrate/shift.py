@@ -42,7 +42,7 @@ def shift_(graph: FloatGraph, centers: Mapping[str, Shift], channels: Mapping[st
             if absorbers:
                 _insert_(graph, node, centers[name])
                 for reader, shift in absorbers:
-                    _absorb_(graph, reader, shift)
+                    absorb_shift_(graph, reader, shift)
                 graph.index()
                 shifted.append(name)
     return tuple(shifted)
@@ -100,7 +100,8 @@ def _insert_(graph: FloatGraph, node: onnx.NodeProto, center: Shift) -> None:
     graph.model.graph.node.insert(position + 1, helper.make_node("Add", [name, offset], [f"{name}.centered"]))
 
 
-def _absorb_(graph: FloatGraph, node: onnx.NodeProto, shift: Shift) -> None:
+def absorb_shift_(graph: FloatGraph, node: onnx.NodeProto, shift: Shift) -> None:
+    """Lets a convolution or batch norm add what each channel that it reads lacks; zeros that pad stay zeros."""
     if node.op_type == "BatchNormalization":
         mean = graph.weight(node.input[3]).astype(np.float64) - shift
         graph.set_weight(node.input[3], mean)

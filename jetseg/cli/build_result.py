@@ -30,7 +30,15 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "accuracy": result.accuracy.model_dump() if result.accuracy else None,
         "passed": not result.broken,
         "broken": list(result.broken),
-        "guilty_layers": [{"layer": found.layer, "agreement": found.agreement} for found in result.guilty],
+        "guilty_layers": [
+            {
+                "layer": found.layer,
+                "agreement": found.agreement,
+                "quantizers": {part.tensor: part.agreement for part in found.quantizers},
+                "float_ms": found.float_ms,
+            }
+            for found in result.guilty
+        ],
         "attempts": list(result.attempts),
     }
 
@@ -73,8 +81,12 @@ def show(result: BuildResult) -> None:
         blame = Table(title="Each layer alone in 8 bits", title_justify="left")
         blame.add_column("layer")
         blame.add_column("pixels that keep their class %", justify="right")
+        blame.add_column("worst quantizer, alone %")
+        blame.add_column("in float, ms more", justify="right")
         for effect in result.guilty[:8]:
-            blame.add_row(effect.layer, f"{effect.agreement:.2f}")
+            cost = "-" if effect.float_ms is None else f"{effect.float_ms:+.3f}"
+            worst = min(effect.quantizers, key=lambda part: part.agreement)
+            blame.add_row(effect.layer, f"{effect.agreement:.2f}", f"{worst.tensor} ({worst.agreement:.2f})", cost)
         stdout.print(blame, markup=False)
     for attempt in result.attempts if len(result.attempts) > 1 else ():
         stdout.print(attempt, markup=False, highlight=False, soft_wrap=True)

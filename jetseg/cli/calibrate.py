@@ -52,6 +52,7 @@ class PresetName(str, Enum):
 class CorrectionName(str, Enum):
     """Names of the corrections, for the command line."""
 
+    pixels = "pixels"
     shift = "shift"
     equalize = "equalize"
     refit = "refit"
@@ -97,8 +98,9 @@ def calibrate(
     Memory does not grow with the number of images, and labels are not needed. The file is tied to this network
     and this preprocessing by their hashes, and INT8 engines of every backend are built from it.
 
-    Channels are equalized and weights refitted where that makes class maps on held-out images more like the
-    float network's; the corrected network is then written beside the ranges file, and used from there.
+    The first layer reads pixels, channels are equalized and weights refitted where that makes class maps on held-out
+    images more like the float network's; the corrected network is then written beside the ranges file, and used from
+    there.
 
     Examples:
 

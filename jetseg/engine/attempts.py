@@ -8,9 +8,12 @@ from pathlib import Path
 
 from jetseg.calibrate.thresholds import Method
 from jetseg.engine.build_config import BuildConfig, BuildResult
+from jetseg.engine.float_cost import gain_per_ms
 
 _METHODS: tuple[Method, ...] = ("mse", "percentile")
 _FLOAT_LAYERS = (1, 2, 4, 8, 16)
+MOST_FLOAT_LAYERS = _FLOAT_LAYERS[-1]
+"""So many of the most harmful layers may go back to float."""
 
 
 @dataclass
@@ -44,7 +47,8 @@ def attempts(config: BuildConfig, engine: Path) -> Iterator[Attempt]:
         attempt = Attempt(f"calibrated anew, {method}", anew)
         yield attempt
         best = min(best, attempt, key=_loss)
-    guilty = [effect.layer for effect in best.last.guilty] if best.last else []
+    worst = best.last.guilty[:MOST_FLOAT_LAYERS] if best.last else ()
+    guilty = [effect.layer for effect in sorted(worst, key=gain_per_ms, reverse=True)]
     calibration = best.config.calibration or ranges_beside(engine, best.config)
     for count in _FLOAT_LAYERS:
         kept = tuple(dict.fromkeys((*config.keep_float, *guilty[:count])))

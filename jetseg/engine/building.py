@@ -8,17 +8,18 @@ from types import ModuleType
 
 from pydantic import BaseModel
 
+from jetseg.calibrate.arithmetic import ARITHMETICS, Arithmetic
 from jetseg.calibrate.calibration import CalibrateConfig, Target, image_input
 from jetseg.calibrate.calibration import run as calibrate
-from jetseg.calibrate.correction import ARITHMETICS, Arithmetic
 from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.ranges import Ranges, calibrated_network, load_ranges
 from jetseg.calibrate.sensitivity import LayerEffect, layer_sensitivity
 from jetseg.data.contract import SegmentationDataset
 from jetseg.data.specs import open_dataset
-from jetseg.engine.attempts import attempts, ranges_beside
+from jetseg.engine.attempts import MOST_FLOAT_LAYERS, attempts, ranges_beside
 from jetseg.engine.build_config import BuildConfig, BuildResult, EngineRejectedError
 from jetseg.engine.contract import BuildReport, BuildRequest, Runner, Segmenter
+from jetseg.engine.float_cost import time_in_float
 from jetseg.engine.gate import Budget, broken_budgets, check_classes_of
 from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError, DataError
@@ -113,6 +114,9 @@ def _build(
     if (broken or config.sensitivity) and ranges is not None:
         arithmetic = ARITHMETICS[backend.ARITHMETIC]
         guilty = tuple(_blame(config, arithmetic, network, parent, ranges, dataset))
+        if report.not_run_here is None:
+            worst, others = guilty[:MOST_FLOAT_LAYERS], guilty[MOST_FLOAT_LAYERS:]
+            guilty = (*time_in_float(worst, config.backend, config.threads or 1), *others)
     return BuildResult(aside, manifest, report, before, after, broken, guilty)
 
 

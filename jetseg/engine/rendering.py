@@ -48,7 +48,7 @@ def qdq_network(
         network: The float network that the ranges hold for.
         ranges: Ranges of its activations.
         placement: Another placement than the one that the ranges were made for.
-        keep_float: Layers, by output, that stay in float.
+        keep_float: Layers, or other operators with quantizers, by output, that stay in float.
         scheme: What the quantizers compute; with that of TensorRT, the result is what it builds an INT8 engine from.
 
     Raises:
@@ -56,7 +56,7 @@ def qdq_network(
         ConfigError: A layer in `keep_float` does not exist.
     """
     graph = load_float_graph(network)
-    check_layers(graph, keep_float)
+    check_layers(graph.producer, keep_float)
     where = place_symmetric(graph, placement or ranges.placement, ranges.tensors, keep_float)
     model = render_explicit_(graph, where, ranges.tensors, scheme)
     problems = check_qdq(model) if scheme == TENSORRT else ()

@@ -12,8 +12,9 @@ from jetseg.calibrate.correction import rarity
 from jetseg.calibrate.coverage import coverage, warnings
 from jetseg.calibrate.equalize import equalize_
 from jetseg.calibrate.graph import FloatGraph, load_float_graph
+from jetseg.calibrate.integer_placement import place_for_integer_kernels
 from jetseg.calibrate.layer_matrix import LayerMatrix
-from jetseg.calibrate.placement import observed_tensors, place_for_integer_kernels, place_symmetric
+from jetseg.calibrate.placement import observed_tensors, place_symmetric
 from jetseg.calibrate.qdq import render_symmetric_, render_unsigned_, symmetric_quantizers
 from jetseg.calibrate.ranges import TensorRange, calibrated_network, load_ranges
 from jetseg.calibrate.refit import refit_
@@ -86,6 +87,47 @@ def test_equalizing_keeps_the_function_and_evens_ranges(small, image):
     np.testing.assert_allclose(channel_amax(after)["r3"][alive], 1.0, rtol=1e-4)
     assert not np.allclose(channel_amax(before)["r3"][alive], 1.0, rtol=0.1)
     np.testing.assert_array_equal(after["image"], image)
+
+
+def test_equalizing_passes_resamplings_shuffles_and_gates():
+    rng = np.random.default_rng(3)
+    nodes = [
+        helper.make_node("Conv", ["image", "a"], ["x"]),
+        helper.make_node("Shape", ["image"], ["shape"]),
+        helper.make_node("Slice", ["shape", "two", "four"], ["space"]),
+        helper.make_node("Concat", ["batch_and_channels", "space"], ["shape_of_x"], axis=0),
+        helper.make_node("Resize", ["x", "", "", "shape_of_x"], ["resized"], mode="linear"),
+        helper.make_node("MatMul", ["rows", "resized"], ["pooled_rows"]),
+        helper.make_node("MatMul", ["pooled_rows", "columns"], ["pooled"]),
+        helper.make_node("Reshape", ["pooled", "split"], ["five"]),
+        helper.make_node("Transpose", ["five"], ["swapped"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", ["swapped", "joined"], ["shuffled"]),
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Conv", ["mean", "g"], ["score"]),
+        helper.make_node("Sigmoid", ["score"], ["gate"]),
+        helper.make_node("Mul", ["gate", "shuffled"], ["gated"]),
+        helper.make_node("Conv", ["gated", "b"], ["y"], group=2),
+    ]
+    weights = {
+        "a": rng.normal(size=(6, 3, 1, 1)) * np.geomspace(0.1, 10, 6)[:, None, None, None],
+        "rows": rng.uniform(size=(4, 8)),
+        "columns": rng.uniform(size=(10, 5)),
+        "g": rng.normal(size=(6, 3, 1, 1)),
+        "b": rng.normal(size=(4, 3, 1, 1)),
+    }
+    graph = network(nodes, weights)
+    sizes = {"two": [2], "four": [4], "batch_and_channels": [1, 6], "split": [1, 2, 3, 4, 5], "joined": [1, 6, 4, 5]}
+    graph.model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value, np.int64), name) for name, value in sizes.items()
+    )
+    graph.index()
+    frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
+    values, reference = everything(graph, frame), final(graph.model, frame)
+    equalize_(graph, {"gated": channel_amax(values)["gated"]}, probe(graph, {"image": frame}).channels, strength=1.0)
+    after = everything(graph, frame)
+    np.testing.assert_allclose(final(graph.model, frame), reference, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(channel_amax(after)["gated"], 1.0, rtol=1e-4)
+    np.testing.assert_array_equal(after["gate"], values["gate"])
 
 
 def test_equalizing_leaves_shared_weights_alone():

@@ -5,7 +5,8 @@ from onnx import TensorProto, helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_network
 
 from jetseg.calibrate.graph import FloatGraph, load_float_graph
-from jetseg.calibrate.placement import observed_tensors, place_for_integer_kernels
+from jetseg.calibrate.integer_placement import place_for_integer_kernels
+from jetseg.calibrate.placement import observed_tensors
 from jetseg.calibrate.qdq import render_unsigned_
 from jetseg.calibrate.ranges import TensorRange
 from jetseg.errors import CalibrationError

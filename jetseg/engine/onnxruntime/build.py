@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from jetseg.calibrate.calibration import Target
 from jetseg.calibrate.graph import load_float_graph
-from jetseg.calibrate.placement import check_layers, matrix_layers, place_for_integer_kernels
+from jetseg.calibrate.integer_placement import place_for_integer_kernels
+from jetseg.calibrate.placement import check_layers, matrix_layers
 from jetseg.calibrate.qdq import render_unsigned_
 from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
 from jetseg.errors import ConfigError
@@ -46,7 +47,7 @@ def build(request: BuildRequest) -> BuildReport:
     if request.precision == "fp32" or request.ranges is None:
         request.destination.write_bytes(graph.model.SerializeToString())
         return BuildReport(integer_layers=(), float_layers=layers)
-    check_layers(graph, request.keep_float)
+    check_layers(layers, request.keep_float)
     placement = place_for_integer_kernels(graph, request.keep_float)
     request.destination.write_bytes(render_unsigned_(graph, placement, request.ranges.tensors).SerializeToString())
     return BuildReport(

@@ -9,8 +9,8 @@ import onnx
 from onnx import numpy_helper
 
 from jetseg.calibrate.graph import load_float_graph
-from jetseg.calibrate.legality import DEQUANTIZE, QUANTIZE
 from jetseg.calibrate.placement import matrix_layers
+from jetseg.calibrate.qdq_graph import DEQUANTIZE, QUANTIZE
 from jetseg.engine.contract import BuildRequest
 from jetseg.engine.rendering import qdq_network
 from jetseg.engine.tensorrt.legalize import legalize_

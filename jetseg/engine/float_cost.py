@@ -1,0 +1,42 @@
+"""What it costs in latency to take layers back to float."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jetseg.calibrate.sensitivity import LayerEffect
+from jetseg.engine.layer_timer import LayerTimer
+from jetseg.engine.opening import backend_module
+from jetseg.manifest import Precision
+
+_LEAST_MS = 0.01
+"""Layers that cost less than this to take back are all as good as free."""
+
+
+def time_in_float(effects: Sequence[LayerEffect], backend: str, threads: int) -> list[LayerEffect]:
+    """Times layers in float and in 8 bits on a backend, and notes the difference.
+
+    Args:
+        effects: Layers; those without a shape are not timed.
+        backend: See `jetseg.engine.opening.backend_names`.
+        threads: Threads of a CPU backend.
+
+    Raises:
+        JetsegError: The backend cannot build or run a layer.
+    """
+    precisions = {candidate.precision for candidate in backend_module(backend, "build").CANDIDATES}
+    in_float: Precision = "fp16" if "fp16" in precisions else "fp32"
+    pieces = [(effect.shape,) for effect in effects if effect.shape]
+    slow, fast = (LayerTimer(backend, precision, threads)(pieces) for precision in (in_float, "int8"))
+    costs = dict(zip(pieces, (long - short for long, short in zip(slow, fast, strict=True)), strict=True))
+    return [replace(effect, float_ms=round(costs[effect.shape,], 4)) if effect.shape else effect for effect in effects]
+
+
+def gain_per_ms(effect: LayerEffect) -> float:
+    """Returns the pixels that a layer in float wins back, in percent per millisecond that this costs.
+
+    >>> gain_per_ms(LayerEffect("conv", 99.0, float_ms=0.5))
+    2.0
+    """
+    return (100.0 - effect.agreement) / max(_LEAST_MS, effect.float_ms or 0.0)
