@@ -11,7 +11,7 @@ import numpy as np
 
 from jetseg.calibrate.arithmetic import ARITHMETICS
 from jetseg.calibrate.collect import Observed
-from jetseg.calibrate.equalize import equalize_
+from jetseg.calibrate.equalize import EVEN, equalize_
 from jetseg.calibrate.graph import FloatGraph
 from jetseg.calibrate.pixels import restore_pixels_
 from jetseg.calibrate.ranges import Policy, TensorRange, Trial
@@ -177,7 +177,8 @@ class Corrector:
     ) -> Variant:
         graph = start.copy()
         magnitudes = {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
-        equalize_(graph, magnitudes, channels)
+        # factors by noise look at what convolutions read; where all is quantized, even ranges did better
+        equalize_(graph, magnitudes, channels, None if self.policy == "conv-inputs" else EVEN)
         return self._watched(graph, (*before, "equalize"))
 
     def _shifted(

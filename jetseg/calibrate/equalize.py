@@ -11,8 +11,8 @@ from jetseg.calibrate.balance import balance, readings
 from jetseg.calibrate.channels import SCALABLE_LAYERS, ChannelGroups, Factors, channel_groups
 from jetseg.calibrate.graph import FloatGraph, attribute
 
-_START = 0.7
-"""How even ranges are where the search for factors begins: 0 as they are, 1 all the same."""
+EVEN = 0.7
+"""A strength between ranges as they are, 0, and all the same, 1; where the search for factors begins, too."""
 _NARROWEST = 1e-6
 """Channels below this share of the widest are as good as dead; they are not blown up further."""
 
@@ -45,7 +45,7 @@ def equalize_(
     for name, values in magnitudes.items():
         if name in groups.of:
             np.maximum.at(seen, groups.of[name], values)
-    by_group = _factors(groups, seen, _START if strength is None else strength)
+    by_group = _factors(groups, seen, EVEN if strength is None else strength)
     layers = readings(graph, groups, magnitudes)
     if strength is None and layers:
         by_group = balance(layers, groups, by_group)
