@@ -14,6 +14,7 @@ from rich.table import Table
 
 from jetseg.cli import training as t
 from jetseg.cli.fine_tuning import FineTuning, run_folder
+from jetseg.errors import QualityError
 
 if TYPE_CHECKING:
     from jetseg.compress.factorize import FactorizeResult
@@ -60,7 +61,8 @@ def factorize(
     """Splits convolutions into two or three smaller ones, of a rank that keeps most of their kernel.
 
     A layer is split only where the backend runs its factors faster, which is measured; the others are named with
-    the reason. With --epochs, the network is fine-tuned as after `jetseg prune`.
+    the reason. With --epochs, the network is fine-tuned as after `jetseg prune`. If no layer was split, it stops there
+    with exit code 1.
 
     Examples:
 
@@ -69,7 +71,7 @@ def factorize(
         jetseg factorize student.safetensors --form tucker --rank vbmf --size-only
     """
     from jetseg.compress.factorize import FactorizeConfig, run
-    from jetseg.manifest import validate_config
+    from jetseg.manifest import manifest_path, validate_config
     from jetseg.recipes.speed_meter import layer_timer
 
     target = out or checkpoint.with_name(f"{checkpoint.stem}.factorized{checkpoint.suffix}")
@@ -102,6 +104,11 @@ def factorize(
     fine_tuning = FineTuning(epochs, training)
     fine_tuning.check(checkpoint)
     result = run(settings, layer_timer(settings))
+    if not any(layer.factorized for layer in result.layers):
+        _print(result, target, None, as_json)
+        result.checkpoint.unlink()
+        manifest_path(result.checkpoint).unlink()
+        raise QualityError("Low rank pays for no layer of this network.", "Prune it, or give --size-only.")
     miou = fine_tuning.run(result.checkpoint, run_folder(target), target, epochs) if epochs else None
     _print(result, target, miou, as_json)
 

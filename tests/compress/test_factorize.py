@@ -136,3 +136,11 @@ def test_the_verb_fine_tunes_with_a_teacher(checkpoint, tmp_path):
     assert sum(isinstance(layer, Factors) for layer in module.modules()) == sum(
         layer["factorized"] for layer in content["layers"]
     )
+
+
+def test_nothing_is_written_where_no_layer_pays(checkpoint, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    outcome = call("factorize", checkpoint, "--size-only", "--energy", 1.0, "--round-to", 64)
+    assert outcome.exit_code == 1
+    assert "pays for no layer" in str(outcome.exception)
+    assert sorted(tmp_path.iterdir()) == before
