@@ -4,6 +4,7 @@ import shutil
 from time import perf_counter
 
 import pytest
+from camera_fakes import FakeRunner
 from serving import free_port, running_loop
 
 from jetseg.cli.run_outputs import OutputOptions
@@ -67,8 +68,8 @@ def content(page):
 
 
 def test_numbers_move_and_the_picture_changes(page):
-    port = free_port()
-    with running_loop(OutputOptions(dashboard=port), further=lambda: MONITORS) as running:
+    port, slow = free_port(), FakeRunner(0.03)  # three times as slow as the camera: frames are dropped
+    with running_loop(OutputOptions(dashboard=port), runner=slow, further=lambda: MONITORS) as running:
         open_page(page, port)
         wait_for(page, lambda: sequence(page) > 0)
         first, dropped = content(page), page.inner_text("#dropped-note")
@@ -83,7 +84,7 @@ def test_numbers_move_and_the_picture_changes(page):
         for stage in ("capture", "preprocess", "infer", "postprocess"):
             assert stage in page.inner_text("#stages")
         assert "memory" in page.inner_text("#host")
-        assert "dropped at" in page.inner_text("#facts")
+        wait_for(page, lambda: "dropped at" in page.inner_text("#facts"))
         assert page.locator("#drift li").all_inner_texts() == [
             "too dark\n10.1 / 22",
             "blurred\n-0.5 / -1.4",
