@@ -12,7 +12,7 @@ import onnx
 from jetseg.calibrate.graph import FloatGraph, attribute
 
 PASSES_SCALE = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Dropout", "Identity"} | {"Resize"}
+    {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "Dropout", "Identity"}
 )
 """Operators with f(s * x) = s * f(x) for s > 0, channel by channel, if all else that they read is constant."""
 SCALABLE_LAYERS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})

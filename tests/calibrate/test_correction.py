@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_network import HEIGHT, WIDTH, small_network, write_dataset, write_small_network
+from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
 
 from jetseg.calibrate.calibration import CalibrateConfig, run
 from jetseg.calibrate.correction import rarity
@@ -62,13 +62,6 @@ def channel_amax(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, value in values.items()
         if value.ndim == 4
     }
-
-
-@pytest.fixture
-def small(tmp_path):
-    path = tmp_path / "n.onnx"
-    onnx.save(small_network(), str(path))
-    return load_float_graph(path)
 
 
 @pytest.fixture

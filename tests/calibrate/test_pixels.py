@@ -3,11 +3,10 @@
 import numpy as np
 import onnx
 import pytest
-from small_network import HEIGHT, WIDTH, small_network, write_dataset, write_small_network
+from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
 
 from jetseg.calibrate import pixels
 from jetseg.calibrate.calibration import CalibrateConfig, run
-from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.integer_placement import place_for_integer_kernels
 from jetseg.calibrate.placement import observed_tensors, place_symmetric
 from jetseg.calibrate.schemes import TENSORRT, unsigned_scale
@@ -16,13 +15,6 @@ from jetseg.ort import make_session
 from jetseg.preprocess import Preprocessor
 
 SPEC = InputSpec(height=HEIGHT, width=WIDTH, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-
-
-@pytest.fixture
-def small(tmp_path):
-    path = tmp_path / "n.onnx"
-    onnx.save(small_network(), str(path))
-    return load_float_graph(path)
 
 
 @pytest.fixture

@@ -1,22 +1,13 @@
 """Each layer and each quantizer is judged alone."""
 
 import numpy as np
-import onnx
 import pytest
-from small_network import HEIGHT, WIDTH, small_manifest, small_network
+from small_network import HEIGHT, WIDTH, small_manifest
 
 from jetseg.calibrate.arithmetic import ARITHMETICS
-from jetseg.calibrate.graph import load_float_graph
 from jetseg.calibrate.ranges import TensorRange
 from jetseg.calibrate.sensitivity import layer_sensitivity
 from jetseg.calibrate.stepping import Stepper
-
-
-@pytest.fixture
-def small(tmp_path):
-    path = tmp_path / "n.onnx"
-    onnx.save(small_network(), str(path))
-    return load_float_graph(path)
 
 
 @pytest.fixture
