@@ -41,6 +41,8 @@ from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH_SIZE = 4
 
+Criterion = Literal["magnitude", "bn-scale", "activation", "taylor", "random"]
+
 
 class PruneConfig(BaseModel):
     """Settings of the pruning stage.
@@ -50,7 +52,8 @@ class PruneConfig(BaseModel):
         out: Checkpoint to write; ends in `.safetensors`.
         method: "structured" removes channels; "unstructured" sets single weights to zero; "2:4" sets two of every four
             neighboring ones to zero, which sparse tensor cores use.
-        criterion: What makes a channel or weight unimportant.
+        criterion: What makes a channel or weight unimportant. By default "taylor" with scope "latency" where there are
+            data, because its scores of different layers compare; "magnitude" elsewhere.
         ratio: Fraction of channels (structured) or weights (unstructured) to remove.
         scope: "layer" removes that fraction of every layer; "global" ranks all layers together; "isomorphic" those
             that are wired alike; "latency" thins the layers that cost the least importance per millisecond, and needs
@@ -76,7 +79,7 @@ class PruneConfig(BaseModel):
     checkpoint: Path
     out: Path
     method: Literal["structured", "unstructured", "2:4"] = "structured"
-    criterion: Literal["magnitude", "bn-scale", "activation", "taylor", "random"] = "magnitude"
+    criterion: Criterion | None = None
     ratio: float = Field(0.5, gt=0, lt=1)
     scope: Scope | Literal["latency"] | None = None
     round_to: int = Field(8, ge=1)
@@ -99,6 +102,16 @@ class PruneConfig(BaseModel):
         """Whether a speed is to be reached, not a number of channels."""
         return self.speedup is not None or self.target_latency_ms is not None
 
+    @property
+    def by_latency(self) -> bool:
+        """Whether layers are thinned by importance per millisecond."""
+        return self.method == "structured" and self.wants_speed and self.scope in (None, "latency")
+
+    @property
+    def scored_by(self) -> Criterion:
+        """The criterion, chosen or by default."""
+        return self.criterion or ("taylor" if self.by_latency and self.data is not None else "magnitude")
+
     @model_validator(mode="after")
     def _consistent(self) -> PruneConfig:
         for mistake in self._mistakes():
@@ -111,17 +124,16 @@ class PruneConfig(BaseModel):
 
     def _mistakes(self) -> Iterator[str]:
         structured = self.method == "structured"
-        looks_at_frames = self.criterion in ("activation", "taylor")
         takes = {
             "structured": ("magnitude", "bn-scale", "activation", "taylor", "random"),
             "unstructured": ("magnitude", "activation", "random"),
             "2:4": ("magnitude",),
         }[self.method]
-        if self.criterion not in takes:
+        if self.scored_by not in takes:
             yield f"criterion {self.criterion} does not go with method {self.method}, which takes {', '.join(takes)}"
-        if looks_at_frames and self.data is None:
+        if self.criterion in ("activation", "taylor") and self.data is None:
             yield f"criterion {self.criterion} looks at frames: give data"
-        if self.threshold is not None and (self.method != "unstructured" or self.criterion != "magnitude"):
+        if self.threshold is not None and (self.method != "unstructured" or self.scored_by != "magnitude"):
             yield "threshold needs method unstructured and criterion magnitude"
         if self.speedup is not None and self.target_latency_ms is not None:
             yield "give speedup or target_latency_ms, not both"
@@ -187,7 +199,6 @@ def run(config: PruneConfig, meter: SpeedMeter | None = None) -> PruneResult:
 def _prune_channels(
     pruner: Pruner, config: PruneConfig, meter: SpeedMeter | None
 ) -> tuple[nn.Module, tuple[LayerChange, ...], SpeedReport | None]:
-    by_latency = config.wants_speed and config.scope in (None, "latency")
     settings = _settings(config)
     if not config.wants_speed:
         kept = choose_counts(pruner.candidates, settings)
@@ -200,16 +211,16 @@ def _prune_channels(
         speedup = parent_ms / config.target_latency_ms
         if speedup <= 1:
             raise ConfigError(f"The network takes {parent_ms:.2f} ms already.", "Ask for a lower --target-latency-ms.")
-    return prune_to_speed(pruner, settings, meter, float(speedup or 1), by_latency=by_latency)
+    return prune_to_speed(pruner, settings, meter, float(speedup or 1), by_latency=config.by_latency)
 
 
 def _prune_weights(
     module: nn.Module, config: PruneConfig, manifest: Manifest
 ) -> tuple[nn.Module, tuple[LayerChange, ...]]:
     activity = None
-    if config.criterion == "activation":
+    if config.scored_by == "activation":
         activity = input_activity(module, _frames(config, manifest)[1])
-    criterion: Literal["magnitude", "random"] = "random" if config.criterion == "random" else "magnitude"
+    criterion: Literal["magnitude", "random"] = "random" if config.scored_by == "random" else "magnitude"
     return prune_unstructured(
         module, _settings(config), criterion, config.seed, threshold=config.threshold, activity=activity
     )
@@ -226,14 +237,14 @@ def _settings(config: PruneConfig) -> PruneSettings:
 
 
 def _importance(module: nn.Module, config: PruneConfig, manifest: Manifest) -> Importance:
-    if config.criterion == "magnitude":
+    if config.scored_by == "magnitude":
         return magnitude(config.norm)
-    if config.criterion == "random":
+    if config.scored_by == "random":
         return RandomImportance(config.seed)
-    if config.criterion == "bn-scale":
+    if config.scored_by == "bn-scale":
         return BatchNormImportance()
     dataset, batches = _frames(config, manifest)
-    if config.criterion == "activation":
+    if config.scored_by == "activation":
         return ActivationImportance(module, batches)
     return TaylorImportance(module, batches, dataset.ignore_index)
 
@@ -257,7 +268,7 @@ def _batches(dataset: SegmentationDataset, manifest: Manifest, count: int) -> It
             if sample.label_hw_u8 is None:
                 raise DataError(
                     f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label.",
-                    "Give a split with labels.",
+                    "Give a split with labels, or a criterion that looks at none.",
                 )
             images.append(preprocess(sample.image_hwc_u8)[0])
             labels.append(resize_class_map(sample.label_hw_u8, manifest.input.height, manifest.input.width))
@@ -267,6 +278,7 @@ def _batches(dataset: SegmentationDataset, manifest: Manifest, count: int) -> It
 def _pruned_manifest(manifest: Manifest, config: PruneConfig) -> Manifest:
     """Adds this stage to the history; accuracies measured before do not hold any more."""
     recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
+    recorded["criterion"] = config.scored_by
     stage = Stage(name="prune", settings=recorded)
     return manifest.model_copy(
         update={

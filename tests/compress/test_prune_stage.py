@@ -1,6 +1,7 @@
 """The pruning stage and its verb: checkpoints, history, fine-tuning, mistakes."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +83,22 @@ def test_mistakes_are_reported_together():
 def test_settings_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         validate_config(PruneConfig, {"checkpoint": "a.safetensors", "out": "b.safetensors", **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "criterion"),
+    [
+        ({}, "magnitude"),
+        ({"data": DATA}, "magnitude"),
+        ({"speedup": 2}, "magnitude"),
+        ({"speedup": 2, "data": DATA}, "taylor"),
+        ({"speedup": 2, "data": DATA, "scope": "layer"}, "magnitude"),
+        ({"speedup": 2, "data": DATA, "criterion": "bn-scale"}, "bn-scale"),
+    ],
+)
+def test_layers_compete_by_scores_that_compare(changes, criterion):
+    config = PruneConfig(checkpoint=Path("a.safetensors"), out=Path("b.safetensors"), **changes)
+    assert config.scored_by == criterion
 
 
 def test_frames_must_show_the_networks_classes(tmp_path):
