@@ -20,6 +20,7 @@ from jetseg.doctor.machine import (
 from jetseg.doctor.software import (
     check_cuda_driver,
     check_cuda_runtime,
+    check_numpy,
     check_onnxruntime,
     check_opencv,
     check_pycuda,
@@ -35,6 +36,7 @@ CHECKS: tuple[Callable[[Host], Finding], ...] = (
     check_tensorrt,
     check_pycuda,
     check_onnxruntime,
+    check_numpy,
     check_opencv,
     check_cameras,
     check_power_mode,

@@ -11,6 +11,13 @@ from jetseg.doctor.machine import is_jetson
 OLDEST_TENSORRT = (10, 3)
 _VERSION = "import json, {0}; print(json.dumps(dict(version={0}.__version__)))"
 _OPENCV = "import json, cv2; print(json.dumps(dict(version=cv2.__version__, build=cv2.getBuildInformation())))"
+_NUMPY = """
+import json, numpy
+values = (numpy.arange(4096 * 32, dtype=numpy.float32) % 7).reshape(4096, 32)
+exact = numpy.einsum("ni,nj->ij", values.astype(float), values.astype(float))
+print(json.dumps(dict(version=numpy.__version__, error=float(abs(values.T @ values / exact - 1).max()))))
+"""
+_LARGEST_ERROR = 1e-3
 _PYCUDA = "import json, pycuda, pycuda.driver; print(json.dumps(dict(version=pycuda.VERSION_TEXT)))"
 _DRIVER = """
 import ctypes, json
@@ -112,6 +119,19 @@ def check_pycuda(host: Host) -> Finding:
     """Looks for pycuda, which the TensorRT backend moves data with."""
     step = "Install it with: pip install 'jetseg[tensorrt]' (it is compiled against CUDA, a few minutes)."
     return _library("pycuda", host.python(_PYCUDA), step)
+
+
+def check_numpy(host: Host) -> Finding:
+    """Looks for NumPy, and whether its matrix products are right.
+
+    They are not in every library for every processor: OpenBLAS 0.3.23, which NumPy 1.26 brings, gives wrong ones with
+    the long vectors (SVE) of the arm64 processor that QEMU emulates.
+    """
+    probe = host.python(_NUMPY)
+    if not probe.error and probe.values["error"] > _LARGEST_ERROR:
+        step = "Set OPENBLAS_CORETYPE=ARMV8 in the environment; corrections of a calibration are useless without it."
+        return Finding("NumPy", "warning", f"{probe.values['version']}, whose matrix products are wrong here", step)
+    return _library("NumPy", probe, "Install it with: pip install numpy.")
 
 
 def check_opencv(host: Host) -> Finding:
