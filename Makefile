@@ -39,8 +39,8 @@ soak: $(READY) ## Runs the camera loop for two minutes while camera, disk, brows
 bench: $(READY) ## Measures speed and memory as ratios of alternated runs.
 	$(BIN)/python bench/run_all.py
 
-images: ## Builds the container images with buildah (as root) and runs what is inside.
-	docker/images.sh
+images: $(READY) ## Builds the container images (root, buildah, debootstrap, qemu-user-static) and runs what is inside.
+	$(BIN)/python -m pytest -s -m slow tests/docker
 
 clean: ## Removes what the targets made; never engines/ or calibration/.
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

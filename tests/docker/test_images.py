@@ -168,7 +168,12 @@ def agreement(one: Path, other: Path) -> float:
 )
 @pytest.mark.parametrize(
     ("image", "architecture", "least"),
-    [("cpu", "amd64", 100.0), ("jetson-jp7", "amd64", 99.0), ("jetson-jp6", "arm64", 99.0)],
+    [
+        ("cpu", "amd64", 100.0),
+        ("workshop", "amd64", 100.0),
+        ("jetson-jp6", "arm64", 99.0),
+        ("jetson-jp7", "arm64", 99.0),
+    ],
 )
 def test_an_image_is_built_and_gives_the_class_maps_of_this_machine(tmp_path, image, architecture, least):
     if architecture == "arm64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
