@@ -75,7 +75,9 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="Float ONNX file.", callback=by_name)],
     data: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N."),
+        typer.Option(
+            metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, video:FILE, synthetic or synthetic:N."
+        ),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Calibration cache of TensorRT to read in place of images.")

@@ -17,9 +17,13 @@ from jetseg.cli.calibrate import PlacementName
 
 if TYPE_CHECKING:
     from jetseg.calibrate.ranges import Policy
+    from jetseg.data.contract import SegmentationDataset
+    from jetseg.engine.contract import Runner
     from jetseg.manifest import Accuracy
 
-DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
+DATA = typer.Option(
+    metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, video:FILE, synthetic or synthetic:N."
+)
 SPLIT = typer.Option(help="Split of the dataset, as in train, val or test.")
 FRAMES = typer.Option(min=1, help="Score only this many frames, spread evenly over the split; all by default.")
 SIMULATE = typer.Option(
@@ -57,7 +61,7 @@ def evaluate(
     the ignored label are not scored; a void prediction on a labelled pixel counts as an error.
 
     With --reference, and with --simulate against the float network itself, the share of pixels that both networks
-    give the same class is counted as well.
+    give the same class is counted as well; of frames without labels, as those of a video, only that.
 
     Examples:
 
@@ -65,15 +69,14 @@ def evaluate(
 
         jetseg eval student.onnx --simulate tensorrt --calibration student.ranges.json --data camvid:data/camvid
 
+        jetseg eval student.int8.onnx --data video:drive.mp4 --split all --frames 50 --reference student.onnx
+
         jetseg eval foreign.onnx --manifest foreign.yaml --data folder:data/mine --split val --json
     """
     from jetseg.cli.artifacts import open_any
     from jetseg.data.specs import open_dataset
-    from jetseg.engine.contract import Segmenter
     from jetseg.engine.simulation import simulate_tensorrt
     from jetseg.errors import ConfigError
-    from jetseg.evaluate.accuracy import as_record, check_classes, measure_accuracy
-    from jetseg.evaluate.agreement import AgreementMeter
     from jetseg.manifest import device_name, toolchain
     from jetseg.report.rows import Entry
 
@@ -87,16 +90,14 @@ def evaluate(
         runner = simulate_tensorrt(artifact, calibration, placement=where, manifest_file=manifest, threads=threads)
         reference = reference or artifact
     other = open_any(reference, manifest if reference == artifact else None, threads) if reference else None
-    meter = AgreementMeter(Segmenter(runner), Segmenter(other)) if other else None
     try:
-        if other:
-            check_classes(other.manifest.classes, dataset.classes, dataset.spec)
-        score = measure_accuracy(meter or Segmenter(runner), runner.manifest, dataset, frames=frames)
+        accuracy, agreement = _measure(runner, other, dataset, frames)
     finally:
         runner.close()
         if other:
             other.close()
-    accuracy = as_record(score, dataset).model_copy(update={"simulated": simulate is not None})
+    if accuracy:
+        accuracy = accuracy.model_copy(update={"simulated": simulate is not None})
     conditions = {
         "backend": Entry(artifact.stem, artifact, runner, runner.manifest).backend,
         "precision": runner.manifest.precision,
@@ -104,21 +105,36 @@ def evaluate(
         "toolchain": toolchain(),
     }
     if as_json:
-        content = {
-            "artifact": str(artifact),
-            **accuracy.model_dump(),
-            "mean_dice": _rounded(accuracy.mean_dice),
-            "data": data,
-            **conditions,
-        }
-        if meter and meter.percent is not None:
-            content |= {"reference": str(reference), "agreement": round(meter.percent, 3)}
+        scores = {**accuracy.model_dump(), "mean_dice": _rounded(accuracy.mean_dice)} if accuracy else {"split": split}
+        content = {"artifact": str(artifact), **scores, "data": data, **conditions}
+        if agreement is not None:
+            content |= {"reference": str(reference), "agreement": round(agreement, 3)}
         sys.stdout.write(json.dumps(content, indent=2) + "\n")
     else:
-        _print(artifact, accuracy, conditions)
-        if meter and meter.percent is not None:
-            sentence = f"{meter.percent:.3f} % of the pixels get the class that {reference} gives them"
+        if accuracy:
+            _print(artifact, accuracy, conditions)
+        if agreement is not None:
+            sentence = f"{agreement:.3f} % of the pixels get the class that {reference} gives them"
             Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _measure(
+    runner: Runner, other: Runner | None, dataset: SegmentationDataset, frames: int | None
+) -> tuple[Accuracy | None, float | None]:
+    """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
+    from jetseg.engine.contract import Segmenter
+    from jetseg.evaluate.accuracy import as_record, check_classes, measure_accuracy
+    from jetseg.evaluate.agreement import AgreementMeter
+
+    if other is None:
+        return as_record(measure_accuracy(Segmenter(runner), runner.manifest, dataset, frames=frames), dataset), None
+    check_classes(other.manifest.classes, runner.manifest.classes, "the network")
+    meter = AgreementMeter(Segmenter(runner), Segmenter(other))
+    if dataset[0].label_hw_u8 is None:
+        meter.run(dataset, frames)
+        return None, meter.percent
+    score = measure_accuracy(meter, runner.manifest, dataset, frames=frames)
+    return as_record(score, dataset), meter.percent
 
 
 def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from jetseg.data.camvid import open_camvid
@@ -10,10 +11,16 @@ from jetseg.data.contract import SegmentationDataset
 from jetseg.data.folder import open_folder
 from jetseg.data.joined import JoinedSplits
 from jetseg.data.synthetic import SyntheticRoads
+from jetseg.data.video import VideoFrames
 from jetseg.errors import ConfigError
 
-_FILE_KINDS = {"camvid": open_camvid, "cityscapes": open_cityscapes, "folder": open_folder}
-_FORMS = "camvid:DIR, cityscapes:DIR, folder:DIR, folder:FILE.yaml, synthetic or synthetic:N"
+_FILE_KINDS: dict[str, Callable[[str, Path, str], SegmentationDataset]] = {
+    "camvid": open_camvid,
+    "cityscapes": open_cityscapes,
+    "folder": open_folder,
+    "video": VideoFrames,
+}
+_FORMS = "camvid:DIR, cityscapes:DIR, folder:DIR, folder:FILE.yaml, video:FILE, synthetic or synthetic:N"
 
 
 def open_dataset(spec: str, split: str) -> SegmentationDataset:
@@ -21,7 +28,7 @@ def open_dataset(spec: str, split: str) -> SegmentationDataset:
 
     Args:
         spec: `camvid:DIR`, `cityscapes:DIR`, `folder:DIR` or `folder:FILE.yaml` (see `jetseg.data.folder`),
-            or `synthetic[:N]` with N frames.
+            `video:FILE` (no labels; see `jetseg.data.video`), or `synthetic[:N]` with N frames.
         split: Name of the split, as in "train", "val" or "test", or of several, as in "train+val".
 
     Raises:
@@ -39,7 +46,7 @@ def open_dataset(spec: str, split: str) -> SegmentationDataset:
     if kind not in _FILE_KINDS:
         raise ConfigError(f"{spec!r} is not a dataset spec.", f"Known forms: {_FORMS}.")
     if not place:
-        raise ConfigError(f"The spec {spec!r} names no folder.", f"Write it as {kind}:DIR.")
+        raise ConfigError(f"The spec {spec!r} names no file or folder.", f"Write it as {kind}:PATH.")
     return _FILE_KINDS[kind](spec, Path(place).expanduser(), split)
 
 

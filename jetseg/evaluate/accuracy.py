@@ -36,12 +36,16 @@ def measure_accuracy(
     Raises:
         DataError: The classes differ, or a frame has no label.
     """
-    check_classes(manifest.classes, dataset.classes, dataset.spec)
+    if dataset.classes:
+        check_classes(manifest.classes, dataset.classes, dataset.spec)
     confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
     for index in track(spread(len(dataset), frames), description):
         sample = dataset[index]
         if sample.label_hw_u8 is None:
-            raise DataError(f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label to score against.")
+            raise DataError(
+                f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label to score against.",
+                "Without labels, `jetseg eval --reference NETWORK` and `jetseg parity` tell where two networks differ.",
+            )
         prediction = predict(sample.image_hwc_u8)
         confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))
     return confusion.score()

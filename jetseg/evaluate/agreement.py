@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jetseg.data.contract import SegmentationDataset
+from jetseg.evaluate.accuracy import spread
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
+from jetseg.progress import track
 
 
 class AgreementMeter:
@@ -28,6 +31,11 @@ class AgreementMeter:
         wanted = resize_class_map(self._reference(frame_hwc_u8), *found.shape)
         self._shares.append(float(np.mean(found == wanted)))
         return found
+
+    def run(self, dataset: SegmentationDataset, frames: int | None = None) -> None:
+        """Predicts frames of a dataset, spread evenly over it; all by default."""
+        for index in track(spread(len(dataset), frames), "Comparing"):
+            self(dataset[index].image_hwc_u8)
 
     @property
     def percent(self) -> float | None:

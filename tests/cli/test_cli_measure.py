@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -78,6 +79,22 @@ def test_eval_counts_pixels_that_agree_with_a_reference(jetseg, network, data, t
     code, out, _ = jetseg(*simulated)
     assert code == 0
     assert f"{agreement:.3f} % of the pixels" in out
+
+
+def test_eval_of_frames_without_labels_counts_agreement_alone(jetseg, network, tmp_path):
+    video = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (48, 32))
+    for number in range(10):
+        writer.write(np.full((32, 48, 3), 20 * number, dtype=np.uint8))
+    writer.release()
+    arguments = ("eval", network, "--data", f"video:{video}", "--frames", 2)
+    code, out, _ = jetseg(*arguments, "--json", "--reference", network)
+    assert (code, json.loads(out)["agreement"]) == (0, 100.0)
+    assert "miou" not in json.loads(out)
+    code, out, _ = jetseg(*arguments, "--reference", network)
+    assert (code, "100.000 % of the pixels" in out, "IoU" in out) == (0, True, False)
+    code, _, err = jetseg(*arguments)
+    assert (code, "no label to score against. Without labels" in " ".join(err.split())) == (2, True)
 
 
 def test_eval_refuses_a_reference_with_other_classes(jetseg, network, data, checkpoint, tmp_path):
