@@ -51,7 +51,7 @@ def build_engine(
     calibration: Annotated[Path | None, typer.Option(help="Ranges file of `jetseg calibrate`.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="Dataset to calibrate on (unless --calibration) and to measure accuracy on."),
+        typer.Option(metavar="SPEC", help="Dataset to calibrate on (unless --calibration) and to measure on."),
     ] = None,
     split: Annotated[str, CALIBRATION_SPLIT] = "train",
     images: Annotated[int, IMAGES] = 128,
@@ -66,6 +66,10 @@ def build_engine(
     class_budget: Annotated[
         list[str] | None, typer.Option(metavar="CLASS=POINTS", help="Budget of one class; may be repeated.")
     ] = None,
+    min_agreement: Annotated[
+        float,
+        typer.Option(min=0, max=100, help="Least percent of pixels that keep their class, if there are no labels."),
+    ] = 97.0,
     keep_float: Annotated[
         list[str] | None, typer.Option(metavar="LAYER", help="Layer to keep in float; may be repeated.")
     ] = None,
@@ -87,7 +91,9 @@ def build_engine(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Builds an engine and, given labelled data, measures it against the float network on the same frames.
+    """Builds an engine and, given data, measures it against the float network on the same frames.
+
+    With labels that is mIoU and the IoU of each class; without, as for video:FILE, the pixels that keep their class.
 
     INT8 needs ranges: from --calibration FILE, or from --data SPEC, which calibrates first and keeps the ranges
     beside the engine. It is the built engine that is measured. Only where this machine cannot run it (tensorrt_rtx) is
@@ -106,6 +112,8 @@ def build_engine(
         jetseg build-engine student.onnx --precision int8 --calibration calibration/student.ranges.json
 
         jetseg build-engine student.onnx --data camvid:data/camvid --max-drop 0.3 --class-budget pedestrian=0.2 --auto
+
+        jetseg build-engine student.onnx --data video:drive.mp4 --min-agreement 98
 
         jetseg build-engine student.onnx --precision auto --data camvid:data/camvid       # the fastest that passes
 
@@ -135,6 +143,7 @@ def build_engine(
         "max_drop": max_drop,
         "max_class_drop": max_class_drop,
         "class_budget": pairs(class_budget or [], "--class-budget", "pedestrian=0.2"),
+        "min_agreement": min_agreement,
         "keep_float": tuple(keep_float or ()),
         "sensitivity": report is not None,
         "auto": auto,
@@ -166,6 +175,8 @@ def _build_and_tell(config: BuildConfig, *, fastest: bool, report: Path | None, 
         sys.stdout.write(json.dumps(summary(result), indent=2) + "\n")
     else:
         show(result)
+    if report and result.agreement is not None:
+        console.print("No report: it compares what networks get right, and the data have no labels.", style="yellow")
     if result.accuracy is not None and (report or rejection):
         _write_report(report or result.engine.with_suffix(".html"), config, result)
     if rejection is not None:

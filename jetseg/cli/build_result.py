@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -28,6 +29,7 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "not_run_here": result.report.not_run_here,
         "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
         "accuracy": result.accuracy.model_dump() if result.accuracy else None,
+        "agreement": asdict(result.agreement) if result.agreement else None,
         "passed": not result.broken,
         "broken": list(result.broken),
         "guilty_layers": [
@@ -59,23 +61,14 @@ def show(result: BuildResult) -> None:
     if report.layer_precisions:
         listed = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
         stdout.print(f"Layers of the engine: {listed}{_places(result.report)}", markup=False, highlight=False)
-    before, after = result.parent_accuracy, result.accuracy
     if report.not_run_here is not None:
-        predicted = " The accuracy below is predicted by exact simulation, not measured on it." if after else ""
+        measured = result.accuracy or result.agreement
+        predicted = " What follows is predicted by exact simulation, not measured on it." if measured else ""
         stdout.print(f"{report.not_run_here}{predicted}", style="yellow", markup=False, soft_wrap=True)
-    if before is not None and after is None:
-        stdout.print("Nothing here computes this precision, so its accuracy was not measured.", style="yellow")
+    table = _losses(result)
+    if table is None:
+        stdout.print(_why_not_measured(result), style="yellow")
         return
-    if before is None or after is None:
-        stdout.print("Accuracy was not measured; give --data SPEC with labels to measure it.", style="yellow")
-        return
-    table = Table(title=f"IoU % on {after.data} {after.split}, {after.frames} frames", title_justify="left")
-    for heading in ("class", "float", result.manifest.precision, "change"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
-    for name, iou in after.per_class_iou.items():
-        table.add_row(name, *_change(before.per_class_iou[name], iou))
-    table.add_section()
-    table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
     stdout.print(table)
     if result.guilty:
         blame = Table(title="Each layer alone in 8 bits", title_justify="left")
@@ -90,6 +83,37 @@ def show(result: BuildResult) -> None:
         stdout.print(blame, markup=False)
     for attempt in result.attempts if len(result.attempts) > 1 else ():
         stdout.print(attempt, markup=False, highlight=False, soft_wrap=True)
+
+
+def _losses(result: BuildResult) -> Table | None:
+    """Returns what the engine lost, class by class; None if nothing was measured."""
+    before, after, agreement = result.parent_accuracy, result.accuracy, result.agreement
+    if agreement is not None:
+        table = Table(title=f"Pixels that keep the float network's class, {agreement.frames} frames")
+        table.title_justify = "left"
+        table.add_column("class")
+        table.add_column("kept %", justify="right")
+        for name, share in agreement.kept.items():
+            table.add_row(name, f"{share:.2f}")
+        table.add_section()
+        table.add_row("all", f"{agreement.percent:.2f}", style="bold")
+        return table
+    if before is None or after is None:
+        return None
+    table = Table(title=f"IoU % on {after.data} {after.split}, {after.frames} frames", title_justify="left")
+    for heading in ("class", "float", result.manifest.precision, "change"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, iou in after.per_class_iou.items():
+        table.add_row(name, *_change(before.per_class_iou[name], iou))
+    table.add_section()
+    table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
+    return table
+
+
+def _why_not_measured(result: BuildResult) -> str:
+    if result.parent_accuracy is not None:
+        return "Nothing here computes this precision, so its accuracy was not measured."
+    return "What it lost was not measured; give --data SPEC to measure it."
 
 
 def _places(report: BuildReport) -> str:

@@ -123,18 +123,17 @@ def _measure(
 ) -> tuple[Accuracy | None, float | None]:
     """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
     from jetseg.engine.contract import Segmenter
-    from jetseg.evaluate.accuracy import as_record, check_classes, measure_accuracy
+    from jetseg.evaluate.accuracy import as_record, measure_accuracy
     from jetseg.evaluate.agreement import AgreementMeter
 
     if other is None:
         return as_record(measure_accuracy(Segmenter(runner), runner.manifest, dataset, frames=frames), dataset), None
-    check_classes(other.manifest.classes, runner.manifest.classes, "the network")
-    meter = AgreementMeter(Segmenter(runner), Segmenter(other))
+    meter = AgreementMeter(Segmenter(runner), Segmenter(other), runner.manifest, other.manifest)
     if dataset[0].label_hw_u8 is None:
         meter.run(dataset, frames)
-        return None, meter.percent
+        return None, meter.agreement.percent
     score = measure_accuracy(meter, runner.manifest, dataset, frames=frames)
-    return as_record(score, dataset), meter.percent
+    return as_record(score, dataset), meter.agreement.percent
 
 
 def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> None:

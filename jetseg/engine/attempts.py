@@ -46,7 +46,7 @@ def attempts(config: BuildConfig, engine: Path) -> Iterator[Attempt]:
         anew = config.model_copy(update={"calibration": None, "method": method, "preset": "accurate"})
         attempt = Attempt(f"calibrated anew, {method}", anew)
         yield attempt
-        best = min(best, attempt, key=_loss)
+        best = min(best, attempt, key=lambda tried: tried.last.loss if tried.last else float("inf"))
     worst = best.last.guilty[:MOST_FLOAT_LAYERS] if best.last else ()
     guilty = [effect.layer for effect in sorted(worst, key=gain_per_ms, reverse=True)]
     calibration = best.config.calibration or ranges_beside(engine, best.config)
@@ -54,11 +54,3 @@ def attempts(config: BuildConfig, engine: Path) -> Iterator[Attempt]:
         kept = tuple(dict.fromkeys((*config.keep_float, *guilty[:count])))
         partly = best.config.model_copy(update={"keep_float": kept, "calibration": calibration})
         yield Attempt(f"{count} layers in float", partly)
-
-
-def _loss(attempt: Attempt) -> float:
-    """Returns how many points of mIoU an attempt lost."""
-    last = attempt.last
-    if last is None or last.parent_accuracy is None or last.accuracy is None:
-        return float("inf")
-    return (last.parent_accuracy.miou or 0.0) - (last.accuracy.miou or 0.0)

@@ -11,9 +11,10 @@ from jetseg.calibrate.calibration import DEFAULT_IMAGES, DEFAULT_METHOD, DEFAULT
 from jetseg.calibrate.sensitivity import LayerEffect
 from jetseg.calibrate.thresholds import Method
 from jetseg.engine.contract import BuildReport
-from jetseg.engine.gate import DEFAULT_MAX_CLASS_DROP, DEFAULT_MAX_DROP
+from jetseg.engine.gate import DEFAULT_MAX_CLASS_DROP, DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
 from jetseg.engine.opening import DEFAULT_BACKEND
 from jetseg.errors import GateError
+from jetseg.evaluate.agreement import Agreement
 from jetseg.manifest import Accuracy, Manifest, Precision
 
 
@@ -33,9 +34,10 @@ class BuildConfig(BaseModel):
         preset: Calibration preset; see `jetseg.calibrate.calibration.CalibrateConfig`.
         eval_split: Split to measure accuracy on, before and after.
         eval_frames: Measure on this many frames only.
-        max_drop: Points of mIoU that the engine may lose; it is measured only with labelled data.
+        max_drop: Points of mIoU that the engine may lose; it is measured with labelled data.
         max_class_drop: Points of IoU that each class may lose.
         class_budget: Points of IoU that single classes may lose, in place of `max_class_drop`.
+        min_agreement: Least percent of pixels that keep the float network's class, where the data have no labels.
         keep_float: Layers, by output tensor, that stay in float.
         sensitivity: Look for the most harmful layers even if the engine passes.
         auto: If the engine fails the gate, try other calibrations and then keep the worst layers in float.
@@ -60,6 +62,7 @@ class BuildConfig(BaseModel):
     max_drop: float = Field(default=DEFAULT_MAX_DROP, ge=0)
     max_class_drop: float = Field(default=DEFAULT_MAX_CLASS_DROP, ge=0)
     class_budget: dict[str, float] = Field(default_factory=dict)
+    min_agreement: float = Field(default=DEFAULT_MIN_AGREEMENT, ge=0, le=100)
     keep_float: tuple[str, ...] = ()
     sensitivity: bool = False
     auto: bool = False
@@ -82,6 +85,7 @@ class BuildResult:
         broken: What it lost beyond the budget.
         guilty: Its quantized layers, the most harmful first, if it lost too much or they were asked for.
         attempts: What was tried, and what came of it.
+        agreement: What it shares with the float network, measured in place of accuracy where there are no labels.
     """
 
     engine: Path
@@ -92,6 +96,16 @@ class BuildResult:
     broken: tuple[str, ...] = ()
     guilty: tuple[LayerEffect, ...] = ()
     attempts: tuple[str, ...] = ()
+    agreement: Agreement | None = None
+
+    @property
+    def loss(self) -> float:
+        """Points of mIoU lost, or percent of the pixels; infinite if nothing was measured."""
+        if self.agreement is not None:
+            return 100.0 - self.agreement.percent
+        if self.parent_accuracy is None or self.accuracy is None:
+            return float("inf")
+        return (self.parent_accuracy.miou or 0.0) - (self.accuracy.miou or 0.0)
 
 
 class EngineRejectedError(GateError):

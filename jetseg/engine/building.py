@@ -18,12 +18,13 @@ from jetseg.data.contract import SegmentationDataset
 from jetseg.data.specs import open_dataset
 from jetseg.engine.attempts import MOST_FLOAT_LAYERS, attempts, ranges_beside
 from jetseg.engine.build_config import BuildConfig, BuildResult, EngineRejectedError
-from jetseg.engine.contract import BuildReport, BuildRequest, Runner, Segmenter
+from jetseg.engine.contract import BuildRequest, Segmenter
 from jetseg.engine.float_cost import time_in_float
-from jetseg.engine.gate import Budget, broken_budgets, check_classes_of
+from jetseg.engine.gate import check_classes_of
+from jetseg.engine.judging import budget_of, judge, open_parent
 from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError, DataError
-from jetseg.evaluate.accuracy import as_record, measure_accuracy, spread
+from jetseg.evaluate.accuracy import spread
 from jetseg.evaluate.profile import measure_profile
 from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest, validate_config
 from jetseg.preprocess import Preprocessor
@@ -33,7 +34,9 @@ _BLAME_FRAMES = 4
 
 
 def run(config: BuildConfig, *, before: Accuracy | None = None) -> BuildResult:
-    """Builds an engine, opens it again, and measures it against the float network if there are labels.
+    """Builds an engine, opens it again, and measures it against the float network if there are data.
+
+    Without labels the pixels that keep the float network's class are counted.
 
     An engine that loses more than its budget does not get to its place: it is kept beside it as
     `NAME.rejected...`, for study. An earlier engine at the place stays whole.
@@ -52,9 +55,9 @@ def run(config: BuildConfig, *, before: Accuracy | None = None) -> BuildResult:
     if config.keep_float and config.precision != "int8":
         raise ConfigError(f"--keep-float is for int8, and this is {config.precision}.", "Leave it out.")
     parent = load_manifest(config.model, config.manifest)
-    check_classes_of(_budget(config), parent.classes)
+    check_classes_of(budget_of(config), parent.classes)
     if config.auto and config.data is None:
-        raise ConfigError("--auto needs labelled data to judge by.", "Give --data SPEC.")
+        raise ConfigError("--auto needs data to judge by.", "Give --data SPEC.")
     engine = config.out or Path("engines") / f"{config.model.stem}.{config.precision}{backend.ENGINE_SUFFIX}"
     if engine.resolve() == config.model.resolve():
         raise ConfigError(f"{engine} is the network itself.", "Give another --out.")
@@ -98,26 +101,20 @@ def _build(
             open_runner(aside, threads=config.threads).close()
         return BuildResult(aside, manifest, report, None, None)
     dataset = open_dataset(config.data, config.eval_split)
-    before = before or _measure(
-        open_runner(config.model, manifest_file=config.manifest, threads=config.threads),
-        config,
-        dataset,
-        "float network",
-    )
-    after = _accuracy(config, aside, report, before, ranges_file, dataset)
-    if after is None:
-        return BuildResult(aside, manifest, report, before, None)
-    manifest = manifest.model_copy(update={"accuracy": (after,)})
-    manifest = save_manifest(aside, manifest, device=report.device, versions=report.toolchain)
-    broken = broken_budgets(_budget(config), before, after)
+    found = judge(config, aside, report, ranges_file, dataset, before)
+    if found.after:
+        manifest = manifest.model_copy(update={"accuracy": (found.after,)})
+        manifest = save_manifest(aside, manifest, device=report.device, versions=report.toolchain)
     guilty: tuple[LayerEffect, ...] = ()
-    if (broken or config.sensitivity) and ranges is not None:
+    if (found.broken or (config.sensitivity and found.measured)) and ranges is not None:
         arithmetic = ARITHMETICS[backend.ARITHMETIC]
         guilty = tuple(_blame(config, arithmetic, network, parent, ranges, dataset))
         if report.not_run_here is None:
             worst, others = guilty[:MOST_FLOAT_LAYERS], guilty[MOST_FLOAT_LAYERS:]
             guilty = (*time_in_float(worst, config.backend, config.threads or 1), *others)
-    return BuildResult(aside, manifest, report, before, after, broken, guilty)
+    return BuildResult(
+        aside, manifest, report, found.before, found.after, found.broken, guilty, agreement=found.agreement
+    )
 
 
 def _with_profile(config: BuildConfig, result: BuildResult) -> BuildResult:
@@ -128,7 +125,7 @@ def _with_profile(config: BuildConfig, result: BuildResult) -> BuildResult:
         dataset = open_dataset(config.data, config.split)
     except DataError:  # with a given ranges file the data need not have the calibration split
         dataset = open_dataset(config.data, config.eval_split)
-    parent = open_runner(config.model, manifest_file=config.manifest, threads=config.threads)
+    parent = open_parent(config)
     engine = parent if result.report.not_run_here else open_runner(result.engine, threads=config.threads)
     try:
         reference = None if engine is parent else Segmenter(parent)
@@ -140,38 +137,6 @@ def _with_profile(config: BuildConfig, result: BuildResult) -> BuildResult:
     report = result.report
     manifest = save_manifest(result.engine, manifest, device=report.device, versions=report.toolchain)
     return replace(result, manifest=manifest)
-
-
-def _accuracy(
-    config: BuildConfig,
-    engine: Path,
-    report: BuildReport,
-    before: Accuracy,
-    ranges_file: Path | None,
-    dataset: SegmentationDataset,
-) -> Accuracy | None:
-    """Measures an engine; one that cannot run here is judged by exact simulation, None where there is none."""
-    if report.not_run_here is None:
-        return _measure(open_runner(engine, threads=config.threads), config, dataset, f"{config.precision} engine")
-    if config.precision == "fp32":
-        return before.model_copy(update={"simulated": True})
-    if ranges_file is None:
-        return None
-    from jetseg.engine.simulation import simulate_tensorrt  # needs ONNX Runtime, which a Jetson may not have
-
-    runner = simulate_tensorrt(
-        config.model,
-        ranges_file,
-        keep_float=frozenset(config.keep_float),
-        manifest_file=config.manifest,
-        threads=config.threads,
-    )
-    predicted = _measure(runner, config, dataset, "engine, simulated")
-    return predicted.model_copy(update={"simulated": True})
-
-
-def _budget(config: BuildConfig) -> Budget:
-    return Budget(config.max_drop, config.max_class_drop, config.class_budget)
 
 
 def _blame(
@@ -248,18 +213,3 @@ def _manifest(config: BuildConfig, parent: Manifest, ranges: Ranges | None, rang
             "stages": (*parent.stages, Stage(name="build-engine", settings=settings)),
         }
     )
-
-
-def _measure(runner: Runner, config: BuildConfig, dataset: SegmentationDataset, name: str) -> Accuracy:
-    """Measures a network, and closes it."""
-    try:
-        score = measure_accuracy(
-            Segmenter(runner),
-            runner.manifest,
-            dataset,
-            frames=config.eval_frames,
-            description=f"Measuring the {name}",
-        )
-    finally:
-        runner.close()
-    return as_record(score, dataset)

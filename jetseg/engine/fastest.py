@@ -65,7 +65,7 @@ def run(
             "Give a --precision.",
         )
     if config.data is None:
-        raise ConfigError("--precision auto needs labelled data to judge by.", "Give --data SPEC.")
+        raise ConfigError("--precision auto needs data to judge by.", "Give --data SPEC.")
     passed: dict[str, BuildResult] = {}
     attempts: list[str] = []
     rejection: EngineRejectedError | None = None

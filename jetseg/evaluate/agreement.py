@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from jetseg.data.contract import SegmentationDataset
-from jetseg.evaluate.accuracy import spread
+from jetseg.evaluate.accuracy import check_classes, spread
+from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.manifest import Manifest
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track
+
+VOID = "(void)"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What two networks agree on.
+
+    Attributes:
+        frames: How many were compared.
+        percent: Pixels of equal class.
+        kept: For each class that the reference saw, the percent of its pixels that keep it.
+    """
+
+    frames: int
+    percent: float
+    kept: dict[str, float]
 
 
 class AgreementMeter:
@@ -19,17 +39,29 @@ class AgreementMeter:
     Args:
         predict: Frame (uint8, BGR, H x W x 3) to class map.
         reference: Likewise; its class maps are brought to the size of the others by nearest neighbor.
+        manifest: The manifest of the first.
+        other: The manifest of the reference.
+
+    Raises:
+        DataError: Their classes differ.
     """
 
-    def __init__(self, predict: Callable[[FrameU8], ClassMap], reference: Callable[[FrameU8], ClassMap]) -> None:
+    def __init__(
+        self,
+        predict: Callable[[FrameU8], ClassMap],
+        reference: Callable[[FrameU8], ClassMap],
+        manifest: Manifest,
+        other: Manifest,
+    ) -> None:
+        check_classes(manifest.classes, other.classes, "the reference")
         self._predict, self._reference = predict, reference
-        self._shares: list[float] = []
+        self._together = ConfusionMatrix((*manifest.classes, VOID), None)
 
     def __call__(self, frame_hwc_u8: FrameU8) -> ClassMap:
         """Returns the first network's class map."""
         found = self._predict(frame_hwc_u8)
         wanted = resize_class_map(self._reference(frame_hwc_u8), *found.shape)
-        self._shares.append(float(np.mean(found == wanted)))
+        self._together.update(np.minimum(wanted, len(self._together.classes) - 1), found)
         return found
 
     def run(self, dataset: SegmentationDataset, frames: int | None = None) -> None:
@@ -38,6 +70,15 @@ class AgreementMeter:
             self(dataset[index].image_hwc_u8)
 
     @property
-    def percent(self) -> float | None:
-        """Pixels of equal class over all frames so far, in percent; None before the first."""
-        return 100.0 * float(np.mean(self._shares)) if self._shares else None
+    def agreement(self) -> Agreement:
+        """The count over all frames so far, one at least."""
+        counts = self._together.counts
+        kept = {name: share for name, share in kept_per_class(self._together).items() if share is not None}
+        return Agreement(self._together.frames, 100 * int(counts.trace()) / int(counts.sum()), kept)
+
+
+def kept_per_class(kept: ConfusionMatrix) -> dict[str, float | None]:
+    """Returns the percent of each class's pixels that keep it, where another network stood for the label."""
+    hits, totals = np.diagonal(kept.counts), kept.counts.sum(axis=1)
+    shares = [100 * int(hit) / int(total) if total else None for hit, total in zip(hits, totals, strict=True)]
+    return dict(zip(kept.classes, shares, strict=True))

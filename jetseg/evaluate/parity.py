@@ -13,6 +13,7 @@ import numpy.typing as npt
 from jetseg.data.contract import Sample, SegmentationDataset
 from jetseg.errors import QualityError
 from jetseg.evaluate.accuracy import check_classes, spread
+from jetseg.evaluate.agreement import VOID, kept_per_class
 from jetseg.evaluate.confusion import ConfusionMatrix, Score
 from jetseg.evaluate.same_network import check_same_network
 from jetseg.manifest import Manifest
@@ -20,7 +21,6 @@ from jetseg.postprocess import ClassMap, class_map, resize_class_map
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.progress import track
 
-VOID = "(void)"
 """Stands for the ids beyond the classes when two class maps are compared."""
 
 
@@ -239,13 +239,6 @@ class _Tally:
 
 def _percent_equal(one: ClassMap, other: ClassMap) -> float:
     return 100 * float(np.mean(one == other))
-
-
-def kept_per_class(kept: ConfusionMatrix) -> dict[str, float | None]:
-    """Returns the percent of each class's pixels that keep it, where another network stood for the label."""
-    hits, totals = np.diagonal(kept.counts), kept.counts.sum(axis=1)
-    shares = [100 * int(hit) / int(total) if total else None for hit, total in zip(hits, totals, strict=True)]
-    return dict(zip(kept.classes, shares, strict=True))
 
 
 def _first_break(rungs: Sequence[RungParity], bounds: Bounds) -> tuple[int | None, tuple[Breach, ...]]:

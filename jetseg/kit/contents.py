@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from jetseg.engine.gate import DEFAULT_MIN_AGREEMENT
 from jetseg.manifest import Record
 
 INDEX = "kit.json"
@@ -35,7 +36,7 @@ class Tolerance(Record):
         max_class_drop: Points of IoU of each class; few frames hold little of a rare class, so this is wide.
     """
 
-    min_agreement: float = Field(default=97.0, ge=0, le=100)
+    min_agreement: float = Field(default=DEFAULT_MIN_AGREEMENT, ge=0, le=100)
     max_drop: float = Field(default=1.0, ge=0)
     max_class_drop: float = Field(default=5.0, ge=0)
 

@@ -6,18 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jetseg.data.contract import Sample, SegmentationDataset
-from jetseg.engine.gate import Budget, broken_budgets
+from jetseg.engine.gate import Budget, broken_agreement, broken_budgets
 from jetseg.errors import ArtifactError
 from jetseg.evaluate.accuracy import as_record
+from jetseg.evaluate.agreement import VOID, kept_per_class
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.evaluate.parity import VOID, kept_per_class
 from jetseg.kit.contents import Tolerance
 from jetseg.manifest import Accuracy, Manifest
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track
-
-_NAMED_CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -98,14 +96,7 @@ def _score(confusion: ConfusionMatrix, sample: Sample, prediction: ClassMap) -> 
 def _broken(
     tolerance: Tolerance, agreement: float, kept: dict[str, float], before: Accuracy | None, after: Accuracy | None
 ) -> tuple[str, ...]:
-    found = []
-    if agreement < tolerance.min_agreement:
-        worst = sorted(kept, key=lambda name: kept[name])[:_NAMED_CLASSES]
-        losses = ", ".join(f"{name} keeps {kept[name]:.1f} % of its pixels" for name in worst)
-        found.append(
-            f"{agreement:.2f} % of the pixels get the float network's class (at least {tolerance.min_agreement:g}): "
-            f"{losses}"
-        )
+    found = broken_agreement(tolerance.min_agreement, agreement, kept)
     if before is not None and after is not None:
         found += broken_budgets(Budget(tolerance.max_drop, tolerance.max_class_drop), before, after)
-    return tuple(found)
+    return found

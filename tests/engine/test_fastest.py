@@ -59,15 +59,15 @@ def test_the_fastest_is_kept_and_tells_how_fast_all_were(settings, slow_down, tm
 
 
 def test_the_float_network_is_measured_once(settings, monkeypatch):
-    from jetseg.engine import building
+    from jetseg.engine import judging
 
-    original, measured = building.measure_accuracy, []
+    original, measured = judging.measure_accuracy, []
 
     def count(*arguments, **named):
         measured.append(named["description"])
         return original(*arguments, **named)
 
-    monkeypatch.setattr(building, "measure_accuracy", count)
+    monkeypatch.setattr(judging, "measure_accuracy", count)
     contest(settings)
     assert measured.count("Measuring the float network") == 1
 
@@ -75,7 +75,7 @@ def test_the_float_network_is_measured_once(settings, monkeypatch):
 def test_what_loses_too_much_cannot_win(settings, slow_down, monkeypatch):
     slow_down("fp32")
     monkeypatch.setattr(
-        "jetseg.engine.building.broken_budgets",
+        "jetseg.engine.judging.broken_budgets",
         lambda _budget, before, after: ("too much",) if after is not before and after != before else (),
     )
     found = contest(settings)
@@ -84,14 +84,14 @@ def test_what_loses_too_much_cannot_win(settings, slow_down, monkeypatch):
 
 
 def test_if_none_passes_the_last_rejection_is_told(settings, monkeypatch):
-    monkeypatch.setattr("jetseg.engine.building.broken_budgets", lambda *_: ("too much",))
+    monkeypatch.setattr("jetseg.engine.judging.broken_budgets", lambda *_: ("too much",))
     with pytest.raises(EngineRejectedError, match="too much"):
         contest(settings)
     assert not settings["out"].exists()
 
 
 def test_without_data_or_on_a_backend_that_does_not_run_it_is_refused(settings):
-    with pytest.raises(ConfigError, match="needs labelled data"):
+    with pytest.raises(ConfigError, match="needs data"):
         contest(settings, data=None)
     with pytest.raises(ConfigError, match="do not run here"):
         contest(settings, backend="tensorrt_rtx")

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from small_network import write_dataset, write_small_network
@@ -10,7 +11,7 @@ from jetseg.engine.building import run
 from jetseg.engine.gate import Budget, broken_budgets
 from jetseg.engine.opening import open_runner
 from jetseg.errors import ConfigError
-from jetseg.manifest import Accuracy
+from jetseg.manifest import Accuracy, load_manifest
 
 OPEN = {"max_drop": 100.0, "max_class_drop": 100.0}
 
@@ -83,10 +84,28 @@ def test_a_layer_stays_in_float_by_name(calibrated, tmp_path):
         run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", keep_float=("nonsense",), **OPEN))
 
 
+def test_without_labels_the_float_network_judges(calibrated, tmp_path):
+    shutil.rmtree(tmp_path / "data" / "labels")
+    passed = run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", min_agreement=0.0))
+    assert passed.agreement is not None
+    assert passed.accuracy is None
+    assert load_manifest(passed.engine).accuracy == ()
+    bar = passed.agreement.percent + 0.5
+    with pytest.raises(
+        EngineRejectedError, match=r"% of the pixels get the float network's class \(at least"
+    ) as caught:
+        run(BuildConfig(**calibrated, out=tmp_path / "other.onnx", min_agreement=bar))
+    assert caught.value.result.guilty[0].layer == "c3"
+    assert any(f"{name} keeps" in str(caught.value) for name in ("road", "car", "sky"))
+    assert not (tmp_path / "other.onnx").exists()
+    repaired = run(BuildConfig(**calibrated, out=tmp_path / "other.onnx", min_agreement=bar, auto=True))
+    assert repaired.agreement.percent >= bar
+
+
 def test_unknown_classes_and_auto_without_data_are_refused(calibrated, tmp_path):
     with pytest.raises(ConfigError, match="no class bus"):
         run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", class_budget={"bus": 1.0}))
-    with pytest.raises(ConfigError, match="--auto needs labelled data"):
+    with pytest.raises(ConfigError, match="--auto needs data"):
         run(BuildConfig(**{**calibrated, "data": None}, out=tmp_path / "e.onnx", auto=True))
 
 
