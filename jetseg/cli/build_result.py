@@ -89,10 +89,9 @@ def _losses(result: BuildResult) -> Table | None:
     """Returns what the engine lost, class by class; None if nothing was measured."""
     before, after, agreement = result.parent_accuracy, result.accuracy, result.agreement
     if agreement is not None:
-        table = Table(title=f"Pixels that keep the float network's class, {agreement.frames} frames")
-        table.title_justify = "left"
-        table.add_column("class")
-        table.add_column("kept %", justify="right")
+        table = Table()
+        table.add_column(f"{agreement.frames} frames without labels")
+        table.add_column("pixels that keep the float network's class %", justify="right")
         for name, share in agreement.kept.items():
             table.add_row(name, f"{share:.2f}")
         table.add_section()
