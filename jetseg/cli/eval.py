@@ -41,7 +41,7 @@ def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors), ONNX file or engine.", callback=by_name)],
     data: Annotated[str, DATA],
     split: Annotated[str, SPLIT] = "val",
-    manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Manifest of the files that have none.")] = None,
     frames: Annotated[int | None, FRAMES] = None,
     simulate: Annotated[SimulationName | None, SIMULATE] = None,
     calibration: Annotated[Path | None, typer.Option(help="Ranges file, for --simulate.")] = None,
@@ -77,7 +77,7 @@ def evaluate(
     from jetseg.data.specs import open_dataset
     from jetseg.engine.simulation import simulate_tensorrt
     from jetseg.errors import ConfigError
-    from jetseg.manifest import device_name, toolchain
+    from jetseg.manifest import device_name, manifest_path, toolchain
     from jetseg.report.rows import Entry
 
     dataset = open_dataset(data, split)
@@ -89,7 +89,9 @@ def evaluate(
         where: Policy | None = None if placement is None else placement.policy
         runner = simulate_tensorrt(artifact, calibration, placement=where, manifest_file=manifest, threads=threads)
         reference = reference or artifact
-    other = open_any(reference, manifest if reference == artifact else None, threads) if reference else None
+    # the file beside a network tells most about it
+    own = None if reference is None or (reference != artifact and manifest_path(reference).is_file()) else manifest
+    other = open_any(reference, own, threads) if reference else None
     try:
         accuracy, agreement = _measure(runner, other, dataset, frames)
     finally:
