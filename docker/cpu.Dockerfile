@@ -15,6 +15,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY engines/ engines/
 COPY jetseg/ jetseg/
 RUN python3 -m venv /opt/jetseg \
     && /opt/jetseg/bin/pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"

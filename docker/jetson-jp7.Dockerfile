@@ -16,6 +16,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE docker/jetson-constraints.txt ./
+COPY engines/ engines/
 COPY jetseg/ jetseg/
 ENV PATH=/usr/local/cuda/bin:$PATH
 RUN python3 -m venv --system-site-packages /opt/jetseg \

@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from jetseg.cli.calibrate import CALIBRATION_SPLIT
-
 REFERENCE = typer.Option(metavar="FILE.onnx", help="The network that the engine was made from: measure agreement too.")
 
 
 def profile(
     engine: Annotated[Path, typer.Argument(help="Engine or ONNX file.")],
     data: Annotated[str, typer.Option(metavar="SPEC", help="Frames as they are when all is well; no labels needed.")],
-    split: Annotated[str, CALIBRATION_SPLIT] = "train",
+    split: Annotated[str, typer.Option(help="Split to measure on.")] = "train",
     frames: Annotated[int, typer.Option(min=8, help="How many frames to measure, spread evenly in pairs.")] = 128,
     reference: Annotated[Path | None, REFERENCE] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,

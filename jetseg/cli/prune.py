@@ -144,7 +144,6 @@ def prune(
         "resume": resume,
         "config": config,
         "set_": set_,
-        "keep_zeros": method != "structured",
     }
     fine_tuning = FineTuning(epochs, training)
     fine_tuning.check(checkpoint)

@@ -51,7 +51,7 @@ Devices = Annotated[int | None, _option("Devices to train on [1].", "N")]
 FabricPrecision = Annotated[str | None, _option("32-true, bf16-mixed or 16-mixed [32-true].", "NAME")]
 Resume = Annotated[
     bool | None,
-    typer.Option("--resume/--no-resume", help="Go on with the run in --out, or start over [resume]."),
+    typer.Option("--resume/--no-resume", help="Go on with an interrupted run, or start over [resume]."),
 ]
 Config = Annotated[Path | None, _option("YAML file with any settings; options win over it.", "FILE")]
 Set = Annotated[

@@ -83,7 +83,7 @@ class TrainConfig(_Settings):
         freeze: Parts of the network that are not trained, their batch norm included: patterns of module names, as
             in "encoder.stem".
         lr_factors: Factors of the learning rate for parts of the network, by pattern, as in {"encoder.*": 0.3}.
-        keep_zeros: Weights that are zero at the start stay zero, as fine-tuning after unstructured pruning needs.
+        keep_zeros: Weights that are zero at the start stay zero; by default so where single weights were pruned before.
         height: Height of the network's input, in pixels; by default that of the data.
         width: Width of the network's input, in pixels; by default that of the data.
         crop_height: Height of the training crops; by default the input's.
@@ -133,7 +133,7 @@ class TrainConfig(_Settings):
     imagenet: bool = False
     freeze: tuple[str, ...] = ()
     lr_factors: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    keep_zeros: bool = False
+    keep_zeros: bool | None = None
     height: int | None = Field(default=None, gt=0)
     width: int | None = Field(default=None, gt=0)
     crop_height: int | None = Field(default=None, gt=0)

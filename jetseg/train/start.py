@@ -15,13 +15,18 @@ from jetseg.train.checkpoint import import_state_dict, load_checkpoint
 from jetseg.train.config import TrainConfig
 from jetseg.train.feeding import open_split
 
+_TO_ZEROS = ("unstructured", "2:4")
+"""Methods of pruning that set single weights to zero."""
+
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Fills in what the data or the checkpoint decide: sizes and normalization."""
+    """Fills in what the data or the checkpoint decide: sizes, normalization, and whether zeros stay."""
     decided: dict[str, Any] = {}
     if config.init is not None:
-        spec = load_manifest(config.init).input
-        height, width = spec.height, spec.width
+        parent = load_manifest(config.init)
+        height, width = parent.input.height, parent.input.width
+        if config.keep_zeros is None:
+            decided = {"keep_zeros": any(stage.settings.get("method") in _TO_ZEROS for stage in parent.stages)}
     else:
         frame = open_split(config.data, config.split)[0].image_hwc_u8
         height, width = frame.shape[:2]

@@ -161,6 +161,19 @@ def test_pruned_weights_stay_zero_through_fine_tuning(checkpoint, tmp_path):
             assert not torch.equal(layer.weight[layer.weight != 0], dense[layer.weight != 0])
 
 
+def test_training_from_a_network_with_zeros_keeps_them(checkpoint, tmp_path):
+    sparse, tuned = tmp_path / "sparse.safetensors", tmp_path / "tuned"
+    assert call("prune", checkpoint, "--method", "2:4", "--out", sparse).exit_code == 0
+    arguments = ["--init", sparse, "--data", DATA, "--epochs", 1, "--batch-size", 2, "--out", tuned]
+    outcome = call("train", *arguments)
+    assert outcome.exit_code == 0, outcome.output
+    before, after = (dict(load_checkpoint(path)[0].named_parameters()) for path in (sparse, tuned / "last.safetensors"))
+    zeros = {name: weight == 0 for name, weight in before.items() if weight.ndim > 1}
+    assert any(bool(mask.any()) for mask in zeros.values())
+    assert all(torch.equal(after[name] == 0, mask) for name, mask in zeros.items())
+    assert any(not torch.equal(after[name], before[name]) for name in zeros)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
