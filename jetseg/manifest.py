@@ -21,6 +21,8 @@ from jetseg.palette import Color, default_palette
 from jetseg.storage import sha256_file, write_text
 
 Precision = Literal["fp32", "fp16", "int16", "int8"]
+EnginePrecision = Literal["fp32", "fp16", "int8"]
+"""What engines are built in."""
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 MAX_CLASSES = 254
 """A class map is uint8; one value stays free for void."""

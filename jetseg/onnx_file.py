@@ -36,7 +36,12 @@ def load_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     for tensor in _tensors(model.graph):
         _check_external(path, tensor)
     if weights:
-        onnx.load_external_data_for_model(model, str(path.parent))
+        try:
+            onnx.load_external_data_for_model(model, str(path.parent))
+        except (ValueError, OSError, onnx.checker.ValidationError) as error:
+            raise ArtifactError(
+                f"{path} keeps weights in another file, which is damaged: {error}.", "Copy both files again."
+            ) from error
     return model
 
 

@@ -38,6 +38,11 @@ def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
             f"(1, {void} or more, height, width).",
             "Correct `classes` or `output` in the manifest.",
         )
+    if output.shape[1] == 1:
+        raise ArtifactError(
+            "The network has one channel of scores, in which every pixel is that class.",
+            "Name the background as a class of its own, with scores of its own, or give the network a class map.",
+        )
     ids = argmax_channels(output[0])
     return np.minimum(ids, np.uint8(void)) if output.shape[1] > void else ids
 

@@ -81,9 +81,9 @@ def _tie(graph: FloatGraph, node: onnx.NodeProto, reads: list[str], tying: _Tyin
         return False
     known = [tying.of[name] for name in reads]
     size = tying.channels[output]
-    if node.op_type in SCALABLE_LAYERS and _own_weights(graph, node):
+    if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
         tying.open(output)
-    elif len(known) == 1 and len(known[0]) == size and (_passes(graph, node) or _adds_constant(graph, node)):
+    elif len(known) == 1 and len(known[0]) == size and (_passes(graph, node) or adds_constant(graph, node)):
         tying.of[output] = known[0]
     elif node.op_type == "Mul" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
         gates = [_is_gate(graph, name) for name in reads]  # what a gate opens is scaled as before, the gate is not
@@ -141,7 +141,7 @@ class _Tying:
         return group
 
 
-def _own_weights(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def has_own_weights(graph: FloatGraph, node: onnx.NodeProto) -> bool:
     """Tells whether all of a layer's weights are constants that no other node reads."""
     names = [name for name in node.input[1:] if name]
     return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in names)
@@ -210,7 +210,7 @@ def _shuffle(graph: FloatGraph, node: onnx.NodeProto, channels: Mapping[str, int
     return _Shuffle(source, inner, output, int(parts[1]))
 
 
-def _adds_constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def adds_constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
     """Tells whether a node adds a number of its own to each channel."""
     if node.op_type != "Add" or node.input[1] not in graph.weights or len(graph.consumers[node.input[1]]) != 1:
         return False

@@ -8,7 +8,14 @@ import numpy as np
 import onnx
 
 from jetseg.calibrate.balance import balance, readings
-from jetseg.calibrate.channels import SCALABLE_LAYERS, ChannelGroups, Factors, channel_groups
+from jetseg.calibrate.channels import (
+    SCALABLE_LAYERS,
+    ChannelGroups,
+    Factors,
+    adds_constant,
+    channel_groups,
+    has_own_weights,
+)
 from jetseg.calibrate.graph import FloatGraph, attribute
 
 EVEN = 0.7
@@ -50,9 +57,11 @@ def equalize_(
     if strength is None and layers:
         by_group = balance(layers, groups, by_group)
     for node in graph.model.graph.node:
-        if node.op_type in SCALABLE_LAYERS and node.output[0] in groups.of:
+        if node.output[0] not in groups.of:
+            continue
+        if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
             _rescale_(graph, node, groups, by_group)
-        elif node.op_type == "Add" and node.input[1] in graph.weights and node.output[0] in groups.of:
+        elif adds_constant(graph, node):
             own = groups.factors(node.output[0], by_group).reshape(1, -1, 1, 1)
             graph.set_weight(node.input[1], graph.weight(node.input[1]) / own)
     return int(np.count_nonzero(by_group != 1.0))

@@ -106,7 +106,7 @@ def load_float_graph(path: Path) -> FloatGraph:
     """Loads an ONNX file for calibration or quantization; an opset older than 13 is lifted in memory.
 
     Raises:
-        ArtifactError: The file is broken, is quantized already, or cannot be lifted.
+        ArtifactError: The file is broken, is quantized already, is not float32, has branches, or cannot be lifted.
     """
     model = load_onnx(path)
     found = sorted({node.op_type for node in model.graph.node} & QUANTIZED_OPERATORS)
@@ -114,13 +114,29 @@ def load_float_graph(path: Path) -> FloatGraph:
         raise ArtifactError(
             f"{path} is quantized already (it has {', '.join(found)}).", "Give the float network that it came from."
         )
+    _refuse_what_cannot_be_calibrated(path, model.graph)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < MIN_OPSET:
         model = _lift(path, model, opset)
     _collect_constants(model.graph)
+    _bypass_identities(model.graph)
     graph = FloatGraph(model)
     fold_batch_norms_(graph)
     return graph
+
+
+def _refuse_what_cannot_be_calibrated(path: Path, graph: onnx.GraphProto) -> None:
+    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    if any(tensor.data_type in half for tensor in graph.initializer):
+        raise ArtifactError(
+            f"{path} has weights in 16 bits.", "Give the float32 network; jetseg chooses the precision of an engine."
+        )
+    for node in graph.node:
+        if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
+            raise ArtifactError(
+                f"{path} has branches or loops: node {node.name or node.output[0]} ({node.op_type}).",
+                "Export the network for one fixed input size, without control flow.",
+            )
 
 
 def _lift(path: Path, model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
@@ -229,3 +245,16 @@ def _collect_constants(graph: onnx.GraphProto) -> None:
     names = {tensor.name for tensor in graph.initializer}
     for port in [port for port in graph.input if port.name in names]:
         graph.input.remove(port)
+
+
+def _bypass_identities(graph: onnx.GraphProto) -> None:
+    """Lets who reads a copy of an initializer read the initializer, as exporters write shared weights."""
+    source = {tensor.name: tensor.name for tensor in graph.initializer}
+    outputs = {port.name for port in graph.output}
+    for node in list(graph.node):
+        if node.op_type == "Identity" and node.input[0] in source and node.output[0] not in outputs:
+            source[node.output[0]] = source[node.input[0]]
+            graph.node.remove(node)
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = source.get(name, name)

@@ -27,7 +27,8 @@ def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = fr
     weights: dict[str, int] = {}
     integer_nodes: set[str] = set()
     for node in graph.model.graph.node:
-        if node.op_type == "Conv" and is_matrix_layer(graph, node) and node.output[0] not in heads:
+        constant = all(name in graph.weights for name in node.input[1:] if name)
+        if node.op_type == "Conv" and is_matrix_layer(graph, node) and constant and node.output[0] not in heads:
             output = absorbed_output(graph, node)
             activations[node.input[0]] = range_source(graph, node.input[0])
             activations[output] = output

@@ -131,11 +131,10 @@ def output_axis(node: onnx.NodeProto) -> int:
 
 def is_matrix_layer(graph: FloatGraph, node: onnx.NodeProto) -> bool:
     """Tells whether a node multiplies an activation with a constant weight matrix or kernel."""
-    return (
-        node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
-        and node.input[0] not in graph.weights
-        and node.input[1] in graph.weights
-    )
+    if len(node.input) < 2 or node.input[0] in graph.weights or node.input[1] not in graph.weights:
+        return False
+    products = node.op_type in ("Gemm", "MatMul") and len(graph.weights[node.input[1]].dims) == 2
+    return products or node.op_type in ("Conv", "ConvTranspose")
 
 
 def absorbed_output(graph: FloatGraph, node: onnx.NodeProto) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -17,6 +17,9 @@ Policy = Literal["conv-inputs", "full"]
 """Where symmetric quantizers stand; see `jetseg.calibrate.placement`."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class TensorRange(Record):
     """Ranges of one activation tensor.
 
@@ -24,11 +27,11 @@ class TensorRange(Record):
     smallest and largest value that occurred.
     """
 
-    low: float
-    high: float
-    amax: float
-    seen_low: float
-    seen_high: float
+    low: Finite
+    high: Finite
+    amax: Finite
+    seen_low: Finite
+    seen_high: Finite
 
 
 class Trial(Record):
@@ -75,7 +78,7 @@ class Ranges(Record):
         data: Where they came from, for people.
         preprocessing: Input specification that they were preprocessed with.
         placement: Where the quantizers stood that the corrections were made for.
-        networks: Corrected networks by backend; a backend that is absent uses the float network as it is.
+        networks: Corrected networks by backend; one that was tried and is absent uses the float network as it is.
         trials: What each set of corrections did to held-out frames.
         coverage: Whether the images were enough.
         tensors: By the activation's name in the float ONNX file, or in the corrected one.
@@ -111,10 +114,15 @@ def calibrated_network(ranges_file: Path, ranges: Ranges, backend: str, model: P
     """Returns the float network that the ranges hold for: the corrected one beside the file, or the model itself.
 
     Raises:
-        CalibrationError: The corrected network is missing, or is not the one that was calibrated.
+        CalibrationError: The corrected network is missing, is not the one that was calibrated, or is another backend's.
     """
     network = ranges.networks.get(backend)
     if network is None:
+        if ranges.networks and backend not in {trial.target for trial in ranges.trials}:
+            raise CalibrationError(
+                f"{ranges_file} holds for networks corrected for {', '.join(ranges.networks)}, not for {backend}.",
+                "Run `jetseg calibrate` again: it serves every backend.",
+            )
         return model
     if Path(network.file).name != network.file:
         raise CalibrationError(

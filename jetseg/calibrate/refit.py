@@ -213,7 +213,7 @@ def _refit_bias_(graph: FloatGraph, node: onnx.NodeProto, outputs: Sequence[Tens
     if (
         node.op_type not in _WITH_BIAS
         or outputs[0].ndim != 4
-        or (len(node.input) > 2 and len(graph.consumers[node.input[2]]) != 1)
+        or (len(node.input) > 2 and (node.input[2] not in graph.weights or len(graph.consumers[node.input[2]]) != 1))
     ):
         return
     misses = [

@@ -123,20 +123,21 @@ class _Rest:
         model.CopyFrom(graph.model)
         nodes = list(model.graph.node)[position:]
         made = {name for node in nodes for name in node.output}
-        self.reads = sorted(
-            {name for node in nodes for name in node.input if name} - made - set(graph.weights)
-            | ({*graph.outputs} - made)
-        )
         self.outputs = graph.outputs
+        self._reads = sorted({name for node in nodes for name in node.input if name} - made - set(graph.weights))
+        self._made = made
         del model.graph.node[:]
         model.graph.node.extend(nodes)
+        kept = [port for port in model.graph.output if port.name in made]
+        del model.graph.output[:]
+        model.graph.output.extend(kept)
         self._model, self._session, self._threads = model, None, threads
 
     def run(self, values: Mapping[str, Tensor], output: str) -> Tensor:
         """Returns an output of the network, given what the first part computed."""
-        if output in self.reads:
+        if output not in self._made:
             return values[output]
-        feed = {name: values[name] for name in self.reads if name not in self.outputs}
+        feed = {name: values[name] for name in self._reads}
         if self._session is None:
             del self._model.graph.input[:]
             for name, value in feed.items():

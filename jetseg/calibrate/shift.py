@@ -53,7 +53,7 @@ def _absorbers(graph: FloatGraph, name: str, shift: Shift, channels: Mapping[str
     if name in graph.outputs:
         return None
     found: list[Absorber] = []
-    for node in graph.consumers[name]:
+    for node in {id(reader): reader for reader in graph.consumers[name]}.values():  # one may read it twice
         if _takes(graph, node, name):
             found.append((node, shift))
         elif node.op_type == "Add" and not any(key in graph.weights for key in node.input):

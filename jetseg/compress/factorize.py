@@ -26,7 +26,7 @@ from jetseg.compress.low_rank import (
 from jetseg.errors import ConfigError
 from jetseg.evaluate.layer_latency import LayerShape, Piece, TimeLayers
 from jetseg.evaluate.macs import Cost
-from jetseg.manifest import Manifest, Precision, Stage
+from jetseg.manifest import EnginePrecision, Manifest, Stage
 from jetseg.models.cost import module_cost
 from jetseg.models.factors import Factors, factorizable, replace_layer_
 from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
@@ -66,7 +66,7 @@ class FactorizeConfig(BaseModel):
     keep: tuple[str, ...] = ()
     size_only: bool = False
     backend: str = "onnxruntime"
-    precision: Precision = "fp32"
+    precision: EnginePrecision = "fp32"
     threads: int = Field(1, ge=1)
 
     @model_validator(mode="after")

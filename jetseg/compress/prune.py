@@ -32,7 +32,7 @@ from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.evaluate.macs import Cost
 from jetseg.evaluate.sparsity import gzip_bytes
-from jetseg.manifest import Manifest, Precision, Stage
+from jetseg.manifest import EnginePrecision, Manifest, Stage
 from jetseg.models.cost import module_cost
 from jetseg.postprocess import resize_class_map
 from jetseg.preprocess import Preprocessor
@@ -94,7 +94,7 @@ class PruneConfig(BaseModel):
     speedup: float | None = Field(None, gt=1)
     target_latency_ms: float | None = Field(None, gt=0)
     backend: str = "onnxruntime"
-    precision: Precision = "fp32"
+    precision: EnginePrecision = "fp32"
     threads: int = Field(1, ge=1)
 
     @property

@@ -44,6 +44,8 @@ def attempts(config: BuildConfig, engine: Path) -> Iterator[Attempt]:
     best = first
     for method in _METHODS:
         anew = config.model_copy(update={"calibration": None, "method": method, "preset": "accurate"})
+        if anew == config:
+            continue
         attempt = Attempt(f"calibrated anew, {method}", anew)
         yield attempt
         best = min(best, attempt, key=lambda tried: tried.last.loss if tried.last else float("inf"))
@@ -54,3 +56,5 @@ def attempts(config: BuildConfig, engine: Path) -> Iterator[Attempt]:
         kept = tuple(dict.fromkeys((*config.keep_float, *guilty[:count])))
         partly = best.config.model_copy(update={"keep_float": kept, "calibration": calibration})
         yield Attempt(f"{count} layers in float", partly)
+        if count >= len(guilty):
+            return

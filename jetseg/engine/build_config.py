@@ -15,7 +15,7 @@ from jetseg.engine.gate import DEFAULT_MAX_CLASS_DROP, DEFAULT_MAX_DROP, DEFAULT
 from jetseg.engine.opening import DEFAULT_BACKEND
 from jetseg.errors import GateError
 from jetseg.evaluate.agreement import Agreement
-from jetseg.manifest import Accuracy, Manifest, Precision
+from jetseg.manifest import Accuracy, EnginePrecision, Manifest
 
 
 class BuildConfig(BaseModel):
@@ -49,7 +49,7 @@ class BuildConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Path
-    precision: Precision = "int8"
+    precision: EnginePrecision = "int8"
     backend: str = DEFAULT_BACKEND
     out: Path | None = None
     calibration: Path | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,16 +98,15 @@ def _agreement(
     config: BuildConfig, engine: Path, report: BuildReport, ranges_file: Path | None, dataset: SegmentationDataset
 ) -> Agreement | None:
     """Counts the pixels that keep the float network's class; see `_accuracy` for an engine that cannot run here."""
-    runner = _open_engine(config, engine, report, ranges_file)
-    if runner is None:
-        return None
-    parent = open_parent(config)
-    try:
+    with ExitStack() as stack:
+        runner = _open_engine(config, engine, report, ranges_file)
+        if runner is None:
+            return None
+        stack.callback(runner.close)
+        parent = open_parent(config)
+        stack.callback(parent.close)
         meter = AgreementMeter(Segmenter(runner), Segmenter(parent), runner.manifest, parent.manifest)
         meter.run(dataset, config.eval_frames)
-    finally:
-        runner.close()
-        parent.close()
     return meter.agreement
 
 

@@ -31,6 +31,8 @@ def open_runner(path: Path, *, manifest_file: Path | None = None, threads: int |
     manifest = load_manifest(path, manifest_file)
     if manifest.kind == "checkpoint":
         raise ArtifactError(f"{path} is a checkpoint.", "Export it first with `jetseg export`.")
+    if manifest.kind == "engine" and manifest.sha256 is None:
+        raise ArtifactError(f"The manifest of {path} has no hash of the engine.", "Build the engine again.")
     runtime = backend_module(manifest.backend or DEFAULT_BACKEND, "runtime")
     runner: Runner = runtime.open_runner(path, manifest, threads=threads)
     return runner
