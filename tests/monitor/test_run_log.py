@@ -91,7 +91,7 @@ def test_full_disk_is_an_event_and_lines_wait_for_space(tmp_path):
         log.close()
         lines = records(disk / "run.jsonl")
         assert [line["sequence"] for line in lines][:101] == list(range(101))
-        assert kinds(events)[100:] == ["log-stopped", "log-resumed"]
+        assert [kind for kind in kinds(events) if kind != "tick"] == ["log-stopped", "log-resumed"]
     finally:
         subprocess.run(["umount", disk], check=True)
 
