@@ -112,6 +112,24 @@ def test_a_name_twice(kit, folder):
         unpack_kit(kit, folder)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_compression_that_kits_do_not_use(kit, folder, compression):
+    with zipfile.ZipFile(kit, "w", compression) as target:
+        target.writestr("kit.json", b"content of an index " * 100)
+    content = bytearray(kit.read_bytes())
+    content[50:70] = bytes(byte ^ 0x5A for byte in content[50:70])
+    kit.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"holds kit\.json compressed in a way that no kit uses"):
+        unpack_kit(kit, folder)
+
+
+def test_a_name_that_is_no_utf8(kit, folder):
+    rewrite(kit, {}, [("naïve", b"x")])
+    kit.write_bytes(kit.read_bytes().replace("ï".encode(), b"\xc3\x28"))
+    with pytest.raises(ArtifactError, match="is not a whole kit"):
+        unpack_kit(kit, folder)
+
+
 def test_a_kit_that_is_too_large(kit, folder, monkeypatch):
     monkeypatch.setattr(archive, "MAX_KIT_BYTES", 100)
     with pytest.raises(ArtifactError, match="would unpack to 3 files"):
