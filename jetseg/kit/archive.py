@@ -120,7 +120,7 @@ def _check_members(kit: Path, index: KitIndex, entries: Mapping[str, zipfile.Zip
     if absent or extra:
         what = f"lacks {', '.join(absent[:3])}" if absent else f"holds {', '.join(extra[:3])}, not in its index"
         raise ArtifactError(f"{kit} {what}.", _AGAIN)
-    named = [name for name in (index.model, index.ranges, index.qdq) if name is not None]
+    named = [name for name in (index.model, f"{index.model}.json", index.ranges, index.qdq) if name is not None]
     lost = [name for name in named if name not in index.members]
     if lost:
         raise ArtifactError(f"{kit} lacks {', '.join(lost)}, which its index names.", _AGAIN)

@@ -18,7 +18,7 @@ from jetseg.kit.contents import KitIndex, Tolerance
 @pytest.fixture
 def kit(tmp_path: Path) -> Path:
     files = {}
-    for name in ("network.onnx", "frames/images/000.png"):
+    for name in ("network.onnx", "network.onnx.json", "frames/images/000.png"):
         files[name] = tmp_path / Path(name).name
         files[name].write_bytes(b"content of " + name.encode())
     index = KitIndex(
@@ -47,7 +47,7 @@ def rewrite(kit: Path, change: dict[str, bytes | None], extra: list[tuple[zipfil
 
 def test_a_kit_unpacks_to_what_was_packed(kit, folder):
     index = unpack_kit(kit, folder)
-    assert set(index.members) == {"network.onnx", "frames/images/000.png"}
+    assert set(index.members) == {"network.onnx", "network.onnx.json", "frames/images/000.png"}
     assert (folder / "frames/images/000.png").read_bytes() == b"content of frames/images/000.png"
     assert index.members["network.onnx"].size_bytes == len(b"content of network.onnx")
 
@@ -97,6 +97,14 @@ def test_a_model_that_the_index_does_not_hold(kit, folder):
         unpack_kit(kit, folder)
 
 
+def test_a_model_without_its_manifest(kit, folder, tmp_path):
+    with zipfile.ZipFile(kit) as source:
+        index = KitIndex.model_validate_json(source.read("kit.json"))
+    write_kit(kit, index, {"network.onnx": tmp_path / "network.onnx"})
+    with pytest.raises(ArtifactError, match=r"lacks network\.onnx\.json, which its index names"):
+        unpack_kit(kit, folder)
+
+
 def test_every_truncation_is_refused(kit, folder):
     content = kit.read_bytes()
     for length in range(0, len(content) - 1, 37):
@@ -132,7 +140,7 @@ def test_a_name_that_is_no_utf8(kit, folder):
 
 def test_a_kit_that_is_too_large(kit, folder, monkeypatch):
     monkeypatch.setattr(archive, "MAX_KIT_BYTES", 100)
-    with pytest.raises(ArtifactError, match="would unpack to 3 files"):
+    with pytest.raises(ArtifactError, match="would unpack to 4 files"):
         unpack_kit(kit, folder)
 
 
