@@ -104,7 +104,13 @@ class Accuracy(Record):
 
 
 class Parity(Record):
-    """How far an artifact is from the one it was made from, on `frames` inputs."""
+    """How far an artifact is from the one it was made from, on `frames` inputs.
+
+    Attributes:
+        frames: How many.
+        max_abs_error: Largest difference of the logits; None if they were not compared.
+        argmax_agreement: Fraction of the pixels that got the same class, 0 to 1.
+    """
 
     frames: int
     max_abs_error: float | None = None

@@ -21,6 +21,7 @@ from jetseg.storage import atomic_path, sha256_file, storage_error
 MAX_INDEX_BYTES = 4 << 20
 MAX_KIT_BYTES = 8 << 30
 _MAX_MEMBERS = 10_000
+_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _SPARE_DISK_BYTES = 64 << 20
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
 _AGAIN = "Copy it again, or pack it anew."
@@ -74,7 +75,7 @@ def unpack_kit(kit: Path, folder: Path) -> KitIndex:
             _check_room(kit, folder, sum(entry.file_size for entry in entries.values()))
             for name, member in index.members.items():
                 _extract(kit, archive, entries[name], member, folder / name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{kit} is not a whole kit: {error}.", _AGAIN) from error
     return index
 
@@ -92,6 +93,8 @@ def _safe_entries(kit: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipI
             raise ArtifactError(f"{kit} holds {name} twice.", _STRANGE)
         if entry.flag_bits & 1:
             raise ArtifactError(f"{kit} holds {name} encrypted.", _STRANGE)
+        if entry.compress_type not in _COMPRESSIONS:
+            raise ArtifactError(f"{kit} holds {name} compressed in a way that no kit uses.", _STRANGE)
         entries[name] = entry
     total = sum(entry.file_size for entry in entries.values())
     if len(entries) > _MAX_MEMBERS or total > MAX_KIT_BYTES:
@@ -117,7 +120,7 @@ def _check_members(kit: Path, index: KitIndex, entries: Mapping[str, zipfile.Zip
     if absent or extra:
         what = f"lacks {', '.join(absent[:3])}" if absent else f"holds {', '.join(extra[:3])}, not in its index"
         raise ArtifactError(f"{kit} {what}.", _AGAIN)
-    named = [name for name in (index.model, index.ranges, index.qdq) if name is not None]
+    named = [name for name in (index.model, f"{index.model}.json", index.ranges, index.qdq) if name is not None]
     lost = [name for name in named if name not in index.members]
     if lost:
         raise ArtifactError(f"{kit} lacks {', '.join(lost)}, which its index names.", _AGAIN)

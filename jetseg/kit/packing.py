@@ -13,7 +13,7 @@ import cv2
 from pydantic import BaseModel, ConfigDict, Field
 
 import jetseg
-from jetseg.calibrate.ranges import calibrated_network, load_ranges
+from jetseg.calibrate.ranges import calibrated_network, load_ranges, save_ranges
 from jetseg.data.contract import Sample
 from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import Segmenter
@@ -130,7 +130,7 @@ def run(config: PackConfig) -> PackResult:
 
 
 def _stage_network(config: PackConfig, manifest: Manifest, folder: Path) -> tuple[Path, Path | None]:
-    """Copies the network with a manifest, and the ranges with the corrected networks that they name."""
+    """Copies the network with a manifest, and the ranges with their corrected networks under names of the kit's own."""
     model = folder / "network.onnx"
     shutil.copyfile(config.model, model)
     sha256 = sha256_file(model)
@@ -138,11 +138,13 @@ def _stage_network(config: PackConfig, manifest: Manifest, folder: Path) -> tupl
     if config.calibration is None:
         return model, None
     ranges = load_ranges(config.calibration, model_sha256=sha256, preprocessing=manifest.input)
+    networks = {}
+    for backend, network in ranges.networks.items():
+        corrected = folder / f"network.{backend}.onnx"
+        shutil.copyfile(calibrated_network(config.calibration, ranges, backend, config.model), corrected)
+        networks[backend] = network.model_copy(update={"file": corrected.name})
     copy = folder / "network.ranges.json"
-    shutil.copyfile(config.calibration, copy)
-    for backend in ranges.networks:
-        corrected = calibrated_network(config.calibration, ranges, backend, config.model)
-        shutil.copyfile(corrected, folder / corrected.name)
+    save_ranges(copy, ranges.model_copy(update={"networks": networks}))
     return model, copy
 
 

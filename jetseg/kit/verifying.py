@@ -87,7 +87,7 @@ def run(config: VerifyConfig) -> VerifyResult:
         comparison, manifest = _compare(built, index, expected, folder, config.threads)
     if comparison.broken:
         return VerifyResult(built, manifest, index, comparison)
-    parity = Parity(frames=comparison.frames, argmax_agreement=round(comparison.agreement, 3))
+    parity = Parity(frames=comparison.frames, argmax_agreement=round(comparison.agreement / 100, 5))
     accuracy = (comparison.after,) if comparison.after else ()
     proven = manifest.model_copy(update={"parity": parity, "accuracy": accuracy})
     manifest = save_manifest(built, proven, device=manifest.device, versions=manifest.toolchain)

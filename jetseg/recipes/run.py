@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,19 @@ def run(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
 
     Args:
         recipe: The stages.
-        data: Dataset spec for all of them.
+        data: Dataset spec for all of them that have none of their own.
         out: Folder of the results.
 
     Raises:
         ConfigError: A stage refers to one that does not come before it, or its settings are wrong.
         JetsegError: Whatever a stage raised.
     """
-    data_sha256 = _data_hash(data)
+    data_hash = cache(_data_hash)
     newest: Artifacts = {}
     results: list[StageResult] = []
     for number, spec in enumerate(recipe.specs(), 1):
         settings = _complete(spec, data, newest, {result.name: result for result in results})
-        key = _key(spec, settings, data_sha256)
+        key = _key(spec, settings, data_hash)
         folder = out / f"{number:02d}-{spec.name}-{key[:8]}"
         result = kept_result(folder) or _run_stage(spec, settings, folder)
         results.append(result)
@@ -75,10 +76,11 @@ def _resolved(value: Any, spec: StageSpec, earlier: Mapping[str, StageResult]) -
     return next(iter(earlier[value[1:]].artifacts.values()))
 
 
-def _key(spec: StageSpec, settings: Settings, data_sha256: str) -> str:
-    """Hashes all that decides what a stage makes."""
+def _key(spec: StageSpec, settings: Settings, data_hash: Callable[[str], str]) -> str:
+    """Hashes all that decides what a stage makes; its data are those of the recipe or, if it says so, its own."""
+    data = settings.get("data")
     content = {name: _content(value) for name, value in settings.items() if name != "data"}
-    parts = [jetseg.__version__, spec.kind, content, data_sha256 if KINDS[spec.kind].uses_data else None]
+    parts = [jetseg.__version__, spec.kind, content, data_hash(data) if isinstance(data, str) else data]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -18,7 +18,7 @@ from jetseg.kit.contents import KitIndex, Tolerance
 @pytest.fixture
 def kit(tmp_path: Path) -> Path:
     files = {}
-    for name in ("network.onnx", "frames/images/000.png"):
+    for name in ("network.onnx", "network.onnx.json", "frames/images/000.png"):
         files[name] = tmp_path / Path(name).name
         files[name].write_bytes(b"content of " + name.encode())
     index = KitIndex(
@@ -47,7 +47,7 @@ def rewrite(kit: Path, change: dict[str, bytes | None], extra: list[tuple[zipfil
 
 def test_a_kit_unpacks_to_what_was_packed(kit, folder):
     index = unpack_kit(kit, folder)
-    assert set(index.members) == {"network.onnx", "frames/images/000.png"}
+    assert set(index.members) == {"network.onnx", "network.onnx.json", "frames/images/000.png"}
     assert (folder / "frames/images/000.png").read_bytes() == b"content of frames/images/000.png"
     assert index.members["network.onnx"].size_bytes == len(b"content of network.onnx")
 
@@ -97,6 +97,14 @@ def test_a_model_that_the_index_does_not_hold(kit, folder):
         unpack_kit(kit, folder)
 
 
+def test_a_model_without_its_manifest(kit, folder, tmp_path):
+    with zipfile.ZipFile(kit) as source:
+        index = KitIndex.model_validate_json(source.read("kit.json"))
+    write_kit(kit, index, {"network.onnx": tmp_path / "network.onnx"})
+    with pytest.raises(ArtifactError, match=r"lacks network\.onnx\.json, which its index names"):
+        unpack_kit(kit, folder)
+
+
 def test_every_truncation_is_refused(kit, folder):
     content = kit.read_bytes()
     for length in range(0, len(content) - 1, 37):
@@ -112,9 +120,27 @@ def test_a_name_twice(kit, folder):
         unpack_kit(kit, folder)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_compression_that_kits_do_not_use(kit, folder, compression):
+    with zipfile.ZipFile(kit, "w", compression) as target:
+        target.writestr("kit.json", b"content of an index " * 100)
+    content = bytearray(kit.read_bytes())
+    content[50:70] = bytes(byte ^ 0x5A for byte in content[50:70])
+    kit.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"holds kit\.json compressed in a way that no kit uses"):
+        unpack_kit(kit, folder)
+
+
+def test_a_name_that_is_no_utf8(kit, folder):
+    rewrite(kit, {}, [("naïve", b"x")])
+    kit.write_bytes(kit.read_bytes().replace("ï".encode(), b"\xc3\x28"))
+    with pytest.raises(ArtifactError, match="is not a whole kit"):
+        unpack_kit(kit, folder)
+
+
 def test_a_kit_that_is_too_large(kit, folder, monkeypatch):
     monkeypatch.setattr(archive, "MAX_KIT_BYTES", 100)
-    with pytest.raises(ArtifactError, match="would unpack to 3 files"):
+    with pytest.raises(ArtifactError, match="would unpack to 4 files"):
         unpack_kit(kit, folder)
 
 

@@ -8,10 +8,12 @@ from small_network import CLASSES, write_dataset, write_small_network
 
 from jetseg.calibrate.calibration import CalibrateConfig
 from jetseg.calibrate.calibration import run as calibrate
+from jetseg.calibrate.ranges import Ranges, calibrated_network
 from jetseg.cli.main import main
 from jetseg.engine.opening import open_runner
 from jetseg.errors import ArtifactError, ConfigError, QualityError
 from jetseg.kit.contents import Tolerance
+from jetseg.kit.opening import open_kit
 from jetseg.kit.packing import PackConfig
 from jetseg.kit.packing import run as pack
 from jetseg.kit.verifying import VerifyConfig
@@ -54,7 +56,8 @@ def test_a_kit_is_verified_and_its_engine_tells_so(kit, material, tmp_path):
     assert result.engine == out
     manifest = load_manifest(out)
     assert manifest.parent_sha256 == sha256_file(material[0])
-    assert manifest.parity.argmax_agreement == round(result.comparison.agreement, 3)
+    assert 0.9 < manifest.parity.argmax_agreement <= 1, "a fraction, as other artifacts have it"
+    assert manifest.parity.argmax_agreement == pytest.approx(result.comparison.agreement / 100, abs=1e-5)
     assert manifest.accuracy == (result.comparison.after,)
     assert sorted(path.name for path in out.parent.iterdir()) == ["small.int8.onnx", "small.int8.onnx.json"]
     open_runner(out).close()
@@ -80,6 +83,20 @@ def test_a_kit_without_ranges_or_labels(material, tmp_path):
     assert (result.comparison.agreement, result.comparison.before) == (100.0, None)
     with pytest.raises(ConfigError, match="has no ranges"):
         verify(VerifyConfig(kit=done.kit, precision="int8"))
+
+
+def test_ranges_may_have_any_name(material, tmp_path):
+    model, data, _ = material
+    ranges = tmp_path / "meine straße.ranges.json"
+    calibrate(CalibrateConfig(model=model, data=data, split="all", out=ranges, corrections=("equalize",)))
+    assert Ranges.model_validate_json(ranges.read_text()).networks, "nothing was corrected, so nothing is tested"
+    kit = pack(PackConfig(model=model, data=data, split="all", calibration=ranges, tolerance=WIDE, out=tmp_path / "s.kit.zip")).kit  # fmt: skip
+    with open_kit(kit) as network:
+        packed = Ranges.model_validate_json(network.ranges.read_text())
+        for backend, corrected in packed.networks.items():
+            path = calibrated_network(network.ranges, packed, backend, network.model)
+            assert path.name == corrected.file == f"network.{backend}.onnx"
+    assert verify(VerifyConfig(kit=kit, out=tmp_path / "s.int8.onnx")).comparison.broken == ()
 
 
 def test_a_damaged_engine_fails_and_the_classes_are_named(kit, tmp_path):
@@ -223,7 +240,6 @@ def test_a_kit_without_ranges_builds_float_and_says_what_int8_needs(material, tm
 def test_a_kit_holds_a_cache_for_each_version_that_reads_one(kit, material, tmp_path):
     import zipfile
 
-    from jetseg.calibrate.ranges import Ranges
     from jetseg.calibrate.tensorrt_cache import parse_cache
     from jetseg.kit.packing import CACHE_VERSIONS
 

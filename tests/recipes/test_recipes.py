@@ -111,6 +111,22 @@ def test_other_data_is_other_work(tmp_path, monkeypatch):
     assert [call["data"] for call in calls] == ["synthetic:2", "synthetic:3"]
 
 
+def test_a_stage_with_other_data_of_its_own_is_other_work(tmp_path, monkeypatch):
+    calls = []
+
+    def fake(settings):
+        calls.append(settings["data"])
+        file = settings["out"] / "best.safetensors"
+        file.write_text("weights")
+        return {"checkpoint": file}
+
+    monkeypatch.setitem(KINDS, "train", Kind(fake, {}, out=""))
+    for own in ("synthetic:2", "synthetic:3", "synthetic:2"):
+        recipe = Recipe(description="d", stages=({"stage": "train", "data": own},))
+        runner.run(recipe, "synthetic:4", tmp_path)
+    assert calls == ["synthetic:2", "synthetic:3"]
+
+
 @pytest.mark.parametrize(
     ("stages", "reason"),
     [
