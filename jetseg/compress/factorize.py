@@ -73,7 +73,7 @@ class FactorizeConfig(BaseModel):
     def _consistent(self) -> FactorizeConfig:
         if self.out.suffix != ".safetensors":
             raise ValueError("out must end in .safetensors")
-        if self.out == self.checkpoint:
+        if self.out.resolve() == self.checkpoint.resolve():
             raise ValueError("out must be another file than checkpoint")
         return self
 

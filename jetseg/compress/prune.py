@@ -118,7 +118,7 @@ class PruneConfig(BaseModel):
             raise ValueError(mistake)
         if self.out.suffix != ".safetensors":
             raise ValueError("out must end in .safetensors")
-        if self.out == self.checkpoint:
+        if self.out.resolve() == self.checkpoint.resolve():
             raise ValueError("out must be another file than checkpoint")
         return self
 

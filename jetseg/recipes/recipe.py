@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from jetseg.manifest import Record, validate_config
 from jetseg.recipes.stages import KINDS
 
 SUFFIX = ".yaml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Recipe(Record):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         names = [spec.name for spec in self.specs()]
+        odd = [name for name in names if not _NAME.fullmatch(name)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} names no folder: use letters, digits, '.', '_' and '-'")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two stages have the name {', '.join(twice)}: give each a `name` of its own")
@@ -117,7 +122,7 @@ def _changed(recipe: Recipe, change: str) -> Recipe:
     stages = list(recipe.stages)
     position = names.index(stage)
     stages[position] = _with(stages[position], key.split("."), value)
-    return recipe.model_copy(update={"stages": tuple(stages)})
+    return validate_config(Recipe, {**recipe.model_dump(), "stages": tuple(stages)})
 
 
 def _with(settings: dict[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401 - any YAML value

@@ -151,8 +151,9 @@ def _read_pickled_tensors(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ArtifactError(
-            f"{path} could not be read as plain tensors: {str(error).splitlines()[0]}",
+            f"{path} could not be read as plain tensors: {reason}",
             "Save it with torch.save(network.state_dict(), path); a whole pickled network is refused, as "
             "loading it runs code.",
         ) from error

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from jetseg.data.augment import AugmentConfig
 from jetseg.errors import ConfigError
-from jetseg.storage import write_text
+from jetseg.storage import sha256_file, write_text
 
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
@@ -206,8 +206,10 @@ class TrainConfig(_Settings):
         return self.std or _in_order(self.color, IMAGENET_STD_RGB, _GRAY_STD)
 
     def identity(self) -> dict[str, Any]:
-        """Returns the settings that decide the result, as JSON values; a resumed run must have the same."""
-        return self.model_dump(mode="json", exclude=set(_FREE_ON_RESUME))
+        """Returns the settings and files that decide the result, as JSON values; a resumed run must have the same."""
+        files = {"init": self.init, "weights": self.weights, "teacher": self.teacher}
+        hashes = {name: sha256_file(path) for name, path in files.items() if path is not None and path.is_file()}
+        return {**self.model_dump(mode="json", exclude=set(_FREE_ON_RESUME)), "input_sha256": hashes}
 
 
 def _in_order(color: str, rgb: tuple[float, float, float], gray: tuple[float]) -> tuple[float, ...]:

@@ -21,7 +21,7 @@ from jetseg.evaluate.accuracy import as_record
 from jetseg.progress import console, progress_bar
 from jetseg.storage import write_text
 from jetseg.train.checkpoint import save_checkpoint
-from jetseg.train.class_weights import class_weights
+from jetseg.train.class_weights import COUNTS_NAME, class_weights
 from jetseg.train.config import TrainConfig, check_resumable, save_config
 from jetseg.train.devices import deterministic, open_fabric
 from jetseg.train.distill import (
@@ -98,6 +98,8 @@ class _Training:
     def __init__(self, fabric: lightning_fabric.Fabric, config: TrainConfig, *, resume: bool) -> None:
         self.fabric, self.config = fabric, config
         learn_from, self.watched = open_frames(config)
+        if not resume and fabric.is_global_zero:
+            (config.out / COUNTS_NAME).unlink(missing_ok=True)
         torch.manual_seed(config.seed)
         self.module, self.manifest = start_network(config, learn_from.source)
         self.frozen = freeze_(self.module, config.freeze)

@@ -174,3 +174,14 @@ def test_settings_that_were_changed_leave_networks_with_names_of_their_own(tmp_p
     names = [name for name, _ in networks_of_run(tmp_path / "out")]
     assert len(set(names)) == len(names) == 2
     assert all(name.startswith("student (02-export-") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("train.stage=foo", "must be one of"), ("train.name=export", "two stages"), ("train.name=a/b", "names no folder")],
+)
+def test_changes_are_checked_as_the_file_is(tmp_path, change, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text("description: d\nstages: [{stage: train}, {stage: export}]\n")
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(str(path), [change])

@@ -93,6 +93,17 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(toy_config, tmp_path, 
         assert (whole.out / f"{name}.safetensors").read_bytes() == (broken.out / f"{name}.safetensors").read_bytes()
 
 
+def test_a_run_does_not_go_on_from_a_file_that_changed(toy_config, tmp_path):
+    first, second = (loop.run(toy_config(epochs=1, seed=seed, out=tmp_path / f"{seed}")).last for seed in (0, 1))
+    tuned = toy_config(epochs=1, model=None, model_options=None, init=first, out=tmp_path / "tuned")
+    loop.run(tuned)
+    loop.run(tuned)  # the same file: nothing to do
+    for suffix in ("", ".json"):
+        Path(f"{first}{suffix}").write_bytes(Path(f"{second}{suffix}").read_bytes())
+    with pytest.raises(ConfigError, match="input_sha256"):
+        loop.run(tuned)
+
+
 def test_loader_processes_change_nothing(toy_config, tmp_path):
     alone, helped = (
         toy_config(out=tmp_path / "a", epochs=2),

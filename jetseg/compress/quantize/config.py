@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from jetseg.compress.quantize.artifacts import float_twin_path
 from jetseg.compress.quantize.quantizers import Ranges
 from jetseg.manifest import InputSpec
 from jetseg.train.config import DistillConfig, TrainConfig
@@ -85,8 +86,10 @@ class QuantizeConfig(BaseModel):
     def _consistent(self) -> QuantizeConfig:
         if self.out.suffix != ".onnx":
             raise ValueError("out must end in .onnx")
-        if self.out in (self.qdq, self.parent):
-            raise ValueError("out must be another file than qdq and parent")
+        written = {path.resolve() for path in (self.out, float_twin_path(self.out))}
+        read = {path.resolve() for path in (self.qdq, self.parent, self.teacher) if path is not None}
+        if written & read:
+            raise ValueError("out, and its float twin OUT.float.onnx, must be other files than qdq, parent and teacher")
         if self.distill.compares_features:
             raise ValueError("distill: features cannot be compared here; set relation_weight and mimic_weight to 0")
         if not self.labels and self.taught_by is None:
