@@ -189,9 +189,14 @@ def _ranks(conv: nn.Conv2d, config: FactorizeConfig) -> tuple[int, ...]:
         ]
         spectra = tucker_spectra(conv)
         ranks = tuple(_chosen(values, shape, config) for values, shape in zip(spectra, matrices, strict=True))
-    return tuple(
+    ranks = tuple(
         min(limit, math.ceil(rank / config.round_to) * config.round_to) for rank, limit in zip(ranks, most, strict=True)
     )
+    if config.form == "spatial":
+        return ranks
+    taps = conv.weight[0, 0].numel()  # the layer between the two 1x1 ones has no more rank than it has products
+    reading = min(ranks[0], ranks[1] * taps)
+    return reading, min(ranks[1], reading * taps)
 
 
 def _chosen(spectrum: torch.Tensor, shape: tuple[int, int], config: FactorizeConfig) -> int:

@@ -63,7 +63,7 @@ class Recipe(Record):
         for number, entry in enumerate(self.stages, 1):
             settings = dict(entry)
             kind = settings.pop("stage", None)
-            if kind not in KINDS:
+            if not isinstance(kind, str) or kind not in KINDS:
                 raise ValueError(f"stage {number}: `stage` is {kind!r}, and must be one of {', '.join(KINDS)}")
             specs.append(StageSpec(str(settings.pop("name", kind)), kind, settings))
         return specs

@@ -76,6 +76,14 @@ def test_vbmf_finds_the_rank_behind_noise(shape, rank):
     assert vbmf_rank(torch.zeros(rows), rows, columns) == 0
 
 
+def test_a_layer_of_few_outputs_is_read_through_no_more_channels_than_it_has_products(tmp_path):
+    wide = nn.Sequential(nn.Conv2d(512, 16, 3))
+    settings = config(tmp_path, form="tucker", rank="budget", round_to=1, size_only=True)
+    _, (layer,) = factorize(wide, settings, torch.zeros(1, 512, 8, 8), None)
+    assert layer.factorized
+    assert layer.ranks[0] <= layer.ranks[1] * 9
+
+
 @pytest.mark.parametrize("form", ["spatial", "tucker"])
 @pytest.mark.parametrize("rank", ["energy", "vbmf", "budget"])
 def test_checkpoints_load_again(checkpoint, tmp_path, form, rank):
