@@ -46,18 +46,23 @@ def render_unsigned_(graph: FloatGraph, placement: Placement, tensors: Mapping[s
     """
     bounds = _bounds(placement, tensors)
     scales = {name: unsigned_scale(entry.low, entry.high) for name, entry in bounds.items()}
+
+    def append_(name: str) -> None:
+        scale, zero_point = scales[name]
+        _append_activation_(graph, placement, name, scale, np.asarray(zero_point, np.uint8))
+
     nodes = list(graph.model.graph.node)
     del graph.model.graph.node[:]
     for name in graph.inputs:
         if name in scales:
-            _quantize_activation_(graph, placement, name, *scales[name])
+            append_(name)
     for node in nodes:
         if node.op_type == "Conv" and node.output[0] in placement.integer_nodes:
             _quantize_layer_(graph, node, scales)
         graph.model.graph.node.append(node)
         for name in node.output:
             if name in scales:
-                _quantize_activation_(graph, placement, name, *scales[name])
+                append_(name)
     drop_unused_initializers_(graph)
     return graph.model
 
@@ -89,20 +94,26 @@ def render_explicit_(
         CalibrationError: An activation has no range.
     """
     quantizers = {name: scheme.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
+    kind = _integer(scheme.bits, signed=scheme.symmetric)
+
+    def append_(name: str) -> None:
+        quantizer = quantizers[name]
+        _append_activation_(graph, placement, name, quantizer.scale, np.asarray(quantizer.zero_point, kind))
+
     nodes = list(graph.model.graph.node)
     del graph.model.graph.node[:]
     if scheme.bits == 16:
         graph.model.opset_import.append(helper.make_opsetid(_LONG_DOMAIN, 1))
     for name in graph.inputs:
         if name in quantizers:
-            _append_activation_(graph, placement, name, quantizers[name], scheme)
+            append_(name)
     for node in nodes:
         if node.output[0] in placement.integer_nodes and len(node.input) > 1 and node.input[1] in placement.weights:
             node.input[1] = _append_weight_(graph, node, placement.weights[node.input[1]], scheme)
         graph.model.graph.node.append(node)
         for name in node.output:
             if name in quantizers:
-                _append_activation_(graph, placement, name, quantizers[name], scheme)
+                append_(name)
     drop_unused_initializers_(graph)
     return graph.model
 
@@ -129,11 +140,14 @@ def _bounds(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[st
 
 
 def _append_activation_(
-    graph: FloatGraph, placement: Placement, name: str, quantizer: Quantizer, scheme: Scheme
+    graph: FloatGraph, placement: Placement, name: str, scale: float, zero_point: npt.NDArray[np.integer[Any]]
 ) -> None:
-    """Appends the pair of one activation and points its quantized readers to it."""
-    zero_point = np.asarray(quantizer.zero_point, _integer(scheme.bits, signed=scheme.symmetric))
-    _append_pair_(graph, name, name, np.asarray(quantizer.scale, np.float32), zero_point, None)
+    """Appends the pair of one activation and points its quantized readers to it.
+
+    An integer operator always reads the quantized tensor. A float operator reads the float tensor where a float
+    operator made it, so that nothing is rounded that need not be.
+    """
+    _append_pair_(graph, name, name, np.asarray(scale, np.float32), zero_point, None)
     for reader in graph.consumers[name]:
         if placement.reads_rounded(graph, reader, name):
             _replace_input_(reader, name, f"{name}.dequantized")
@@ -172,18 +186,6 @@ def _append_pair_(
             helper.make_node("DequantizeLinear", [quantized, *constants], [dequantized], f"{name}.dequantize", **where),
         ]
     )
-
-
-def _quantize_activation_(graph: FloatGraph, placement: Placement, name: str, scale: float, zero_point: int) -> None:
-    """Appends the pair for one activation and points its readers to it.
-
-    An integer operator always reads the quantized tensor. A float operator reads the float tensor where a float
-    operator made it, so that nothing is rounded that need not be.
-    """
-    _append_pair_(graph, name, name, np.asarray(scale, np.float32), np.asarray(zero_point, np.uint8), None)
-    for reader in graph.consumers[name]:
-        if placement.reads_rounded(graph, reader, name):
-            _replace_input_(reader, name, f"{name}.dequantized")
 
 
 def _quantize_layer_(graph: FloatGraph, conv: onnx.NodeProto, scales: Mapping[str, tuple[float, int]]) -> None:

@@ -72,7 +72,6 @@ def pixel_relation_loss(student_features: Tensor, teacher_features: Tensor, temp
         temperature: T > 0 of the distributions.
     """
     both = student_features, teacher_features
-    both = student_features, teacher_features
     rows, columns = (min(_RELATION_CELLS, *(features.shape[axis] for features in both)) for axis in (2, 3))
     student, teacher = (_similarities(features, (rows, columns)) / temperature for features in both)
     divergence = F.kl_div(F.log_softmax(student, 1), F.log_softmax(teacher, 1), reduction="sum", log_target=True)
