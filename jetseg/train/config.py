@@ -110,7 +110,7 @@ class TrainConfig(_Settings):
         seed: Fixes order, augmentation, dropout and fresh weights.
         workers: Loader processes; 0 loads in the main process, which is best for cached frames on few cores.
         cache_mb: Keep decoded frames in memory if they need no more than this.
-        precision: Lightning Fabric's precision, as in "bf16-mixed".
+        precision: Lightning Fabric's precision, "32-true" or a mixed one, as in "bf16-mixed".
         accelerator: Lightning Fabric's accelerator.
         devices: Number of devices; torchrun's own number wins.
         validate_every: Epochs from one validation to the next; the last epoch is always validated.
@@ -183,6 +183,8 @@ class TrainConfig(_Settings):
             raise ValueError("a teacher without weight teaches nothing: raise distill.kd_weight or another weight")
         if "crop" in self.augment:
             raise ValueError("augment.crop: use crop_height and crop_width")
+        if self.precision.endswith("-true") and self.precision != "32-true":
+            raise ValueError(f"precision {self.precision}: weights stay float32 here; use bf16-mixed or 16-mixed")
         return self
 
     @field_validator("augment")

@@ -266,6 +266,8 @@ def test_settings_that_cannot_work(toy_config):
         toy_config(augment={"crop": (3, 3)})
     with pytest.raises(ValueError, match="horizontal_flop"):
         toy_config(augment={"horizontal_flop": 1})
+    with pytest.raises(ValueError, match="use bf16-mixed"):
+        toy_config(precision="bf16-true")
     with pytest.raises(ConfigError, match="precision"):
         loop.run(toy_config(precision="3-bit"))
     with pytest.raises(DataError, match="too few to train on"):
