@@ -226,3 +226,9 @@ def test_float_network_is_refused():
 def test_settings_that_do_not_fit_are_refused(make, changes, reason):
     with pytest.raises(ValueError, match=reason):
         make(**changes)
+
+
+def test_what_is_read_is_never_overwritten(make, tmp_path):
+    for out, parent in (("out.onnx", "out.float.onnx"), ("small.qdq.onnx", "small.onnx")):
+        with pytest.raises(ValueError, match="must be other files than"):
+            make(out=tmp_path / "." / out, parent=tmp_path / "sub" / ".." / parent)

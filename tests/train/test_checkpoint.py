@@ -128,9 +128,10 @@ def test_anything_but_tensors_is_refused(tmp_path, module, content, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_truncated_pickle_is_refused(tmp_path, module):
+@pytest.mark.parametrize("length", [0, 1, 2, 5, 100, 1000])
+def test_a_truncated_pickle_is_refused(tmp_path, module, length):
     path = tmp_path / "net.pth"
     torch.save(module.state_dict(), path)
-    path.write_bytes(path.read_bytes()[:1000])
+    path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ArtifactError, match="could not be read as plain tensors"):
         import_state_dict(path, module)
