@@ -17,6 +17,7 @@ Policy = Literal["conv-inputs", "full"]
 """Where symmetric quantizers stand; see `jetseg.calibrate.placement`."""
 
 
+BackendName = Annotated[str, Field(pattern="^[a-z_]+$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -92,7 +93,7 @@ class Ranges(Record):
     data: str
     preprocessing: InputSpec
     placement: Policy = "conv-inputs"
-    networks: dict[str, CorrectedNetwork] = Field(default_factory=dict)
+    networks: dict[BackendName, CorrectedNetwork] = Field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
     coverage: Coverage | None = None
     tensors: dict[str, TensorRange]

@@ -67,7 +67,8 @@ def show(result: BuildResult) -> None:
         stdout.print(f"{report.not_run_here}{predicted}", style="yellow", markup=False, soft_wrap=True)
     table = _losses(result)
     if table is None:
-        stdout.print(_why_not_measured(result), style="yellow")
+        text = "What it lost was not measured; give --data SPEC, on a machine that computes this precision."
+        stdout.print(text, style="yellow", soft_wrap=True)
         return
     stdout.print(table)
     if result.guilty:
@@ -107,12 +108,6 @@ def _losses(result: BuildResult) -> Table | None:
     table.add_section()
     table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
     return table
-
-
-def _why_not_measured(result: BuildResult) -> str:
-    if result.parent_accuracy is not None:
-        return "Nothing here computes this precision, so its accuracy was not measured."
-    return "What it lost was not measured; give --data SPEC to measure it."
 
 
 def _places(report: BuildReport) -> str:

@@ -58,7 +58,7 @@ def judge(
     """
     if len(dataset) and dataset[0].label_hw_u8 is None:
         agreement = _agreement(config, engine, report, ranges_file, dataset)
-        broken = broken_agreement(config.min_agreement, agreement.percent, agreement.kept) if agreement else ()
+        broken = broken_agreement(config.min_agreement, agreement) if agreement else ()
         return Judgement(agreement=agreement, broken=broken)
     before = before or _measure(open_parent(config), config, dataset, "float network")
     after = _accuracy(config, engine, report, before, ranges_file, dataset)

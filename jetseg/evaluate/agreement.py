@@ -16,6 +16,7 @@ from jetseg.preprocess import FrameU8
 from jetseg.progress import track
 
 VOID = "(void)"
+"""Stands for the ids beyond the classes when two class maps are compared."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,13 @@ class AgreementMeter:
     @property
     def agreement(self) -> Agreement:
         """The count over all frames so far, one at least."""
-        counts = self._together.counts
-        kept = {name: share for name, share in kept_per_class(self._together).items() if share is not None}
-        return Agreement(self._together.frames, 100 * int(counts.trace()) / int(counts.sum()), kept)
+        return agreement_of(self._together)
+
+
+def agreement_of(together: ConfusionMatrix) -> Agreement:
+    """Reads the agreement off a confusion matrix in which the reference stood for the label."""
+    kept = {name: share for name, share in kept_per_class(together).items() if share is not None}
+    return Agreement(together.frames, 100 * int(together.counts.trace()) / int(together.counts.sum()), kept)
 
 
 def kept_per_class(kept: ConfusionMatrix) -> dict[str, float | None]:

@@ -21,8 +21,6 @@ from jetseg.postprocess import ClassMap, class_map, resize_class_map
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.progress import track
 
-"""Stands for the ids beyond the classes when two class maps are compared."""
-
 
 @dataclass(frozen=True)
 class Rung:

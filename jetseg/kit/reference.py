@@ -9,7 +9,7 @@ from jetseg.data.contract import Sample, SegmentationDataset
 from jetseg.engine.gate import Budget, broken_agreement, broken_budgets
 from jetseg.errors import ArtifactError
 from jetseg.evaluate.accuracy import as_record
-from jetseg.evaluate.agreement import VOID, kept_per_class
+from jetseg.evaluate.agreement import VOID, Agreement, agreement_of
 from jetseg.evaluate.confusion import ConfusionMatrix
 from jetseg.kit.contents import Tolerance
 from jetseg.manifest import Accuracy, Manifest
@@ -80,12 +80,11 @@ def compare(
         worst = min(worst, (100 * float((expected[index] == found).mean()), sample.name))
         _score(old, sample, expected[index])
         _score(new, sample, found)
-    kept = {name: share for name, share in kept_per_class(together).items() if share is not None}
-    agreement = 100 * float(together.counts.trace() / together.counts.sum())
+    shared = agreement_of(together)
     before = as_record(old.score(), dataset) if old.frames else None
     after = as_record(new.score(), dataset) if new.frames else None
-    broken = _broken(tolerance, agreement, kept, before, after)
-    return Comparison(len(dataset), agreement, worst[1], worst[0], kept, before, after, broken)
+    broken = _broken(tolerance, shared, before, after)
+    return Comparison(len(dataset), shared.percent, worst[1], worst[0], shared.kept, before, after, broken)
 
 
 def _score(confusion: ConfusionMatrix, sample: Sample, prediction: ClassMap) -> None:
@@ -94,9 +93,9 @@ def _score(confusion: ConfusionMatrix, sample: Sample, prediction: ClassMap) -> 
 
 
 def _broken(
-    tolerance: Tolerance, agreement: float, kept: dict[str, float], before: Accuracy | None, after: Accuracy | None
+    tolerance: Tolerance, shared: Agreement, before: Accuracy | None, after: Accuracy | None
 ) -> tuple[str, ...]:
-    found = broken_agreement(tolerance.min_agreement, agreement, kept)
+    found = broken_agreement(tolerance.min_agreement, shared)
     if before is not None and after is not None:
         found += broken_budgets(Budget(tolerance.max_drop, tolerance.max_class_drop), before, after)
     return found
