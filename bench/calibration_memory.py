@@ -64,11 +64,11 @@ def _run(arguments: argparse.Namespace, kind: str, images: int) -> dict[str, flo
 
 def _measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Runs inside the measured process; loading of libraries is in the peak, not in the time."""
-    from jetseg.calibrate.calibration import CalibrateConfig, run
     from jetseg.data.specs import open_dataset
     from jetseg.engine.opening import open_runner
     from jetseg.evaluate.accuracy import spread
     from jetseg.preprocess import Preprocessor
+    from jetseg.quantization.calibration import CalibrateConfig, run
 
     images = arguments.images[0]
     started = time.process_time()

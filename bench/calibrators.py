@@ -67,8 +67,8 @@ def _spread(ratios: list[float]) -> str:
 def _print_search_time(count: int = 100) -> None:
     import numpy as np
 
-    from jetseg.calibrate.histogram import StreamingHistogram
-    from jetseg.calibrate.thresholds import choose_range
+    from jetseg.quantization.observe.histogram import StreamingHistogram
+    from jetseg.quantization.observe.range_estimators import choose_range
 
     rng = np.random.default_rng(0)
     histograms = [StreamingHistogram(str(number)) for number in range(count)]
@@ -116,7 +116,7 @@ def _measure(name: str, network: str, folder: str, data: str, split: str, images
 
 
 def _jetseg(network: str, _folder: str, data: str, split: str, images: int) -> Callable[[], Any]:
-    from jetseg.calibrate.calibration import CalibrateConfig, run
+    from jetseg.quantization.calibration import CalibrateConfig, run
 
     out = tempfile.TemporaryDirectory()  # lives as long as the process
     return lambda: run(

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.camera.contract import FrameResult, SourceFrame
-from jetseg.camera.feeds import PacedSource
 from jetseg.camera.loop import LoopConfig, new_statistics, run
+from jetseg.camera.sources.feeds import PacedSource
 from jetseg.engine.contract import Runner
 from jetseg.engine.opening import open_runner
 from jetseg.manifest import Manifest, device_name, toolchain

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from jetseg.data.synthetic.classes import CLASSES
+from jetseg.engine.build import run as build_engine
 from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.building import run as build_engine
 from jetseg.export.onnx_export import ExportConfig
 from jetseg.export.onnx_export import run as export
 from jetseg.manifest import InputSpec, Manifest, ModelSpec

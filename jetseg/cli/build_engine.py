@@ -185,10 +185,10 @@ def _build_and_tell(config: BuildConfig, *, fastest: bool, report: Path | None, 
 
 def _build(config: BuildConfig, *, fastest: bool) -> BuildResult:
     if fastest:
-        from jetseg.engine.fastest import run as run_contest
+        from jetseg.engine.selection import run as run_contest
 
         return run_contest(config).result
-    from jetseg.engine.building import run
+    from jetseg.engine.build import run
 
     return run(config)
 

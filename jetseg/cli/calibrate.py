@@ -17,7 +17,7 @@ from jetseg.cli.artifacts import by_name
 from jetseg.progress import console
 
 if TYPE_CHECKING:
-    from jetseg.calibrate.ranges import Policy, Ranges
+    from jetseg.quantization.ranges import Policy, Ranges
 
 
 class MethodName(str, Enum):
@@ -114,11 +114,11 @@ def calibrate(
 
         jetseg calibrate student.onnx --cache trtexec.cache      # found elsewhere, on the same network
     """
-    from jetseg.calibrate.cache_import import ranges_from_cache
-    from jetseg.calibrate.calibration import CalibrateConfig, run
-    from jetseg.calibrate.ranges import save_ranges
     from jetseg.errors import ConfigError
     from jetseg.manifest import validate_config
+    from jetseg.quantization.calibration import CalibrateConfig, run
+    from jetseg.quantization.ranges import save_ranges
+    from jetseg.quantization.tensorrt.cache_import import ranges_from_cache
 
     target = out or Path("calibration") / f"{model.stem}.ranges.json"
     started = time.perf_counter()
@@ -168,7 +168,7 @@ def _summary(target: Path, ranges: Ranges, seconds: float) -> dict[str, Any]:
 
 
 def _print(summary: dict[str, Any], ranges: Ranges) -> None:
-    from jetseg.calibrate.coverage import warnings
+    from jetseg.quantization.observe.coverage import warnings
 
     stdout = Console()
     if ranges.trials:

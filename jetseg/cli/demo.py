@@ -84,10 +84,10 @@ def _train(out: Path) -> dict[str, Path]:
 
 def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
     """Exports the checkpoints and builds the INT8 engine of the last one; returns ONNX files by name."""
-    from jetseg.calibrate import calibration
-    from jetseg.engine import building
+    from jetseg.engine import build
     from jetseg.engine.build_config import BuildConfig
     from jetseg.export import onnx_export
+    from jetseg.quantization import calibration
 
     networks = {}
     with _step("export", "writes ONNX files: camera frame in, class map out (`jetseg export`)"):
@@ -107,7 +107,7 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
         calibration.run(
             calibration.CalibrateConfig(model=networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=ranges)
         )
-        networks["int8"] = building.run(
+        networks["int8"] = build.run(
             BuildConfig(model=networks["pruned"], calibration=ranges, data=_DATA, out=out / "pruned.int8.onnx")
         ).engine
     return networks
@@ -117,7 +117,7 @@ def _drive(engine: Path, video: Path) -> LoopSummary:
     """Runs the camera loop over the test drive; returns its figures."""
     from jetseg.camera import loop
     from jetseg.camera.sinks.video import open_video_sink
-    from jetseg.camera.sources import open_source
+    from jetseg.camera.sources.open import open_source
     from jetseg.camera.status_line import open_status_line
     from jetseg.engine.opening import open_runner
 

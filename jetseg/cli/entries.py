@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetseg.cli.artifacts import CHECKPOINT_SUFFIX, open_any
-from jetseg.evaluate.macs import Cost, onnx_cost
 from jetseg.manifest import Manifest, load_manifest, manifest_path
+from jetseg.onnx.cost import Cost, onnx_cost
 from jetseg.recipes.results import networks_of_run
 from jetseg.report.rows import Entry, unique_names
 

@@ -16,10 +16,10 @@ from jetseg.cli.artifacts import by_name
 from jetseg.cli.calibrate import PlacementName
 
 if TYPE_CHECKING:
-    from jetseg.calibrate.ranges import Policy
     from jetseg.data.contract import SegmentationDataset
     from jetseg.engine.contract import Runner
     from jetseg.manifest import Accuracy
+    from jetseg.quantization.ranges import Policy
 
 DATA = typer.Option(
     metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, video:FILE, synthetic or synthetic:N."

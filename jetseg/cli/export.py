@@ -49,9 +49,9 @@ def export(
     if out is not None and out.suffix == ".engine":
         _export_plan(checkpoint, out, head, input_kind, precision)
         return
-    from jetseg.evaluate.macs import onnx_cost
     from jetseg.export.onnx_export import ExportConfig, run
     from jetseg.manifest import validate_config
+    from jetseg.onnx.cost import onnx_cost
 
     values = {
         "checkpoint": checkpoint,

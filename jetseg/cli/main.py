@@ -25,7 +25,7 @@ from jetseg.cli.pack import pack
 from jetseg.cli.parity import parity
 from jetseg.cli.profile import profile
 from jetseg.cli.prune import prune
-from jetseg.cli.quantize import quantize
+from jetseg.cli.qat import quantize
 from jetseg.cli.render import render
 from jetseg.cli.report import report
 from jetseg.cli.run import run

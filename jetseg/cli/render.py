@@ -12,7 +12,7 @@ from rich.console import Console
 from jetseg.cli.calibrate import PlacementName
 
 if TYPE_CHECKING:
-    from jetseg.calibrate.schemes import Scheme
+    from jetseg.quantization.qdq.schemes import Scheme
 
 
 class FormName(str, Enum):
@@ -33,7 +33,7 @@ class SchemeName(str, Enum):
     @property
     def scheme(self) -> Scheme:
         """The scheme of this name."""
-        from jetseg.calibrate.schemes import Scheme
+        from jetseg.quantization.qdq.schemes import Scheme
 
         return Scheme(16 if self.value.endswith("16") else 8, symmetric=not self.value.startswith("u"))
 
@@ -70,7 +70,7 @@ def render(
 
         jetseg render student.onnx --calibration student.ranges.json --form cache --tensorrt 10.3 --out student.cache
     """
-    from jetseg.engine.rendering import write_cache, write_qdq
+    from jetseg.quantization.render import write_cache, write_qdq
 
     console = Console()
     if form is FormName.cache:

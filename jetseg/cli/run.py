@@ -113,7 +113,7 @@ def run(
         jetseg run student.int8.onnx --source 0 --dashboard 8080 --record drives --record-gb 50 --log logs
     """
     from jetseg.camera import loop
-    from jetseg.camera.sources import open_source
+    from jetseg.camera.sources.open import open_source
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.artifacts import open_any
     from jetseg.manifest import validate_config

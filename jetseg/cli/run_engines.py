@@ -16,7 +16,7 @@ from jetseg.shipped import find_artifact
 if TYPE_CHECKING:
     from jetseg.camera.contract import Source
     from jetseg.camera.ladder import Ladder
-    from jetseg.camera.watching import MonitorSink
+    from jetseg.camera.sinks.monitors import MonitorSink
     from jetseg.engine.contract import Runner
     from jetseg.errors import StageStoppedError
     from jetseg.monitor.statistics import LoopStatistics
@@ -88,7 +88,7 @@ def open_watch(
     bound: float | None,
 ) -> MonitorSink:
     """Opens the monitors of accuracy: drift, shadow, labels."""
-    from jetseg.camera.watching import open_monitor
+    from jetseg.camera.sinks.monitors import open_monitor
     from jetseg.engine.opening import open_runner
 
     reference = None

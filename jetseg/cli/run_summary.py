@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jetseg.camera.contract import Source
-    from jetseg.camera.watching import MonitorSink
+    from jetseg.camera.sinks.monitors import MonitorSink
     from jetseg.manifest import Manifest
     from jetseg.monitor.rate import Percentiles
     from jetseg.monitor.statistics import LoopSummary

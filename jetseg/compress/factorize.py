@@ -24,11 +24,11 @@ from jetseg.compress.low_rank import (
     vbmf_rank,
 )
 from jetseg.errors import ConfigError
-from jetseg.evaluate.layer_latency import LayerShape, Piece, TimeLayers
-from jetseg.evaluate.macs import Cost
 from jetseg.manifest import EnginePrecision, Manifest, Stage
 from jetseg.models.cost import module_cost
 from jetseg.models.factors import Factors, factorizable, replace_layer_
+from jetseg.onnx.cost import Cost
+from jetseg.onnx.layer_shape import LayerShape, Piece, TimeLayers
 from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
 
 WORTHWHILE = 0.95

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from jetseg.compress.groups import Candidate
 from jetseg.compress.layer_shapes import layer_shapes
 from jetseg.compress.structured import PruneSettings, kept_channels
-from jetseg.evaluate.layer_latency import LayerLatency, LayerShape, TimeLayers
+from jetseg.onnx.layer_shape import LayerLatency, LayerShape, TimeLayers
 
 _SHARPNESS = 3
 """Power of a layer's thinness by which its channels count the more; with 1, costly layers end far too narrow."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from jetseg.evaluate.layer_latency import LayerShape
+from jetseg.onnx.layer_shape import LayerShape
 
 
 def layer_shapes(module: nn.Module, example_input: Tensor) -> dict[str, tuple[LayerShape, ...]]:

@@ -30,10 +30,10 @@ from jetseg.data.contract import SegmentationDataset
 from jetseg.data.specs import open_dataset
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import check_classes, spread
-from jetseg.evaluate.macs import Cost
 from jetseg.evaluate.sparsity import gzip_bytes
 from jetseg.manifest import EnginePrecision, Manifest, Stage
 from jetseg.models.cost import module_cost
+from jetseg.onnx.cost import Cost
 from jetseg.postprocess import resize_class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.progress import track

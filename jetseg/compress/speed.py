@@ -12,7 +12,7 @@ from jetseg.compress.change import LayerChange
 from jetseg.compress.latency import NetworkLatency, allocate, latency_rows
 from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
 from jetseg.errors import ConfigError, QualityError
-from jetseg.evaluate.layer_latency import Piece
+from jetseg.onnx.layer_shape import Piece
 
 BAND = (0.95, 1.1)
 """How far below and above the wanted speed is good enough: 1.9 to 2.2 for 2.0."""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jetseg.calibrate.calibration import DEFAULT_IMAGES, DEFAULT_METHOD, DEFAULT_PRESET, Preset
-from jetseg.calibrate.sensitivity import LayerEffect
-from jetseg.calibrate.thresholds import Method
+from jetseg.engine.budget import DEFAULT_MAX_CLASS_DROP, DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
 from jetseg.engine.contract import BuildReport
-from jetseg.engine.gate import DEFAULT_MAX_CLASS_DROP, DEFAULT_MAX_DROP, DEFAULT_MIN_AGREEMENT
 from jetseg.engine.opening import DEFAULT_BACKEND
 from jetseg.errors import GateError
 from jetseg.evaluate.agreement import Agreement
 from jetseg.manifest import Accuracy, EnginePrecision, Manifest
+from jetseg.quantization.calibration import DEFAULT_IMAGES, DEFAULT_METHOD, DEFAULT_PRESET, Preset
+from jetseg.quantization.observe.range_estimators import Method
+from jetseg.quantization.sensitivity import LayerEffect
 
 
 class BuildConfig(BaseModel):
@@ -31,7 +31,7 @@ class BuildConfig(BaseModel):
         split: Split to calibrate on.
         images: How many images to calibrate on.
         method: Calibration method.
-        preset: Calibration preset; see `jetseg.calibrate.calibration.CalibrateConfig`.
+        preset: Calibration preset; see `jetseg.quantization.calibration.CalibrateConfig`.
         eval_split: Split to measure accuracy on, before and after.
         eval_frames: Measure on this many frames only.
         max_drop: Points of mIoU that the engine may lose; it is measured with labelled data.

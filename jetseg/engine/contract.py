@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.calibrate.ranges import Ranges
 from jetseg.manifest import Manifest, Precision
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
+from jetseg.quantization.ranges import Ranges
 
 
 class Runner(Protocol):

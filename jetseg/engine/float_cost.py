@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jetseg.calibrate.sensitivity import LayerEffect
 from jetseg.engine.layer_timer import LayerTimer
 from jetseg.engine.opening import backend_module
 from jetseg.manifest import Precision
+from jetseg.quantization.sensitivity import LayerEffect
 
 _LEAST_MS = 0.01
 """Layers that cost less than this to take back are all as good as free."""

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.evaluate.layer_latency import LayerShape, Piece
 from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.onnx.layer_shape import LayerShape, Piece
 
 _IMAGE_CHANNELS = (1, 3)
 _EXIT_CHANNELS = 8

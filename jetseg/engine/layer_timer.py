@@ -16,10 +16,10 @@ import numpy as np
 
 from jetseg.engine.layer_graph import ends_of, piece_manifest, piece_model
 from jetseg.engine.opening import backend_module
-from jetseg.engine.trial import open_trial
+from jetseg.engine.timing import open_trial
 from jetseg.errors import StorageError
-from jetseg.evaluate.layer_latency import Piece
 from jetseg.manifest import Precision, device_name, toolchain
+from jetseg.onnx.layer_shape import Piece
 from jetseg.progress import console, track
 from jetseg.storage import write_json
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jetseg.calibrate.ranges import Policy
 from jetseg.engine.contract import Runner
 from jetseg.engine.onnxruntime.runtime import OnnxRunner
-from jetseg.engine.rendering import load_calibrated, qdq_network
+from jetseg.quantization.ranges import Policy
+from jetseg.quantization.render import load_calibrated, qdq_network
 
 
 def simulate_tensorrt(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from jetseg.onnx_file import load_onnx
+from jetseg.onnx.file import load_onnx
 
 _GROUP = 4
 

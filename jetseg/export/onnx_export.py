@@ -20,7 +20,7 @@ from jetseg.errors import ArtifactError, MissingDependencyError
 from jetseg.export.graph_ends import DeployedNetwork
 from jetseg.export.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, OutputSpec, Stage, save_manifest
-from jetseg.onnx_file import save_onnx
+from jetseg.onnx.file import save_onnx
 from jetseg.storage import atomic_path
 from jetseg.train.checkpoint import load_checkpoint
 

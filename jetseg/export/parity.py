@@ -13,7 +13,7 @@ from jetseg.data.specs import open_dataset
 from jetseg.errors import QualityError
 from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import Manifest, Parity
-from jetseg.ort import choose_ports, make_session, run_session
+from jetseg.onnx.session import choose_ports, make_session, run_session
 from jetseg.postprocess import argmax_channels
 from jetseg.preprocess import FrameU8, Preprocessor
 

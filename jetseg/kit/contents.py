@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from jetseg.engine.gate import DEFAULT_MIN_AGREEMENT
+from jetseg.engine.budget import DEFAULT_MIN_AGREEMENT
 from jetseg.manifest import Record
 
 INDEX = "kit.json"

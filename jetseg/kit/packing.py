@@ -13,12 +13,10 @@ import cv2
 from pydantic import BaseModel, ConfigDict, Field
 
 import jetseg
-from jetseg.calibrate.ranges import calibrated_network, load_ranges, save_ranges
 from jetseg.data.contract import Sample
 from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
-from jetseg.engine.rendering import write_cache, write_qdq
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import ConfigError, QualityError
 from jetseg.evaluate.accuracy import check_classes, spread
@@ -27,8 +25,10 @@ from jetseg.kit.contents import CACHES, EXPECTED, FRAMES, IMAGES, LABELS, README
 from jetseg.kit.instructions import instructions
 from jetseg.kit.reference import Comparison, compare
 from jetseg.manifest import Manifest, load_manifest, manifest_path
-from jetseg.onnx_file import has_external_data
+from jetseg.onnx.file import has_external_data
 from jetseg.postprocess import ClassMap
+from jetseg.quantization.ranges import calibrated_network, load_ranges, save_ranges
+from jetseg.quantization.render import write_cache, write_qdq
 from jetseg.storage import sha256_file, write_bytes, write_text
 from jetseg.targets import find_target
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jetseg.data.contract import Sample, SegmentationDataset
-from jetseg.engine.gate import Budget, broken_agreement, broken_budgets
+from jetseg.engine.budget import Budget, broken_agreement, broken_budgets
 from jetseg.errors import ArtifactError
 from jetseg.evaluate.accuracy import as_record
 from jetseg.evaluate.agreement import VOID, Agreement, agreement_of

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jetseg.data.decode import LabelCode, read_label
 from jetseg.data.specs import open_dataset
+from jetseg.engine.build import move_engine
+from jetseg.engine.build import run as build
 from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.building import move_engine
-from jetseg.engine.building import run as build
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import DEFAULT_BACKEND, backend_module, open_runner
 from jetseg.errors import ArtifactError, ConfigError

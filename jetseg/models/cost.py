@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from jetseg.evaluate.macs import Cost
+from jetseg.onnx.cost import Cost
 
 
 def module_cost(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
-    """Counts what `jetseg.evaluate.macs.onnx_cost` counts, before export folds batch norms away.
+    """Counts what `jetseg.onnx.cost.onnx_cost` counts, before export folds batch norms away.
 
     Layers that do not run in eval mode, such as auxiliary heads, do not count.
 

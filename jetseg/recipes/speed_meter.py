@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetseg.engine.layer_timer import LayerTimer, clock_of, quiet_latencies_ms
-from jetseg.evaluate.layer_latency import Piece
 from jetseg.manifest import Manifest, Precision, load_manifest
+from jetseg.onnx.layer_shape import Piece
 
 if TYPE_CHECKING:
     import onnx
@@ -86,7 +86,7 @@ class BackendMeter:
         return export_module(module.eval(), example_input(self._normalized().input), "logits")
 
     def _open(self, model: onnx.ModelProto, path: Path, opened: ExitStack) -> Runner:
-        from jetseg.engine.trial import open_trial
+        from jetseg.engine.timing import open_trial
 
         runner = open_trial(model, self._normalized(), path, self.backend, self.precision, self.threads)
         opened.callback(runner.close)

@@ -60,7 +60,7 @@ def _export(settings: Settings) -> Artifacts:
 
 
 def _calibrate(settings: Settings) -> Artifacts:
-    from jetseg.calibrate.calibration import CalibrateConfig, run
+    from jetseg.quantization.calibration import CalibrateConfig, run
 
     config = validate_config(CalibrateConfig, settings)
     run(config)
@@ -69,10 +69,10 @@ def _calibrate(settings: Settings) -> Artifacts:
 
 def _quantize(settings: Settings) -> Artifacts:
     """Trains under fake quantization; made are the trained float network and its ranges."""
-    from jetseg.compress.quantize.artifacts import float_twin_path
-    from jetseg.compress.quantize.config import QuantizeConfig
-    from jetseg.compress.quantize.training import run
-    from jetseg.engine.rendering import write_qdq, write_trained_ranges
+    from jetseg.compress.qat.artifacts import float_twin_path
+    from jetseg.compress.qat.config import QuantizeConfig
+    from jetseg.compress.qat.training import run
+    from jetseg.quantization.render import write_qdq, write_trained_ranges
 
     own = dict(settings)
     model, ranges, out = own["parent"], own.pop("calibration", None), own["out"]
@@ -86,8 +86,8 @@ def _quantize(settings: Settings) -> Artifacts:
 
 
 def _build(settings: Settings) -> Artifacts:
+    from jetseg.engine.build import run
     from jetseg.engine.build_config import BuildConfig
-    from jetseg.engine.building import run
 
     return {"engine": run(validate_config(BuildConfig, settings)).engine}
 

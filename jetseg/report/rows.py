@@ -9,8 +9,8 @@ from pathlib import Path
 from jetseg.engine.contract import Runner
 from jetseg.evaluate.benchmark import Latency
 from jetseg.evaluate.confusion import Score
-from jetseg.evaluate.macs import Cost
 from jetseg.manifest import Manifest
+from jetseg.onnx.cost import Cost
 from jetseg.storage import sha256_file
 
 

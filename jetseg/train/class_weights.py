@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from jetseg.evaluate.accuracy import spread
 from jetseg.storage import write_json
-from jetseg.train.feeding import LabelledFrames
+from jetseg.train.loaders import LabelledFrames
 
 _COUNTED_FRAMES = 200
 COUNTS_NAME = "class_pixels.json"

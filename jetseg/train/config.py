@@ -27,7 +27,7 @@ class _Settings(BaseModel):
 
 
 class DistillConfig(_Settings):
-    """How a student imitates its teacher: the weight of each loss, and its temperature; see `jetseg.train.imitation`.
+    """How a student imitates its teacher: weight and temperature of each loss of `jetseg.train.distillation_losses`.
 
     Attributes:
         kd_weight: Soft labels of each pixel.

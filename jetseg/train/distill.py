@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 from jetseg.errors import ConfigError
 from jetseg.train.config import DistillConfig
-from jetseg.train.features import feature_channels, features_into
-from jetseg.train.imitation import (
+from jetseg.train.distillation_losses import (
     channel_wise_loss,
     feature_loss,
     pixel_relation_loss,
     relational_loss,
     soft_label_loss,
 )
+from jetseg.train.features import feature_channels, features_into
 from jetseg.train.losses import Outputs, match_size
 from jetseg.train.resizing import resize_batch
 from jetseg.train.teacher import Teacher

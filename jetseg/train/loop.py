@@ -32,13 +32,13 @@ from jetseg.train.distill import (
     make_student,
 )
 from jetseg.train.ema import RunningMean
-from jetseg.train.feeding import Batch, Crops, Feed, LabelledFrames, open_frames
 from jetseg.train.freezing import freeze_
+from jetseg.train.initialization import resolve, start_network
+from jetseg.train.loaders import Batch, Crops, Feed, LabelledFrames, open_frames
 from jetseg.train.losses import SegmentationLoss
 from jetseg.train.normalize import Normalize
 from jetseg.train.optimize import learning_rate, make_optimizer, set_learning_rate
 from jetseg.train.sparsity import ZeroKeeper
-from jetseg.train.start import resolve, start_network
 from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state, save_state
 from jetseg.train.teacher import open_teacher
 from jetseg.train.validate import defined_miou, validate

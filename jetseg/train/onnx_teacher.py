@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
-from jetseg.ort import choose_ports, make_session, run_session
+from jetseg.onnx.session import choose_ports, make_session, run_session
 from jetseg.train.normalize import Normalize
 from jetseg.train.resizing import as_teacher_logits, resize_batch
 from jetseg.train.teacher import Opinion

@@ -10,7 +10,7 @@ from jetseg.evaluate.confusion import ConfusionMatrix, Score
 from jetseg.manifest import Manifest
 from jetseg.postprocess import class_map, resize_class_map
 from jetseg.preprocess import Preprocessor
-from jetseg.train.feeding import LabelledFrames
+from jetseg.train.loaders import LabelledFrames
 from jetseg.train.torch_runner import TorchRunner
 
 

@@ -110,7 +110,7 @@ def test_ladders_that_make_no_sense_are_refused(network, ladder, message, jetseg
 HANGING = """
 import time
 from jetseg.camera import status_line
-from jetseg.camera.feeds import DatasetSource
+from jetseg.camera.sources.feeds import DatasetSource
 
 def hang(*arguments):
     time.sleep(60)

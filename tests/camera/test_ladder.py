@@ -6,9 +6,9 @@ from camera_fakes import MANIFEST, Collector, FakeRunner, FakeSource
 from live_fakes import kinds
 
 from jetseg.camera import loop
-from jetseg.camera.feeds import PacedSource
 from jetseg.camera.ladder import Ladder, LadderSettings, Rung
 from jetseg.camera.loop import LoopConfig, new_statistics
+from jetseg.camera.sources.feeds import PacedSource
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest
 from jetseg.monitor.engine_speed import EngineSpeed

@@ -9,9 +9,9 @@ from camera_fakes import ANY_SPEED, MANIFEST, BlobDataset, Collector, FakeRunner
 from live_fakes import FakeCamera
 
 from jetseg.camera import loop, pipeline
-from jetseg.camera.feeds import DatasetSource, PacedSource
-from jetseg.camera.live import LiveSource
 from jetseg.camera.loop import LoopConfig, new_statistics
+from jetseg.camera.sources.feeds import DatasetSource, PacedSource
+from jetseg.camera.sources.live import LiveSource
 from jetseg.camera.stopping import StopFlag
 from jetseg.engine.contract import Segmenter
 from jetseg.errors import ArtifactError, DataError, DeviceError

@@ -12,8 +12,8 @@ from camera_fakes import ANY_SPEED, Collector, FakeRunner, FakeSource
 from live_fakes import FakeCamera, kinds, wait_for
 
 from jetseg.camera import loop, pipeline
-from jetseg.camera.live import LiveLimits, LiveSource
 from jetseg.camera.loop import LoopConfig, new_statistics
+from jetseg.camera.sources.live import LiveLimits, LiveSource
 from jetseg.errors import StageStoppedError
 from jetseg.monitor.events import EventLog
 

@@ -12,8 +12,8 @@ from jetseg.compress.layer_shapes import layer_shapes
 from jetseg.compress.speed import prune_to_speed, search_amount
 from jetseg.compress.structured import Pruner, PruneSettings
 from jetseg.errors import ConfigError, QualityError
-from jetseg.evaluate.layer_latency import LayerShape
 from jetseg.models import create_model
+from jetseg.onnx.layer_shape import LayerShape
 
 NETWORKS = {
     "fast-scnn": {"width": 0.5},

@@ -11,8 +11,8 @@ from camera_fakes import ANY_SPEED, MANIFEST, FakeRunner, FakeSource
 from jetseg.camera import loop
 from jetseg.camera.contract import Source
 from jetseg.camera.loop import LoopConfig, new_statistics
+from jetseg.camera.sinks.monitors import open_monitor
 from jetseg.camera.stopping import StopFlag
-from jetseg.camera.watching import open_monitor
 from jetseg.cli.run_outputs import OutputOptions, open_outputs
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import LoopStatistics

@@ -21,8 +21,8 @@ from live_fakes import FakeCamera, wait_for
 from serving import free_port, running_loop
 from test_hostile import clients
 
-from jetseg.camera.live import LiveLimits, LiveSource
 from jetseg.camera.sinks import background, segments
+from jetseg.camera.sources.live import LiveLimits, LiveSource
 from jetseg.cli.run_outputs import OutputOptions
 from jetseg.monitor import run_log, shadow
 from jetseg.monitor.events import EventLog

@@ -1,7 +1,7 @@
 """The figures of a network that other people trained, on real frames."""
 
+from jetseg.engine.build import run
 from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.building import run
 
 
 def test_int8_stays_near_float_on_camvid(shared_dir, espnet, tmp_path):

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from small_network import small_manifest
 
-from jetseg.calibrate.sensitivity import LayerEffect
-from jetseg.engine.attempts import attempts
 from jetseg.engine.build_config import BuildConfig, BuildResult
 from jetseg.engine.contract import BuildReport
 from jetseg.engine.float_cost import gain_per_ms, time_in_float
-from jetseg.evaluate.layer_latency import LayerShape
+from jetseg.engine.retries import attempts
+from jetseg.onnx.layer_shape import LayerShape
+from jetseg.quantization.sensitivity import LayerEffect
 
 
 def test_a_large_layer_costs_more_to_take_back(tmp_path, monkeypatch):

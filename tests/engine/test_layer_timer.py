@@ -9,9 +9,9 @@ import pytest
 from jetseg.engine import layer_timer
 from jetseg.engine.layer_graph import ends_of, piece_manifest, piece_model
 from jetseg.engine.layer_timer import LayerTimer, latency_cache_path, quiet_latencies_ms
-from jetseg.engine.trial import open_trial
+from jetseg.engine.timing import open_trial
 from jetseg.errors import ConfigError
-from jetseg.evaluate.layer_latency import LayerLatency, LayerShape
+from jetseg.onnx.layer_shape import LayerLatency, LayerShape
 
 SAME = {"kernel": (3, 3), "padding": (1, 1)}
 PIECES = {

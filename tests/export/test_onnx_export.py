@@ -20,7 +20,7 @@ from jetseg.export.graph_ends import FrameNormalization
 from jetseg.export.onnx_export import ExportConfig, export_module, run
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, Parity, load_manifest
 from jetseg.models import create_model
-from jetseg.ort import make_session, run_session
+from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.train.checkpoint import load_checkpoint, save_checkpoint

@@ -3,13 +3,13 @@
 import onnx
 from onnx import numpy_helper
 
-from jetseg.calibrate.calibration import CalibrateConfig
-from jetseg.calibrate.calibration import run as calibrate
 from jetseg.kit.packing import PackConfig
 from jetseg.kit.packing import run as pack
 from jetseg.kit.verifying import VerifyConfig
 from jetseg.kit.verifying import run as verify
 from jetseg.manifest import load_manifest, save_manifest
+from jetseg.quantization.calibration import CalibrateConfig
+from jetseg.quantization.calibration import run as calibrate
 
 
 def test_espnet_travels_and_damage_is_found(shared_dir, espnet, tmp_path):

@@ -6,9 +6,6 @@ import pytest
 from onnx import numpy_helper
 from small_network import CLASSES, write_dataset, write_small_network
 
-from jetseg.calibrate.calibration import CalibrateConfig
-from jetseg.calibrate.calibration import run as calibrate
-from jetseg.calibrate.ranges import Ranges, calibrated_network
 from jetseg.cli.main import main
 from jetseg.engine.opening import open_runner
 from jetseg.errors import ArtifactError, ConfigError, QualityError
@@ -19,6 +16,9 @@ from jetseg.kit.packing import run as pack
 from jetseg.kit.verifying import VerifyConfig
 from jetseg.kit.verifying import run as verify
 from jetseg.manifest import load_manifest, manifest_path, save_manifest
+from jetseg.quantization.calibration import CalibrateConfig
+from jetseg.quantization.calibration import run as calibrate
+from jetseg.quantization.ranges import Ranges, calibrated_network
 from jetseg.storage import sha256_file
 
 WIDE = Tolerance(min_agreement=90, max_drop=10, max_class_drop=20)
@@ -240,8 +240,8 @@ def test_a_kit_without_ranges_builds_float_and_says_what_int8_needs(material, tm
 def test_a_kit_holds_a_cache_for_each_version_that_reads_one(kit, material, tmp_path):
     import zipfile
 
-    from jetseg.calibrate.tensorrt_cache import parse_cache
     from jetseg.kit.packing import CACHE_VERSIONS
+    from jetseg.quantization.tensorrt.cache import parse_cache
 
     ranges = Ranges.model_validate_json(material[2].read_text())
     with zipfile.ZipFile(kit) as archive:

@@ -4,14 +4,14 @@ import time
 import pytest
 from small_network import write_dataset, write_small_network
 
-from jetseg.calibrate.calibration import CalibrateConfig
-from jetseg.calibrate.calibration import run as calibrate
 from jetseg.data.specs import open_dataset
+from jetseg.engine.build import run as build
 from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.building import run as build
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
 from jetseg.monitor.shadow import ShadowMonitor
+from jetseg.quantization.calibration import CalibrateConfig
+from jetseg.quantization.calibration import run as calibrate
 
 
 @pytest.fixture(scope="module")

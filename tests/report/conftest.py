@@ -10,8 +10,8 @@ from small_network import small_manifest, small_network, write_dataset
 from jetseg.data.contract import SegmentationDataset
 from jetseg.data.specs import open_dataset
 from jetseg.engine.opening import open_runner
-from jetseg.evaluate.macs import Cost
 from jetseg.manifest import Stage, save_manifest
+from jetseg.onnx.cost import Cost
 from jetseg.report.rows import Entry
 
 

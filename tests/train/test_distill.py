@@ -7,7 +7,7 @@ import torch
 from jetseg.errors import ConfigError
 from jetseg.train.config import DistillConfig
 from jetseg.train.distill import DistillationLoss, check_same_classes, distillation_warnings, make_student
-from jetseg.train.imitation import (
+from jetseg.train.distillation_losses import (
     channel_wise_loss,
     feature_loss,
     pixel_relation_loss,

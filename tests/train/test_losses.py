@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jetseg.train.class_weights import class_weights, enet_weights, median_weights
-from jetseg.train.feeding import LabelledFrames
+from jetseg.train.loaders import LabelledFrames
 from jetseg.train.losses import SegmentationLoss, cross_entropy, lovasz_softmax, soft_dice
 
 generator = torch.Generator().manual_seed(0)

@@ -18,9 +18,9 @@ from jetseg.train import loop
 from jetseg.train.checkpoint import load_checkpoint, read_tensors
 from jetseg.train.config import TrainConfig
 from jetseg.train.ema import RunningMean
-from jetseg.train.feeding import LabelledFrames
+from jetseg.train.initialization import resolve
+from jetseg.train.loaders import LabelledFrames
 from jetseg.train.optimize import learning_rate
-from jetseg.train.start import resolve
 from jetseg.train.validate import validate
 
 
@@ -304,7 +304,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import torch
 from conftest import ToyRoads
-import jetseg.train.feeding as feeding
+import jetseg.train.loaders as feeding
 feeding.open_dataset = ToyRoads
 from jetseg.train.config import TrainConfig
 from jetseg.train.loop import run

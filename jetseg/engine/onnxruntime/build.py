@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from jetseg.calibrate.calibration import Target
-from jetseg.calibrate.graph import load_float_graph
-from jetseg.calibrate.integer_placement import place_for_integer_kernels
-from jetseg.calibrate.placement import check_layers, matrix_layers
-from jetseg.calibrate.qdq import render_unsigned_
 from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
 from jetseg.errors import ConfigError
 from jetseg.manifest import Precision
+from jetseg.onnx.graph import load_float_graph
+from jetseg.quantization.calibration import Target
+from jetseg.quantization.qdq.insertion import render_unsigned_
+from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
+from jetseg.quantization.qdq.placement import check_layers, matrix_layers
 
 ENGINE_SUFFIX = ".onnx"
 ARITHMETIC: Target = "onnxruntime"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
-from jetseg.ort import choose_ports, make_session, run_session
+from jetseg.onnx.session import choose_ports, make_session, run_session
 from jetseg.preprocess import NetworkInput
 
 IN_CALLING_THREAD = True

@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from jetseg.calibrate.calibration import Target
-from jetseg.calibrate.tensorrt_cache import missing_names, parse_cache, render_cache
 from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
@@ -25,9 +23,11 @@ from jetseg.engine.tensorrt.timing import save_timing_cache, timing_cache_path, 
 from jetseg.errors import CalibrationError, ConfigError, DeviceError
 from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import InputSpec, Precision
-from jetseg.ports import input_shape
+from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.progress import console
+from jetseg.quantization.calibration import Target
+from jetseg.quantization.tensorrt.cache import missing_names, parse_cache, render_cache
 from jetseg.storage import write_bytes
 
 ENGINE_SUFFIX = ".engine"

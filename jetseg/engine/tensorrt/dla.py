@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jetseg.calibrate.graph import FloatGraph
 from jetseg.engine.tensorrt.dla_layers import FREE, Layer, Tensors
 from jetseg.engine.tensorrt.dla_rules import dla_refusal
+from jetseg.onnx.graph import FloatGraph
 
 MAX_LOADABLES = 16
 """Pieces of networks that one DLA core holds at a time."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from jetseg.calibrate.graph import FloatGraph, attribute
+from jetseg.onnx.graph import FloatGraph, attribute
 
 FREE = frozenset({"QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Constant"})
 """Operators that leave no layer behind."""

@@ -11,15 +11,15 @@ import onnx
 from onnx import TensorProto
 from pydantic import BaseModel, ConfigDict
 
-from jetseg.calibrate.graph import QUANTIZED_OPERATORS, FloatGraph, attribute, load_float_graph
-from jetseg.calibrate.legality import UNKNOWN_OPERATORS, check_qdq
 from jetseg.engine.tensorrt.dla import MAX_LOADABLES, DlaPlan, plan_dla
 from jetseg.engine.tensorrt.dla_layers import Tensors, infer_tensors
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.source import fix_input_size_
 from jetseg.errors import ConfigError
 from jetseg.manifest import load_manifest, manifest_path
-from jetseg.onnx_file import load_onnx
+from jetseg.onnx.file import load_onnx
+from jetseg.onnx.graph import QUANTIZED_OPERATORS, FloatGraph, attribute, load_float_graph
+from jetseg.quantization.tensorrt.rules import UNKNOWN_OPERATORS, check_qdq
 from jetseg.targets import Software, find_target
 
 Kind = Literal["refused", "dla", "slow"]

@@ -19,7 +19,7 @@ from jetseg.engine.tensorrt.options import recorded_options
 from jetseg.engine.tensorrt.origin import check_origin
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
 from jetseg.manifest import Manifest
-from jetseg.ports import fits, input_shape, pick_port
+from jetseg.onnx.signature import fits, input_shape, pick_port
 from jetseg.preprocess import NetworkInput
 
 

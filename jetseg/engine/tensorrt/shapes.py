@@ -9,7 +9,7 @@ import onnx
 from jetseg.engine.tensorrt.options import Options
 from jetseg.errors import ConfigError
 from jetseg.manifest import InputSpec
-from jetseg.ports import input_shape
+from jetseg.onnx.signature import input_shape
 
 
 @dataclass(frozen=True)

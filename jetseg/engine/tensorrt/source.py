@@ -8,16 +8,16 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from jetseg.calibrate.graph import load_float_graph
-from jetseg.calibrate.placement import matrix_layers
-from jetseg.calibrate.qdq_graph import DEQUANTIZE, QUANTIZE
 from jetseg.engine.contract import BuildRequest
-from jetseg.engine.rendering import qdq_network
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.errors import ArtifactError
 from jetseg.manifest import InputSpec
-from jetseg.ports import input_shape
+from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.qdq_graph import DEQUANTIZE, QUANTIZE
+from jetseg.onnx.signature import input_shape
 from jetseg.progress import console
+from jetseg.quantization.qdq.placement import matrix_layers
+from jetseg.quantization.render import qdq_network
 
 _LEAST_HALF = np.float32(2.0**-14)
 """The smallest number with all digits in half precision."""
@@ -89,7 +89,7 @@ def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec, kept_open: frozense
 
 
 def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    from jetseg.ort import to_float16  # ONNX Runtime is not needed for anything else here
+    from jetseg.onnx.session import to_float16  # ONNX Runtime is not needed for anything else here
 
     return to_float16(model)
 

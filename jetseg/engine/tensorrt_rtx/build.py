@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from jetseg.calibrate.calibration import Target
 from jetseg.engine.contract import BuildReport, BuildRequest
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.errors import ConfigError, MissingDependencyError
 from jetseg.manifest import Precision
+from jetseg.quantization.calibration import Target
 
 ENGINE_SUFFIX = ".rtx"
 ARITHMETIC: Target = "tensorrt"

@@ -358,7 +358,7 @@ def _add_running(trt, double: Double) -> None:  # noqa: C901 - many small classe
         __slots__ = ("_model", "_ports", "_session")
 
         def __init__(self, content):
-            from jetseg.ort import make_session
+            from jetseg.onnx.session import make_session
 
             self._model = onnx.load_from_string(content)
             self._session = make_session(content, optimize=False)

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.calibrate.graph import load_float_graph
-from jetseg.calibrate.placement import Policy, observed_tensors
-from jetseg.calibrate.ranges import Ranges, TensorRange
 from jetseg.engine.contract import BuildRequest
 from jetseg.manifest import InputSpec, Manifest
+from jetseg.onnx.graph import load_float_graph
+from jetseg.quantization.qdq.placement import Policy, observed_tensors
+from jetseg.quantization.ranges import Ranges, TensorRange
 
 
 def rough_ranges(model: Path, spec: InputSpec, placement: Policy = "conv-inputs") -> Ranges:

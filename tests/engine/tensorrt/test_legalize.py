@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jetseg.engine.tensorrt.legalize import cast_class_maps_last_, cast_frames_first_, drop_unread_indices_, legalize_
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.errors import ArtifactError
-from jetseg.ort import make_session
+from jetseg.onnx.session import make_session
 
 
 def network(*nodes, constants=()):

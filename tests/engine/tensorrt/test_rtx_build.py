@@ -14,8 +14,8 @@ from tensorrt_networks import request, wrong_graphs
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
+from jetseg.engine.build import run
 from jetseg.engine.build_config import BuildConfig, EngineRejectedError
-from jetseg.engine.building import run
 from jetseg.engine.opening import open_runner
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.engine.tensorrt import plan

@@ -10,10 +10,9 @@ from small_network import small_manifest, small_network, write_dataset, write_sm
 from tensorrt_double import GPU_LABEL
 from tensorrt_networks import graph, request
 
-from jetseg.calibrate.tensorrt_cache import parse_cache
 from jetseg.data.specs import open_dataset
+from jetseg.engine.build import run
 from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.building import run
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
 from jetseg.engine.simulation import simulate_tensorrt
@@ -24,6 +23,7 @@ from jetseg.engine.tensorrt.timing import timing_cache_path
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
 from jetseg.manifest import load_manifest, save_manifest
 from jetseg.preprocess import Preprocessor
+from jetseg.quantization.tensorrt.cache import parse_cache
 
 VERSIONS = ("10.3.0", "10.13.3.9", "10.16.1.11", "11.4.0.106")
 IMPLICIT = {"quantization": "implicit"}
@@ -165,8 +165,8 @@ def test_what_a_callback_raised_is_raised_after_the_build(double, settings, tmp_
 
 
 def good_ranges(double, settings, tmp_path):
-    from jetseg.calibrate.calibration import CalibrateConfig
-    from jetseg.calibrate.calibration import run as calibrate
+    from jetseg.quantization.calibration import CalibrateConfig
+    from jetseg.quantization.calibration import run as calibrate
 
     out = tmp_path / "good.json"
     data = write_dataset(tmp_path / "good")
@@ -299,7 +299,7 @@ def test_a_scale_that_half_precision_cannot_hold_is_refused(tmp_path):
 
 
 def test_the_fastest_of_all_precisions_is_kept(double, settings, tmp_path):
-    from jetseg.engine.fastest import run as contest
+    from jetseg.engine.selection import run as contest
 
     onnx.save(small_network(opset=19), str(settings["model"]))  # the first with scales in half precision
     save_manifest(settings["model"], small_manifest())

@@ -7,8 +7,8 @@ from small_network import small_manifest, small_network, write_dataset, write_sm
 from tensorrt_double import GPU_LABEL
 from tensorrt_networks import request
 
+from jetseg.engine.build import run
 from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.building import run
 from jetseg.engine.opening import open_runner
 from jetseg.engine.tensorrt import build as tensorrt
 from jetseg.engine.tensorrt import plan

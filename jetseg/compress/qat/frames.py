@@ -1,0 +1,94 @@
+"""What a run learns from and watches: labelled frames, or frames whose labels are not looked at."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.evaluate.accuracy import check_classes, spread
+from jetseg.manifest import Manifest
+from jetseg.preprocess import resize_frame
+from jetseg.train.config import TrainConfig
+from jetseg.train.loaders import LabelledFrames, open_frames, open_split
+from jetseg.train.teacher import Opinion, Teacher
+
+_NEVER = -1e4
+"""A logit that leaves a class no probability, whatever the temperature."""
+
+
+def open_run_frames(
+    config: TrainConfig, manifest: Manifest, teacher: Teacher | None, *, labels: bool
+) -> tuple[LabelledFrames, LabelledFrames]:
+    """Opens the frames to learn from and those to choose the best epoch by.
+
+    Args:
+        config: Names the data.
+        manifest: The network's.
+        teacher: Gives the labels to compare with where there are none.
+        labels: False if the frames need no labels.
+
+    Raises:
+        DataError: A split is missing or empty, a frame is broken, or the classes are not the network's.
+    """
+    if labels:
+        learn_from, watched = open_frames(config)
+        check_classes(manifest.classes, learn_from.source.classes, learn_from.source.spec)
+        return learn_from, watched
+    opened = []
+    for split, judge in ((config.split, None), (config.val_split, teacher)):
+        source = TaughtFrames(open_split(config.data, split), manifest, judge)
+        opened.append(LabelledFrames(source, spread(len(source), config.frames), config.cache_mb))
+    return opened[0], opened[1]
+
+
+class TaughtFrames:
+    """A split whose labels are what a teacher says; without a teacher they are all 0, for losses without labels.
+
+    Args:
+        source: Frames, with or without labels.
+        manifest: The network's; gives the size of the labels, and their classes.
+        teacher: Teacher of the same classes, or None.
+    """
+
+    def __init__(self, source: SegmentationDataset, manifest: Manifest, teacher: Teacher | None) -> None:
+        self._source, self._teacher = source, teacher
+        self._size = (manifest.input.height, manifest.input.width)
+        self.spec, self.split = source.spec, source.split
+        self.classes, self.palette = manifest.classes, manifest.colors
+        self.ignore_index: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Returns a frame with its label, at the network's size; both are the teacher's business alone."""
+        sample = self._source[index]
+        frame = resize_frame(sample.image_hwc_u8, *self._size)
+        label = np.zeros(self._size, dtype=np.uint8)
+        if self._teacher is not None:
+            label = self._teacher(torch.tensor(frame)[None]).logits[0].argmax(0).to(torch.uint8).numpy()
+        return Sample(sample.name, frame, label)
+
+
+class WithoutVoid:
+    """A teacher whose logits have as many channels as the student's; it never says void.
+
+    Args:
+        teacher: A teacher of the student's classes.
+        channels: Channels of the student's logits; those beyond the classes mean void.
+    """
+
+    def __init__(self, teacher: Teacher, channels: int) -> None:
+        self.manifest = teacher.manifest
+        self._teacher = teacher
+        self._extra = channels - teacher.manifest.num_classes
+
+    feature_channels: int | None = None
+
+    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
+        """Runs the teacher; see `jetseg.train.teacher.Teacher`."""
+        logits = self._teacher(frames_nhwc_u8).logits
+        return Opinion(F.pad(logits, (0, 0, 0, 0, 0, self._extra), value=_NEVER))

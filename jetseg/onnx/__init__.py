@@ -1,0 +1,1 @@
+"""ONNX files as untrusted data: one graph, sessions, shapes of layers."""

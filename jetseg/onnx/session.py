@@ -1,0 +1,111 @@
+"""The one place that touches ONNX Runtime: opens sessions, and explains what is wrong with a file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from jetseg.errors import ArtifactError, ManifestError, MissingDependencyError
+from jetseg.manifest import Manifest
+from jetseg.onnx.file import load_onnx
+from jetseg.onnx.signature import fits, input_shape, pick_port
+
+try:
+    import onnxruntime
+except ImportError as error:  # pragma: no cover - depends on the machine
+    raise MissingDependencyError("onnxruntime", "cpu", "runs ONNX networks") from error
+
+
+def make_session(
+    model: Path | bytes, *, threads: int | None = None, optimize: bool = True
+) -> onnxruntime.InferenceSession:
+    """Opens a CPU session.
+
+    Args:
+        model: ONNX file, or its serialized content.
+        threads: Threads inside an operator; None lets ONNX Runtime take one per core.
+        optimize: False runs the graph node by node as it stands, without fusions.
+
+    Raises:
+        ArtifactError: The file is damaged, incomplete, or uses an operator that ONNX Runtime lacks.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # threads that wait for work sleep: spinning ones take the cores of camera, monitor and whatever else runs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    name = "The network"
+    if isinstance(model, Path):
+        name = str(model)
+        load_onnx(model, weights=False)
+    try:
+        source = str(model) if isinstance(model, Path) else model
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise ArtifactError(
+            f"{name} cannot be opened by ONNX Runtime: {_reason(error)}.",
+            "Check that the file is whole, and that its operators are standard ONNX ones.",
+        ) from error
+
+
+def choose_ports(path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> tuple[str, str]:
+    """Picks the graph's input and output that the manifest means, and checks them against it.
+
+    Returns:
+        Name of the input, name of the output.
+
+    Raises:
+        ManifestError: There are several and the manifest names none, or the shapes or types do not match.
+    """
+    inputs = {port.name: port for port in session.get_inputs()}
+    outputs = {port.name: port for port in session.get_outputs()}
+    input_name = pick_port(path, "input", list(inputs), manifest.input.name)
+    output_name = pick_port(path, "output", list(outputs), manifest.output.name)
+    spec = manifest.input
+    expected = input_shape(spec)
+    kind = "tensor(uint8)" if spec.kind == "frame" else "tensor(float)"
+    port = inputs[input_name]
+    if port.type != kind or not fits(port.shape, expected):
+        raise ManifestError(
+            f"{path}: input {input_name} is {port.type} of shape {port.shape}, but the manifest says {kind} of "
+            f"shape {list(expected)} (input.kind {spec.kind}).",
+            "Correct `input` in the manifest.",
+        )
+    return input_name, output_name
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, outputs: Sequence[str], feeds: dict[str, npt.NDArray[Any]]
+) -> list[npt.NDArray[Any]]:
+    """Runs a session; a failure inside ONNX Runtime becomes an `ArtifactError`."""
+    try:
+        return [np.asarray(value) for value in session.run(list(outputs), feeds)]
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise ArtifactError(f"ONNX Runtime failed while running the network: {_reason(error)}.") from error
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the network in half precision; its inputs and outputs keep their types.
+
+    Operators that have no half-precision form stay in float, with casts around them.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of every weight too small for half precision
+        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    return converted
+
+
+def _reason(error: Exception) -> str:
+    """Returns ONNX Runtime's own words without its error code prefix."""
+    return str(error).rsplit(" : ", 1)[-1].strip().rstrip(".")

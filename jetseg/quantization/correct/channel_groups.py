@@ -1,0 +1,218 @@
+"""Which channels of which tensors may be rescaled together without changing what the network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from jetseg.onnx.graph import FloatGraph, attribute
+
+PASSES_SCALE = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "Dropout", "Identity"}
+)
+"""Operators with f(s * x) = s * f(x) for s > 0, channel by channel, if all else that they read is constant."""
+SCALABLE_LAYERS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
+"""Operators that take a factor of each input channel away and give one to each output channel."""
+
+Factors = npt.NDArray[np.float64]
+Group = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ChannelGroups:
+    """Channels tied by additions, concatenations and activations: one free factor each.
+
+    Attributes:
+        count: Number of groups.
+        of: Group of each channel, by tensor; tensors whose channels are unknown are absent.
+        fixed: True for groups whose factor must stay 1: inputs, outputs and all that other operators touch.
+    """
+
+    count: int
+    of: Mapping[str, Group]
+    fixed: npt.NDArray[np.bool_]
+
+    def factors(self, tensor: str, by_group: Factors) -> Factors:
+        """Returns the factor of each channel of a tensor."""
+        return np.asarray(by_group[self.of[tensor]])
+
+
+def channel_groups(graph: FloatGraph, channels: Mapping[str, int]) -> ChannelGroups:
+    """Finds the free factors of a network.
+
+    Args:
+        graph: The network.
+        channels: Number of channels (axis 1) of each activation.
+
+    Returns:
+        The groups, numbered from 0.
+    """
+    tying = _Tying(channels)
+    for name in graph.inputs:
+        tying.open(name)
+        tying.freeze(name)
+    constants = _constants(graph)
+    shuffles = {found.output: found for node in graph.model.graph.node if (found := _shuffle(graph, node, channels))}
+    inner = {name for found in shuffles.values() for name in found.inner}
+    for node in graph.model.graph.node:
+        output = node.output[0]
+        if output in shuffles:
+            tying.of[output] = shuffles[output].reorder(tying.of[shuffles[output].source])
+        if output in tying.of or output in constants or output in inner:
+            continue
+        reads = [name for name in node.input if name and name not in constants]
+        if not _tie(graph, node, reads, tying):
+            for name in (*reads, *node.output):
+                tying.open(name)
+                tying.freeze(name)
+    for name in graph.outputs:
+        tying.freeze(name)
+    return tying.groups()
+
+
+def _tie(graph: FloatGraph, node: onnx.NodeProto, reads: list[str], tying: _Tying) -> bool:
+    """Ties the channels of a node's output to those that it reads; False if it allows no factor."""
+    output = node.output[0]
+    if output not in tying.channels or any(name not in tying.of for name in reads):
+        return False
+    known = [tying.of[name] for name in reads]
+    size = tying.channels[output]
+    if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
+        tying.open(output)
+    elif len(known) == 1 and len(known[0]) == size and (_passes(graph, node) or adds_constant(graph, node)):
+        tying.of[output] = known[0]
+    elif node.op_type == "Mul" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
+        gates = [_is_gate(graph, name) for name in reads]  # what a gate opens is scaled as before, the gate is not
+        if sum(gates) != 1:
+            return False
+        tying.of[output] = known[gates.index(False)]
+    elif node.op_type == "Concat" and attribute(node, "axis", 0) == 1 and len(known) == len(node.input):
+        tying.of[output] = np.concatenate(known)
+    elif node.op_type == "Add" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
+        tying.tie(known[0], known[1])
+        tying.of[output] = known[0]
+    else:
+        return False
+    return True
+
+
+class _Tying:
+    """Groups of channels while they are found: a union-find over all channels."""
+
+    def __init__(self, channels: Mapping[str, int]) -> None:
+        self.channels = channels
+        self.of: dict[str, Group] = {}
+        self._parent: list[int] = []
+        self._frozen: set[int] = set()
+
+    def open(self, name: str) -> None:
+        """Gives a tensor groups of its own if it has none yet."""
+        if name in self.channels and name not in self.of:
+            start = len(self._parent)
+            self._parent.extend(range(start, start + self.channels[name]))
+            self.of[name] = np.arange(start, start + self.channels[name])
+
+    def tie(self, one: Group, other: Group) -> None:
+        """Makes one group of two, channel by channel."""
+        for first, second in zip(one.tolist(), other.tolist(), strict=True):
+            self._parent[self._root(second)] = self._root(first)
+
+    def freeze(self, name: str) -> None:
+        """Keeps the factors of a tensor at 1."""
+        if name in self.of:
+            self._frozen.update(self.of[name].tolist())
+
+    def groups(self) -> ChannelGroups:
+        """Returns the groups, numbered without gaps."""
+        roots = np.array([self._root(group) for group in range(len(self._parent))], dtype=np.int64)
+        used, compact = np.unique(roots, return_inverse=True)
+        fixed = np.zeros(len(used), dtype=bool)
+        fixed[compact[sorted(self._frozen)]] = True
+        return ChannelGroups(len(used), {name: compact[group] for name, group in self.of.items()}, fixed)
+
+    def _root(self, group: int) -> int:
+        while self._parent[group] != group:
+            self._parent[group] = self._parent[self._parent[group]]
+            group = self._parent[group]
+        return group
+
+
+def has_own_weights(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+    """Tells whether all of a layer's weights are constants that no other node reads."""
+    names = [name for name in node.input[1:] if name]
+    return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in names)
+
+
+def _passes(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+    if node.op_type == "MatMul":  # rows or columns of each channel are mixed, as adaptive pooling is exported
+        return any(len(graph.weights[name].dims) == 2 for name in node.input if name in graph.weights)
+    return node.op_type in PASSES_SCALE
+
+
+def _constants(graph: FloatGraph) -> frozenset[str]:
+    """Returns the initializers, and what is computed from them and from shapes alone, as sizes of a Resize are."""
+    found = set(graph.weights)
+    for node in graph.model.graph.node:
+        if node.op_type == "Shape" or found.issuperset(name for name in node.input if name):
+            found.update(node.output)
+    return frozenset(found)
+
+
+def _is_gate(graph: FloatGraph, name: str) -> bool:
+    """Tells whether a tensor is what a sigmoid makes; its channels are never scaled."""
+    producer = graph.producer.get(name)
+    return producer is not None and producer.op_type in ("Sigmoid", "HardSigmoid")
+
+
+@dataclass(frozen=True)
+class _Shuffle:
+    """A channel shuffle: channels in groups, read out one of each group after the other.
+
+    Attributes:
+        source: Tensor with the channels in their first order.
+        inner: Tensors between.
+        output: Tensor with the same channels in their last order.
+        groups: Number of groups.
+    """
+
+    source: str
+    inner: tuple[str, str]
+    output: str
+    groups: int
+
+    def reorder(self, channels: Group) -> Group:
+        """Returns the groups of the output's channels, given those of the source's."""
+        return np.asarray(channels.reshape(self.groups, -1).T.ravel())
+
+
+def _shuffle(graph: FloatGraph, node: onnx.NodeProto, channels: Mapping[str, int]) -> _Shuffle | None:
+    """Recognizes a channel shuffle by its last node: the channel axis is split, its halves are swapped, and joined."""
+    swap = graph.producer.get(node.input[0]) if node.op_type == "Reshape" else None
+    split = graph.producer.get(swap.input[0]) if swap is not None and swap.op_type == "Transpose" else None
+    if swap is None or split is None or split.op_type != "Reshape" or split.input[1] not in graph.weights:
+        return None
+    source, inner, output = split.input[0], (split.output[0], swap.output[0]), node.output[0]
+    order = next((tuple(entry.ints) for entry in swap.attribute if entry.name == "perm"), ())
+    parts = graph.weight(split.input[1]).tolist()
+    count = channels.get(source)
+    if (
+        order != (0, 2, 1, 3, 4)
+        or count is None
+        or count != channels.get(output)
+        or parts[1] * parts[2] != count
+        or any(graph.only_consumer(name) is None for name in inner)
+    ):
+        return None
+    return _Shuffle(source, inner, output, int(parts[1]))
+
+
+def adds_constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+    """Tells whether a node adds a number of its own to each channel."""
+    if node.op_type != "Add" or node.input[1] not in graph.weights or len(graph.consumers[node.input[1]]) != 1:
+        return False
+    shape = list(graph.weights[node.input[1]].dims)
+    return len(shape) == 4 and shape[0] == shape[2] == shape[3] == 1

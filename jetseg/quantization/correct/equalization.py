@@ -1,0 +1,108 @@
+"""Cross-layer equalization: channels share a scale at the least loss, the network computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from jetseg.onnx.graph import FloatGraph, attribute
+from jetseg.quantization.correct.channel_groups import (
+    SCALABLE_LAYERS,
+    ChannelGroups,
+    Factors,
+    adds_constant,
+    channel_groups,
+    has_own_weights,
+)
+from jetseg.quantization.correct.equalization_factors import balance, readings
+
+EVEN = 0.7
+"""A strength between ranges as they are, 0, and all the same, 1; where the search for factors begins, too."""
+_NARROWEST = 1e-6
+"""Channels below this share of the widest are as good as dead; they are not blown up further."""
+
+
+def equalize_(
+    graph: FloatGraph,
+    magnitudes: Mapping[str, Factors],
+    channels: Mapping[str, int],
+    strength: float | None = None,
+) -> int:
+    """Divides each free channel by a factor and multiplies the weights that read it.
+
+    Extends M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (2019) from
+    pairs of layers to everything that additions, concatenations, poolings and (P)ReLU tie together, and looks at
+    the activations that calibration saw.
+
+    Args:
+        graph: The network; its weights are changed.
+        magnitudes: Range of each channel that calibration saw, by activation: shape (channels,). Activations
+            that are not quantized may be left out.
+        channels: Number of channels of each activation.
+        strength: 1 gives all channels of a group of tied tensors the same range, 0 changes nothing; by default the
+            factors are those of `balance`.
+
+    Returns:
+        Number of factors that differ from 1.
+    """
+    groups = channel_groups(graph, channels)
+    seen = np.zeros(groups.count)
+    for name, values in magnitudes.items():
+        if name in groups.of:
+            np.maximum.at(seen, groups.of[name], values)
+    by_group = _factors(groups, seen, EVEN if strength is None else strength)
+    layers = readings(graph, groups, magnitudes)
+    if strength is None and layers:
+        by_group = balance(layers, groups, by_group)
+    for node in graph.model.graph.node:
+        if node.output[0] not in groups.of:
+            continue
+        if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
+            _rescale_(graph, node, groups, by_group)
+        elif adds_constant(graph, node):
+            own = groups.factors(node.output[0], by_group).reshape(1, -1, 1, 1)
+            graph.set_weight(node.input[1], graph.weight(node.input[1]) / own)
+    return int(np.count_nonzero(by_group != 1.0))
+
+
+def _factors(groups: ChannelGroups, seen: Factors, strength: float) -> Factors:
+    """Returns the factor to divide each group by."""
+    usable = ~groups.fixed & (seen > 0)
+    by_group = np.ones(groups.count)
+    if usable.any():
+        by_group[usable] = np.clip(seen[usable], seen[usable].max() * _NARROWEST, None) ** strength
+    return by_group
+
+
+def _rescale_(graph: FloatGraph, node: onnx.NodeProto, groups: ChannelGroups, by_group: Factors) -> None:
+    own = groups.factors(node.output[0], by_group)
+    reads = groups.factors(node.input[0], by_group) if node.input[0] in groups.of else None
+    if node.op_type == "BatchNormalization":
+        scale, shift, mean, variance = (graph.weight(name).astype(np.float64) for name in node.input[1:5])
+        epsilon = attribute(node, "epsilon", 1e-5)
+        gain = scale / np.sqrt(variance + epsilon)
+        shift = (shift - mean * gain) / own
+        gain = gain / own * (reads if reads is not None else 1.0)
+        graph.set_weight(node.input[1], gain * np.sqrt(1.0 + epsilon))
+        graph.set_weight(node.input[2], shift)
+        graph.set_weight(node.input[3], np.zeros_like(mean))
+        graph.set_weight(node.input[4], np.ones_like(variance))
+        return
+    weight = graph.weight(node.input[1]).astype(np.float64)
+    per_group = int(attribute(node, "group", 1))
+    spatial = [1] * (weight.ndim - 2)
+    if node.op_type == "Conv":
+        weight = weight / own.reshape(-1, 1, *spatial)
+        if reads is not None:
+            rows = np.repeat(reads.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
+            weight = weight * rows.reshape(weight.shape[0], weight.shape[1], *spatial)
+    else:
+        if reads is not None:
+            weight = weight * reads.reshape(-1, 1, *spatial)
+        columns = np.repeat(own.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
+        weight = weight / columns.reshape(weight.shape[0], weight.shape[1], *spatial)
+    graph.set_weight(node.input[1], weight)
+    if len(node.input) > 2 and node.input[2]:
+        graph.set_weight(node.input[2], graph.weight(node.input[2]).astype(np.float64) / own)

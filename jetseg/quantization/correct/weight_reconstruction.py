@@ -1,0 +1,226 @@
+"""Refits weights and biases layer by layer, so that each layer makes up for the quantizers before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from jetseg.onnx.graph import FloatGraph, attribute
+from jetseg.onnx.layerwise import Stepper, Tensor
+from jetseg.progress import track
+from jetseg.quantization.correct.layer_matrix import LayerMatrix
+from jetseg.quantization.qdq.placement import Placement, is_matrix_layer
+from jetseg.quantization.qdq.schemes import SYMMETRIC_LIMIT, Quantizer
+
+RIDGE = 0.02
+"""How much a weight is held to its old value, as a share of the mean power of the layer's inputs."""
+LARGEST_SYSTEM = 1200
+"""Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""
+_DAMPING = 0.01
+_PRUNED = 0.1
+"""A layer with a larger fraction of zeros was pruned, and keeps its weights."""
+_WITH_BIAS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
+
+Matrix = npt.NDArray[np.float64]
+
+
+def refit_(
+    graph: FloatGraph,
+    placement: Placement,
+    quantizers: Mapping[str, Quantizer],
+    feeds: Sequence[Mapping[str, Tensor]],
+    interest: Sequence[Tensor],
+    *,
+    weight_limit: int = SYMMETRIC_LIMIT,
+    threads: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Refits every quantized layer in graph order on some frames.
+
+    The float network and the quantized one advance together. For each layer: weights by least squares, so that
+    what it computes from quantized inputs comes nearest to what the float network computes there; then rounded
+    one column after the other, each column making up for the rounding of those before it (E. Frantar et al.,
+    "GPTQ", 2022); then the bias, so that the mean of each output channel is that of the float network.
+
+    Args:
+        graph: The network; its weights and biases are changed.
+        placement: Where quantizers stand.
+        quantizers: Quantizer of each activation in `placement.activations`.
+        feeds: Graph inputs, one mapping per frame; all frames are held in memory.
+        interest: How often to look at each part of a frame, one array (height x width) per frame.
+        weight_limit: Largest magnitude of an integer weight.
+        threads: Threads of ONNX Runtime.
+        seed: Of the choice of positions.
+    """
+    sampler = _Sampler(interest, seed)
+    original = graph.copy()
+    target, own = Stepper(original, feeds, threads), Stepper(graph, feeds, threads)
+    pairs = list(zip(original.model.graph.node, graph.model.graph.node, strict=True))
+    for reference, node in track(pairs, "Refitting layers"):
+        target.run(reference)
+        rounded = {name: quantizers[name] for name in node.input if placement.reads_rounded(graph, node, name)}
+        reads = own.substitute(node, rounded)
+        name = reference.output[0]
+        wanted = [frame[name] for frame in target.frames if name in frame]
+        layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
+        if layer:
+            inputs = [frame[reads[node.input[0]]] for frame in own.frames]
+            _refit_weight_(graph, node, inputs, wanted, weight_limit, sampler)
+        outputs = own.evaluate(node, reads)
+        if layer or (node.op_type == "BatchNormalization" and _constant(graph, node)):
+            _refit_bias_(graph, node, [values[0] for values in outputs], wanted)
+        own.advance(node, outputs)
+
+
+def least_squares(weight: Matrix, moments: Matrix, residual: Matrix, ridge: float) -> Matrix:
+    """Corrects weight matrices by ridge regression of what they miss.
+
+    Args:
+        weight: Groups x outputs x inputs.
+        moments: Mean product of each pair of centered inputs: groups x inputs x inputs.
+        residual: Mean product of each output's miss and each centered input: groups x outputs x inputs.
+        ridge: Weight of staying where it is, as a share of the mean input power.
+
+    >>> import numpy as np
+    >>> least_squares(np.array([[[1.0, 0.0]]]), np.eye(2)[None], np.array([[[0.5, 0.5]]]), ridge=0.0)
+    array([[[1.5, 0.5]]])
+    """
+    size = moments.shape[1]
+    strength = ridge * np.trace(moments, axis1=1, axis2=2) / size + 1e-12
+    held = moments + strength[:, None, None] * np.eye(size)
+    return np.asarray(weight + np.linalg.solve(held, residual.transpose(0, 2, 1)).transpose(0, 2, 1))
+
+
+def round_columns(weight: Matrix, moments: Matrix, limit: int = SYMMETRIC_LIMIT) -> Matrix:
+    """Rounds weight matrices to 8 bits with a scale per row, columns making up for each other's rounding.
+
+    The largest weight of each row stays where it is, so that the row's scale can be read off the result.
+
+    Args:
+        weight: Groups x outputs x inputs.
+        moments: Mean product of each pair of inputs: groups x inputs x inputs.
+        limit: Largest integer.
+
+    Returns:
+        The rounded weights, as multiples of their row's scale.
+
+    >>> import numpy as np
+    >>> round_columns(np.array([[[127.0, 3.4, -0.2]]]), np.eye(3)[None]).round(6)
+    array([[[127.,   3.,  -0.]]])
+    """
+    magnitude = np.abs(weight).max(axis=2)
+    scale = np.where(magnitude > 0, magnitude / limit, 1.0)
+    size = weight.shape[2]
+    diagonal = np.diagonal(moments, axis1=1, axis2=2)
+    damped = moments + np.eye(size) * (_DAMPING * diagonal.mean(axis=1) + 1e-12)[:, None, None]
+    order = np.argsort(-diagonal, axis=1)
+    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], 1), order[:, None, :], 2)
+    factor = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    exact = np.take_along_axis(weight, order[:, None, :], 2)
+    widest = np.abs(exact).argmax(axis=2)
+    left, rounded = exact.copy(), np.empty_like(exact)
+    for step in range(size):
+        values = np.clip(np.round(left[:, :, step] / scale), -limit, limit) * scale
+        values = np.where(widest == step, exact[:, :, step], values)
+        rounded[:, :, step] = values
+        miss = (left[:, :, step] - values) / factor[:, step, step, None]
+        left[:, :, step + 1 :] -= miss[:, :, None] * factor[:, None, step, step + 1 :]
+    return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], 2)
+
+
+def _constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+    return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in node.input[1:])
+
+
+def _refit_weight_(
+    graph: FloatGraph,
+    node: onnx.NodeProto,
+    inputs: Sequence[Tensor],
+    wanted: Sequence[Tensor],
+    limit: int,
+    sampler: _Sampler,
+) -> None:
+    weight = graph.weight(node.input[1])
+    if np.count_nonzero(weight == 0) > _PRUNED * weight.size:
+        return  # a solution of the least squares would fill the zeros
+    layout = LayerMatrix.of(node, weight.shape, int(attribute(node, "group", 1)))
+    if layout is None or layout.inputs > LARGEST_SYSTEM or len(graph.consumers[node.input[1]]) != 1:
+        return
+    system = _System(layout.to_blocks(weight).astype(np.float64))
+    count = _positions(layout.inputs)
+    for frame, (values, targets) in enumerate(zip(inputs, wanted, strict=True)):
+        system.add(*layout.samples(values, targets, sampler.draw(frame, count)))
+    graph.set_weight(node.input[1], layout.from_blocks(system.solve(limit), weight.shape))
+
+
+def _positions(products: int) -> int:
+    """Returns how many output positions each frame gives to a layer that sums so many products.
+
+    Beyond 256 products fewer, because the cost of each one grows with the square.
+    """
+    return int(min(4096, max(512, 4096 * (256 / products) ** 2)))
+
+
+class _Sampler:
+    """Draws positions of frames."""
+
+    def __init__(self, interest: Sequence[Tensor], seed: int) -> None:
+        self._shapes = [weights.shape for weights in interest]
+        self._sums = [np.cumsum(weights, dtype=np.float64) for weights in interest]
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self, frame: int, count: int) -> Tensor:
+        """Returns positions as `LayerMatrix.samples` takes them."""
+        sums, shape = self._sums[frame], self._shapes[frame]
+        pixels = np.searchsorted(sums, self._rng.random(count) * sums[-1], side="right")
+        corners = np.stack(np.unravel_index(np.minimum(pixels, len(sums) - 1), shape), axis=1)
+        return np.asarray((corners + self._rng.random(corners.shape)) / shape)
+
+
+class _System:
+    """The normal equations of a layer, one set per group of channels, summed over frames."""
+
+    def __init__(self, weight: Matrix) -> None:
+        groups, outputs, inputs = weight.shape
+        self._weight = weight
+        self._count = 0
+        self._sum, self._miss = np.zeros((groups, inputs)), np.zeros((groups, outputs))
+        self._moments, self._products = np.zeros((groups, inputs, inputs)), np.zeros((groups, outputs, inputs))
+
+    def add(self, inputs: Tensor, targets: Tensor) -> None:
+        """Adds samples: `inputs` of groups x samples x inputs, `targets` of groups x samples x outputs."""
+        miss = targets - inputs @ self._weight.transpose(0, 2, 1).astype(np.float32)
+        self._count += inputs.shape[1]
+        self._sum += inputs.sum(axis=1, dtype=np.float64)
+        self._miss += miss.sum(axis=1, dtype=np.float64)
+        self._moments += inputs.transpose(0, 2, 1) @ inputs
+        self._products += miss.transpose(0, 2, 1) @ inputs
+
+    def solve(self, limit: int) -> Matrix:
+        """Returns the refitted and rounded weights; those of inputs that are always zero are only rounded."""
+        moments, products = self._moments / self._count, self._products / self._count
+        mean, miss = self._sum / self._count, self._miss / self._count
+        centered = moments - mean[:, :, None] * mean[:, None, :]
+        weight = least_squares(self._weight, centered, products - miss[:, :, None] * mean[:, None, :], RIDGE)
+        return round_columns(weight, moments, limit)
+
+
+def _refit_bias_(graph: FloatGraph, node: onnx.NodeProto, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+    """Changes the bias of a layer, and with it what the layer computed for each frame."""
+    if (
+        node.op_type not in _WITH_BIAS
+        or outputs[0].ndim != 4
+        or (len(node.input) > 2 and (node.input[2] not in graph.weights or len(graph.consumers[node.input[2]]) != 1))
+    ):
+        return
+    misses = [
+        target.mean(axis=(0, 2, 3)) - output.mean(axis=(0, 2, 3))
+        for target, output in zip(wanted, outputs, strict=True)
+    ]
+    change = np.asarray(np.mean(misses, axis=0), dtype=np.float32)
+    graph.add_to_bias(node, change)
+    for output in outputs:
+        np.add(output, change[:, None, None], out=output)

@@ -1,0 +1,1 @@
+"""Observers: what activations look like, and which range is chosen for them."""

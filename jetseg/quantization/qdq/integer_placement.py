@@ -1,0 +1,77 @@
+"""Where quantizers stand for backends whose integer convolutions write integers as well, as ONNX Runtime's do."""
+
+from __future__ import annotations
+
+import onnx
+
+from jetseg.onnx.graph import FloatGraph
+from jetseg.quantization.qdq.placement import (
+    INTEGER_OPERATORS,
+    SAME_RANGE,
+    Placement,
+    absorbed_output,
+    is_matrix_layer,
+    range_source,
+)
+
+
+def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = frozenset()) -> Placement:
+    """Places quantizers for backends whose integer convolutions also write integers, as ONNX Runtime's do.
+
+    A convolution reads and writes 8-bit values; additions, concatenations and poolings between such convolutions
+    stay on integers. The last convolutions before the output stay in float: they are cheap, and their scores
+    decide the class. So do the layers in `keep_float`, by output.
+    """
+    heads = _head_layers(graph) | keep_float
+    activations: dict[str, str] = {}
+    weights: dict[str, int] = {}
+    integer_nodes: set[str] = set()
+    for node in graph.model.graph.node:
+        constant = all(name in graph.weights for name in node.input[1:] if name)
+        if node.op_type == "Conv" and is_matrix_layer(graph, node) and constant and node.output[0] not in heads:
+            output = absorbed_output(graph, node)
+            activations[node.input[0]] = range_source(graph, node.input[0])
+            activations[output] = output
+            weights[node.input[1]] = 0
+            integer_nodes.update((node.output[0], output))
+    _extend_over_integer_operators_(graph, activations, integer_nodes)
+    return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True)
+
+
+def _extend_over_integer_operators_(graph: FloatGraph, activations: dict[str, str], integer_nodes: set[str]) -> None:
+    """Adds the outputs of operators that can stay on integers because all they read is quantized.
+
+    An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
+    """
+    wanted = {name for node in graph.model.graph.node if node.output[0] in integer_nodes for name in node.input}
+    found: dict[str, tuple[onnx.NodeProto, str]] = {}
+    for node in graph.model.graph.node:
+        reads = [name for name in node.input if name and name not in graph.weights]
+        if not reads or any(name not in activations and name not in found for name in reads):
+            continue
+        if node.op_type in SAME_RANGE:
+            found[node.output[0]] = node, node.output[0]
+        elif node.op_type in INTEGER_OPERATORS and len(reads) == sum(1 for name in node.input if name):
+            found[absorbed_output(graph, node)] = node, node.output[0]
+    for output, (node, name) in reversed(found.items()):
+        if output in wanted:
+            wanted.update(node.input)
+            integer_nodes.update((name, output))
+    for output, (node, _) in found.items():
+        if output in integer_nodes:
+            source = output if node.op_type in INTEGER_OPERATORS else activations[node.input[0]]
+            activations.setdefault(output, source)
+
+
+def _head_layers(graph: FloatGraph) -> set[str]:
+    """Returns the outputs of the convolutions from which no other convolution follows."""
+    reaches_layer: set[str] = set()
+    heads = set()
+    for node in reversed(graph.model.graph.node):
+        if any(name in reaches_layer for name in node.output):
+            reaches_layer.update(node.input)
+        elif is_matrix_layer(graph, node):
+            heads.add(node.output[0])
+        if is_matrix_layer(graph, node):
+            reaches_layer.update(node.input)
+    return heads

@@ -1,0 +1,210 @@
+"""Where quantizers stand: it decides accuracy and speed more than how ranges are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from jetseg.errors import ConfigError
+from jetseg.onnx.graph import FloatGraph
+from jetseg.quantization.ranges import Policy, TensorRange
+
+DEFAULT_POLICY: Policy = "conv-inputs"
+
+FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
+"""Activations that a quantizer after them absorbs: clipping at its bounds does the same work."""
+SAME_RANGE = frozenset({"MaxPool", "Resize", "Upsample", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+"""Operators whose output values lie within their input's range: they share its quantizer."""
+INTEGER_OPERATORS = frozenset({"Add", "Concat", "AveragePool", "GlobalAveragePool"})
+"""Operators that ONNX Runtime runs on 8-bit integers when all they touch is quantized."""
+POINTWISE = frozenset(
+    {"Relu", "PRelu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "BatchNormalization"}
+    | {"Add", "Sub", "Mul"}
+)
+"""Operators on single values: TensorRT computes a chain of them in one kernel, with the layer before it."""
+MOVERS = frozenset({"Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Resize"})
+"""Other operators that read tensors from memory, where 8 bits are a quarter of the traffic."""
+_LEAST_SHARE = 1 / 1.5
+"""A concatenation's input takes over the scale of the output if its own range is at least this share of it."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The quantizers of a network.
+
+    Attributes:
+        activations: Activation tensor to quantize -> tensor whose range it uses (mostly itself).
+        weights: Initializer to quantize per output channel -> axis of the output channels.
+        integer_nodes: Nodes that run on integers, each by its first output; what else there is runs in float.
+        integer_outputs: Whether these nodes also write integers, so that all who read them read rounded values.
+    """
+
+    activations: dict[str, str]
+    weights: dict[str, int]
+    integer_nodes: frozenset[str]
+    integer_outputs: bool = False
+
+    def reads_rounded(self, graph: FloatGraph, node: onnx.NodeProto, name: str) -> bool:
+        """Tells whether a node reads the quantized values of an activation; in float it reads them unrounded."""
+        if name not in self.activations:
+            return False
+        producer = graph.producer.get(name)
+        written = self.integer_outputs and producer is not None and producer.output[0] in self.integer_nodes
+        return written or node.output[0] in self.integer_nodes
+
+
+def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
+    """Returns the inputs and the activations that some placement may quantize, in graph order, one of each range."""
+    names: dict[str, None] = dict.fromkeys(graph.inputs)
+    for node in graph.model.graph.node:
+        if is_matrix_layer(graph, node):
+            names[node.input[0]] = None
+            names[absorbed_output(graph, node)] = None
+        elif node.op_type in INTEGER_OPERATORS:
+            activations = [name for name in node.input if name and name not in graph.weights]
+            names.update(dict.fromkeys([*activations, absorbed_output(graph, node)]))
+    names.update(dict.fromkeys(_stored_tensors(graph)))
+    floats = graph.float_tensors()
+    return tuple(dict.fromkeys(source for name in names if (source := range_source(graph, name)) in floats))
+
+
+def matrix_layers(graph: FloatGraph) -> tuple[str, ...]:
+    """Returns the convolutions and matrix products with constant weights, each by its output tensor."""
+    return tuple(node.output[0] for node in graph.model.graph.node if is_matrix_layer(graph, node))
+
+
+def check_layers(known: Iterable[str], names: frozenset[str]) -> None:
+    """Refuses names that are not among the layers of the network.
+
+    Raises:
+        ConfigError: A name is unknown.
+    """
+    unknown = sorted(names.difference(known))
+    if unknown:
+        raise ConfigError(f"The network has no layer {', '.join(unknown)}.", "Name layers by their output tensors.")
+
+
+def place_symmetric(
+    graph: FloatGraph,
+    policy: Policy,
+    tensors: Mapping[str, TensorRange],
+    keep_float: frozenset[str] = frozenset(),
+) -> Placement:
+    """Places quantizers for backends that fuse what stands around a matrix layer, as TensorRT does.
+
+    Args:
+        graph: The float network.
+        policy: "conv-inputs" quantizes only what convolutions and matrix products read. "full" also quantizes what
+            additions, concatenations, poolings and resizings read from memory; nothing between a layer, its batch
+            norm and its activation, and of the two operands of a residual addition not the one that the
+            convolution before it writes, because these are one kernel.
+        tensors: Ranges by activation; they decide which inputs of a concatenation share a scale.
+        keep_float: Layers and other operators, by output, that read unrounded values and keep their float weights.
+    """
+    placement = _place_everywhere(graph, policy, tensors)
+    if not keep_float:
+        return placement
+    nodes = placement.integer_nodes - keep_float
+    read = {name for node in graph.model.graph.node if node.output[0] in nodes for name in node.input}
+    activations = {name: source for name, source in placement.activations.items() if name in read}
+    return Placement(activations, placement.weights, nodes)
+
+
+def _place_everywhere(graph: FloatGraph, policy: Policy, tensors: Mapping[str, TensorRange]) -> Placement:
+    layers = [node for node in graph.model.graph.node if is_matrix_layer(graph, node)]
+    weights = {node.input[1]: output_axis(node) for node in layers}
+    if policy == "conv-inputs":
+        activations = {node.input[0]: range_source(graph, node.input[0]) for node in layers}
+        return Placement(activations, weights, frozenset(node.output[0] for node in layers))
+    activations = _share_scales(graph, _stored_tensors(graph), tensors)
+    return Placement(activations, weights, frozenset(node.output[0] for node in graph.model.graph.node))
+
+
+def output_axis(node: onnx.NodeProto) -> int:
+    """Returns the axis of a layer's weight that counts its output channels (per group for ConvTranspose)."""
+    if node.op_type == "Gemm":
+        return 0 if any(entry.name == "transB" and entry.i for entry in node.attribute) else 1
+    return 0 if node.op_type == "Conv" else 1
+
+
+def is_matrix_layer(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+    """Tells whether a node multiplies an activation with a constant weight matrix or kernel."""
+    if len(node.input) < 2 or node.input[0] in graph.weights or node.input[1] not in graph.weights:
+        return False
+    products = node.op_type in ("Gemm", "MatMul") and len(graph.weights[node.input[1]].dims) == 2
+    return products or node.op_type in ("Conv", "ConvTranspose")
+
+
+def absorbed_output(graph: FloatGraph, node: onnx.NodeProto) -> str:
+    """Returns the output of a node, or that of the activation that alone reads it and fuses with it."""
+    reader = graph.only_consumer(node.output[0])
+    if reader is not None and reader.op_type in FUSED_ACTIVATIONS:
+        return str(reader.output[0])
+    return str(node.output[0])
+
+
+def range_source(graph: FloatGraph, name: str) -> str:
+    """Follows a tensor up through operators that keep its range."""
+    node = graph.producer.get(name)
+    while node is not None and node.op_type in SAME_RANGE:
+        name = node.input[0]
+        node = graph.producer.get(name)
+    return name
+
+
+def _stored_tensors(graph: FloatGraph) -> tuple[str, ...]:
+    """Returns the activations that go through memory to a reader that can take 8 bits, in graph order."""
+    floats, fused = graph.float_tensors(), set[str]()
+    stored: dict[str, None] = {}
+    for node in graph.model.graph.node:
+        layer = is_matrix_layer(graph, node)
+        if not layer and node.op_type not in POINTWISE | MOVERS:
+            continue
+        for name in dict.fromkeys(node.input[:1] if layer else node.input):
+            if name not in floats or name in graph.weights or name in graph.outputs:
+                continue
+            if name in graph.inputs and node.op_type in POINTWISE:
+                continue  # it comes in float, and is read once
+            # of two operands that convolutions write, one is added within its kernel, the other is stored
+            if node.op_type in POINTWISE and _in_one_kernel(graph, name) and node.output[0] not in fused:
+                fused.add(node.output[0])
+            else:
+                stored[name] = None
+    return tuple(stored)
+
+
+def _in_one_kernel(graph: FloatGraph, name: str) -> bool:
+    """Tells whether a tensor passes from a layer or pointwise operator to its only reader without being stored."""
+    producer = graph.producer.get(name)
+    return (
+        producer is not None
+        and graph.only_consumer(name) is not None
+        and (is_matrix_layer(graph, producer) or producer.op_type in POINTWISE)
+    )
+
+
+def _share_scales(graph: FloatGraph, stored: tuple[str, ...], tensors: Mapping[str, TensorRange]) -> dict[str, str]:
+    """Returns the tensor whose range each stored tensor uses.
+
+    A concatenation on 8 bits is a copy if its inputs have the scale of its output; an input with a much smaller
+    range keeps its own. The inputs are rounded already, so the output is not rounded again unless a layer reads it.
+    """
+    sources = {name: range_source(graph, name) for name in stored}
+
+    def amax(name: str) -> float:
+        entry = tensors.get(range_source(graph, name))
+        return entry.amax if entry else 0.0
+
+    for node in graph.model.graph.node:
+        output = node.output[0]
+        if node.op_type != "Concat" or output not in sources:
+            continue
+        for name in node.input:
+            own = sources.get(name) == range_source(graph, name)
+            if own and amax(name) >= _LEAST_SHARE * amax(output):
+                sources[name] = range_source(graph, output)
+        if not any(is_matrix_layer(graph, reader) for reader in graph.consumers[output]):
+            del sources[output]
+    return sources

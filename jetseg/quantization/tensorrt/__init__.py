@@ -1,0 +1,1 @@
+"""What TensorRT takes: rules of Q/DQ networks, calibration caches."""

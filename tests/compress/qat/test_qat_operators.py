@@ -1,0 +1,187 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from jetseg.compress.qat.module import OnnxModule
+from jetseg.errors import ArtifactError
+from jetseg.onnx.session import make_session
+
+
+def graph_of(nodes, shape, constants, opset=18):
+    """One input x, one output y."""
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(
+        nodes,
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [onnx.ValueInfoProto(name="y")],
+        initializers,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def floats(*shape):
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+def ints(*values):
+    return np.array(values, dtype=np.int64)
+
+
+def resize(sizes=None, scales=None, **attributes):
+    key = {"s": ints(*sizes)} if sizes else {"s": np.array(scales, np.float32)}
+    return "Resize", ["", "", "s"] if sizes else ["", "s"], attributes, key
+
+
+CASES = {
+    "conv": ("Conv", ["w", "b"], {"pads": [1, 2, 0, 1], "strides": [2, 1]}, {"w": floats(6, 4, 3, 3), "b": floats(6)}),
+    "conv groups dilated": ("Conv", ["w"], {"group": 2, "dilations": [2, 1]}, {"w": floats(6, 2, 3, 3)}),
+    "conv same": ("Conv", ["w"], {"auto_pad": "SAME_LOWER", "strides": [2, 2]}, {"w": floats(6, 4, 3, 3)}),
+    "transposed": (
+        "ConvTranspose",
+        ["w", "b"],
+        {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1], "group": 2},
+        {"w": floats(4, 3, 3, 3), "b": floats(6)},
+    ),
+    "transposed uneven": ("ConvTranspose", ["w"], {"strides": [2, 2], "pads": [0, 1, 1, 0]}, {"w": floats(4, 3, 3, 3)}),
+    "batch norm": (
+        "BatchNormalization",
+        ["g", "b", "m", "v"],
+        {"epsilon": 1e-3},
+        {"g": floats(4), "b": floats(4), "m": floats(4), "v": np.abs(floats(4)) + 1},
+    ),
+    "relu": ("Relu", [], {}, {}),
+    "prelu": ("PRelu", ["s"], {}, {"s": floats(4, 1, 1)}),
+    "prelu odd": ("PRelu", ["s"], {}, {"s": floats(1, 10)}),
+    "leaky": ("LeakyRelu", [], {"alpha": 0.2}, {}),
+    "clip": ("Clip", ["low", "high"], {}, {"low": np.float32(-0.5), "high": np.float32(0.7)}),
+    "clip above": ("Clip", ["", "high"], {}, {"high": np.float32(0.7)}),
+    "sigmoid": ("Sigmoid", [], {}, {}),
+    "hard sigmoid": ("HardSigmoid", [], {"alpha": 0.3}, {}),
+    "hard swish": ("HardSwish", [], {}, {}),
+    "add": ("Add", ["c"], {}, {"c": floats(4, 1, 1)}),
+    "sub": ("Sub", ["c"], {}, {"c": floats(1)}),
+    "mul": ("Mul", ["c"], {}, {"c": floats(4, 1, 1)}),
+    "div": ("Div", ["c"], {}, {"c": floats(4, 1, 1)}),
+    "concat": ("Concat", ["c"], {"axis": 1}, {"c": floats(2, 3, 9, 10)}),
+    "slice": (
+        "Slice",
+        ["s", "e", "a", "t"],
+        {},
+        {"s": ints(1, -1), "e": ints(2**31, -(2**31)), "a": ints(1, 3), "t": ints(1, -2)},
+    ),
+    "gather": ("Gather", ["i"], {"axis": 1}, {"i": np.array([[0, -1]], np.int64)}),
+    "gather one": ("Gather", ["i"], {"axis": 2}, {"i": np.int64(3)}),
+    "max pool": ("MaxPool", [], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]}, {}),
+    "max pool uneven": ("MaxPool", [], {"kernel_shape": [3, 3], "pads": [0, 0, 1, 1]}, {}),
+    "max pool ceil": ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, {}),
+    "mean": ("AveragePool", [], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]}, {}),
+    "mean padded": ("AveragePool", [], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}, {}),
+    "mean uneven": ("AveragePool", [], {"kernel_shape": [3, 3], "pads": [0, 1, 1, 0]}, {}),
+    "mean uneven padded": (
+        "AveragePool",
+        [],
+        {"kernel_shape": [3, 3], "pads": [0, 1, 1, 0], "count_include_pad": 1},
+        {},
+    ),
+    "global mean": ("GlobalAveragePool", [], {}, {}),
+    "reduce mean": ("ReduceMean", ["a"], {"keepdims": 0}, {"a": ints(-1, 2)}),
+    "nearest": resize(scales=[1, 1, 2, 1.5], mode="nearest"),
+    "nearest floor": resize(
+        sizes=[2, 4, 5, 27], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    ),
+    "nearest ceil": resize(scales=[1, 1, 0.5, 2], mode="nearest", nearest_mode="round_prefer_ceil"),
+    "linear": resize(sizes=[2, 4, 17, 25], mode="linear"),
+    "linear scales": resize(scales=[1, 1, 1.3, 0.7], mode="linear"),
+    "linear corners": resize(sizes=[2, 4, 18, 5], mode="linear", coordinate_transformation_mode="align_corners"),
+    "linear asymmetric": resize(scales=[1, 1, 2, 2], mode="linear", coordinate_transformation_mode="asymmetric"),
+    "linear pytorch": resize(sizes=[2, 4, 18, 1], mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+    "resize axes": resize(sizes=[18, 20], mode="linear", axes=[2, 3]),
+    "reshape": ("Reshape", ["s"], {}, {"s": ints(0, 2, -1, 10)}),
+    "transpose": ("Transpose", [], {"perm": [0, 2, 3, 1]}, {}),
+    "flatten": ("Flatten", [], {"axis": 2}, {}),
+    "unsqueeze": ("Unsqueeze", ["a"], {}, {"a": ints(-1, 0)}),
+    "matmul": ("MatMul", ["w"], {}, {"w": floats(10, 3)}),
+    "softmax": ("Softmax", [], {"axis": 1}, {}),
+    "argmax": ("ArgMax", [], {"axis": 1, "keepdims": 0}, {}),
+    "cast": ("Cast", [], {"to": TensorProto.INT32}, {}),
+    "identity": ("Identity", [], {}, {}),
+}
+
+
+def assert_same(model, x, tolerance=1e-5):
+    (expected,) = make_session(model.SerializeToString(), optimize=False).run(None, {"x": x})
+    with torch.no_grad():
+        actual = OnnxModule(model)(torch.from_numpy(x)).numpy()
+    assert actual.dtype == expected.dtype
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_operator_is_that_of_onnx_runtime(case):
+    operator, inputs, attributes, constants = CASES[case]
+    node = helper.make_node(operator, ["x", *inputs], ["y"], **attributes)
+    assert_same(graph_of([node], [2, 4, 9, 10], constants), floats(2, 4, 9, 10) * 2)
+
+
+def test_gemm_and_squeeze():
+    nodes = [
+        helper.make_node("Squeeze", ["x", "axes"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["y"], transB=1, alpha=0.5, beta=2.0),
+    ]
+    assert_same(
+        graph_of(nodes, [3, 5, 1, 1], {"axes": ints(2, 3), "w": floats(4, 5), "b": floats(4)}), floats(3, 5, 1, 1)
+    )
+
+
+@pytest.mark.parametrize("sizes", [{"num_outputs": 3}, {"sizes": ints(1, 2, 4)}])
+def test_split(sizes):
+    given = sizes.pop("sizes", None)
+    constants = {} if given is None else {"s": given}
+    nodes = [
+        helper.make_node("Split", ["x", *constants], ["a", "b", "c"], axis=1, **sizes),
+        helper.make_node("Concat", ["c", "a", "b"], ["y"], axis=1),
+    ]
+    assert_same(graph_of(nodes, [1, 7, 4, 4], constants), floats(1, 7, 4, 4))
+
+
+def test_shape_arithmetic_is_followed():
+    two = helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(ints(2)))
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], start=1),
+        helper.make_node("Slice", ["shape", "from", "to"], ["hw"]),
+        two,
+        helper.make_node("Mul", ["hw", "two"], ["double"]),
+        helper.make_node("Div", ["double", "three"], ["less"]),
+        helper.make_node("Gather", ["shape", "zero"], ["channels"]),
+        helper.make_node("Concat", ["one", "channels", "less"], ["sizes"], axis=0),
+        helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="linear"),
+    ]
+    constants = {"from": ints(1), "to": ints(3), "three": ints(3), "zero": ints(0), "one": ints(1)}
+    assert_same(graph_of(nodes, [1, 4, 9, 10], constants), floats(1, 4, 9, 10))
+
+
+def test_operator_that_cannot_be_trained_is_named_with_its_node():
+    model = graph_of([helper.make_node("Erf", ["x"], ["y"], name="gauss")], [1, 4], {})
+    with pytest.raises(ArtifactError, match="Node gauss is a Erf, which cannot be trained"):
+        OnnxModule(model)
+
+
+def test_form_that_torch_lacks_is_named():
+    node = helper.make_node("Resize", ["x", "", "s"], ["y"], name="up", mode="cubic")
+    model = graph_of([node], [1, 4, 4, 4], {"s": np.array([1, 1, 2, 2], np.float32)})
+    with pytest.raises(ArtifactError, match=r"Node up \(Resize\) uses a form .* mode cubic"):
+        OnnxModule(model)(torch.zeros(1, 4, 4, 4))
+
+
+def test_shape_that_does_not_fit_is_named():
+    model = graph_of([helper.make_node("Add", ["x", "c"], ["y"], name="sum")], [1, 4], {"c": floats(4)})
+    with pytest.raises(ArtifactError, match=r"Node sum \(Add\) cannot be computed on shapes \[1, 5\], \[4\]"):
+        OnnxModule(model)(torch.zeros(1, 5))
+
+
+def test_old_opset_is_refused():
+    with pytest.raises(ArtifactError, match="opset 12"):
+        OnnxModule(graph_of([helper.make_node("Relu", ["x"], ["y"])], [1], {}, opset=12))

@@ -1,0 +1,69 @@
+"""An image in 8 bits loses nothing if the first convolution reads its pixels."""
+
+import numpy as np
+import onnx
+import pytest
+from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
+
+from jetseg.manifest import InputSpec
+from jetseg.onnx.session import make_session
+from jetseg.preprocess import Preprocessor
+from jetseg.quantization.calibration import CalibrateConfig, run
+from jetseg.quantization.correct import input_folding
+from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
+from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
+from jetseg.quantization.qdq.schemes import TENSORRT, unsigned_scale
+
+SPEC = InputSpec(height=HEIGHT, width=WIDTH, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@pytest.fixture
+def image():
+    frame = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    frame[0, :2] = [[0, 0, 0], [255, 255, 255]]
+    return Preprocessor(SPEC)(frame)
+
+
+def computed(graph, image, *names):
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return make_session(model.SerializeToString()).run(list(names), {"image": image})
+
+
+def test_the_network_computes_the_same_inside_and_quantizing_its_image_changes_nothing(small, image):
+    (before,) = computed(small, image, "n1")
+    assert input_folding.restore_pixels_(small, SPEC, "image")
+    after, shown = computed(small, image, "n1", "image.pixels")
+    np.testing.assert_allclose(after[..., 1:, 1:], before[..., 1:, 1:], atol=1e-4)
+    assert np.abs(after - before).max() < 0.2 * np.abs(before).max()  # where the convolution pads
+    assert (shown.min(), shown.max()) == (-128, 127)
+    np.testing.assert_allclose(TENSORRT.quantizer(input_folding.RANGE)(shown), shown, atol=1e-4)
+    np.testing.assert_array_equal(TENSORRT.quantizer(input_folding.RANGE)(shown), np.round(shown))
+    assert unsigned_scale(input_folding.RANGE.low, input_folding.RANGE.high) == (1.0, 128)
+
+
+@pytest.mark.parametrize("policy", ["conv-inputs", "full"])
+def test_only_the_pixels_are_quantized(small, policy):
+    input_folding.restore_pixels_(small, SPEC, "image")
+    assert "image.pixels" in observed_tensors(small)
+    for placement in (place_symmetric(small, policy, {}), place_for_integer_kernels(small)):
+        assert "image.pixels" in placement.activations
+        assert not {"image", "image.scaled"} & set(placement.activations)
+
+
+def test_far_off_borders_are_refused(small):
+    before = small.model.SerializeToString()
+    assert not input_folding.restore_pixels_(small, SPEC.model_copy(update={"mean": (0.0, 0.0, 0.0)}), "image")
+    assert not input_folding.restore_pixels_(small, SPEC.model_copy(update={"kind": "frame"}), "image")
+    assert small.model.SerializeToString() == before
+
+
+def test_calibration_tries_it(tmp_path):
+    model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
+    config = CalibrateConfig(model=model, data=data, split="all", out=tmp_path / "r.json", corrections=("pixels",))
+    found = run(config)
+    assert {trial.corrections for trial in found.trials} == {(), ("pixels",)}
+    if found.networks:
+        assert found.tensors["image.pixels"].amax == 127.0

@@ -1,0 +1,68 @@
+"""Each layer and each quantizer is judged alone."""
+
+import numpy as np
+import pytest
+from small_network import HEIGHT, WIDTH, small_manifest
+
+from jetseg.onnx.layerwise import Stepper
+from jetseg.quantization.arithmetic import ARITHMETICS
+from jetseg.quantization.ranges import TensorRange
+from jetseg.quantization.sensitivity import layer_sensitivity
+
+
+@pytest.fixture
+def feeds():
+    rng = np.random.default_rng(0)
+    return [{"image": rng.normal(size=(1, 3, HEIGHT, WIDTH)).astype(np.float32)} for _ in range(2)]
+
+
+@pytest.fixture
+def tensors(small, feeds):
+    """Ranges that clip nothing."""
+    stepper, found = Stepper(small, feeds[:1]), {}
+    for node in (None, *small.model.graph.node):
+        if node is not None:
+            stepper.run(node)
+        for name, values in stepper.frames[0].items():
+            low, high = float(values.min()), float(values.max())
+            amax = max(-low, high) * 1.2
+            found[name] = TensorRange(low=low, high=high, amax=amax, seen_low=low, seen_high=high)
+    return found
+
+
+def clipped(entry: TensorRange) -> TensorRange:
+    return entry.model_copy(update={"low": entry.low / 50, "high": entry.high / 50, "amax": entry.amax / 50})
+
+
+def effects(graph, tensors, feeds, policy="conv-inputs", backend="tensorrt"):
+    before = graph.model.SerializeToString()
+    found = layer_sensitivity(graph, small_manifest(), ARITHMETICS[backend], policy, tensors, feeds)
+    assert graph.model.SerializeToString() == before
+    return found
+
+
+def test_the_quantizer_that_clips_is_named(small, tensors, feeds):
+    found = effects(small, tensors | {"both": clipped(tensors["both"])}, feeds)
+    worst, others = found[0], found[1:]
+    assert worst.layer == "c3"
+    assert all(effect.agreement > 95 > worst.agreement for effect in others)
+    alone = {part.tensor: part.agreement for part in worst.quantizers}
+    assert set(alone) == {"both", "w3"}
+    assert alone["both"] < 95 < alone["w3"]
+
+
+def test_quantizers_of_an_addition_are_judged_as_well(small, tensors, feeds):
+    tensors |= {"r1": clipped(tensors["r1"])}
+    layers = {effect.layer for effect in effects(small, tensors, feeds)}
+    found = {effect.layer: effect for effect in effects(small, tensors, feeds, "full")}
+    assert "sum" not in layers
+    assert [part.tensor for part in found["sum"].quantizers] == ["r1"]
+    assert found["sum"].agreement < 95
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+def test_layers_come_with_what_their_latency_depends_on(small, tensors, feeds, backend):
+    shapes = {effect.layer: effect.shape for effect in effects(small, tensors, feeds, backend=backend)}
+    depthwise = shapes["c3"]
+    assert (depthwise.groups, depthwise.in_channels, depthwise.out_channels) == (16, 16, 16)
+    assert (depthwise.height, depthwise.width) == depthwise.output_size == (HEIGHT // 2, WIDTH // 2)
