@@ -46,7 +46,7 @@ package: $(DOCS_READY) ## Makes an sdist, and a wheel from it, in dist/.
 	$(DOCS_BIN)/python -m build --outdir dist .
 
 changelog: $(DOCS_READY) ## Moves the fragments of changes/ into CHANGELOG.md, under the version of pyproject.toml.
-	$(DOCS_BIN)/towncrier build --yes --version "$$($(DOCS_BIN)/python -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')"
+	$(DOCS_BIN)/towncrier build --yes
 
 bindings: $(READY) ## Slow tests against NVIDIA's own bindings of four versions (4 MB are downloaded) and its builder.
 	$(BIN)/python -m pytest -m slow tests/engine/tensorrt

@@ -1,0 +1,38 @@
+"""Draws the picture of the README: a frame of the drawn test drive, its class map, and both together.
+
+    python docs/hooks/picture.py ENGINE [FRAME]
+
+ENGINE is any engine or ONNX file for the classes of `synthetic`, as `jetseg demo` makes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from jetseg.camera.overlay import Overlay
+from jetseg.data.specs import open_dataset
+from jetseg.engine.contract import Segmenter
+from jetseg.engine.opening import open_runner
+
+OUT = Path(__file__).parents[1] / "assets" / "drive.png"
+GAP = 6
+
+
+def draw(engine: Path, frame: int) -> None:
+    """Writes the picture."""
+    image = open_dataset("synthetic:120", "test")[frame].image_hwc_u8
+    runner = open_runner(engine)
+    class_map = Segmenter(runner)(image)
+    views = [image] + [Overlay(runner.manifest, alpha).draw(image, class_map) for alpha in (1.0, 0.5)]
+    runner.close()
+    gap = np.full((image.shape[0], GAP, 3), 255, dtype=np.uint8)
+    OUT.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(OUT), np.hstack([views[0], gap, views[1], gap, views[2]]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 40)
