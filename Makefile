@@ -40,7 +40,7 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	@touch $@
 
 docs: $(DOCS_READY) ## Builds the documentation into site/, in a small environment without torch; warnings are errors.
-	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict
 
 package: $(DOCS_READY) ## Makes an sdist, and a wheel from it, in dist/.
 	$(DOCS_BIN)/python -m build --outdir dist .

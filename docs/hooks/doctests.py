@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import griffe
 
@@ -13,7 +12,7 @@ _EXAMPLE = re.compile(r"(?:^|(?<=\n))(?P<indent> *)>>> .*(?:\n(?! *$).*)*", re.M
 class Doctests(griffe.Extension):
     """Puts a fence around each block of lines that begins with `>>>`."""
 
-    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+    def on_object(self, *, obj: griffe.Object, **_: object) -> None:
         """Rewrites the docstring of one object."""
         if obj.docstring and ">>> " in obj.docstring.value:
             obj.docstring.value = fenced(obj.docstring.value)

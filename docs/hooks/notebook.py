@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds a page for each notebook of the site."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import pages
+    import pages  # here, because it needs MkDocs, which those who only run a notebook need not have
 
     found = [file for file in files if file.src_path.endswith(".ipynb")]
-    made = {file.src_path.removesuffix(".ipynb") + ".md": markdown(read(Path(file.abs_src_path or ""))) for file in found}
+    made = {
+        file.src_path.removesuffix(".ipynb") + ".md": markdown(read(Path(file.abs_src_path or ""))) for file in found
+    }
     return pages.add(made, files, config)
 
 
@@ -40,8 +41,8 @@ def markdown(notebook: dict[str, Any]) -> str:
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
-        for output in cell.get("outputs", ()):
-            parts.append(f'```text title="gives"\n{"".join(output["data"]["text/plain"])}\n```')
+        outputs = ["".join(output["data"]["text/plain"]) for output in cell.get("outputs", ())]
+        parts += [f'```text title="gives"\n{output}\n```' for output in outputs]
     return "\n\n".join(parts) + "\n"
 
 
@@ -59,7 +60,7 @@ def execute(notebook: dict[str, Any]) -> None:
         cell["outputs"] = [] if text is None else [_output(text, count)]
 
 
-def _run(source: str, name: str, names: dict[str, Any]) -> Any:
+def _run(source: str, name: str, names: dict[str, Any]) -> object:
     """Runs one cell; returns the value of its last line if that is an expression."""
     tree = ast.parse(source, filename=name)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None

@@ -8,7 +8,9 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.pages import Page
 
 # The link to the page's own address is not loaded; every other source and style sheet is.
-_LOADED = re.compile(r"""<(?:script|img|iframe|source)[^>]+src=["']?https?:|<link[^>]+rel=["']?stylesheet[^>]+https?:""")
+_LOADED = re.compile(
+    r"""<(?:script|img|iframe|source)[^>]+src=["']?https?:|<link[^>]+rel=["']?stylesheet[^>]+https?:"""
+)
 
 
 def on_post_page(output: str, page: Page, **_: object) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import griffe
+import pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
-
-sys.path.insert(0, str(Path(__file__).parent))
-import pages
 
 FOLDER = "reference/api"
 ROOT = Path(__file__).parents[2]
 HIDDEN = ("cli", "shipped_engines")  # the verbs have pages of their own
 FIRST = {
-    "index": ("The public names", "Everything that `import jetseg` gives. Names are loaded when they are first used.", ()),
+    "index": (
+        "The public names",
+        "Everything that `import jetseg` gives. Names are loaded when they are first used.",
+        (),
+    ),
     "registry": (
         "Registry and protocols",
         "What a package outside jetseg implements, and how it is found.",
@@ -44,7 +45,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         made[f"{FOLDER}/{name}.md"] = _page(title, text, objects, () if name == "index" else public)
     shown = {f"jetseg.{module}" for _, _, modules in FIRST.values() for module in modules}
     for room in _rooms():
-        made[f"{FOLDER}/{room}.md"] = _page(f"jetseg.{room}", "", [it for it in _modules(room) if it not in shown], public)
+        made[f"{FOLDER}/{room}.md"] = _page(
+            f"jetseg.{room}", "", [it for it in _modules(room) if it not in shown], public
+        )
     return pages.add(made, files, config)
 
 

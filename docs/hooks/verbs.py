@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import enum
 import inspect
-import sys
 from pathlib import Path
-from typing import Any
 
+import pages
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-import pages
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from jetseg.cli.main import app
 
@@ -35,7 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return pages.add({f"{FOLDER}/index.md": overview(verbs), **made}, files, config)
 
 
-def overview(verbs: dict[str, Any]) -> str:
+def overview(verbs: dict[str, TyperCommand]) -> str:
     """Returns the page that lists all verbs."""
     rows = [f"| [`jetseg {name}`]({name}.md) | {_first_line(command)} |" for name, command in verbs.items()]
     return "\n".join(
@@ -48,13 +45,13 @@ def overview(verbs: dict[str, Any]) -> str:
             "|---|---|",
             *rows,
             "",
-            "Results go to stdout, progress and logs to stderr. Exit codes are listed with the [errors](../api/errors.md).",
+            "Results go to stdout, progress and logs to stderr. Exit codes stand with the [errors](../api/errors.md).",
             "",
         ]
     )
 
 
-def page(name: str, command: Any) -> str:
+def page(name: str, command: TyperCommand) -> str:
     """Returns the page of one verb."""
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
@@ -64,7 +61,7 @@ def page(name: str, command: Any) -> str:
         lines += ["## Arguments", "", "| argument | |", "|---|---|"]
         lines += [f"| `{_argument(argument)}` | {_cell(argument.help)} |" for argument in arguments]
     lines += ["", "## Options", ""] if options else []
-    panels: dict[str, list[Any]] = {}
+    panels: dict[str, list[TyperOption]] = {}
     for option in options:
         panels.setdefault(option.rich_help_panel or "", []).append(option)
     for panel, members in panels.items():
@@ -73,28 +70,28 @@ def page(name: str, command: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _verbs() -> dict[str, Any]:
-    commands: dict[str, Any] = typer.main.get_command(app).commands
+def _verbs() -> dict[str, TyperCommand]:
+    commands: dict[str, TyperCommand] = typer.main.get_command(app).commands
     return {name: command for name, command in commands.items() if not command.hidden}
 
 
-def _first_line(command: Any) -> str:
+def _first_line(command: TyperCommand) -> str:
     return _cell(inspect.cleandoc(command.help or "").split("\n\n")[0])
 
 
-def _argument(argument: Any) -> str:
+def _argument(argument: TyperArgument) -> str:
     name = argument.metavar or argument.name.upper() + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 
-def _row(option: Any) -> str:
+def _row(option: TyperOption) -> str:
     names = " / ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
     value = "" if option.is_flag or option.count else f" `{_value(option)}`"
     default = "required" if option.required else _default(option)
     return f"| {names}{value} | {default} | {_cell(option.help)} |"
 
 
-def _value(option: Any) -> str:
+def _value(option: TyperOption) -> str:
     if option.metavar:
         return str(option.metavar)
     annotation = option.type_descriptor.annotation
@@ -103,9 +100,9 @@ def _value(option: Any) -> str:
     return next((text for kind, text in _VALUES.items() if annotation is kind), "TEXT")
 
 
-def _default(option: Any) -> str:
+def _default(option: TyperOption) -> str:
     default = option.default
-    if default is None or default == () or default == [] or callable(default):
+    if default is None or default in ((), []) or callable(default):
         return ""
     if option.is_flag:
         return f"`{option.opts[0]}`" if default else (f"`{option.secondary_opts[0]}`" if option.secondary_opts else "")
