@@ -13,11 +13,6 @@ FOLDER = "reference/api"
 ROOT = Path(__file__).parents[2]
 HIDDEN = ("cli", "shipped_engines")  # the verbs have pages of their own
 FIRST = {
-    "index": (
-        "The public names",
-        "Everything that `import jetseg` gives. Names are loaded when they are first used.",
-        (),
-    ),
     "registry": (
         "Registry and protocols",
         "What a package outside jetseg implements, and how it is found.",
@@ -26,11 +21,13 @@ FIRST = {
     "errors": ("Errors", "Every error that jetseg raises on purpose, and the exit code of each.", ("errors",)),
     "manifest": ("Manifest", "The file beside every artifact.", ("manifest",)),
 }
+SHOWN = {f"jetseg.{module}" for _, _, modules in FIRST.values() for module in modules}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Lists the pages in the navigation."""
-    entries = [{title: f"{FOLDER}/{name}.md"} for name, (title, _, _) in FIRST.items()]
+    entries = [{"The public names": f"{FOLDER}/index.md"}]
+    entries += [{title: f"{FOLDER}/{name}.md"} for name, (title, _, _) in FIRST.items()]
     entries += [{f"jetseg.{room}": f"{FOLDER}/{room}.md"} for room in _rooms()]
     pages.fill(config.nav or [], f"{FOLDER}/*", entries)
     return config
@@ -38,42 +35,48 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages."""
-    made: dict[str, str] = {}
     public = _public_names()
+    made = {f"{FOLDER}/index.md": _face(public)}
     for name, (title, text, modules) in FIRST.items():
-        objects = public or ["jetseg"] if name == "index" else [f"jetseg.{it}" for it in modules if _exists(it)]
-        made[f"{FOLDER}/{name}.md"] = _page(title, text, objects, () if name == "index" else public)
-    shown = {f"jetseg.{module}" for _, _, modules in FIRST.values() for module in modules}
+        made[f"{FOLDER}/{name}.md"] = _page(title, text, [f"jetseg.{it}" for it in modules if _exists(it)], public)
     for room in _rooms():
-        made[f"{FOLDER}/{room}.md"] = _page(
-            f"jetseg.{room}", "", [it for it in _modules(room) if it not in shown], public
-        )
+        modules = [module for module in _modules(room) if module not in SHOWN]
+        made[f"{FOLDER}/{room}.md"] = _page(f"jetseg.{room}", "", modules, public)
     return pages.add(made, files, config)
 
 
-def _page(title: str, text: str, objects: list[str], elsewhere: list[str] | tuple[()]) -> str:
-    """One page; what `elsewhere` names has its place on another one."""
+def _face(public: dict[str, str]) -> str:
+    """The page of what `import jetseg` gives."""
+    text = (
+        "What `import jetseg` gives; a name is loaded when it is first used. Errors have [their own page](errors.md)."
+    )
+    objects = [f"::: {place}\n    options:\n      heading: jetseg.{name}" for name, place in public.items()]
+    return "\n\n".join(["# The public names", text, *(objects or ["::: jetseg"])]) + "\n"
+
+
+def _page(title: str, text: str, modules: list[str], public: dict[str, str]) -> str:
+    """One page of modules, without the public names, which have theirs."""
     parts = [f"# {title}", text]
-    for name in objects:
-        hidden = "|".join(other.rpartition(".")[2] for other in elsewhere if other.rpartition(".")[0] == name)
-        parts.append(f"::: {name}" + (f'\n    options:\n      filters: ["!^_", "!^({hidden})$"]' if hidden else ""))
+    for module in modules:
+        hidden = "|".join(place.rpartition(".")[2] for place in public.values() if place.rpartition(".")[0] == module)
+        parts.append(f"::: {module}" + (f'\n    options:\n      filters: ["!^_", "!^({hidden})$"]' if hidden else ""))
     return "\n\n".join(parts) + "\n"
 
 
-def _public_names() -> list[str]:
-    """Where the names of `jetseg.__all__` are defined."""
-    package = griffe.load("jetseg", search_paths=[str(ROOT)], submodules=False)
+def _public_names() -> dict[str, str]:
+    """Where each name of `jetseg.__all__` is defined; without those of modules that have a page of their own."""
+    package = griffe.load("jetseg", search_paths=[str(ROOT)])
     names = [str(name).strip("'\"") for name in package.exports or ()]
-    found = [package.members[name] for name in names if name in package.members and not name.startswith("_")]
-    return [member.target_path if member.is_alias else member.path for member in found]
+    found = {name: package.members[name] for name in names if name in package.members and not name.startswith("_")}
+    places = {name: (it.final_target if it.is_alias else it).path for name, it in found.items()}
+    return {name: place for name, place in places.items() if place.rpartition(".")[0] not in SHOWN}
 
 
 def _rooms() -> list[str]:
     """Packages and single files of jetseg that have no page of their own yet, by name."""
-    taken = {module for _, _, modules in FIRST.values() for module in modules}
     inside = (path for path in (ROOT / "jetseg").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file())
     names = {path.stem for path in inside if not path.name.startswith("_")}
-    return sorted(names - taken - set(HIDDEN))
+    return sorted(name for name in names - set(HIDDEN) if f"jetseg.{name}" not in SHOWN)
 
 
 def _modules(room: str) -> list[str]:
