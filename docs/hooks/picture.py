@@ -18,7 +18,7 @@ from jetseg.data.specs import open_dataset
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
 
-OUT = Path(__file__).parents[1] / "assets" / "drive.png"
+OUT = Path(__file__).parents[1] / "assets" / "drive.jpg"
 GAP = 6
 
 
@@ -31,8 +31,8 @@ def draw(engine: Path, frame: int) -> None:
     runner.close()
     gap = np.full((image.shape[0], GAP, 3), 255, dtype=np.uint8)
     OUT.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(OUT), np.hstack([views[0], gap, views[1], gap, views[2]]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(OUT), np.hstack([views[0], gap, views[1], gap, views[2]]), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 40)
+    draw(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
