@@ -13,22 +13,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import jetseg
 from jetseg.camera.overlay import Overlay
-from jetseg.data.specs import open_dataset
-from jetseg.engine.contract import Segmenter
-from jetseg.engine.opening import open_runner
 
 OUT = Path(__file__).parents[1] / "assets" / "drive.jpg"
 GAP = 6
 
 
-def draw(engine: Path, frame: int) -> None:
+def draw(file: Path, frame: int) -> None:
     """Writes the picture."""
-    image = open_dataset("synthetic:120", "test")[frame].image_hwc_u8
-    runner = open_runner(engine)
-    class_map = Segmenter(runner)(image)
-    views = [image] + [Overlay(runner.manifest, alpha).draw(image, class_map) for alpha in (1.0, 0.5)]
-    runner.close()
+    image = jetseg.open_dataset("synthetic:120").split("test")[frame].image_hwc_u8
+    with jetseg.open_engine(file) as engine:
+        class_map = engine.segment(image)
+    views = [image] + [Overlay(engine.manifest, alpha).draw(image, class_map) for alpha in (1.0, 0.5)]
     gap = np.full((image.shape[0], GAP, 3), 255, dtype=np.uint8)
     OUT.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(OUT), np.hstack([views[0], gap, views[1], gap, views[2]]), [cv2.IMWRITE_JPEG_QUALITY, 88])

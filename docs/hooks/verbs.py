@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import inspect
 from pathlib import Path
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 import pages
 import typer
@@ -71,7 +73,9 @@ def page(name: str, command: TyperCommand) -> str:
 
 
 def _verbs() -> dict[str, TyperCommand]:
-    commands: dict[str, TyperCommand] = typer.main.get_command(app).commands
+    group = typer.main.get_command(app)
+    context = typer.Context(group, info_name="jetseg")
+    commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
     return {name: command for name, command in commands.items() if not command.hidden}
 
 
@@ -95,9 +99,20 @@ def _value(option: TyperOption) -> str:
     if option.metavar:
         return str(option.metavar)
     annotation = option.type_descriptor.annotation
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return "\\|".join(str(member.value) for member in annotation)
+    if choices := _choices(annotation):
+        return "\\|".join(choices)
     return next((text for kind, text in _VALUES.items() if annotation is kind), "TEXT")
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    """The values of a Literal or an Enum, which may be optional."""
+    if get_origin(annotation) in (Union, UnionType):
+        return next(filter(None, map(_choices, get_args(annotation))), ())
+    if get_origin(annotation) is Literal:
+        return tuple(str(value) for value in get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return tuple(str(member.value) for member in annotation)
+    return ()
 
 
 def _default(option: TyperOption) -> str:
