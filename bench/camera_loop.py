@@ -30,9 +30,10 @@ from jetseg.camera.loop import LoopConfig, new_statistics, run
 from jetseg.camera.sources.feeds import PacedSource
 from jetseg.engine.contract import Runner
 from jetseg.engine.opening import open_runner
-from jetseg.manifest import Manifest, device_name, toolchain
+from jetseg.manifest import Manifest
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
 from jetseg.monitor.statistics import LoopStatistics, SourceLosses
+from jetseg.provenance import device_name, toolchain
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from jetseg.camera.loop import LoopConfig, new_statistics, run
 from jetseg.cli.run_outputs import OutputOptions, open_outputs
 from jetseg.engine.contract import Runner
 from jetseg.engine.opening import open_runner
-from jetseg.manifest import device_name
 from jetseg.monitor.engine_speed import measure_engine_speed
 from jetseg.monitor.events import EventLog
+from jetseg.provenance import device_name
 
 CLIENTS = {
     "no dashboard": None,

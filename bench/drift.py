@@ -27,15 +27,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.engine.contract import Runner, Segmenter
 from jetseg.engine.opening import open_runner
 from jetseg.evaluate.profile import scores_of
-from jetseg.manifest import device_name, toolchain
 from jetseg.monitor.drift import DriftMonitor
 from jetseg.monitor.shadow import ShadowMonitor
 from jetseg.postprocess import class_map
 from jetseg.preprocess import Preprocessor
+from jetseg.provenance import device_name, toolchain
 
 FRAMES_PER_SECOND = 25
 CLEAN_FRAMES = 50
@@ -214,7 +214,7 @@ def take(found: Sequence[Answered], count: int) -> list[Answered]:
 
 
 def frames_of(spec: str, split: str) -> list[np.ndarray]:
-    dataset = open_dataset(spec, split)
+    dataset = open_split(spec, split)
     return [dataset[index].image_hwc_u8 for index in range(len(dataset))]
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.manifest import InputSpec, Manifest, save_manifest
+from jetseg.manifest import InputSpec, Manifest
+from jetseg.network import save_manifest
 
 HEIGHT, WIDTH, CLASSES = 24, 32, ("road", "car", "sky")
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jetseg.engine.contract import Runner
+from jetseg.engine.backend import Runner
 from jetseg.errors import ConfigError
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog

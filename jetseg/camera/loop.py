@@ -13,7 +13,7 @@ from jetseg.camera.ladder import Ladder, Rung
 from jetseg.camera.overlay import Overlay
 from jetseg.camera.pipeline import Pipeline
 from jetseg.camera.stopping import StopFlag, stop_on_signals
-from jetseg.engine.contract import Runner
+from jetseg.engine.backend import Runner
 from jetseg.errors import StageStoppedError
 from jetseg.evaluate.accuracy import check_classes
 from jetseg.monitor.accuracy import RunningAccuracy

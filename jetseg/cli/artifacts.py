@@ -9,7 +9,7 @@ from jetseg.errors import ConfigError
 from jetseg.shipped import find_artifact, shipped_names
 
 if TYPE_CHECKING:
-    from jetseg.engine.contract import Runner
+    from jetseg.engine.backend import Runner
 
 CHECKPOINT_SUFFIX = ".safetensors"
 

@@ -44,8 +44,8 @@ def bench(
     from jetseg.cli.entries import manifest_for, open_entries
     from jetseg.cli.peak_memory import measure_peak_memory
     from jetseg.evaluate.benchmark import benchmark
-    from jetseg.manifest import device_name, toolchain
     from jetseg.progress import track
+    from jetseg.provenance import device_name, toolchain
     from jetseg.report.measure import inference
     from jetseg.report.rows import make_rows
 

@@ -78,7 +78,8 @@ def _print(results: list[StageResult], *, as_json: bool) -> None:
 
 
 def _row(result: StageResult) -> dict[str, Any]:
-    from jetseg.manifest import load_manifest, manifest_path
+    from jetseg.manifest import manifest_path
+    from jetseg.network import load_manifest
 
     file = next(iter(result.artifacts.values()))
     measured = load_manifest(file).accuracy if manifest_path(file).is_file() else ()

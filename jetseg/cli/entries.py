@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetseg.cli.artifacts import CHECKPOINT_SUFFIX, open_any
-from jetseg.manifest import Manifest, load_manifest, manifest_path
+from jetseg.manifest import Manifest, manifest_path
+from jetseg.network import load_manifest
 from jetseg.onnx.cost import Cost, onnx_cost
 from jetseg.recipes.results import networks_of_run
 from jetseg.report.rows import Entry, unique_names
 
 if TYPE_CHECKING:
-    from jetseg.engine.contract import Runner
+    from jetseg.engine.backend import Runner
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from jetseg.cli.artifacts import by_name
 from jetseg.cli.calibrate import PlacementName
 
 if TYPE_CHECKING:
-    from jetseg.data.contract import SegmentationDataset
-    from jetseg.engine.contract import Runner
+    from jetseg.data.contract import Split
+    from jetseg.engine.backend import Runner
     from jetseg.manifest import Accuracy
     from jetseg.quantization.ranges import Policy
 
@@ -74,13 +74,15 @@ def evaluate(
         jetseg eval foreign.onnx --manifest foreign.yaml --data folder:data/mine --split val --json
     """
     from jetseg.cli.artifacts import open_any
-    from jetseg.data.specs import open_dataset
+    from jetseg.config import changed
+    from jetseg.data.dataset import open_split
     from jetseg.engine.simulation import simulate_tensorrt
     from jetseg.errors import ConfigError
-    from jetseg.manifest import device_name, manifest_path, toolchain
+    from jetseg.manifest import manifest_path
+    from jetseg.provenance import device_name, toolchain
     from jetseg.report.rows import Entry
 
-    dataset = open_dataset(data, split)
+    dataset = open_split(data, split)
     if simulate is None:
         runner = open_any(artifact, manifest, threads)
     else:
@@ -99,7 +101,7 @@ def evaluate(
         if other:
             other.close()
     if accuracy:
-        accuracy = accuracy.model_copy(update={"simulated": simulate is not None})
+        accuracy = changed(accuracy, simulated=simulate is not None)
     conditions = {
         "backend": Entry(artifact.stem, artifact, runner, runner.manifest).backend,
         "precision": runner.manifest.precision,
@@ -121,10 +123,10 @@ def evaluate(
 
 
 def _measure(
-    runner: Runner, other: Runner | None, dataset: SegmentationDataset, frames: int | None
+    runner: Runner, other: Runner | None, dataset: Split, frames: int | None
 ) -> tuple[Accuracy | None, float | None]:
     """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
-    from jetseg.engine.contract import Segmenter
+    from jetseg.engine.backend import Segmenter
     from jetseg.evaluate.accuracy import as_record, measure_accuracy
     from jetseg.evaluate.agreement import AgreementMeter
 

@@ -49,8 +49,8 @@ def export(
     if out is not None and out.suffix == ".engine":
         _export_plan(checkpoint, out, head, input_kind, precision)
         return
+    from jetseg.config import validate_config
     from jetseg.export.onnx_export import ExportConfig, run
-    from jetseg.manifest import validate_config
     from jetseg.onnx.cost import onnx_cost
 
     values = {
@@ -84,8 +84,8 @@ def export(
 
 
 def _export_plan(checkpoint: Path, out: Path, head: str, input_kind: str, precision: str) -> None:
+    from jetseg.config import validate_config
     from jetseg.export.torch_tensorrt import PlanConfig, run
-    from jetseg.manifest import validate_config
 
     values = {"checkpoint": checkpoint, "out": out, "head": head, "input": input_kind, "precision": precision}
     result = run(validate_config(PlanConfig, values))

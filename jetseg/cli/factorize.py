@@ -71,8 +71,9 @@ def factorize(
         jetseg factorize student.safetensors --form tucker --rank vbmf --size-only
     """
     from jetseg.compress.factorize import FactorizeConfig, run
-    from jetseg.manifest import manifest_path, validate_config
-    from jetseg.recipes.speed_meter import layer_timer
+    from jetseg.config import validate_config
+    from jetseg.manifest import manifest_path
+    from jetseg.workflows.speed_meter import layer_timer
 
     target = out or checkpoint.with_name(f"{checkpoint.stem}.factorized{checkpoint.suffix}")
     values = {

@@ -43,9 +43,9 @@ def lint(
 
         jetseg lint student.onnx --target agx-orin-64gb --device dla
     """
+    from jetseg.config import validate_config
     from jetseg.engine.tensorrt.lint import LintConfig, run
     from jetseg.errors import QualityError
-    from jetseg.manifest import validate_config
 
     settings = {"model": model, "target": target, "device": device.value, "manifest": manifest}
     result = run(validate_config(LintConfig, settings))

@@ -51,8 +51,8 @@ def pack(
 
         jetseg pack student.onnx --data synthetic:20 --frames 4 --target orin-nano-8gb --out student.kit.zip
     """
+    from jetseg.config import validate_config
     from jetseg.kit.packing import PackConfig, run
-    from jetseg.manifest import validate_config
     from jetseg.storage import sha256_file
 
     settings = {

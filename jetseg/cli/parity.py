@@ -55,14 +55,14 @@ def parity(
         jetseg parity a.onnx b.onnx --data folder:frames --split all --min-agreement 98 --json
     """
     from jetseg.cli.entries import open_entries
-    from jetseg.data.specs import open_dataset
+    from jetseg.data.dataset import open_split
     from jetseg.errors import ConfigError, QualityError
     from jetseg.evaluate.parity import Bounds, Rung, measure_parity
-    from jetseg.manifest import device_name, toolchain
+    from jetseg.provenance import device_name, toolchain
 
     if len(artifacts) < 2:
         raise ConfigError(f"Only {artifacts[0]} was given.", "Give at least two artifacts of one network to compare.")
-    dataset = open_dataset(data, split)
+    dataset = open_split(data, split)
     bounds = Bounds(min_agreement, max_drop)
     with open_entries(artifacts, manifest, threads) as entries:
         rungs = [Rung(entry.name, entry.runner.manifest, entry.runner.infer) for entry in entries]

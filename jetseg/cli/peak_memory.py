@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jetseg.cli.artifacts import open_any
-from jetseg.engine.contract import Segmenter
+from jetseg.engine.backend import Segmenter
 from jetseg.errors import ArtifactError
 
 RUNS = 10

@@ -106,8 +106,8 @@ def prune(
         jetseg prune student.safetensors --method unstructured --criterion random --ratio 0.5
     """
     from jetseg.compress.prune import PruneConfig
-    from jetseg.manifest import validate_config
-    from jetseg.recipes.speed_meter import speed_meter
+    from jetseg.config import validate_config
+    from jetseg.workflows.speed_meter import speed_meter
 
     target = out or checkpoint.with_name(f"{checkpoint.stem}.pruned{checkpoint.suffix}")
     values = {

@@ -1,4 +1,4 @@
-"""`jetseg quantize`: quantization-aware training of a checkpoint or an ONNX file."""
+"""`jetseg qat`: quantization-aware training of a checkpoint or an ONNX file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jetseg.manifest import Manifest
 
 
-def quantize(
+def qat(
     network: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors) or float ONNX file.")],
     data: Annotated[
         str, typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
@@ -48,14 +48,15 @@ def quantize(
 
     Examples:
 
-        jetseg quantize runs/student/best.safetensors --data camvid:data/camvid --epochs 10 --out student.qat.onnx
+        jetseg qat runs/student/best.safetensors --data camvid:data/camvid --epochs 10 --out student.qat.onnx
 
-        jetseg quantize foreign.onnx --data folder:frames --no-labels --out foreign.qat.onnx
+        jetseg qat foreign.onnx --data folder:frames --no-labels --out foreign.qat.onnx
     """
     from jetseg.compress.qat.artifacts import float_twin_path
     from jetseg.compress.qat.config import QuantizeConfig
     from jetseg.compress.qat.training import run
-    from jetseg.manifest import load_manifest, validate_config
+    from jetseg.config import validate_config
+    from jetseg.network import load_manifest
     from jetseg.quantization.render import write_qdq, write_trained_ranges
 
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -50,14 +50,14 @@ def report(
         jetseg report a.onnx b.onnx --data synthetic:32 --split test --out runs/report.html --json
     """
     from jetseg.cli.entries import open_entries
-    from jetseg.data.specs import open_dataset
-    from jetseg.manifest import validate_config
+    from jetseg.config import validate_config
+    from jetseg.data.dataset import open_split
     from jetseg.report.build import ReportConfig, run
 
     values: dict[str, Any] = {"out": out, "frames": frames, "examples": examples, "threads": threads}
     values |= {"rounds": rounds, "seconds": seconds} | ({"title": title} if title else {})
     config = validate_config(ReportConfig, values)
-    dataset = open_dataset(data, split)
+    dataset = open_split(data, split)
     with open_entries(artifacts, manifest, threads, deployed=True) as entries:
         result = run(config, entries, dataset)
     if as_json:

@@ -116,7 +116,7 @@ def run(
     from jetseg.camera.sources.open import open_source
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.artifacts import open_any
-    from jetseg.manifest import validate_config
+    from jetseg.config import validate_config
     from jetseg.monitor.events import EventLog
     from jetseg.monitor.score_tap import ScoreTap
 
@@ -198,7 +198,7 @@ def _open_sinks(stack: ExitStack, source: Source, *, output: Path | None, show: 
     from jetseg.camera.sinks.video import open_video_sink
     from jetseg.camera.sinks.window import WindowSink
     from jetseg.camera.status_line import open_status_line
-    from jetseg.progress import console
+    from jetseg.cli.bars import console
 
     sinks: list[Sink] = []
     if output is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jetseg.camera.contract import Source
     from jetseg.camera.ladder import Ladder
     from jetseg.camera.sinks.monitors import MonitorSink
-    from jetseg.engine.contract import Runner
+    from jetseg.engine.backend import Runner
     from jetseg.errors import StageStoppedError
     from jetseg.monitor.statistics import LoopStatistics
 

@@ -229,6 +229,6 @@ def _open_dashboard(
 
 
 def _say(text: str) -> None:
-    from jetseg.progress import console
+    from jetseg.cli.bars import console
 
     console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)

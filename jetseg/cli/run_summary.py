@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def conditions_of(engine: Path, manifest: Manifest, source: Source, output: Path | None) -> dict[str, Any]:
     """Returns what the figures of a run belong to."""
-    from jetseg.manifest import device_name, toolchain
+    from jetseg.provenance import device_name, toolchain
 
     backend = "torch" if manifest.kind == "checkpoint" else manifest.backend or "onnxruntime"
     return {
@@ -78,7 +78,7 @@ def print_summary(summary: LoopSummary, conditions: dict[str, Any], *, to_stderr
 
 def say(text: str) -> None:
     """Prints a remark on stderr."""
-    from jetseg.progress import console
+    from jetseg.cli.bars import console
 
     console.print(text, style="dim", markup=False, highlight=False)
 

@@ -74,7 +74,7 @@ def make_config(given: dict[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: The file cannot be read, or settings are wrong; all mistakes are named.
     """
-    from jetseg.manifest import validate_config
+    from jetseg.config import validate_config
     from jetseg.train.config import TrainConfig
 
     values = _read_settings(given["config"]) if given["config"] else {}
@@ -90,7 +90,7 @@ def print_result(config: TrainConfig, result: TrainResult, *, as_json: bool) -> 
     """Prints where the checkpoints are and what the best one scores; the first process alone speaks."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-    from jetseg.manifest import load_manifest
+    from jetseg.network import load_manifest
 
     if getattr(rank_zero_only, "rank", 0) != 0:
         return

@@ -49,9 +49,9 @@ def verify(
 
         jetseg verify student.kit.zip --engine engines/student.int8.onnx --json
     """
+    from jetseg.config import validate_config
     from jetseg.errors import QualityError
     from jetseg.kit.verifying import VerifyConfig, run
-    from jetseg.manifest import validate_config
 
     settings = {
         "kit": kit,

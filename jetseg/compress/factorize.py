@@ -269,10 +269,4 @@ def _relative_error(conv: nn.Conv2d, factors: Factors) -> float:
 
 def _manifest(manifest: Manifest, config: FactorizeConfig) -> Manifest:
     recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
-    changes = {
-        "parent_sha256": manifest.sha256,
-        "stages": (*manifest.stages, Stage(name="factorize", settings=recorded)),
-        "accuracy": (),
-        "parity": None,
-    }
-    return manifest.model_copy(update=changes)
+    return manifest.derive(Stage(name="factorize", settings=recorded))

@@ -26,8 +26,8 @@ from jetseg.compress.speed import SpeedMeter, SpeedReport, prune_to_speed
 from jetseg.compress.structured import Pruner, PruneSettings, Scope, choose_counts
 from jetseg.compress.two_four import prune_two_four
 from jetseg.compress.unstructured import input_activity, prune_unstructured
-from jetseg.data.contract import SegmentationDataset
-from jetseg.data.specs import open_dataset
+from jetseg.data.contract import Split
+from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.evaluate.sparsity import gzip_bytes
@@ -249,14 +249,14 @@ def _importance(module: nn.Module, config: PruneConfig, manifest: Manifest) -> I
     return TaylorImportance(module, batches, dataset.ignore_index)
 
 
-def _frames(config: PruneConfig, manifest: Manifest) -> tuple[SegmentationDataset, Iterator[Batch]]:
+def _frames(config: PruneConfig, manifest: Manifest) -> tuple[Split, Iterator[Batch]]:
     """Opens the dataset that criteria look at; the config's own check made sure that there is one."""
-    dataset = open_dataset(str(config.data), config.split)
+    dataset = open_split(str(config.data), config.split)
     check_classes(manifest.classes, dataset.classes, dataset.spec)
     return dataset, _batches(dataset, manifest, config.batches)
 
 
-def _batches(dataset: SegmentationDataset, manifest: Manifest, count: int) -> Iterator[Batch]:
+def _batches(dataset: Split, manifest: Manifest, count: int) -> Iterator[Batch]:
     """Yields preprocessed frames and labels at the input's size, spread evenly over the split."""
     preprocess = Preprocessor(manifest.input)
     indices = spread(len(dataset), count * BATCH_SIZE)
@@ -279,12 +279,4 @@ def _pruned_manifest(manifest: Manifest, config: PruneConfig) -> Manifest:
     """Adds this stage to the history; accuracies measured before do not hold any more."""
     recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
     recorded["criterion"] = config.scored_by
-    stage = Stage(name="prune", settings=recorded)
-    return manifest.model_copy(
-        update={
-            "parent_sha256": manifest.sha256,
-            "stages": (*manifest.stages, stage),
-            "accuracy": (),
-            "parity": None,
-        }
-    )
+    return manifest.derive(Stage(name="prune", settings=recorded))

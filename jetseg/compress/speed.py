@@ -11,6 +11,7 @@ from torch import nn
 from jetseg.compress.change import LayerChange
 from jetseg.compress.latency import NetworkLatency, allocate, latency_rows
 from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
+from jetseg.config import changed
 from jetseg.errors import ConfigError, QualityError
 from jetseg.onnx.layer_shape import Piece
 
@@ -105,7 +106,7 @@ def prune_to_speed(
 
     def counts(amount: float) -> list[int]:
         if latency is None:
-            return choose_counts(pruner.candidates, settings.model_copy(update={"ratio": amount}))
+            return choose_counts(pruner.candidates, changed(settings, ratio=amount))
         return allocate(pruner.candidates, latency, settings, (1 - amount) * latency.total_ms(full))
 
     trials: list[Trial] = []

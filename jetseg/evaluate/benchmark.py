@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from jetseg.errors import ConfigError
-from jetseg.progress import progress_bar
+from jetseg.progress import task
 
 LEAST_RUNS_PER_TURN = 5
 _WARM_UP_RUNS = 3
@@ -68,12 +68,11 @@ def benchmark(
         for _ in range(_WARM_UP_RUNS):
             run()
     turns: dict[str, list[list[float]]] = {name: [] for name in runners}
-    with progress_bar() as bar:
-        task = bar.add_task("Timing, alternated", total=rounds * len(runners))
+    with task("Timing, alternated", rounds * len(runners)) as running:
         for _ in range(rounds):
             for name, run in runners.items():
                 turns[name].append(_turn(run, seconds, clock))
-                bar.advance(task)
+                running.update(advance=1)
     first = next(iter(turns.values()))
     return {name: _summary(own, first) for name, own in turns.items()}
 

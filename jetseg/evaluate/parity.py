@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.data.contract import Sample, Split
 from jetseg.errors import QualityError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.evaluate.agreement import VOID, kept_per_class
@@ -29,7 +29,7 @@ class Rung:
     Attributes:
         name: Unique in the ladder.
         manifest: Says what goes in and what comes out.
-        infer: Network input to raw output, as `jetseg.engine.contract.Runner.infer`.
+        infer: Network input to raw output, as `jetseg.engine.backend.Runner.infer`.
     """
 
     name: str
@@ -111,9 +111,7 @@ class LadderParity:
     breaches: tuple[Breach, ...]
 
 
-def measure_parity(
-    rungs: Sequence[Rung], dataset: SegmentationDataset, bounds: Bounds, *, frames: int | None = None
-) -> LadderParity:
+def measure_parity(rungs: Sequence[Rung], dataset: Split, bounds: Bounds, *, frames: int | None = None) -> LadderParity:
     """Compares each rung with the one before it and with the first, on the same frames, one frame at a time.
 
     Class maps are compared at the network's input size and scored at the size of the labels. Logits are compared
@@ -172,7 +170,7 @@ class _View:
 class _Tally:
     """Sums over the frames what one rung gives and how it differs from others."""
 
-    def __init__(self, rung: Rung, dataset: SegmentationDataset) -> None:
+    def __init__(self, rung: Rung, dataset: Split) -> None:
         self.confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
         self._rung = rung
         self._preprocess = Preprocessor(rung.manifest.input)

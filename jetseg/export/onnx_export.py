@@ -16,10 +16,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from jetseg.config import changed
 from jetseg.errors import ArtifactError, MissingDependencyError
 from jetseg.export.graph_ends import DeployedNetwork
 from jetseg.export.parity import measure_parity, parity_frames
-from jetseg.manifest import InputSpec, Manifest, OutputSpec, Stage, save_manifest
+from jetseg.manifest import InputSpec, Manifest, Stage
+from jetseg.network import save_manifest
 from jetseg.onnx.file import save_onnx
 from jetseg.storage import atomic_path
 from jetseg.train.checkpoint import load_checkpoint
@@ -93,7 +95,7 @@ def run(config: ExportConfig) -> ExportResult:
     with atomic_path(config.out) as temporary:
         save_onnx(temporary, model)
         parity = measure_parity(temporary, manifest, network, frames, config.out.name)
-    manifest = manifest.model_copy(update={"parity": parity})
+    manifest = manifest.changed(parity=parity)
     return ExportResult(config.out, save_manifest(config.out, manifest))
 
 
@@ -152,16 +154,12 @@ def example_input(spec: InputSpec) -> Tensor:
 def _manifest(parent: Manifest, config: ExportConfig) -> Manifest:
     size = {"height": config.height or parent.input.height, "width": config.width or parent.input.width}
     recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
-    return parent.model_copy(
-        update={
-            "kind": "onnx",
-            "input": parent.input.model_copy(update={"name": INPUT_NAME, "kind": config.input, **size}),
-            "output": OutputSpec(name=config.head, kind=config.head),
-            "parent_sha256": parent.sha256,
-            "stages": (*parent.stages, Stage(name="export", settings=recorded)),
-            "accuracy": (),
-        }
+    derived = parent.derive(
+        Stage(name="export", settings=recorded),
+        kind="onnx",
+        input=changed(parent.input, name=INPUT_NAME, kind=config.input, **size),
     )
+    return derived.with_output(name=config.head, kind=config.head)
 
 
 @contextmanager

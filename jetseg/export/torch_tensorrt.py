@@ -14,10 +14,12 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from jetseg.config import changed
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
 from jetseg.export.graph_ends import DeployedNetwork
 from jetseg.export.onnx_export import ExportResult, example_input
-from jetseg.manifest import OutputSpec, Stage, save_manifest
+from jetseg.manifest import Stage
+from jetseg.network import save_manifest
 from jetseg.storage import write_bytes
 from jetseg.train.checkpoint import load_checkpoint
 
@@ -67,22 +69,13 @@ def run(config: PlanConfig) -> ExportResult:
     device = _gpu_label()
     network, parent = load_checkpoint(config.checkpoint)
     network.requires_grad_(False)
-    spec = parent.input.model_copy(update={"kind": config.input, "name": None})
+    spec = changed(parent.input, kind=config.input, name=None)
     deployed = DeployedNetwork(network, spec, config.input, config.head).eval().to(DEVICE)
     plan = _convert(library, deployed, example_input(spec).to(DEVICE), config)
     recorded = config.model_dump(mode="json", exclude={"checkpoint", "out"})
-    manifest = parent.model_copy(
-        update={
-            "kind": "engine",
-            "backend": "tensorrt",
-            "precision": config.precision,
-            "input": spec,
-            "output": OutputSpec(kind=config.head),
-            "parent_sha256": parent.sha256,
-            "accuracy": (),
-            "stages": (*parent.stages, Stage(name="export", settings={**recorded, "converter": "torch-tensorrt"})),
-        }
-    )
+    stage = Stage(name="export", settings={**recorded, "converter": "torch-tensorrt"})
+    derived = parent.derive(stage, kind="engine", backend="tensorrt", precision=config.precision, input=spec)
+    manifest = derived.with_output(kind=config.head)
     write_bytes(config.out, plan)
     versions = {"torch-tensorrt": str(library.__version__), "tensorrt": _tensorrt_version()}
     return ExportResult(config.out, save_manifest(config.out, manifest, device=device, versions=versions))

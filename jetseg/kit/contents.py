@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from jetseg.config import Record
 from jetseg.engine.budget import DEFAULT_MIN_AGREEMENT
-from jetseg.manifest import Record
 
 INDEX = "kit.json"
 README = "README.md"

@@ -13,9 +13,10 @@ import cv2
 from pydantic import BaseModel, ConfigDict, Field
 
 import jetseg
+from jetseg.config import changed
 from jetseg.data.contract import Sample
-from jetseg.data.specs import open_dataset
-from jetseg.engine.contract import Segmenter
+from jetseg.data.dataset import open_split
+from jetseg.engine.backend import Segmenter
 from jetseg.engine.opening import open_runner
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import ConfigError, QualityError
@@ -24,7 +25,8 @@ from jetseg.kit.archive import write_kit
 from jetseg.kit.contents import CACHES, EXPECTED, FRAMES, IMAGES, LABELS, README, KitIndex, Tolerance
 from jetseg.kit.instructions import instructions
 from jetseg.kit.reference import Comparison, compare
-from jetseg.manifest import Manifest, load_manifest, manifest_path
+from jetseg.manifest import Manifest, manifest_path, write_manifest
+from jetseg.network import load_manifest
 from jetseg.onnx.file import has_external_data
 from jetseg.postprocess import ClassMap
 from jetseg.quantization.ranges import calibrated_network, load_ranges, save_ranges
@@ -134,7 +136,7 @@ def _stage_network(config: PackConfig, manifest: Manifest, folder: Path) -> tupl
     model = folder / "network.onnx"
     shutil.copyfile(config.model, model)
     sha256 = sha256_file(model)
-    write_text(manifest_path(model), manifest.model_copy(update={"sha256": sha256}).model_dump_json(indent=2) + "\n")
+    write_manifest(manifest_path(model), manifest.changed(sha256=sha256))
     if config.calibration is None:
         return model, None
     ranges = load_ranges(config.calibration, model_sha256=sha256, preprocessing=manifest.input)
@@ -142,14 +144,14 @@ def _stage_network(config: PackConfig, manifest: Manifest, folder: Path) -> tupl
     for backend, network in ranges.networks.items():
         corrected = folder / f"network.{backend}.onnx"
         shutil.copyfile(calibrated_network(config.calibration, ranges, backend, config.model), corrected)
-        networks[backend] = network.model_copy(update={"file": corrected.name})
+        networks[backend] = changed(network, file=corrected.name)
     copy = folder / "network.ranges.json"
-    save_ranges(copy, ranges.model_copy(update={"networks": networks}))
+    save_ranges(copy, changed(ranges, networks=networks))
     return model, copy
 
 
 def _reference_samples(config: PackConfig, manifest: Manifest) -> list[Sample]:
-    dataset = open_dataset(config.data, config.split)
+    dataset = open_split(config.data, config.split)
     samples = [dataset[index] for index in spread(len(dataset), config.frames)]
     labelled = [sample.label_hw_u8 is not None for sample in samples]
     if any(labelled):
@@ -186,7 +188,7 @@ def _stage_frames(manifest: Manifest, samples: Sequence[Sample], expected: Seque
 def _simulate(config: PackConfig, model: Path, ranges: Path, folder: Path, expected: Sequence[ClassMap]) -> Comparison:
     runner = simulate_tensorrt(model, ranges, threads=config.threads)
     try:
-        frames = open_dataset(f"folder:{folder / FRAMES}", "all")
+        frames = open_split(f"folder:{folder / FRAMES}", "all")
         result = compare(
             Segmenter(runner), runner.manifest, frames, expected, config.tolerance, "Simulating TensorRT's INT8"
         )

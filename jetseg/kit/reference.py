@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.data.contract import Sample, Split
 from jetseg.engine.budget import Budget, broken_agreement, broken_budgets
 from jetseg.errors import ArtifactError
 from jetseg.evaluate.accuracy import as_record
@@ -46,7 +46,7 @@ class Comparison:
 def compare(
     predict: Callable[[FrameU8], ClassMap],
     manifest: Manifest,
-    dataset: SegmentationDataset,
+    dataset: Split,
     expected: Sequence[ClassMap],
     tolerance: Tolerance,
     description: str = "Comparing",

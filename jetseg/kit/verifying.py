@@ -8,19 +8,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jetseg.data.dataset import open_split
 from jetseg.data.decode import LabelCode, read_label
-from jetseg.data.specs import open_dataset
+from jetseg.engine.backend import Segmenter
 from jetseg.engine.build import move_engine
 from jetseg.engine.build import run as build
 from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import DEFAULT_BACKEND, backend_module, open_runner
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.kit.archive import unpack_kit
 from jetseg.kit.contents import EXPECTED, FRAMES, IMAGES, KitIndex
 from jetseg.kit.opening import kit_name
 from jetseg.kit.reference import Comparison, compare
-from jetseg.manifest import Manifest, Parity, Precision, load_manifest, save_manifest
+from jetseg.manifest import Manifest, Parity, Precision
+from jetseg.network import load_manifest, save_manifest
 from jetseg.postprocess import ClassMap
 
 
@@ -89,7 +90,7 @@ def run(config: VerifyConfig) -> VerifyResult:
         return VerifyResult(built, manifest, index, comparison)
     parity = Parity(frames=comparison.frames, argmax_agreement=round(comparison.agreement / 100, 5))
     accuracy = (comparison.after,) if comparison.after else ()
-    proven = manifest.model_copy(update={"parity": parity, "accuracy": accuracy})
+    proven = manifest.changed(parity=parity, accuracy=accuracy)
     manifest = save_manifest(built, proven, device=manifest.device, versions=manifest.toolchain)
     move_engine(built, place)
     return VerifyResult(place, manifest, index, comparison)
@@ -122,7 +123,7 @@ def _build(config: VerifyConfig, index: KitIndex, folder: Path) -> tuple[Path, P
 def _compare(
     engine: Path, index: KitIndex, expected: list[ClassMap], folder: Path, threads: int | None
 ) -> tuple[Comparison, Manifest]:
-    frames = open_dataset(f"folder:{folder / FRAMES}", "all")
+    frames = open_split(f"folder:{folder / FRAMES}", "all")
     runner = open_runner(engine, threads=threads)
     try:
         found = compare(Segmenter(runner), runner.manifest, frames, expected, index.tolerance, "Verifying the engine")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from jetseg.onnx.graph import FloatGraph
+from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.insertion import (
     render_symmetric_,
     render_unsigned_,
@@ -17,7 +18,7 @@ from jetseg.quantization.qdq.insertion import (
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.qdq.placement import Placement, place_symmetric
 from jetseg.quantization.qdq.schemes import REDUCED_WEIGHT_LIMIT, SYMMETRIC_LIMIT, Quantizer
-from jetseg.quantization.ranges import Policy, TensorRange
+from jetseg.quantization.ranges import TensorRange
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.progress import track
 from jetseg.quantization.arithmetic import Arithmetic
+from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.placement import is_matrix_layer
 from jetseg.quantization.qdq.schemes import weight_scales
-from jetseg.quantization.ranges import Policy, TensorRange
+from jetseg.quantization.ranges import TensorRange
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetseg.errors import ConfigError
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 from jetseg.storage import sha256_file, write_json
 
 _RECORD = "stage.json"

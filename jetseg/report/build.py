@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jetseg.data.contract import SegmentationDataset
+from jetseg.data.contract import Split
 from jetseg.errors import ConfigError
 from jetseg.evaluate.benchmark import benchmark
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.manifest import device_name, toolchain
+from jetseg.provenance import device_name, toolchain
 from jetseg.report.figures import iou_bars, layer_bars, series_color, speed_scatter
 from jetseg.report.measure import choose_examples, compare, inference
 from jetseg.report.page import fill_page
@@ -85,9 +85,7 @@ class Verdict:
     layers: tuple[tuple[str, float], ...]
 
 
-def run(
-    config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDataset, verdict: Verdict | None = None
-) -> ReportResult:
+def run(config: ReportConfig, entries: Sequence[Entry], dataset: Split, verdict: Verdict | None = None) -> ReportResult:
     """Measures accuracy and speed, draws examples, and writes the page.
 
     Args:
@@ -175,7 +173,7 @@ def new_mistakes(before: ConfusionMatrix, after: ConfusionMatrix) -> tuple[Mista
     )
 
 
-def _conditions(config: ReportConfig, dataset: SegmentationDataset, frames: int) -> dict[str, Any]:
+def _conditions(config: ReportConfig, dataset: Split, frames: int) -> dict[str, Any]:
     return {
         "data": dataset.spec,
         "split": dataset.split,

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from jetseg.data.contract import SegmentationDataset
-from jetseg.engine.contract import Runner, Segmenter
+from jetseg.data.contract import Split
+from jetseg.engine.backend import Runner
+from jetseg.engine.engine import Engine
 from jetseg.errors import DataError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.evaluate.confusion import ConfusionMatrix
@@ -38,7 +39,7 @@ class Comparison:
     agreement: tuple[tuple[float, ...], ...]
 
 
-def compare(entries: Sequence[Entry], dataset: SegmentationDataset, frames: int | None = None) -> Comparison:
+def compare(entries: Sequence[Entry], dataset: Split, frames: int | None = None) -> Comparison:
     """Scores all networks in one pass over a split, at the resolution of the labels.
 
     Args:
@@ -51,7 +52,7 @@ def compare(entries: Sequence[Entry], dataset: SegmentationDataset, frames: int 
     """
     for entry in entries:
         check_classes(entry.runner.manifest.classes, dataset.classes, dataset.spec)
-    segmenters = [Segmenter(entry.runner) for entry in entries]
+    segmenters = [Engine(entry.runner).segment for entry in entries]
     confusion = tuple(ConfusionMatrix(dataset.classes, dataset.ignore_index) for _ in entries)
     chosen = spread(len(dataset), frames)
     agreement = []
@@ -69,7 +70,9 @@ def compare(entries: Sequence[Entry], dataset: SegmentationDataset, frames: int 
     return Comparison(tuple(chosen), confusion, tuple(zip(*agreement, strict=True)))
 
 
-def predict_all(segmenters: Sequence[Segmenter], frame_hwc_u8: FrameU8, shape: tuple[int, ...]) -> list[ClassMap]:
+def predict_all(
+    segmenters: Sequence[Callable[[FrameU8], ClassMap]], frame_hwc_u8: FrameU8, shape: tuple[int, ...]
+) -> list[ClassMap]:
     """Returns the class map of every network for one frame, all of the shape (height, width)."""
     return [resize_class_map(segment(frame_hwc_u8), shape[0], shape[1]) for segment in segmenters]
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.camera.overlay import Overlay
-from jetseg.data.contract import Sample, SegmentationDataset
-from jetseg.engine.contract import Segmenter
+from jetseg.data.contract import Sample, Split
+from jetseg.engine.engine import Engine
 from jetseg.errors import DataError
 from jetseg.palette import Color
 from jetseg.postprocess import ClassMap
@@ -50,9 +50,7 @@ class Example:
     disagreements: tuple[Picture, ...]
 
 
-def draw_examples(
-    entries: Sequence[Entry], dataset: SegmentationDataset, chosen: Sequence[tuple[int, str]]
-) -> list[Example]:
+def draw_examples(entries: Sequence[Entry], dataset: Split, chosen: Sequence[tuple[int, str]]) -> list[Example]:
     """Runs all networks on the chosen frames again and draws what they said.
 
     Args:
@@ -61,7 +59,7 @@ def draw_examples(
         chosen: Position and reason of each frame; see `jetseg.report.measure.choose_examples`.
     """
     overlay = Overlay(entries[0].runner.manifest, _OPACITY)
-    segmenters = [Segmenter(entry.runner) for entry in entries]
+    segmenters = [Engine(entry.runner).segment for entry in entries]
     names = [entry.name for entry in entries]
     examples = []
     for index, reason in chosen:
@@ -135,7 +133,7 @@ def _label(sample: Sample) -> ClassMap:
     return sample.label_hw_u8
 
 
-def _ignored(label_hw_u8: ClassMap, dataset: SegmentationDataset) -> npt.NDArray[np.bool_]:
+def _ignored(label_hw_u8: ClassMap, dataset: Split) -> npt.NDArray[np.bool_]:
     if dataset.ignore_index is None:
         return np.zeros(label_hw_u8.shape, dtype=np.bool_)
     return np.asarray(label_hw_u8 == dataset.ignore_index)

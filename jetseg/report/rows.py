@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetseg.engine.contract import Runner
+from jetseg.engine.backend import Runner
 from jetseg.evaluate.benchmark import Latency
 from jetseg.evaluate.confusion import Score
 from jetseg.manifest import Manifest

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import Manifest, load_manifest, save_manifest
+from jetseg.manifest import Manifest
 from jetseg.models import create_model, fit_shapes_
+from jetseg.network import load_manifest, save_manifest
 from jetseg.storage import atomic_path
 
 SUFFIX = ".safetensors"
@@ -46,7 +47,7 @@ def save_checkpoint(path: Path, module: nn.Module, manifest: Manifest) -> Manife
             "Set `model` to a registry name or `package.module:factory`.",
         )
     write_tensors(path, module.state_dict())
-    return save_manifest(path, manifest.model_copy(update={"kind": "checkpoint"}))
+    return save_manifest(path, manifest.changed(kind="checkpoint"))
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, Manifest]:

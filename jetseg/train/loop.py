@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,11 @@ from pathlib import Path
 
 import lightning_fabric
 import torch
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 from torch.optim import Optimizer
 
 from jetseg.errors import TrainingDivergedError
 from jetseg.evaluate.accuracy import as_record
-from jetseg.progress import console, progress_bar
+from jetseg.progress import Task, task
 from jetseg.storage import write_text
 from jetseg.train.checkpoint import save_checkpoint
 from jetseg.train.class_weights import COUNTS_NAME, class_weights
@@ -42,6 +41,8 @@ from jetseg.train.sparsity import ZeroKeeper
 from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state, save_state
 from jetseg.train.teacher import open_teacher
 from jetseg.train.validate import defined_miou, validate
+
+_LOG = logging.getLogger(__name__)
 
 BEST_NAME = "best.safetensors"
 LAST_NAME = "last.safetensors"
@@ -145,7 +146,7 @@ class _Training:
             return Student(self.module)
         if self.fabric.is_global_zero:
             for warning in distillation_warnings(self.config.distill, self.module):
-                console.print(warning, style="yellow", markup=False, soft_wrap=True)
+                _LOG.warning(warning)
         return make_student(self.module, self.distillation.teacher.feature_channels, self.config.distill)
 
     @property
@@ -155,16 +156,16 @@ class _Training:
 
     def run(self) -> None:
         """Runs the epochs that are left."""
-        with _bar(self.fabric, self.steps) as (bar, task):
-            bar.update(task, completed=self.progress.epochs_done * self.feed.steps)
+        with _task(self.fabric, self.steps) as running:
+            running.update(done=self.progress.epochs_done * self.feed.steps)
             for epoch in range(self.progress.epochs_done, self.config.epochs):
-                loss = self._epoch(epoch, bar, task)
+                loss = self._epoch(epoch, running)
                 if self.fabric.is_global_zero:
-                    bar.update(task, note=f"{self._note(epoch, loss)}, validating")
+                    running.update(note=f"{self._note(epoch, loss)}, validating")
                     self._keep(epoch, loss)
                 self.fabric.barrier()
 
-    def _epoch(self, epoch: int, bar: Bar, task: TaskID) -> float:
+    def _epoch(self, epoch: int, running: Task) -> float:
         """Runs one epoch; returns its mean loss."""
         config = self.config
         torch.manual_seed(config.seed + epoch)
@@ -181,7 +182,7 @@ class _Training:
                 raise self._diverged(epoch, index)
             self.mean.update(step)
             total += loss
-            bar.update(task, advance=1, note=self._note(epoch, total / (index + 1)))
+            running.update(advance=1, note=self._note(epoch, total / (index + 1)))
         return total / self.feed.steps
 
     def _step(self, batch: Batch) -> float:
@@ -208,7 +209,7 @@ class _Training:
             score = validate(self.mean.module, self.manifest, self.watched, self.fabric.device)
             miou = defined_miou(score, self.watched)
             accuracy = as_record(score, self.watched.source)
-            manifest = self.manifest.model_copy(update={"accuracy": (accuracy,)})
+            manifest = self.manifest.changed(accuracy=(accuracy,))
         if miou is not None and (best is None or miou > best):
             best = miou
             save_checkpoint(config.out / BEST_NAME, self.mean.module, manifest)
@@ -243,25 +244,24 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         if done == 0:
-            console.print("Stopped before the end of the first epoch; nothing is kept.", markup=False)
+            _LOG.info("Stopped before the end of the first epoch; nothing is kept.")
             return
-        console.print(
-            f"Stopped. Epochs 1 to {done} of {self.config.epochs} are kept in {self.config.out}; run the "
-            "same command again to go on from there.",
-            markup=False,
-            soft_wrap=True,
+        _LOG.info(
+            "Stopped. Epochs 1 to %d of %d are kept in %s; run the same again to go on from there.",
+            done,
+            self.config.epochs,
+            self.config.out,
         )
 
 
 @contextmanager
-def _bar(fabric: lightning_fabric.Fabric, steps: int) -> Iterator[tuple[Bar, TaskID]]:
-    """Opens a bar; on processes other than the first, one that is not shown."""
+def _task(fabric: lightning_fabric.Fabric, steps: int) -> Iterator[Task]:
+    """Begins a task; on processes other than the first, one that nobody hears of."""
     if not fabric.is_global_zero:
-        bar = Bar(disable=True)
-        yield bar, bar.add_task("", total=steps)
+        yield Task("Training", steps)
         return
-    with progress_bar() as bar:
-        yield bar, bar.add_task("Training", total=steps)
+    with task("Training", steps) as running:
+        yield running
 
 
 def _write_metrics(path: Path, history: list[dict[str, float | None]]) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import Manifest, load_manifest, manifest_path
+from jetseg.manifest import Manifest, manifest_path
+from jetseg.network import load_manifest
 from jetseg.train.checkpoint import SUFFIX, load_checkpoint
 from jetseg.train.features import feature_channels, features_into
 from jetseg.train.normalize import Normalize

@@ -15,7 +15,7 @@ from jetseg.train.checkpoint import load_checkpoint
 
 
 class TorchRunner:
-    """Runs a checkpoint, or a module that is being trained, as `jetseg.engine.contract.Runner` asks.
+    """Runs a checkpoint, or a module that is being trained, as `jetseg.engine.backend.Runner` asks.
 
     Args:
         network: A checkpoint, or a module together with its manifest; the module is put in eval mode.

@@ -16,8 +16,9 @@ from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
 from jetseg.export.onnx_export import ExportConfig
 from jetseg.export.onnx_export import run as export
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path, save_manifest
+from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path
 from jetseg.models import create_model
+from jetseg.network import save_manifest
 from jetseg.train.checkpoint import save_checkpoint
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from small_network import CLASSES, write_dataset, write_small_network
 
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 
 
 @pytest.fixture

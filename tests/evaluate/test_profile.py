@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from small_network import write_dataset, write_small_network
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import open_runner
 from jetseg.evaluate.profile import Mahalanobis, measure_profile
@@ -12,7 +12,7 @@ from jetseg.manifest import JointNormal, Profile
 @pytest.fixture
 def parts(tmp_path):
     runner = open_runner(write_small_network(tmp_path))
-    return runner, open_dataset(write_dataset(tmp_path / "data", frames=12), "all")
+    return runner, open_split(write_dataset(tmp_path / "data", frames=12), "all")
 
 
 def test_profile_survives_json_and_knows_every_signal(parts):

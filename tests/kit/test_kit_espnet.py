@@ -7,7 +7,7 @@ from jetseg.kit.packing import PackConfig
 from jetseg.kit.packing import run as pack
 from jetseg.kit.verifying import VerifyConfig
 from jetseg.kit.verifying import run as verify
-from jetseg.manifest import load_manifest, save_manifest
+from jetseg.network import load_manifest, save_manifest
 from jetseg.quantization.calibration import CalibrateConfig
 from jetseg.quantization.calibration import run as calibrate
 

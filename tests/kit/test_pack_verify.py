@@ -15,7 +15,8 @@ from jetseg.kit.packing import PackConfig
 from jetseg.kit.packing import run as pack
 from jetseg.kit.verifying import VerifyConfig
 from jetseg.kit.verifying import run as verify
-from jetseg.manifest import load_manifest, manifest_path, save_manifest
+from jetseg.manifest import manifest_path
+from jetseg.network import load_manifest, save_manifest
 from jetseg.quantization.calibration import CalibrateConfig
 from jetseg.quantization.calibration import run as calibrate
 from jetseg.quantization.ranges import Ranges, calibrated_network

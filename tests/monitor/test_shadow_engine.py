@@ -4,7 +4,7 @@ import time
 import pytest
 from small_network import write_dataset, write_small_network
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.engine.build import run as build
 from jetseg.engine.build_config import BuildConfig
 from jetseg.engine.contract import Segmenter
@@ -34,7 +34,7 @@ def engines(tmp_path_factory):
 def test_an_engine_from_damaged_ranges_raises_the_alarm_by_its_learned_bound(engines, which, kinds):
     model, data, sound, damaged = engines
     runner = open_runner(sound if which == "sound" else damaged, threads=1)
-    reference, dataset, notices = Segmenter(open_runner(model, threads=1)), open_dataset(data, "all"), []
+    reference, dataset, notices = Segmenter(open_runner(model, threads=1)), open_split(data, "all"), []
     shadow, segment = ShadowMonitor(reference, runner.manifest, every=1), Segmenter(runner)
     for index in range(len(dataset)):
         image = dataset[index].image_hwc_u8

@@ -13,7 +13,8 @@ from jetseg.engine.build import run as build
 from jetseg.engine.build_config import BuildConfig, EngineRejectedError
 from jetseg.engine.opening import open_runner
 from jetseg.errors import ArtifactError, CalibrationError, JetsegError
-from jetseg.manifest import Manifest, OutputSpec, save_manifest
+from jetseg.manifest import Manifest, OutputSpec
+from jetseg.network import save_manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.graph import FloatGraph, load_float_graph
 from jetseg.onnx.session import make_session

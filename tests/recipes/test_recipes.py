@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from jetseg.errors import ConfigError, JetsegError
-from jetseg.manifest import load_manifest
 from jetseg.models.cost import module_cost
+from jetseg.network import load_manifest
 from jetseg.recipes import run as runner
 from jetseg.recipes import speed_meter
 from jetseg.recipes.recipe import Recipe, load_recipe, recipe_names

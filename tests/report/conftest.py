@@ -7,17 +7,18 @@ import onnx
 import pytest
 from small_network import small_manifest, small_network, write_dataset
 
-from jetseg.data.contract import SegmentationDataset
-from jetseg.data.specs import open_dataset
+from jetseg.data.contract import Split
+from jetseg.data.dataset import open_split
 from jetseg.engine.opening import open_runner
-from jetseg.manifest import Stage, save_manifest
+from jetseg.manifest import Stage
+from jetseg.network import save_manifest
 from jetseg.onnx.cost import Cost
 from jetseg.report.rows import Entry
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> SegmentationDataset:
-    return open_dataset(write_dataset(tmp_path / "data", frames=8), "all")
+def dataset(tmp_path: Path) -> Split:
+    return open_split(write_dataset(tmp_path / "data", frames=8), "all")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from jetseg.errors import ConfigError, DataError, TrainingDivergedError
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 from jetseg.train import loop
 from jetseg.train.checkpoint import load_checkpoint, read_tensors
 from jetseg.train.config import TrainConfig
@@ -305,7 +305,7 @@ sys.path.insert(0, sys.argv[2])
 import torch
 from conftest import ToyRoads
 import jetseg.train.loaders as feeding
-feeding.open_dataset = ToyRoads
+feeding.open_split = ToyRoads
 from jetseg.train.config import TrainConfig
 from jetseg.train.loop import run
 torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,8 +14,9 @@ import numpy.typing as npt
 
 from jetseg.camera.contract import FrameResult
 from jetseg.errors import ConfigError, DeviceError, StorageError
-from jetseg.progress import console
 from jetseg.storage import atomic_path
+
+_LOG = logging.getLogger(__name__)
 
 _LEAST_FREE_BYTES = 1 << 20
 _FRAMES_BETWEEN_CHECKS = 32
@@ -104,12 +106,7 @@ class VideoSink:
         if self._temporary is not None and self.frames:
             part = self.path.with_suffix(".partial.mp4")
             self._temporary.replace(part)
-            console.print(
-                f"What was recorded until the error is in {part}.",
-                style="yellow",
-                markup=False,
-                highlight=False,
-            )
+            _LOG.warning("What was recorded until the error is in %s.", part)
 
     def check_whole(self) -> None:
         """Opens the finished file and counts its frames.

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from jetseg.camera.contract import Source, SourceFrame
-from jetseg.data.contract import SegmentationDataset
+from jetseg.data.contract import Split
 from jetseg.data.decode import read_frame
 from jetseg.monitor.statistics import SourceLosses
 
@@ -63,7 +63,7 @@ class DatasetSource:
     frames_per_second: float | None = None
     size_hw: tuple[int, int] | None = None
 
-    def __init__(self, dataset: SegmentationDataset, *, labels: bool = True, endless: bool = False) -> None:
+    def __init__(self, dataset: Split, *, labels: bool = True, endless: bool = False) -> None:
         self.name = dataset.spec
         self.split: str | None = dataset.split
         self.classes = dataset.classes if labels else None

@@ -13,8 +13,8 @@ from jetseg.camera.sources.feeds import DatasetSource, ImageSource, PacedSource
 from jetseg.camera.sources.gstreamer import is_csi, parse_csi
 from jetseg.camera.sources.live import LiveLimits, LiveSource
 from jetseg.camera.sources.video_file import open_video
+from jetseg.data.dataset import open_split
 from jetseg.data.decode import IMAGE_SUFFIXES
-from jetseg.data.specs import open_dataset
 from jetseg.errors import ConfigError, DataError
 from jetseg.monitor.events import EventLog
 
@@ -103,7 +103,7 @@ def _open(source: str, split: str, *, labels: bool) -> Source:
         is_image = path.suffix.lower() in IMAGE_SUFFIXES
         return ImageSource(source, [path]) if is_image else open_video(path)
     if source == SYNTHETIC or _DATASET.match(source):
-        return DatasetSource(open_dataset(source, split), labels=labels, endless=source == SYNTHETIC)
+        return DatasetSource(open_split(source, split), labels=labels, endless=source == SYNTHETIC)
     raise DataError(
         f"{source} does not exist.",
         "--source takes a camera index, csi:N, a video file, a folder of images, a URL, or a dataset spec.",

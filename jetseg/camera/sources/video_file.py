@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +14,8 @@ from jetseg.camera.sources.capture import DECODER, open_stream
 from jetseg.errors import DataError
 from jetseg.monitor.statistics import SourceLosses
 from jetseg.preprocess import FrameU8
-from jetseg.progress import console
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_video(place: Path | str) -> VideoFileSource:
@@ -83,10 +85,9 @@ class VideoFileSource:
 
     def _check_end(self) -> None:
         if self._sequence < self._frame_count:
-            console.print(
-                f"{self.name} promises {self._frame_count} frames, and {self._sequence} could be decoded: "
-                "it may be truncated.",
-                style="yellow",
-                markup=False,
-                highlight=False,
+            _LOG.warning(
+                "%s promises %d frames, and %d could be decoded: it may be truncated.",
+                self.name,
+                self._frame_count,
+                self._sequence,
             )

@@ -12,7 +12,8 @@ from torch import Tensor
 from jetseg.compress.qat.graph import PAIR
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.quantizers import LARGEST
-from jetseg.manifest import Manifest, save_manifest
+from jetseg.manifest import Manifest
+from jetseg.network import save_manifest
 from jetseg.onnx.file import save_onnx
 from jetseg.storage import write_json
 
@@ -43,8 +44,8 @@ def write_artifacts(out: Path, model: onnx.ModelProto, module: OnnxModule, manif
     save_onnx(out, trained)
     save_onnx(float_twin_path(out), float_graph(trained))
     write_json(scales_path(out), activation_ranges(module))
-    measured_quantized = {"accuracy": (), "parity": None, "precision": "fp32", "calibration_sha256": None}
-    save_manifest(float_twin_path(out), manifest.model_copy(update=measured_quantized))
+    twin = manifest.changed(accuracy=(), parity=None, precision="fp32", calibration_sha256=None)
+    save_manifest(float_twin_path(out), twin)
     return save_manifest(out, manifest)
 
 

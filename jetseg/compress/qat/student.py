@@ -12,7 +12,7 @@ from jetseg.compress.qat.graph import logits_name
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.quantizers import Ranges
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.manifest import InputSpec, Manifest
 from jetseg.train.normalize import Normalize
 
 
@@ -34,7 +34,7 @@ def open_student(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> 
         raise ArtifactError(
             "The network has no quantizers to train under.", "Give a Q/DQ file, not the float network it came from."
         )
-    return module, manifest.model_copy(update={"output": OutputSpec(name=module.output_name, kind="logits")})
+    return module, manifest.with_output(name=module.output_name, kind="logits")
 
 
 class Student:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 
 import lightning_fabric
 import torch
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 from torch import Tensor
 from torch.optim import Adam
 
@@ -22,9 +21,10 @@ from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.student import Student, open_student
 from jetseg.errors import ArtifactError, TrainingDivergedError
 from jetseg.evaluate.accuracy import as_record
-from jetseg.manifest import Manifest, Parity, Stage, load_manifest
+from jetseg.manifest import Manifest, Parity, Stage
+from jetseg.network import load_manifest
 from jetseg.onnx.file import load_onnx
-from jetseg.progress import console, progress_bar
+from jetseg.progress import Task, task
 from jetseg.storage import write_json
 from jetseg.train.checkpoint import read_tensors, write_tensors
 from jetseg.train.class_weights import class_weights
@@ -38,6 +38,8 @@ from jetseg.train.optimize import learning_rate
 from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state, save_state
 from jetseg.train.teacher import Teacher, open_teacher
 from jetseg.train.validate import defined_miou, validate
+
+_LOG = logging.getLogger(__name__)
 
 BEST_NAME = "best.safetensors"
 METRICS_NAME = "metrics.json"
@@ -69,11 +71,7 @@ def run(config: QuantizeConfig) -> Path:
         try:
             training.run()
         except KeyboardInterrupt:
-            console.print(
-                f"Stopped. Finished epochs are kept in {config.folder}; run the same command again to go on.",
-                markup=False,
-                soft_wrap=True,
-            )
+            _LOG.info("Stopped. Finished epochs are kept in %s; run the same again to go on.", config.folder)
             raise
         training.write()
     return config.out
@@ -135,18 +133,17 @@ class _Training:
     def run(self) -> None:
         """Runs the epochs that are left."""
         config, steps = self.config, self.feed.steps
-        with progress_bar() as bar:
-            task = bar.add_task("Quantizing", total=config.epochs * steps)
-            bar.update(task, completed=self.progress.epochs_done * steps)
+        with task("Training in 8 bits", config.epochs * steps) as running:
+            running.update(done=self.progress.epochs_done * steps)
             if not self.progress.history:
-                bar.update(task, note="validating the start")
+                running.update(note="validating the start")
                 self._keep(0, None)
             for epoch in range(self.progress.epochs_done, config.epochs):
-                loss = self._epoch(epoch, bar, task)
-                bar.update(task, note=f"{self._note(epoch, loss)}, validating")
+                loss = self._epoch(epoch, running)
+                running.update(note=f"{self._note(epoch, loss)}, validating")
                 self._keep(epoch + 1, loss)
 
-    def _epoch(self, epoch: int, bar: Bar, task: TaskID) -> float:
+    def _epoch(self, epoch: int, running: Task) -> float:
         """Runs one epoch; returns its mean loss."""
         total, steps = 0.0, self.feed.steps
         for index, batch in enumerate(self.feed.epoch(epoch)):
@@ -165,7 +162,7 @@ class _Training:
             self.optimizer.step()
             self.mean.update(step)
             total += float(loss.detach())
-            bar.update(task, advance=1, note=self._note(epoch, total / (index + 1)))
+            running.update(advance=1, note=self._note(epoch, total / (index + 1)))
         return total / steps
 
     def _loss(self, batch: Batch) -> Tensor:

@@ -16,7 +16,8 @@ from jetseg.engine.tensorrt.dla_layers import Tensors, infer_tensors
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.source import fix_input_size_
 from jetseg.errors import ConfigError
-from jetseg.manifest import load_manifest, manifest_path
+from jetseg.manifest import manifest_path
+from jetseg.network import load_manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.graph import QUANTIZED_OPERATORS, FloatGraph, attribute, load_float_graph
 from jetseg.quantization.tensorrt.rules import UNKNOWN_OPERATORS, check_qdq

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from jetseg.engine.contract import BuildRequest
+from jetseg.engine.backend import BuildRequest
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.errors import ArtifactError
 from jetseg.manifest import InputSpec
-from jetseg.onnx.graph import load_float_graph
 from jetseg.onnx.qdq_graph import DEQUANTIZE, QUANTIZE
 from jetseg.onnx.signature import input_shape
-from jetseg.progress import console
 from jetseg.quantization.qdq.placement import matrix_layers
-from jetseg.quantization.render import qdq_network
+from jetseg.quantization.render import insert_quantizers_
+
+_LOG = logging.getLogger(__name__)
 
 _LEAST_HALF = np.float32(2.0**-14)
 """The smallest number with all digits in half precision."""
@@ -53,11 +54,11 @@ def strongly_typed_source(
         ConfigError: A layer that shall stay in float does not exist.
         ArtifactError: The network is broken.
     """
-    graph = load_float_graph(request.model)
+    graph = request.network.float_graph()
     layers = matrix_layers(graph)
     integer: tuple[str, ...] = ()
     if request.precision == "int8" and request.ranges is not None:
-        model = qdq_network(request.model, request.ranges, keep_float=request.keep_float)
+        model = insert_quantizers_(graph, request.ranges, keep_float=request.keep_float)
         if half_rest:
             _fit_scales_to_half_(model)
             model = _to_half(model)
@@ -66,7 +67,7 @@ def strongly_typed_source(
         model = _to_half(graph.model)
     else:
         model = graph.model
-    _fit_to_parser_(model, request.manifest.input, kept_open)
+    _fit_to_parser_(model, request.network.manifest.input, kept_open)
     return Source(model, integer, tuple(name for name in layers if name not in integer))
 
 
@@ -77,15 +78,15 @@ def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset())
         request: What is built.
         kept_open: Axes of the input that keep any size.
     """
-    graph = load_float_graph(request.model)
-    _fit_to_parser_(graph.model, request.manifest.input, kept_open)
+    graph = request.network.float_graph()
+    _fit_to_parser_(graph.model, request.network.manifest.input, kept_open)
     return Source(graph.model, (), ())
 
 
 def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec, kept_open: frozenset[int]) -> None:
     fix_input_size_(model, spec, kept_open)
     for sentence in legalize_(model):
-        console.print(f"Legalized: {sentence}.", style="dim", markup=False)
+        _LOG.info("Legalized: %s.", sentence)
 
 
 def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:

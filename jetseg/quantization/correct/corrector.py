@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Literal
 
 import numpy as np
 
@@ -15,14 +14,14 @@ from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.quantization.arithmetic import ARITHMETICS
+from jetseg.quantization.config import Correction, Policy
 from jetseg.quantization.correct.activation_shift import shift_
 from jetseg.quantization.correct.equalization import EVEN, equalize_
 from jetseg.quantization.correct.input_folding import restore_pixels_
 from jetseg.quantization.correct.weight_reconstruction import refit_
 from jetseg.quantization.observe.observer import Observed
-from jetseg.quantization.ranges import Policy, TensorRange, Trial
+from jetseg.quantization.ranges import TensorRange, Trial
 
-Correction = Literal["pixels", "shift", "equalize", "refit"]
 Feeds = Sequence[Mapping[str, Tensor]]
 _TRIAL_FRAMES = 8
 """Frames that weights are refitted on to compare starting points; on CamVid the order is that of four times as many."""

@@ -9,9 +9,8 @@ import onnx
 
 from jetseg.errors import ConfigError
 from jetseg.onnx.graph import FloatGraph
-from jetseg.quantization.ranges import Policy, TensorRange
-
-DEFAULT_POLICY: Policy = "conv-inputs"
+from jetseg.quantization.config import Policy
+from jetseg.quantization.ranges import TensorRange
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 """Activations that a quantizer after them absorbs: clipping at its bounds does the same work."""

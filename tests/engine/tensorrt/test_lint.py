@@ -16,7 +16,8 @@ from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.lint import LintConfig, run
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import InputSpec, save_manifest
+from jetseg.manifest import InputSpec
+from jetseg.network import save_manifest
 
 node = helper.make_node
 KERNEL = {"w": np.full((4, 3, 3, 3), 0.1, np.float32)}

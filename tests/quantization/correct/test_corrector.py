@@ -9,7 +9,7 @@ from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
 
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import CalibrationError
-from jetseg.manifest import load_manifest, save_manifest
+from jetseg.network import load_manifest, save_manifest
 from jetseg.onnx.graph import FloatGraph, load_float_graph
 from jetseg.onnx.layerwise import probe
 from jetseg.onnx.session import make_session

@@ -9,25 +9,12 @@ import numpy.typing as npt
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
-from jetseg.onnx.session import choose_ports, make_session, run_session
+from jetseg.onnx.session import choose_input_and_output, make_session, run_session
 from jetseg.preprocess import NetworkInput
-
-IN_CALLING_THREAD = True
-"""With one thread, inference runs in the thread that asks for it."""
-
-
-def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -> OnnxRunner:
-    """Opens an ONNX file; see `jetseg.engine.opening.open_runner`.
-
-    A Q/DQ network that was rendered for another backend is computed as it stands: this processor's integer kernels
-    could saturate where that backend's do not.
-    """
-    foreign = manifest.kind == "onnx" and manifest.precision in ("int8", "int16")
-    return OnnxRunner(path, manifest, threads, optimize=not foreign)
 
 
 class OnnxRunner:
-    """A network in an ONNX Runtime session; see `jetseg.engine.contract.Runner`.
+    """A network in an ONNX Runtime session; see `jetseg.engine.backend.Runner`.
 
     Args:
         path: ONNX file.
@@ -49,10 +36,10 @@ class OnnxRunner:
         self.manifest = manifest
         self.path = path
         self._session: Any = make_session(content or path, threads=threads, optimize=optimize)
-        self._input, self._output = choose_ports(path, self._session, manifest)
+        self._input, self._output = choose_input_and_output(path, self._session, manifest)
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
-        """Runs the network; see `jetseg.engine.contract.Runner.infer`."""
+        """Runs the network; see `jetseg.engine.backend.Runner.infer`."""
         if self._session is None:
             raise ArtifactError(f"{self.path} was closed.")
         (output,) = run_session(self._session, [self._output], {self._input: network_input})

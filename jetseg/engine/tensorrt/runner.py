@@ -19,29 +19,22 @@ from jetseg.engine.tensorrt.options import recorded_options
 from jetseg.engine.tensorrt.origin import check_origin
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
 from jetseg.manifest import Manifest
-from jetseg.onnx.signature import fits, input_shape, pick_port
+from jetseg.onnx.signature import fits, input_shape, pick_tensor
 from jetseg.preprocess import NetworkInput
 
 
-def open_runner(path: Path, manifest: Manifest, *, threads: int | None = None) -> TensorRtRunner:
-    """Opens an engine; see `jetseg.engine.opening.open_runner`.
+class TensorRtRunner:
+    """An engine on the GPU; see `jetseg.engine.backend.Runner`.
+
+    Args:
+        path: Engine file.
+        manifest: Its manifest.
 
     Raises:
         ArtifactError: It was built for another GPU or TensorRT, or is damaged.
         ManifestError: Its input or output is not what the manifest says.
         DeviceError: There is no GPU, or its memory does not suffice.
         MissingDependencyError: TensorRT or pycuda is not installed.
-    """
-    del threads
-    return TensorRtRunner(path, manifest)
-
-
-class TensorRtRunner:
-    """An engine on the GPU; see `jetseg.engine.contract.Runner`.
-
-    Args:
-        path: Engine file.
-        manifest: Its manifest.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -63,7 +56,7 @@ class TensorRtRunner:
             raise
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
-        """Runs the network; see `jetseg.engine.contract.Runner.infer`. The next call overwrites the output."""
+        """Runs the network; see `jetseg.engine.backend.Runner.infer`. The next call overwrites the output."""
         if self._gpu is None:
             raise ArtifactError(f"{self.path} was closed.")
         source, result = self._buffers[self._input], self._buffers[self._output]
@@ -119,8 +112,8 @@ class TensorRtRunner:
         outputs = [name for name in _names(engine) if name not in inputs]
         if len(inputs) > 1:
             raise ManifestError(f"{self.path} has {len(inputs)} inputs, and a camera feeds one.", "Export it again.")
-        self._input = pick_port(self.path, "input", inputs, spec.name)
-        self._output = pick_port(self.path, "output", outputs, self.manifest.output.name)
+        self._input = pick_tensor(self.path, "input", inputs, spec.name)
+        self._output = pick_tensor(self.path, "output", outputs, self.manifest.output.name)
         shape, dtype = tuple(engine.get_tensor_shape(self._input)), engine.get_tensor_dtype(self._input)
         expected = trt.DataType.UINT8 if spec.kind == "frame" else trt.DataType.FLOAT
         if dtype != expected or not fits(shape, input_shape(spec)):

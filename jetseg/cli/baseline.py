@@ -1,4 +1,4 @@
-"""`jetseg profile`: measures what is normal, for an engine that was built without data."""
+"""`jetseg baseline`: measures what is normal, for an engine that was built without data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 REFERENCE = typer.Option(metavar="FILE.onnx", help="The network that the engine was made from: measure agreement too.")
 
 
-def profile(
+def baseline(
     engine: Annotated[Path, typer.Argument(help="Engine or ONNX file.")],
     data: Annotated[str, typer.Option(metavar="SPEC", help="Frames as they are when all is well; no labels needed.")],
     split: Annotated[str, typer.Option(help="Split to measure on.")] = "train",
@@ -26,19 +26,19 @@ def profile(
 
     Examples:
 
-        jetseg profile engines/student.int8.onnx --data camvid:data/camvid
+        jetseg baseline engines/student.int8.onnx --data camvid:data/camvid
 
-        jetseg profile engines/student.int8.onnx --data folder:our_roads --split all --reference student.onnx
+        jetseg baseline engines/student.int8.onnx --data folder:our_roads --split all --reference student.onnx
     """
     from contextlib import ExitStack
 
-    from jetseg.data.specs import open_dataset
-    from jetseg.engine.contract import Segmenter
+    from jetseg.cli.bars import console
+    from jetseg.data.dataset import open_split
+    from jetseg.engine.backend import Segmenter
     from jetseg.engine.opening import open_runner
     from jetseg.errors import DataError
     from jetseg.evaluate.profile import LEAST_FRAMES, measure_profile
     from jetseg.manifest import manifest_path
-    from jetseg.progress import console
     from jetseg.storage import write_text
 
     with ExitStack() as stack:
@@ -49,11 +49,11 @@ def profile(
             opened = open_runner(reference, manifest_file=manifest, threads=threads)
             stack.callback(opened.close)
             parent = Segmenter(opened)
-        dataset = open_dataset(data, split)
+        dataset = open_split(data, split)
         measured = measure_profile(runner.infer, runner.manifest, dataset, frames=frames, parent=parent)
     if measured is None:
         raise DataError(f"{data} ({split}) has {len(dataset)} frames.", f"A profile takes {LEAST_FRAMES} or more.")
     # the engine and how it was made stay what they were, so only the profile changes
-    complete = runner.manifest.model_copy(update={"profile": measured})
+    complete = runner.manifest.changed(profile=measured)
     write_text(manifest_path(engine), complete.model_dump_json(indent=2) + "\n")
     console.print(f"Wrote the profile of {measured.frames} frames into {manifest_path(engine)}", soft_wrap=True)

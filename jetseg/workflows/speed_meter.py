@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jetseg.engine.layer_timer import LayerTimer, clock_of, quiet_latencies_ms
-from jetseg.manifest import Manifest, Precision, load_manifest
+from jetseg.config import changed
+from jetseg.engine.backend import find_backend
+from jetseg.engine.layer_timer import LayerTimer, quiet_latencies_ms
+from jetseg.manifest import Manifest, Precision
+from jetseg.network import load_manifest
 from jetseg.onnx.layer_shape import Piece
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from jetseg.compress.factorize import FactorizeConfig
     from jetseg.compress.prune import PruneConfig
-    from jetseg.engine.contract import Runner
+    from jetseg.engine.engine import Engine
 
 _ROUNDS = 10
 _TURN_SECONDS = 0.06
@@ -43,7 +46,7 @@ class BackendMeter:
 
     Attributes:
         manifest: Describes the network that all others are made from.
-        backend: See `jetseg.engine.opening.backend_names`.
+        backend: A name of `jetseg.registry.BACKENDS`.
         precision: Precision of the engines.
         threads: Threads of a CPU backend.
         cache: Where latencies of layers are kept; by default the user's cache folder.
@@ -70,7 +73,7 @@ class BackendMeter:
                 for index, network in enumerate(networks)
             ]
             calls = {str(index): inference(runner) for index, runner in enumerate(runners)}
-            clock = clock_of(self.backend, self.threads)
+            clock = find_backend(self.backend).clock(self.threads)
             latencies_ms = quiet_latencies_ms(calls, rounds=_ROUNDS, seconds=_TURN_SECONDS, clock=clock)
         return list(latencies_ms.values())
 
@@ -85,15 +88,13 @@ class BackendMeter:
 
         return export_module(module.eval(), example_input(self._normalized().input), "logits")
 
-    def _open(self, model: onnx.ModelProto, path: Path, opened: ExitStack) -> Runner:
-        from jetseg.engine.timing import open_trial
+    def _open(self, model: onnx.ModelProto, path: Path, opened: ExitStack) -> Engine:
+        from jetseg.engine.timing import open_for_timing
 
-        runner = open_trial(model, self._normalized(), path, self.backend, self.precision, self.threads)
+        runner = open_for_timing(model, self._normalized(), path, self.backend, self.precision, self.threads)
         opened.callback(runner.close)
         return runner
 
     def _normalized(self) -> Manifest:
-        from jetseg.manifest import OutputSpec
-
-        spec = self.manifest.input.model_copy(update={"kind": "normalized", "name": None})
-        return self.manifest.model_copy(update={"input": spec, "output": OutputSpec(kind="logits")})
+        spec = changed(self.manifest.input, kind="normalized", name=None)
+        return self.manifest.changed(input=spec).with_output(kind="logits")
