@@ -31,6 +31,21 @@ class CalibrationImages(Settings):
     threads: int | None = Field(None, gt=0, description="Threads of a CPU backend.")
 
 
+class RenderConfig(Settings):
+    """What a calibrated network is rendered as."""
+
+    form: Literal["qdq", "cache"] = Field(
+        "qdq", description="qdq: network with explicit quantizers, for every TensorRT. cache: for 10 and older."
+    )
+    tensorrt: Annotated[str, Cli(metavar="VERSION")] = Field("10.3", description="TensorRT of the device, for a cache.")
+    placement: Policy | None = Field(
+        None, description="Placement of the quantizers; by default that of the ranges file."
+    )
+    scheme: Literal["int8", "uint8", "int16", "uint16"] = Field(
+        "int8", description="Type of the quantized activations: TensorRT takes int8; the others are for other chips."
+    )
+
+
 class CalibrateConfig(CalibrationImages):
     """Settings of calibration."""
 

@@ -11,7 +11,7 @@ from jetseg.network import load_manifest
 from jetseg.recipes import run as runner
 from jetseg.recipes import speed_meter
 from jetseg.recipes.recipe import Recipe, load_recipe, recipe_names
-from jetseg.recipes.results import networks_of_run
+from jetseg.workflows.stage_results import networks_of_run
 from jetseg.recipes.speed_meter import BackendMeter
 from jetseg.recipes.stages import KINDS, Kind
 

@@ -9,22 +9,20 @@ from typing import Literal
 
 import onnx
 from onnx import TensorProto
-from pydantic import BaseModel, ConfigDict
 
 from jetseg.engine.tensorrt.dla import MAX_LOADABLES, DlaPlan, plan_dla
 from jetseg.engine.tensorrt.dla_layers import Tensors, infer_tensors
 from jetseg.engine.tensorrt.legalize import legalize_
+from jetseg.engine.tensorrt.lint_config import Device, LintConfig
 from jetseg.engine.tensorrt.source import fix_input_size_
 from jetseg.errors import ConfigError
-from jetseg.manifest import manifest_path
-from jetseg.network import load_manifest
+from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.graph import QUANTIZED_OPERATORS, FloatGraph, attribute, load_float_graph
 from jetseg.quantization.tensorrt.rules import UNKNOWN_OPERATORS, check_qdq
 from jetseg.targets import Software, find_target
 
 Kind = Literal["refused", "dla", "slow"]
-Device = Literal["gpu", "dla"]
 _STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 _CASTS = frozenset(
     {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.INT8}
@@ -35,24 +33,6 @@ _CHANNELS = 32
 """INT8 tensor cores work on this many input channels at a time."""
 _LAST_DLA_OF_10, _FIRST_DLA_OF_11, _OLDEST = (10, 7), (11, 4, 1), (10, 3)
 """The DLA: docs.nvidia.com/deeplearning/tensorrt/11.4.1/inference-library/work-with-dla.html."""
-
-
-class LintConfig(BaseModel):
-    """Settings of `run`.
-
-    Attributes:
-        model: ONNX file: float, or with explicit quantizers.
-        target: Computer that it is for; see `jetseg.targets`.
-        device: What it shall run on.
-        manifest: Manifest elsewhere than beside the model; without any, the network's own sizes hold.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: Path
-    target: str | None = None
-    device: Device = "gpu"
-    manifest: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class LintResult:
-    """What `run` found.
+    """What a lint found.
 
     Attributes:
         findings: In the order of the network, what is refused first.
@@ -93,19 +73,24 @@ class LintResult:
     releases: tuple[str, ...]
 
 
-def run(config: LintConfig) -> LintResult:
+def lint(path: Path, config: LintConfig, manifest: Manifest | None = None) -> LintResult:
     """Checks a network against what TensorRT and the DLA are known to take. Nothing is built.
+
+    Args:
+        path: ONNX file: float, or with explicit quantizers.
+        config: What it is for.
+        manifest: Its manifest; without any, the network's own sizes hold.
 
     Raises:
         ConfigError: The target is unknown, or has no DLA.
-        JetsegError: The network or its manifest is broken.
+        JetsegError: The network is broken.
     """
     target = find_target(config.target) if config.target else None
     if target is not None and config.device == "dla" and target.dla_cores == 0:
-        raise ConfigError(f"{target.title} has no DLA.", "Leave out --device dla.")
-    graph = _load(config.model)
-    if config.manifest or manifest_path(config.model).is_file():
-        fix_input_size_(graph.model, load_manifest(config.model, config.manifest).input)
+        raise ConfigError(f"{target.title} has no DLA.", "Leave out `device` dla.")
+    graph = _load(path)
+    if manifest is not None:
+        fix_input_size_(graph.model, manifest.input)
     rewritten = legalize_(graph.model)
     graph.index()
     tensors = infer_tensors(graph.model)
