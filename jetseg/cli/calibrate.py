@@ -52,9 +52,11 @@ class PresetName(str, Enum):
 class CorrectionName(str, Enum):
     """Names of the corrections, for the command line."""
 
-    pixels = "pixels"
+    input_folding = "input-folding"
     shift = "shift"
     equalize = "equalize"
+    reconstruct = "reconstruct"
+    pixels = "pixels"
     refit = "refit"
 
 
@@ -89,7 +91,11 @@ def calibrate(
     placement: Annotated[PlacementName, PLACEMENT] = PlacementName.conv_inputs,
     preset: Annotated[PresetName, PRESET] = PresetName.accurate,
     correct: Annotated[
-        list[CorrectionName] | None, typer.Option(help="Correction to try in place of the preset's; may be repeated.")
+        list[CorrectionName] | None,
+        typer.Option(
+            help="Correction to try in place of the preset's; may be repeated. pixels and refit are former names of "
+            "input-folding and reconstruct."
+        ),
     ] = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
@@ -100,9 +106,9 @@ def calibrate(
     Memory does not grow with the number of images, and labels are not needed. The file is tied to this network
     and this preprocessing by their hashes, and INT8 engines of every backend are built from it.
 
-    The first layer reads pixels, channels are equalized and weights refitted where that makes class maps on held-out
-    images more like the float network's; the corrected network is then written beside the ranges file, and used from
-    there.
+    The first layer reads pixels, channels are equalized and weights reconstructed where that makes class maps on
+    held-out images more like the float network's; the corrected network is then written beside the ranges file, and
+    used from there.
 
     Examples:
 
@@ -175,10 +181,10 @@ def _print(summary: dict[str, Any], ranges: Ranges) -> None:
         table = Table(title="Class maps like the float network's, held-out images", title_justify="left")
         table.add_column("arithmetic of")
         table.add_column("corrections")
-        table.add_column("refit on frames", justify="right")
+        table.add_column("reconstructed on frames", justify="right")
         table.add_column("agreement %", justify="right")
         for trial in ranges.trials:
-            corrections, frames = ", ".join(trial.corrections) or "none", str(trial.refit_frames or "")
+            corrections, frames = ", ".join(trial.corrections) or "none", str(trial.reconstruction_frames or "")
             table.add_row(trial.target, corrections, frames, f"{trial.agreement:.3f}")
         stdout.print(table)
     stdout.print(

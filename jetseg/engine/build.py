@@ -21,7 +21,7 @@ from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import spread
 from jetseg.evaluate.profile import measure_profile
 from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest, validate_config
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.arithmetic import ARITHMETICS, Arithmetic
 from jetseg.quantization.calibration import CalibrateConfig, Target, image_input

@@ -12,9 +12,9 @@ from jetseg.engine.opening import backend_module, open_runner
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest, Precision, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.quantization.calibration import image_input
-from jetseg.quantization.observe.observer import collect
+from jetseg.quantization.observe.observer import observe
 from jetseg.quantization.qdq.placement import observed_tensors
 from jetseg.quantization.ranges import Ranges, TensorRange
 from jetseg.storage import sha256_file
@@ -60,7 +60,7 @@ def _noise_ranges(path: Path, manifest: Manifest) -> Ranges:
     graph = load_float_graph(path)
     spec = manifest.input
     frame = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
-    seen = collect(graph, observed_tensors(graph), manifest, image_input(graph, manifest, path), [frame], threads=1)
+    seen = observe(graph, observed_tensors(graph), manifest, image_input(graph, manifest, path), [frame], threads=1)
     tensors = {}
     for name, histogram in seen.histograms.items():
         low, high = histogram.low, max(histogram.high, 1e-3)  # no scale may be zero

@@ -13,7 +13,7 @@ from jetseg.data.specs import open_dataset
 from jetseg.errors import QualityError
 from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import Manifest, Parity
-from jetseg.onnx.session import choose_ports, make_session, run_session
+from jetseg.onnx.session import choose_input_and_output, make_session, run_session
 from jetseg.postprocess import argmax_channels
 from jetseg.preprocess import FrameU8, Preprocessor
 
@@ -55,7 +55,7 @@ def measure_parity(
         QualityError: They differ by more than rounding explains.
     """
     session = make_session(path, threads=1)
-    input_name, output_name = choose_ports(path, session, manifest)
+    input_name, output_name = choose_input_and_output(path, session, manifest)
     normalized = manifest.input.model_copy(update={"kind": "normalized"})
     preprocess_torch, preprocess_onnx = Preprocessor(normalized), Preprocessor(manifest.input)
     agreements, errors, scale = [], [], 0.0

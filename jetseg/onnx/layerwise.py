@@ -12,14 +12,14 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session, run_session
 
 Tensor = npt.NDArray[Any]
 _SUBSTITUTE = ".substitute"
 
 
-class Stepper:
+class LayerwiseRunner:
     """Holds the live activations of some frames and runs one node at a time on them.
 
     Args:
@@ -28,11 +28,11 @@ class Stepper:
         threads: Threads of ONNX Runtime.
     """
 
-    def __init__(self, graph: FloatGraph, feeds: Sequence[Mapping[str, Tensor]], threads: int | None = None) -> None:
+    def __init__(self, graph: Graph, feeds: Sequence[Mapping[str, Tensor]], threads: int | None = None) -> None:
         self._graph = graph
         self._threads = threads
         self.frames: list[dict[str, Tensor]] = [dict(feed) for feed in feeds]
-        self._unread = Counter(name for node in graph.model.graph.node for name in set(node.input))
+        self._unread = Counter(name for node in graph.nodes for name in set(node.input))
 
     def run(self, node: onnx.NodeProto) -> None:
         """Runs the next node on what was computed before and forgets what no later node reads."""
@@ -78,7 +78,7 @@ class Stepper:
             helper.make_graph(
                 [node],
                 "step",
-                [_port(name, first[reads[name]]) for name in live],
+                [_value_info(name, first[reads[name]]) for name in live],
                 [onnx.ValueInfoProto(name=name) for name in node.output if name],
                 constants,
             ),
@@ -90,7 +90,7 @@ class Stepper:
         return [run_session(session, outputs, {name: frame[reads[name]] for name in live}) for frame in self.frames]
 
 
-def _port(name: str, value: Tensor) -> onnx.ValueInfoProto:
+def _value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
 
 
@@ -107,15 +107,15 @@ class Probe:
     peak_bytes: int
 
 
-def probe(graph: FloatGraph, feed: Mapping[str, Tensor], threads: int | None = None) -> Probe:
+def probe(graph: Graph, feed: Mapping[str, Tensor], threads: int | None = None) -> Probe:
     """Runs a network node by node on one frame and looks at its activations."""
-    stepper = Stepper(graph, [feed], threads)
+    runner = LayerwiseRunner(graph, [feed], threads)
     channels: dict[str, int] = {}
     peak = 0
-    live = stepper.frames[0]
-    for node in (None, *graph.model.graph.node):
+    live = runner.frames[0]
+    for node in (None, *graph.nodes):
         if node is not None:
-            stepper.run(node)
+            runner.run(node)
         peak = max(peak, sum(value.nbytes for value in live.values()))
         channels.update(
             {name: value.shape[1] for name, value in live.items() if value.ndim == 4 and value.dtype == np.float32}

@@ -16,7 +16,8 @@ from jetseg.errors import CalibrationError, ManifestError
 from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import Manifest, Stage, load_manifest, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.onnx.graph import FloatGraph, load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.progress import track
@@ -24,7 +25,7 @@ from jetseg.quantization.correct import input_folding
 from jetseg.quantization.correct.corrector import Candidate, Correction, Corrector, Outcome
 from jetseg.quantization.observe.coverage import coverage
 from jetseg.quantization.observe.histogram import StreamingHistogram
-from jetseg.quantization.observe.observer import Observed, collect
+from jetseg.quantization.observe.observer import Observed, observe
 from jetseg.quantization.observe.range_estimators import Method, choose_range
 from jetseg.quantization.qdq.placement import DEFAULT_POLICY, observed_tensors
 from jetseg.quantization.ranges import CorrectedNetwork, Policy, Ranges, TensorRange, save_ranges
@@ -38,9 +39,9 @@ DEFAULT_PRESET: Preset = "accurate"
 BEST_METHODS: tuple[Method, ...] = ("mse", "percentile", "entropy")
 _HELD_OUT_SHARE = 4
 _MOST_HELD_OUT = 16
-_MOST_REFIT_FRAMES = 32
-_REFIT_BYTES = 800e6
-"""Memory for the activations of the frames that weights are refitted on; two networks are held at a time."""
+_MOST_RECONSTRUCTION_FRAMES = 32
+_RECONSTRUCTION_BYTES = 800e6
+"""Memory for the activations of the frames that weights are reconstructed on; two networks are held at a time."""
 
 
 class CalibrateConfig(BaseModel):
@@ -56,7 +57,7 @@ class CalibrateConfig(BaseModel):
         preset: "fast" reads the images once and changes nothing. "accurate" tries corrections of the network and
             keeps those that help on held-out images. "best" tries every method with every correction.
         corrections: Corrections to try instead of the preset's.
-        targets: Backends to refit weights for; each gets a network of its own, the ranges are the same.
+        targets: Backends to reconstruct weights for; each gets a network of its own, the ranges are the same.
         out: Ranges file to write; a corrected network is written beside it.
         manifest: Manifest elsewhere than beside the model.
         threads: Threads of ONNX Runtime.
@@ -83,7 +84,7 @@ class CalibrateConfig(BaseModel):
             return self.corrections
         if self.preset == "fast":
             return ()
-        return ("pixels", "shift", "equalize", "refit")
+        return ("input-folding", "shift", "equalize", "reconstruct")
 
 
 def run(config: CalibrateConfig) -> Ranges:
@@ -122,7 +123,7 @@ def run(config: CalibrateConfig) -> Ranges:
     return ranges
 
 
-def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
+def _search(config: CalibrateConfig, graph: Graph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
     """Returns the method that did best, and what it found."""
     allowed = config.allowed()
     if not allowed:
@@ -132,7 +133,9 @@ def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: 
     corrector = Corrector(images.manifest, images.input_name, config.placement, watch, frames, held_out, config.threads)
     variants = corrector.variants(graph, seen, allowed)
     found: dict[Method, Outcome] = {
-        method: corrector.run(variants, partial(_ranges, method=method), config.targets, refit="refit" in allowed)
+        method: corrector.run(
+            variants, partial(_ranges, method=method), config.targets, reconstruct="reconstruct" in allowed
+        )
         for method in (BEST_METHODS if config.preset == "best" else (config.method,))
     }
     best = max(found, key=lambda method: max(trial.agreement for trial in found[method].trials))
@@ -146,9 +149,9 @@ class _Images:
         self.manifest, self.input_name = manifest, input_name
         self._dataset, self._indices = dataset, indices
 
-    def watch(self, graph: FloatGraph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
+    def watch(self, graph: Graph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
         """Observes a network on all images, or on so many of them, spread evenly."""
-        return collect(
+        return observe(
             graph,
             observed_tensors(graph),
             self.manifest,
@@ -159,13 +162,13 @@ class _Images:
         )
 
     def divide(
-        self, graph: FloatGraph, threads: int | None
+        self, graph: Graph, threads: int | None
     ) -> tuple[list[Mapping[str, Tensor]], list[Mapping[str, Tensor]]]:
-        """Returns graph inputs to refit weights on, and others to judge by; the same where there are too few."""
+        """Returns graph inputs to reconstruct weights on, and others to judge by; the same where there are too few."""
         held_out = self._indices[:: max(_HELD_OUT_SHARE, len(self._indices) // _MOST_HELD_OUT)]
         rest = [index for index in self._indices if index not in set(held_out)] or held_out
         bytes_per_frame = 2 * probe(graph, self._feed(rest[0]), threads).peak_bytes
-        count = max(4, min(_MOST_REFIT_FRAMES, int(_REFIT_BYTES // bytes_per_frame)))
+        count = max(4, min(_MOST_RECONSTRUCTION_FRAMES, int(_RECONSTRUCTION_BYTES // bytes_per_frame)))
         chosen = [rest[position] for position in spread(len(rest), count)]
         return [self._feed(index) for index in chosen], [self._feed(index) for index in held_out[:_MOST_HELD_OUT]]
 
@@ -219,7 +222,7 @@ def _choose(histogram: StreamingHistogram, method: Method) -> TensorRange:
     )
 
 
-def image_input(graph: FloatGraph, manifest: Manifest, path: Path) -> str:
+def image_input(graph: Graph, manifest: Manifest, path: Path) -> str:
     """Returns the graph's input that takes the image."""
     wanted = manifest.input.name
     if wanted is None and len(graph.inputs) == 1:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from jetseg.errors import CalibrationError
 from jetseg.manifest import InputSpec, Record, explain
@@ -19,6 +19,17 @@ Policy = Literal["conv-inputs", "full"]
 
 BackendName = Annotated[str, Field(pattern="^[a-z_]+$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+_FORMER_CORRECTIONS = {"pixels": "input-folding", "refit": "reconstruct"}
+"""Names that earlier files and commands have; they are read for one more release."""
+
+
+def current_correction(name: object) -> object:
+    """Returns the present name of a correction, given that or its former one; anything else stays as it is.
+
+    >>> current_correction("refit"), current_correction("shift")
+    ('reconstruct', 'shift')
+    """
+    return _FORMER_CORRECTIONS.get(name, name) if isinstance(name, str) else name
 
 
 class TensorRange(Record):
@@ -41,14 +52,22 @@ class Trial(Record):
     Attributes:
         target: Backend whose arithmetic was simulated.
         corrections: What was done to the network.
-        refit_frames: Frames that its weights were refitted on.
+        reconstruction_frames: Frames that its weights were reconstructed on.
         agreement: Pixels of held-out frames that got the float network's class, in percent.
     """
 
     target: str
-    corrections: tuple[str, ...]
-    refit_frames: int = 0
+    corrections: tuple[Annotated[str, BeforeValidator(current_correction)], ...]
+    reconstruction_frames: int = 0
     agreement: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_name(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        if isinstance(values, dict) and "refit_frames" in values:
+            values = {**values}
+            values.setdefault("reconstruction_frames", values.pop("refit_frames"))
+        return values
 
 
 class CorrectedNetwork(Record):

@@ -11,7 +11,7 @@ import onnx
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Manifest, Stage, load_manifest, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.quantization.qdq.insertion import render_explicit_
 from jetseg.quantization.qdq.placement import check_layers, place_symmetric
 from jetseg.quantization.qdq.schemes import TENSORRT, Scheme

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_network
 
 from jetseg.errors import ArtifactError
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.session import make_session
 
 
@@ -13,7 +13,7 @@ def test_folding_keeps_the_output_and_the_names(tmp_path):
     path = tmp_path / "n.onnx"
     onnx.save(small_network(), str(path))
     graph = load_float_graph(path)
-    assert all(node.op_type != "BatchNormalization" for node in graph.model.graph.node)
+    assert all(node.op_type != "BatchNormalization" for node in graph.nodes)
     assert "n1" in graph.producer
     image = np.random.default_rng(0).normal(size=(1, 3, HEIGHT, WIDTH)).astype(np.float32)
     (before,) = make_session(path).run(None, {"image": image})
@@ -40,7 +40,7 @@ def test_batch_norm_folds_into_a_transposed_convolution(tmp_path, group):
     path = tmp_path / "t.onnx"
     onnx.save(model, str(path))
     graph = load_float_graph(path)
-    assert [node.op_type for node in graph.model.graph.node] == ["ConvTranspose"]
+    assert [node.op_type for node in graph.nodes] == ["ConvTranspose"]
     x = rng.normal(size=(1, 4, 5, 5)).astype(np.float32)
     (before,) = make_session(path).run(None, {"x": x})
     (after,) = make_session(graph.model.SerializeToString()).run(None, {"x": x})

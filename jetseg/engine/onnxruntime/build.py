@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
 from jetseg.errors import ConfigError
 from jetseg.manifest import Precision
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.quantization.calibration import Target
 from jetseg.quantization.qdq.insertion import render_unsigned_
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
-from jetseg.onnx.session import choose_ports, make_session, run_session
+from jetseg.onnx.session import choose_input_and_output, make_session, run_session
 from jetseg.preprocess import NetworkInput
 
 IN_CALLING_THREAD = True
@@ -49,7 +49,7 @@ class OnnxRunner:
         self.manifest = manifest
         self.path = path
         self._session: Any = make_session(content or path, threads=threads, optimize=optimize)
-        self._input, self._output = choose_ports(path, self._session, manifest)
+        self._input, self._output = choose_input_and_output(path, self._session, manifest)
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network; see `jetseg.engine.contract.Runner.infer`."""

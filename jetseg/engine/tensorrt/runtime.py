@@ -19,7 +19,7 @@ from jetseg.engine.tensorrt.options import recorded_options
 from jetseg.engine.tensorrt.origin import check_origin
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
 from jetseg.manifest import Manifest
-from jetseg.onnx.signature import fits, input_shape, pick_port
+from jetseg.onnx.signature import fits, input_shape, pick_tensor
 from jetseg.preprocess import NetworkInput
 
 
@@ -119,8 +119,8 @@ class TensorRtRunner:
         outputs = [name for name in _names(engine) if name not in inputs]
         if len(inputs) > 1:
             raise ManifestError(f"{self.path} has {len(inputs)} inputs, and a camera feeds one.", "Export it again.")
-        self._input = pick_port(self.path, "input", inputs, spec.name)
-        self._output = pick_port(self.path, "output", outputs, self.manifest.output.name)
+        self._input = pick_tensor(self.path, "input", inputs, spec.name)
+        self._output = pick_tensor(self.path, "output", outputs, self.manifest.output.name)
         shape, dtype = tuple(engine.get_tensor_shape(self._input)), engine.get_tensor_dtype(self._input)
         expected = trt.DataType.UINT8 if spec.kind == "frame" else trt.DataType.FLOAT
         if dtype != expected or not fits(shape, input_shape(spec)):

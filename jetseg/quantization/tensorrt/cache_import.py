@@ -6,7 +6,8 @@ from pathlib import Path
 
 from jetseg.errors import CalibrationError
 from jetseg.manifest import load_manifest
-from jetseg.onnx.graph import FloatGraph, load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
+from jetseg.onnx.graph import Graph
 from jetseg.quantization.observe.range_estimators import Method
 from jetseg.quantization.qdq.placement import place_symmetric
 from jetseg.quantization.ranges import Ranges, TensorRange
@@ -58,7 +59,7 @@ def ranges_from_cache(model: Path, cache_file: Path, manifest_file: Path | None 
     )
 
 
-def _bounds(graph: FloatGraph, name: str, amax: float) -> TensorRange:
+def _bounds(graph: Graph, name: str, amax: float) -> TensorRange:
     producer = graph.producer.get(name)
     low = 0.0 if producer is not None and producer.op_type in _NOT_NEGATIVE else -amax
     return TensorRange(low=low, high=amax, amax=amax, seen_low=low, seen_high=amax)
