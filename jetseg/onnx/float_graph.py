@@ -10,7 +10,8 @@ from onnx import helper, version_converter
 
 from jetseg.errors import ArtifactError
 from jetseg.onnx.file import load_onnx
-from jetseg.onnx.graph import Graph, GraphError
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.lookup import GraphError
 from jetseg.onnx.node import attribute_float, attribute_int
 from jetseg.onnx.quantizers import QUANTIZED_OPERATORS
 
@@ -28,16 +29,15 @@ def load_float_graph(path: Path) -> Graph:
     Raises:
         ArtifactError: The file is broken, is quantized already, is not float32, has branches, or cannot be lifted.
     """
-    model = load_onnx(path)
-    found = sorted({node.op_type for node in model.graph.node} & QUANTIZED_OPERATORS)
+    graph = Graph(load_onnx(path))
+    found = sorted({node.op_type for node in graph.nodes} & QUANTIZED_OPERATORS)
     if found:
         raise ArtifactError(
             f"{path} is quantized already (it has {', '.join(found)}).", "Give the float network that it came from."
         )
-    _refuse_what_cannot_be_calibrated(path, model.graph)
-    graph = Graph(model)
+    _refuse_what_cannot_be_calibrated(path, graph)
     if graph.opset < MIN_OPSET:
-        graph = Graph(_lift(path, model, graph.opset))
+        graph = Graph(_lift(path, graph.model, graph.opset))
     try:
         graph.check()
     except GraphError as error:
@@ -48,13 +48,13 @@ def load_float_graph(path: Path) -> Graph:
     return graph
 
 
-def _refuse_what_cannot_be_calibrated(path: Path, graph: onnx.GraphProto) -> None:
+def _refuse_what_cannot_be_calibrated(path: Path, graph: Graph) -> None:
     half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if any(tensor.data_type in half for tensor in graph.initializer):
+    if any(tensor.data_type in half for tensor in graph.weights.values()):
         raise ArtifactError(
             f"{path} has weights in 16 bits.", "Give the float32 network; jetseg chooses the precision of an engine."
         )
-    for node in graph.node:
+    for node in graph.nodes:
         if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
             raise ArtifactError(
                 f"{path} has branches or loops: node {node.name or node.output[0]} ({node.op_type}).",
@@ -92,8 +92,7 @@ def hold_constants_(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op_type == "Constant" and any(entry.name == "value" for entry in node.attribute):
             graph.hold_constant(node)
-    for value in [value for value in graph.model.graph.input if value.name in graph.weights]:
-        graph.model.graph.input.remove(value)
+    graph.unlist_weights()
 
 
 def bypass_identities_(graph: Graph) -> None:

@@ -1,123 +1,30 @@
-"""One graph over an ONNX model: who makes a tensor, who reads it, and rewrites that keep both right."""
+"""One graph over an ONNX model, with rewrites that are checked and keep its look-up tables right."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from jetseg.onnx.node import constant_value, node_title, tensors_read
-from jetseg.onnx.type_inference import Shape, infer_types
+from jetseg.onnx.lookup import GraphError, GraphLookup
+from jetseg.onnx.node import node_title, tensors_read
 
 
-class GraphError(RuntimeError):
-    """A rewrite would break the graph, or has broken it: a mistake in jetseg, not in the file."""
-
-
-class Graph:
-    """An ONNX graph with look-up tables.
+class Graph(GraphLookup):
+    """An ONNX graph that can be changed.
 
     Whoever changes a graph does so by the methods below. They keep the tables right, and raise `GraphError` before
     they leave a reader without its tensor or make a tensor twice. Nodes stay the same objects throughout.
-
-    Attributes:
-        model: The ONNX model.
-        weights: Initializers by name.
-        constants: Initializers and the values of constant nodes, by name.
-        producer: Node that makes a tensor, by the tensor's name.
-        consumers: Nodes that read a tensor, by the tensor's name: as often as they read it, branches within included.
     """
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
-        self.weights: dict[str, onnx.TensorProto] = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.constants = dict(self.weights)
-        self.producer: dict[str, onnx.NodeProto] = {}
-        self.consumers: dict[str, list[onnx.NodeProto]] = _Consumers()
-        self._nodes: list[onnx.NodeProto] = []
-        self._types: tuple[dict[str, int], dict[str, Shape]] | None = None
-        for node in model.graph.node:
-            self._enter(len(self._nodes), node)
-
-    @property
-    def nodes(self) -> tuple[onnx.NodeProto, ...]:
-        """The nodes as they are now, in the order in which they run."""
-        return tuple(self._nodes)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the graph's inputs; initializers that are listed among them do not count."""
-        return tuple(value.name for value in self.model.graph.input if value.name not in self.weights)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the graph's outputs."""
-        return tuple(value.name for value in self.model.graph.output)
-
-    @property
-    def opset(self) -> int:
-        """Version of ONNX's own operators; 0 if none is given."""
-        return next((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-
-    @property
-    def types(self) -> dict[str, int]:
-        """ONNX data types of inputs and activations, as far as they can be inferred."""
-        return self._inferred()[0]
-
-    @property
-    def shapes(self) -> dict[str, Shape]:
-        """Shapes of all tensors, as far as they can be inferred; None stands for any size."""
-        return self._inferred()[1]
-
-    def float_tensors(self) -> frozenset[str]:
-        """Returns the activations that hold float values, graph inputs included."""
-        return frozenset(name for name, kind in self.types.items() if kind == onnx.TensorProto.FLOAT)
 
     def copy(self) -> Graph:
         """Returns a graph of its own with the same content."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         return Graph(model)
-
-    def weight(self, name: str) -> npt.NDArray[np.float32]:
-        """Returns the values of an initializer or a constant node."""
-        return np.asarray(numpy_helper.to_array(self.constants[name]))
-
-    def readers(self, name: str) -> tuple[onnx.NodeProto, ...]:
-        """Returns the nodes that read a tensor, each once, in graph order."""
-        return tuple({id(node): node for node in self.consumers[name]}.values())
-
-    def only_consumer(self, name: str) -> onnx.NodeProto | None:
-        """Returns the one node that reads a tensor, or None if there are several or it is an output."""
-        consumers = self.consumers[name]
-        return consumers[0] if len(consumers) == 1 and name not in self.outputs else None
-
-    def origin(self, name: str, through: Container[str]) -> str:
-        """Follows a tensor up through the first inputs of some operators."""
-        node = self.producer.get(name)
-        while node is not None and node.op_type in through and node.input:
-            name = node.input[0]
-            node = self.producer.get(name)
-        return name
-
-    def needed_by(self, output: str) -> tuple[onnx.NodeProto, ...]:
-        """Returns the nodes that a tensor depends on, in graph order."""
-        wanted, kept = {output}, []
-        for node in reversed(self._nodes):
-            if wanted.intersection(node.output):
-                wanted.update(tensors_read(node))
-                kept.append(node)
-        return tuple(kept[::-1])
-
-    def free_name(self, name: str) -> str:
-        """Returns a name that no tensor has: the one given, if it is free."""
-        found, count = name, 1
-        while self._knows(found):
-            found, count = f"{name}.{count}", count + 1
-        return found
 
     def set_weight(self, name: str, values: npt.NDArray[np.generic]) -> None:
         """Replaces the values of an initializer or a constant node, as float32."""
@@ -148,6 +55,12 @@ class Graph:
         self.model.graph.initializer.append(tensor)
         self.weights[name] = self.constants[name] = self.model.graph.initializer[-1]
 
+    def unlist_weights(self) -> None:
+        """Takes initializers off the list of inputs, where old files name them."""
+        for value in [value for value in self.model.graph.input if value.name in self.weights]:
+            self.model.graph.input.remove(value)
+        self._types = None
+
     def insert_before(self, place: onnx.NodeProto, *nodes: onnx.NodeProto) -> onnx.NodeProto:
         """Puts copies of nodes before a node, in their order; they may read one another. Returns the last of them."""
         return self._insert(self._position(place), nodes)
@@ -167,6 +80,8 @@ class Graph:
         if producer is None:
             raise GraphError(f"{name} is made by no node, so nothing can stand behind its producer.")
         self._refuse_known(inner)
+        for other in node.input[1:]:
+            self._require(other, node)
         self.producer[inner] = self.producer.pop(name)
         self._rename_output(producer, name, inner)
         self.insert_after(producer, node)
@@ -275,33 +190,6 @@ class Graph:
         del self.model.graph.value_info[:]
         self._types = None
 
-    def check(self) -> None:
-        """Checks that each node reads what is made before it, and that no tensor is made twice.
-
-        Raises:
-            GraphError: It is not so.
-        """
-        names = [*(tensor.name for tensor in self.model.graph.initializer), *self.inputs]
-        made = {"", *names, *self._sparse_weights()}
-        if len(set(names)) != len(names):
-            raise GraphError(f"{next(name for name in names if names.count(name) > 1)} is given twice.")
-        for node in self._nodes:
-            missing = [name for name in tensors_read(node) if name not in made]
-            if missing:
-                raise GraphError(f"Node {node_title(node)} reads {missing[0]}, which nothing before it makes.")
-            for name in filter(None, node.output):
-                if name in made:
-                    raise GraphError(f"Node {node_title(node)} makes {name}, which is there already.")
-                made.add(name)
-        unmade = [name for name in self.outputs if name not in made]
-        if unmade:
-            raise GraphError(f"Nothing makes the output {unmade[0]}.")
-
-    def _inferred(self) -> tuple[dict[str, int], dict[str, Shape]]:
-        if self._types is None:
-            self._types = infer_types(self.model)
-        return self._types
-
     def _insert(self, position: int, nodes: Sequence[onnx.NodeProto]) -> onnx.NodeProto:
         made: set[str] = set()
         for node in nodes:
@@ -319,54 +207,9 @@ class Graph:
         self._types = None
         return self._nodes[position + len(nodes) - 1]
 
-    def _enter(self, position: int, node: onnx.NodeProto) -> None:
-        """Takes up a node of the model in the tables."""
-        self._nodes.insert(position, node)
-        self.producer.update((name, node) for name in node.output if name)
-        value = constant_value(node)
-        if value is not None:
-            self.constants[node.output[0]] = value
-        self._read(node)
-
-    def _leave(self, node: onnx.NodeProto) -> None:
-        """Takes a node out of the model and of the tables."""
-        position = self._position(node)
-        self._unread(node)
-        for name in node.output:
-            self.producer.pop(name, None)
-            if name not in self.weights:
-                self.constants.pop(name, None)
-        del self._nodes[position], self.model.graph.node[position]
-        self._types = None
-
-    def _read(self, node: onnx.NodeProto) -> None:
-        for name in tensors_read(node):
-            readers = self.consumers.setdefault(name, [])
-            readers.append(node)
-            if len(readers) > 1 and node is not self._nodes[-1]:
-                places = {id(other): place for place, other in enumerate(self._nodes)}
-                readers.sort(key=lambda reader: places[id(reader)])
-
-    def _unread(self, node: onnx.NodeProto) -> None:
-        for name in set(tensors_read(node)):
-            left = [reader for reader in self.consumers[name] if reader is not node]
-            if left:
-                self.consumers[name] = left
-            else:
-                del self.consumers[name]
-
     def _rename_output(self, node: onnx.NodeProto, old: str, new: str) -> None:
         node.output[list(node.output).index(old)] = new
         self._types = None
-
-    def _position(self, node: onnx.NodeProto) -> int:
-        for position, other in enumerate(self._nodes):
-            if other is node:
-                return position
-        raise GraphError(f"Node {node_title(node)} is no node of this graph.")
-
-    def _knows(self, name: str) -> bool:
-        return name in self.producer or name in self.weights or name in self.inputs or name in self._sparse_weights()
 
     def _require(self, name: str, node: onnx.NodeProto) -> None:
         if name and not self._knows(name):
@@ -375,11 +218,3 @@ class Graph:
     def _refuse_known(self, name: str) -> None:
         if self._knows(name):
             raise GraphError(f"The graph has a tensor {name} already.")
-
-    def _sparse_weights(self) -> set[str]:
-        return {tensor.values.name for tensor in self.model.graph.sparse_initializer}
-
-
-class _Consumers(dict[str, list[onnx.NodeProto]]):
-    def __missing__(self, _name: str) -> list[onnx.NodeProto]:
-        return []

@@ -71,26 +71,17 @@ class LayerwiseRunner:
 
     def evaluate(self, node: onnx.NodeProto, reads: Mapping[str, str]) -> list[list[Tensor]]:
         """Returns what a node computes for each frame, without keeping it; `reads` as `substitute` returns it."""
-        constants = [self._graph.weights[name] for name in reads if name in self._graph.weights]
         live = [name for name in reads if name not in self._graph.weights]
         first = self.frames[0]
-        model = helper.make_model(
-            helper.make_graph(
-                [node],
-                "step",
-                [_value_info(name, first[reads[name]]) for name in live],
-                [onnx.ValueInfoProto(name=name) for name in node.output if name],
-                constants,
-            ),
-            opset_imports=self._graph.model.opset_import,
-            ir_version=self._graph.model.ir_version,
-        )
-        session = make_session(model.SerializeToString(), threads=self._threads)
+        inputs = [value_info(name, first[reads[name]]) for name in live]
         outputs = [name for name in node.output if name]
+        model = self._graph.part([node], inputs, [onnx.ValueInfoProto(name=name) for name in outputs])
+        session = make_session(model.SerializeToString(), threads=self._threads)
         return [run_session(session, outputs, {name: frame[reads[name]] for name in live}) for frame in self.frames]
 
 
-def _value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
+def value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
+    """Describes an input of a network that takes a value."""
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
 
 

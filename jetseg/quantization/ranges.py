@@ -64,9 +64,9 @@ class Trial(Record):
     @model_validator(mode="before")
     @classmethod
     def _take_former_name(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-        if isinstance(values, dict) and "refit_frames" in values:
-            values = {**values}
-            values.setdefault("reconstruction_frames", values.pop("refit_frames"))
+        if isinstance(values, dict) and "refit_frames" in values and "reconstruction_frames" not in values:
+            values = {**values, "reconstruction_frames": values["refit_frames"]}
+            del values["refit_frames"]
         return values
 
 

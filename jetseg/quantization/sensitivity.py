@@ -11,7 +11,7 @@ import onnx
 from jetseg.manifest import Manifest
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layer_shape import LayerShape, layer_shape
-from jetseg.onnx.layerwise import LayerwiseRunner, Tensor
+from jetseg.onnx.layerwise import LayerwiseRunner, Tensor, value_info
 from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.progress import track
@@ -118,19 +118,12 @@ class _Rest:
     """The part of a network from some node on."""
 
     def __init__(self, graph: Graph, position: int, threads: int | None) -> None:
-        model = onnx.ModelProto()
-        model.CopyFrom(graph.model)
-        nodes = list(model.graph.node)[position:]
-        made = {name for node in nodes for name in node.output}
         self.outputs = graph.outputs
-        self._reads = sorted({name for node in nodes for name in node.input if name} - made - set(graph.weights))
-        self._made = made
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
-        kept = [value for value in model.graph.output if value.name in made]
-        del model.graph.output[:]
-        model.graph.output.extend(kept)
-        self._model, self._session, self._threads = model, None, threads
+        self._graph, self._nodes, self._threads = graph, graph.nodes[position:], threads
+        self._made = {name for node in self._nodes for name in node.output}
+        read = {name for node in self._nodes for name in node.input if name}
+        self._reads = sorted(read - self._made - set(graph.weights))
+        self._session = None
 
     def run(self, values: Mapping[str, Tensor], output: str) -> Tensor:
         """Returns an output of the network, given what the first part computed."""
@@ -138,11 +131,10 @@ class _Rest:
             return values[output]
         feed = {name: values[name] for name in self._reads}
         if self._session is None:
-            del self._model.graph.input[:]
-            for name, value in feed.items():
-                kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-                self._model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, list(value.shape)))
-            self._session = make_session(self._model.SerializeToString(), threads=self._threads)
+            inputs = [value_info(name, value) for name, value in feed.items()]
+            outputs = [value for value in self._graph.model.graph.output if value.name in self._made]
+            model = self._graph.part(self._nodes, inputs, outputs)
+            self._session = make_session(model.SerializeToString(), threads=self._threads)
         return run_session(self._session, [output], feed)[0]
 
 

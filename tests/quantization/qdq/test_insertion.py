@@ -8,9 +8,9 @@ from jetseg.errors import CalibrationError
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
-from jetseg.quantization.qdq.insertion import render_unsigned_
+from jetseg.quantization.qdq.insertion import render_symmetric_, render_unsigned_
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
-from jetseg.quantization.qdq.placement import observed_tensors
+from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
 from jetseg.quantization.ranges import TensorRange
 
 
@@ -113,6 +113,26 @@ def test_dead_channels_and_large_biases_survive():
     content = render_unsigned_(graph, place_for_integer_kernels(graph), bounds).SerializeToString()
     (actual,) = make_session(content).run(None, {"x": x})
     assert np.abs(actual - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("render", [render_unsigned_, render_symmetric_])
+def test_constants_of_quantizers_do_not_take_the_names_of_weights(render):
+    """An exporter may call a weight just as the scale of a quantizer would be called."""
+    weights = np.random.default_rng(0).normal(size=(8, 32, 3, 3)).astype(np.float32)
+    x = np.random.default_rng(1).uniform(0, 1, (1, 32, 8, 8)).astype(np.float32)
+
+    def rendered(*renamed: str) -> list[np.ndarray]:
+        graph = Graph(_two_convolutions(weights))
+        bounds = ranges_of(graph, {"x": x})
+        for old, new in zip(sorted(graph.weights), renamed, strict=False):
+            graph.rename(old, new)
+        unsigned = render is render_unsigned_
+        where = place_for_integer_kernels(graph) if unsigned else place_symmetric(graph, "conv-inputs", bounds)
+        return make_session(render(graph, where, bounds).SerializeToString(), optimize=False).run(None, {"x": x})
+
+    plain = rendered()
+    assert np.abs(plain[0]).max() > 0
+    np.testing.assert_array_equal(rendered("x.scale", "x.zero_point", "x.quantized", "x.dequantized")[0], plain[0])
 
 
 def test_a_tensor_without_range_is_named(graph):
