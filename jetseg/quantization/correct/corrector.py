@@ -194,6 +194,7 @@ class Corrector:
         return [self._equalized(graph, shifted, channels, (*before, "shift"))]
 
     def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
+        graph.check()
         glimpse = self.watch(graph, _GLIMPSE_FRAMES)
         observe = (lambda: glimpse) if glimpse.frames < _GLIMPSE_FRAMES else cache(partial(self.watch, graph, None))
         return Variant(graph, glimpse, observe, corrections)

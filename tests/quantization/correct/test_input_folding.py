@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
 
 from jetseg.config import changed
@@ -67,3 +68,14 @@ def test_calibration_tries_it(tmp_path):
     assert {trial.corrections for trial in found.record.trials} == {(), ("input-folding",)}
     if found.record.networks:
         assert found.tensors["image.pixels"].amax == 127.0
+
+
+def test_names_that_it_makes_up_are_free(small, image):
+    (before,) = computed(small, image, "n1")
+    for name in ("image.gain", "image.offset"):
+        small.add_initializer(name, np.float32([1]))
+    small.insert_after(None, helper.make_node("Mul", ["image", "image.gain"], ["image.scaled"]))
+    assert input_folding.fold_input_(small, SPEC, "image")
+    small.check()
+    (after,) = computed(small, image, "n1")
+    np.testing.assert_allclose(after[..., 1:, 1:], before[..., 1:, 1:], atol=1e-4)
