@@ -59,5 +59,5 @@ def test_the_command_line_builds_from_it(material, tmp_path, monkeypatch, capsys
     assert (code, json.loads(out)["frames"]) == (0, 0)
     assert jetseg("build-engine", model, "--calibration", tmp_path / "from.json", "--out", tmp_path / "e.onnx")[0] == 0
     code, _, err = jetseg("calibrate", model)
-    assert (code, "--data SPEC or --cache FILE" in err) == (2, True)
+    assert (code, "--data or --cache" in err) == (2, True)
     assert jetseg("calibrate", model, "--cache", cache, "--data", "synthetic:2")[0] == 2
