@@ -26,7 +26,7 @@ def run_camera(
     *,
     source: Source | str,
     ladder: Sequence[Network | Path | str] = (),
-    shadow: Network | Path | str | None = None,
+    shadow: Engine | Network | Path | str | None = None,
     sinks: Sequence[Sink | str] = (),
     manifest: Path | str | None = None,
     threads: int | None = None,
@@ -87,7 +87,7 @@ def open_drive(
     *,
     source: Source | str,
     ladder: Sequence[Network | Path | str] = (),
-    shadow: Network | Path | str | None = None,
+    shadow: Engine | Network | Path | str | None = None,
     sinks: Sequence[Sink | str] = (),
     manifest: Path | str | None = None,
     threads: int | None = None,
@@ -103,13 +103,14 @@ def open_drive(
     config = validate_config(RunConfig, settings)
     lighter = _lighter_engines(engine, ladder, config)
     with ExitStack() as stack:
-        opened = engine if isinstance(engine, Engine) else stack.enter_context(_open(engine, manifest, threads))
+        opened = _enter(stack, engine, manifest, threads)
         drive = Drive(stack, opened, source, config, events or EventLog(), stop or StopFlag())
         drive.open_pages()
-        drive.open_monitor(None if shadow is None else stack.enter_context(_open(shadow, manifest, 1)))
+        # more threads than one would not have the shadow's low priority
+        drive.open_monitor(None if shadow is None else _enter(stack, shadow, manifest, 1))
         drive.open_sinks(sinks)
         drive.measure(speed)
-        drive.open_ladder([(place, stack.enter_context(_open(other, None, threads))) for place, other in lighter])
+        drive.open_ladder([(place, _enter(stack, other, None, threads)) for place, other in lighter])
         drive.follow()
         yield drive
 
@@ -129,7 +130,11 @@ def _lighter_engines(
     return lighter
 
 
-def _open(network: Network | Path | str, manifest: Path | str | None, threads: int | None) -> Engine:
-    """Opens a network; a manifest that was given is for files that have none beside them."""
+def _enter(
+    stack: ExitStack, network: Engine | Network | Path | str, manifest: Path | str | None, threads: int | None
+) -> Engine:
+    """Opens a network until the stack ends; a manifest that was given is for files that have none beside them."""
+    if isinstance(network, Engine):
+        return network
     has_own = isinstance(network, Network) or manifest_path(Path(place_of(network))).is_file()
-    return open_engine(network, manifest=None if has_own else manifest, threads=threads)
+    return stack.enter_context(open_engine(network, manifest=None if has_own else manifest, threads=threads))
