@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from jetseg.camera.sources.feeds import DatasetSource
-from jetseg.camera.sources.open import open_source
+from jetseg.camera.sources.dataset import DatasetSource
+from jetseg.camera.sources.opening import open_source
 from jetseg.errors import ConfigError, DataError, DeviceError
 
 
@@ -50,7 +50,7 @@ def test_video_whose_header_tells_no_length_gives_every_frame(tmp_path):
     assert len(frames_of(open_source(str(path)))) == 9
 
 
-def test_video_that_ends_early_says_so(tmp_path, capsys):
+def test_video_that_ends_early_says_so(tmp_path, caplog):
     path = tmp_path / "cut.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (48, 32))
     for _ in range(40):
@@ -59,7 +59,7 @@ def test_video_that_ends_early_says_so(tmp_path, capsys):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert 0 < len(frames_of(open_source(str(path)))) < 40
-    assert "promises 40 frames" in " ".join(capsys.readouterr().err.split())
+    assert "promises 40 frames" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["bad.mp4", "empty.mp4", "notes.txt"])
@@ -95,7 +95,7 @@ def test_video_on_a_web_server_gives_every_frame(tmp_path):
 
 
 def test_missing_path_names_what_can_be_given(tmp_path):
-    with pytest.raises(DataError, match=r"nothing\.mp4 does not exist\. --source takes a camera index"):
+    with pytest.raises(DataError, match=r"nothing\.mp4 does not exist\. `source` takes a camera index"):
         open_source(str(tmp_path / "nothing.mp4"))
 
 
@@ -167,8 +167,8 @@ def test_pace_makes_a_dataset_live():
 def test_an_older_opencv_gets_only_the_properties_that_it_has(monkeypatch):
     import cv2
 
-    from jetseg.camera.sources.capture import _known
+    from jetseg.camera.sources.opencv import known_properties
 
     monkeypatch.delattr(cv2, "CAP_PROP_N_THREADS")
-    assert _known(CAP_PROP_N_THREADS=1, CAP_PROP_BUFFERSIZE=2) == [cv2.CAP_PROP_BUFFERSIZE, 2]
-    assert _known(CAP_PROP_N_THREADS=1) == []
+    assert known_properties(CAP_PROP_N_THREADS=1, CAP_PROP_BUFFERSIZE=2) == [cv2.CAP_PROP_BUFFERSIZE, 2]
+    assert known_properties(CAP_PROP_N_THREADS=1) == []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jetseg.camera.sources.frame_clock import FrameClock
+from jetseg.camera.sources.live.frame_clock import FrameClock
 
 PERIOD = 1 / 30
 

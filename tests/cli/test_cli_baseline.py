@@ -22,8 +22,8 @@ def test_a_profile_switches_drift_on(parts, jetseg):
     summary, err = run_with(jetseg, network, data)
     assert summary["drift"] is None
     assert "no calibration profile" in err
-    assert "jetseg profile" in err
-    code, _, err = jetseg("profile", network, "--data", data, "--split", "all", "--reference", network)
+    assert "jetseg baseline" in err
+    code, _, err = jetseg("baseline", network, "--data", data, "--split", "all", "--reference", network)
     assert code == 0, err
     manifest = load_manifest(network)
     assert manifest.profile.agreement_miou == 100
@@ -43,7 +43,7 @@ def test_a_profile_switches_drift_on(parts, jetseg):
 
 def test_too_few_frames_are_refused(parts, tmp_path, jetseg):
     few = write_dataset(tmp_path / "few", frames=4)
-    code, _, err = jetseg("profile", parts[0], "--data", few, "--split", "all")
+    code, _, err = jetseg("baseline", parts[0], "--data", few, "--split", "all")
     assert code == 2
     assert "8 or more" in " ".join(err.split())
 

@@ -1,18 +1,13 @@
-import json
 import subprocess
 import sys
-import time
 import uuid
 
-import cv2
 import numpy as np
 import pytest
 from results import result
 
-from jetseg.camera.sinks.class_map_files import ClassMapFiles
-from jetseg.camera.sinks.publish import Publisher
 from jetseg.camera.sinks.ring import SHARED_MEMORY, RingReader, RingWriter
-from jetseg.errors import ConfigError, DataError, DeviceError, StorageError
+from jetseg.errors import ConfigError, DataError, DeviceError
 
 shared_memory = pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="this system has no /dev/shm")
 
@@ -22,22 +17,6 @@ def name():
     name = f"jetseg-test-{uuid.uuid4().hex}"
     yield name
     (SHARED_MEMORY / name).unlink(missing_ok=True)
-
-
-def test_files_hold_the_ids_exactly(tmp_path):
-    output = ClassMapFiles(tmp_path / "maps")
-    for index in range(3):
-        output.write(result(index))
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"{index:08d}.png" for index in range(3)]
-    for index in range(3):
-        read = cv2.imread(str(tmp_path / "maps" / f"{index:08d}.png"), cv2.IMREAD_UNCHANGED)
-        assert np.array_equal(read, result(index).class_map_hw_u8)
-
-
-def test_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="maps could not be written"):
-        ClassMapFiles(tmp_path / "file" / "maps")
 
 
 @shared_memory
@@ -134,59 +113,3 @@ def test_mistakes_about_rings_say_what_to_do(name):
     with pytest.raises(DataError, match="does not fit"):
         writer.write(result(0))
     writer.close()
-
-
-def test_subscriber_gets_class_maps_and_statistics():
-    zmq = pytest.importorskip("zmq", reason="pyzmq (extra `publish`) is not installed")
-    publisher = Publisher("tcp://127.0.0.1:*", ["a", "b"])
-    context = zmq.Context()
-    socket = context.socket(zmq.SUB)
-    socket.setsockopt(zmq.RCVTIMEO, 50)
-    socket.setsockopt(zmq.SUBSCRIBE, b"")
-    socket.connect(publisher.address)
-    got, index, until = {}, 0, time.perf_counter() + 10
-    while len(got) < 2 and time.perf_counter() < until:
-        publisher.write(result(index))
-        index += 1
-        try:
-            topic, *parts = socket.recv_multipart()
-        except zmq.Again:
-            continue
-        got[topic] = parts
-    header = json.loads(got[b"statistics"][0])
-    assert (header["height"], header["width"]) == (48, 64)
-    assert header["age_ms"] == pytest.approx(10.0)
-    assert sum(header["class_shares"].values()) == pytest.approx(1.0)
-    header, ids = json.loads(got[b"classmap"][0]), got[b"classmap"][1]
-    assert ids == result(header["sequence"]).class_map_hw_u8.tobytes()
-    socket.close(linger=0)
-    context.term()
-    publisher.close()
-
-
-def test_subscriber_that_never_reads_takes_no_time_and_no_memory():
-    zmq = pytest.importorskip("zmq", reason="pyzmq (extra `publish`) is not installed")
-    psutil = pytest.importorskip("psutil")
-    publisher = Publisher("tcp://127.0.0.1:*", ["a", "b"])
-    context = zmq.Context()
-    socket = context.socket(zmq.SUB)
-    socket.setsockopt(zmq.RCVHWM, 1)
-    socket.setsockopt(zmq.SUBSCRIBE, b"")
-    socket.connect(publisher.address)
-    time.sleep(0.3)
-    frame = result(0, 400, 600)
-    before = psutil.Process().memory_info().rss
-    started = time.perf_counter()
-    for _ in range(200):
-        publisher.write(frame)
-    assert time.perf_counter() - started < 4
-    assert psutil.Process().memory_info().rss - before < 24_000_000  # 200 class maps would be 48 MB
-    socket.close(linger=0)
-    context.term()
-    publisher.close()
-
-
-def test_address_that_cannot_be_bound_is_named():
-    pytest.importorskip("zmq", reason="pyzmq (extra `publish`) is not installed")
-    with pytest.raises(ConfigError, match="--publish nonsense cannot be bound"):
-        Publisher("nonsense", ["a"])

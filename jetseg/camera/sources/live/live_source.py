@@ -10,12 +10,12 @@ their number is bounded; beyond it the process ends, with exit code 4, for its s
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from threading import Condition, Event, Thread
 from time import perf_counter
 
-from jetseg.camera.contract import SourceFrame
-from jetseg.camera.sources.connection import Connect, Connection, Grab
+from jetseg.camera.config import LiveLimits
+from jetseg.camera.contract import SourceContext, SourceFrame
+from jetseg.camera.sources.live.connection import Connect, Connection, Grab, connect_within
 from jetseg.errors import JetsegError, StageStoppedError
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import SourceLosses
@@ -28,22 +28,19 @@ _STEADY_SECONDS = 2.0
 _SECONDS_BETWEEN_CORRUPT_EVENTS = 1.0
 
 
-@dataclass(frozen=True)
-class LiveLimits:
-    """How long a camera may take, in seconds.
+def open_live(name: str, connect: Connect, context: SourceContext) -> LiveSource:
+    """Opens a camera or stream; if it may be awaited, at once and without it.
 
-    Attributes:
-        silent: Without a whole frame, until it counts as stalled; three frames at a slow camera's rate.
-        hung: For opening, or without a whole frame, until the connection is given up. Longer than the limits
-            of FFmpeg and V4L2, so that they end first.
-        first_pause: Before opening it again. Each further attempt waits twice as long, with jitter.
-        longest_pause: The longest of these.
+    Args:
+        name: Of the camera or stream, for people.
+        connect: Opens a connection to it.
+        context: How long it may take, and whether it is awaited.
+
+    Raises:
+        DeviceError: It fails, or does not answer in time.
     """
-
-    silent: float = 1.0
-    hung: float = 6.0
-    first_pause: float = 0.1
-    longest_pause: float = 1.5
+    connection = None if context.wait else connect_within(context.limits.hung, connect, name)
+    return LiveSource(name, connect, context.events, context.limits, connection=connection)
 
 
 class LiveSource:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from live_fakes import FakeCamera, kinds, wait_for
 
-from jetseg.camera.sources.capture import CaptureConnection
-from jetseg.camera.sources.connection import connect_within
-from jetseg.camera.sources.live import LiveLimits, LiveSource
-from jetseg.camera.sources.open import open_source
+from jetseg.camera.config import LiveLimits
+from jetseg.camera.sources.live.capture import CaptureConnection
+from jetseg.camera.sources.live.connection import connect_within
+from jetseg.camera.sources.live.live_source import LiveSource
+from jetseg.camera.sources.opening import open_source
 from jetseg.errors import DeviceError, StageStoppedError
 from jetseg.monitor.events import EventLog
 
