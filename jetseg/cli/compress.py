@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from jetseg.recipes.results import StageResult
+    from jetseg.workflows.stage_results import StageResult
 
 RECIPE = typer.Option(metavar="NAME|FILE", help="A recipe that comes with jetseg (see --list), or a YAML file.")
 DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")

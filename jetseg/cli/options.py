@@ -24,10 +24,9 @@ FLAGS: dict[str, str] = {}
 """Option of each setting of the verb that runs, for messages."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Data = Annotated[
-    str | None,
-    typer.Option("--data", metavar="SPEC", help=f"Dataset, NAME:PLACE; names: {', '.join(DATASETS.names())}."),
-]
+_DATA = typer.Option("--data", metavar="SPEC", help=f"Dataset, NAME:PLACE; names: {', '.join(DATASETS.names())}.")
+Data = Annotated[str | None, _DATA]
+NeededData = Annotated[str, _DATA]
 Manifest = Annotated[
     Path | None, typer.Option("--manifest", metavar="FILE", help="Manifest, for files that have none beside them.")
 ]
@@ -178,7 +177,7 @@ def _plain_type(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - any anno
         parts = [part for part in get_args(annotation) if part is not type(None)]
         literals = [get_origin(part) is Literal for part in parts]
         if len(parts) > 1 and all(literals):
-            joined = Literal[tuple(value for part in parts for value in get_args(part))]  # type: ignore[misc]
+            joined: Any = Literal[tuple(value for part in parts for value in get_args(part))]
             return joined, type(None) in get_args(annotation)
         inner, _ = _plain_type(parts[0])
         return inner, type(None) in get_args(annotation)

@@ -44,7 +44,7 @@ def measure_accuracy(
         if sample.label_hw_u8 is None:
             raise DataError(
                 f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label to score against.",
-                "Without labels, `jetseg eval --reference NETWORK` and `jetseg parity` tell where two networks differ.",
+                "Without labels, a `reference` network tells where two networks differ, as `jetseg parity` does.",
             )
         prediction = predict(sample.image_hwc_u8)
         confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from jetseg.config import Cli, Settings
 
@@ -12,7 +12,22 @@ Method = Literal["entropy", "percentile", "minmax", "mse"]
 Policy = Literal["conv-inputs", "full"]
 """Where symmetric quantizers stand; see `jetseg.quantization.qdq.placement`."""
 Preset = Literal["fast", "accurate", "best"]
-Correction = Literal["pixels", "shift", "equalize", "refit"]
+_FORMER_CORRECTIONS = {"pixels": "input-folding", "refit": "reconstruct"}
+"""Names that earlier files and commands have; they are read for one more release."""
+
+
+def current_correction(name: object) -> object:
+    """Returns the present name of a correction, given that or its former one; anything else stays as it is.
+
+    >>> current_correction("refit"), current_correction("shift")
+    ('reconstruct', 'shift')
+    """
+    return _FORMER_CORRECTIONS.get(name, name) if isinstance(name, str) else name
+
+
+Correction = Annotated[
+    Literal["input-folding", "shift", "equalize", "reconstruct"], BeforeValidator(current_correction)
+]
 Target = Literal["tensorrt", "onnxruntime"]
 """Arithmetics that weights are corrected for; see `jetseg.quantization.arithmetic`."""
 
@@ -31,6 +46,21 @@ class CalibrationImages(Settings):
     threads: int | None = Field(None, gt=0, description="Threads of a CPU backend.")
 
 
+class RenderConfig(Settings):
+    """What a calibrated network is rendered as."""
+
+    form: Literal["qdq", "cache"] = Field(
+        "qdq", description="qdq: network with explicit quantizers, for every TensorRT. cache: for 10 and older."
+    )
+    tensorrt: Annotated[str, Cli(metavar="VERSION")] = Field("10.3", description="TensorRT of the device, for a cache.")
+    placement: Policy | None = Field(
+        None, description="Placement of the quantizers; by default that of the ranges file."
+    )
+    scheme: Literal["int8", "uint8", "int16", "uint16"] = Field(
+        "int8", description="Type of the quantized activations: TensorRT takes int8; the others are for other chips."
+    )
+
+
 class CalibrateConfig(CalibrationImages):
     """Settings of calibration."""
 
@@ -40,7 +70,7 @@ class CalibrateConfig(CalibrationImages):
         "additions, concatenations and poolings.",
     )
     corrections: Annotated[tuple[Correction, ...] | None, Cli(flag="--correct", metavar="NAME")] = Field(
-        None, description="Corrections to try in place of the preset's: pixels, shift, equalize, refit."
+        None, description="Corrections to try in place of the preset's: input-folding, shift, equalize, reconstruct."
     )
     targets: Annotated[tuple[Target, ...], Cli(hidden=True)] = Field(
         ("tensorrt", "onnxruntime"),
@@ -54,4 +84,4 @@ class CalibrateConfig(CalibrationImages):
             return self.corrections
         if self.preset == "fast":
             return ()
-        return ("pixels", "shift", "equalize", "refit")
+        return ("input-folding", "shift", "equalize", "reconstruct")

@@ -17,9 +17,9 @@ from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import spread
 from jetseg.recipes.recipe import Recipe, StageSpec
-from jetseg.recipes.results import Artifacts, StageResult, kept_result, save_result
 from jetseg.recipes.stages import KINDS, Settings
 from jetseg.storage import sha256_file
+from jetseg.workflows.stage_results import Artifacts, StageResult, kept_result, save_result
 
 _LOG = logging.getLogger(__name__)
 

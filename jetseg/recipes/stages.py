@@ -8,7 +8,7 @@ from typing import Any
 
 from jetseg.config import validate_config
 from jetseg.errors import ConfigError
-from jetseg.recipes.results import Artifacts
+from jetseg.workflows.stage_results import Artifacts
 
 Settings = dict[str, Any]
 

@@ -42,7 +42,7 @@ class OnnxTeacher:
         self._path = path
         self._session = make_session(path, threads=torch.get_num_threads())
         self._input, self._output = choose_input_and_output(path, self._session, manifest)
-        shape = next(port.shape for port in self._session.get_inputs() if port.name == self._input)
+        shape = next(value.shape for value in self._session.get_inputs() if value.name == self._input)
         height, width = shape[1:3] if manifest.input.kind == "frame" else shape[2:4]
         self._one_by_one = isinstance(shape[0], int)
         self._size_is_fixed = isinstance(height, int) or isinstance(width, int)

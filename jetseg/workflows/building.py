@@ -84,8 +84,7 @@ def _opened(
         if ranges is not None:
             raise ConfigError(f"{network} is a kit, which has its own ranges.", "Leave out `calibration`.")
         with open_kit(Path(network)) as kit:
-            parent = as_network(kit.model)
-            yield parent, open_ranges(kit.ranges, parent) if kit.ranges else None
+            yield kit.network, kit.ranges
         return
     parent = as_network(network)
     yield parent, ranges if ranges is None or isinstance(ranges, Ranges) else open_ranges(ranges, parent)
@@ -101,7 +100,8 @@ def _write_page(out: Path, parent: Network, config: BuildConfig, dataset: Datase
         _LOG.warning("No report: it compares networks that run here.")
         return
     try:
-        from jetseg.report.build import GateVerdict, ReportConfig, write_report
+        from jetseg.report.build import GateVerdict, write_report
+        from jetseg.report.config import ReportConfig
     except MissingDependencyError as error:
         _LOG.warning("No report: %s", error)
         return

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from jetseg.engine.engine import Engine
 from jetseg.engine.engine import open_engine as open_exported
+from jetseg.manifest import manifest_path
 from jetseg.network import Network, open_network
+from jetseg.shipped import find_artifact
 
 
 def as_network(network: Network | Path | str, manifest: Path | str | None = None) -> Network:
@@ -44,3 +46,8 @@ def open_engine(
 
         torch.set_num_threads(threads)
     return Engine(TorchRunner(network.path), network)
+
+
+def manifest_for(path: Path | str, manifest: Path | str | None) -> Path | str | None:
+    """Returns a given manifest for a file that has none beside it, and None (its own) for the others."""
+    return None if manifest_path(find_artifact(Path(path))).is_file() else manifest

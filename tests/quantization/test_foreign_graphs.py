@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from jetseg.engine.build_config import BuildConfig, EngineRejectedError
+from jetseg.engine.opening import open_runner
 from onnx import TensorProto, helper, numpy_helper
 from small_network import WIDTH, small_manifest, small_network, write_dataset
 
 from jetseg.engine.build import run as build
-from jetseg.engine.build_config import BuildConfig, EngineRejectedError
-from jetseg.engine.opening import open_runner
 from jetseg.errors import ArtifactError, CalibrationError, JetsegError
 from jetseg.manifest import Manifest, OutputSpec
 from jetseg.network import save_manifest
 from jetseg.onnx.file import load_onnx
-from jetseg.onnx.graph import FloatGraph, load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
 from jetseg.postprocess import class_map
 from jetseg.quantization.calibration import CalibrateConfig
@@ -95,7 +96,7 @@ def test_it_is_calibrated_and_computes_the_same(tmp_path, change, manifest):
 def test_an_identity_does_not_hide_a_layer(tmp_path):
     graph = load_float_graph(write(tmp_path, behind_identities))
     assert {"w2", "b2"} <= graph.weights.keys()
-    assert "Identity" not in {node.op_type for node in graph.model.graph.node}
+    assert "Identity" not in {node.op_type for node in graph.nodes}
 
 
 def half(model: onnx.ModelProto) -> None:
@@ -169,7 +170,7 @@ def test_a_shift_is_added_once_where_one_addition_reads_it_twice():
     ]
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 4, 4]) for name in ("image", "y")]
     weight = numpy_helper.from_array(np.eye(2, dtype=np.float32)[:, :, None, None], "w")
-    graph = FloatGraph(helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:], [weight]), ir_version=9))
+    graph = Graph(helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:], [weight]), ir_version=9))
     image = np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32)
     (expected,) = make_session(graph.model.SerializeToString()).run(None, {"image": image})
     assert shift_(graph, {"r": np.array([0.5, 1.0])}, {"image": 2, "r": 2, "sum": 2, "y": 2})

@@ -13,6 +13,7 @@ from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.quantizers import Ranges
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import InputSpec, Manifest
+from jetseg.onnx.graph import Graph
 from jetseg.train.normalize import Normalize
 
 
@@ -25,10 +26,10 @@ def open_trainable(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -
     Raises:
         ArtifactError: An operator or a quantizer cannot be trained, or nothing is quantized.
     """
-    names = [port.name for port in model.graph.output]
-    output = manifest.output.name or (names[0] if len(names) == 1 else None)
+    graph = Graph(model)
+    output = manifest.output.name or (graph.outputs[0] if len(graph.outputs) == 1 else None)
     if output is not None:
-        output = logits_name(model, output)
+        output = logits_name(graph, output)
     module = OnnxModule(model, output, ranges)
     if not module.quantizer_of:
         raise ArtifactError(

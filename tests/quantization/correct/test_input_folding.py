@@ -34,7 +34,7 @@ def computed(graph, image, *names):
 
 def test_the_network_computes_the_same_inside_and_quantizing_its_image_changes_nothing(small, image):
     (before,) = computed(small, image, "n1")
-    assert input_folding.restore_pixels_(small, SPEC, "image")
+    assert input_folding.fold_input_(small, SPEC, "image")
     after, shown = computed(small, image, "n1", "image.pixels")
     np.testing.assert_allclose(after[..., 1:, 1:], before[..., 1:, 1:], atol=1e-4)
     assert np.abs(after - before).max() < 0.2 * np.abs(before).max()  # where the convolution pads
@@ -46,7 +46,7 @@ def test_the_network_computes_the_same_inside_and_quantizing_its_image_changes_n
 
 @pytest.mark.parametrize("policy", ["conv-inputs", "full"])
 def test_only_the_pixels_are_quantized(small, policy):
-    input_folding.restore_pixels_(small, SPEC, "image")
+    input_folding.fold_input_(small, SPEC, "image")
     assert "image.pixels" in observed_tensors(small)
     for placement in (place_symmetric(small, policy, {}), place_for_integer_kernels(small)):
         assert "image.pixels" in placement.activations
@@ -55,15 +55,17 @@ def test_only_the_pixels_are_quantized(small, policy):
 
 def test_far_off_borders_are_refused(small):
     before = small.model.SerializeToString()
-    assert not input_folding.restore_pixels_(small, SPEC.model_copy(update={"mean": (0.0, 0.0, 0.0)}), "image")
-    assert not input_folding.restore_pixels_(small, SPEC.model_copy(update={"kind": "frame"}), "image")
+    assert not input_folding.fold_input_(small, SPEC.model_copy(update={"mean": (0.0, 0.0, 0.0)}), "image")
+    assert not input_folding.fold_input_(small, SPEC.model_copy(update={"kind": "frame"}), "image")
     assert small.model.SerializeToString() == before
 
 
 def test_calibration_tries_it(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
-    config = CalibrateConfig(model=model, data=data, split="all", out=tmp_path / "r.json", corrections=("pixels",))
+    config = CalibrateConfig(
+        model=model, data=data, split="all", out=tmp_path / "r.json", corrections=("input-folding",)
+    )
     found = run(config)
-    assert {trial.corrections for trial in found.trials} == {(), ("pixels",)}
+    assert {trial.corrections for trial in found.trials} == {(), ("input-folding",)}
     if found.networks:
         assert found.tensors["image.pixels"].amax == 127.0

@@ -1,4 +1,4 @@
-"""Measures how much memory a network takes, in a process of its own: `python -m jetseg.cli.peak_memory`."""
+"""Measures how much memory a network takes, in a process of its own: `python -m jetseg.workflows.peak_memory`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from jetseg.cli.artifacts import open_any
-from jetseg.engine.backend import Segmenter
 from jetseg.errors import ArtifactError
+from jetseg.manifest import Manifest
+from jetseg.network import Network
+from jetseg.workflows.opening import open_engine
 
 RUNS = 10
 _PROC_STATUS = Path("/proc/self/status")
 
 
-def measure_peak_memory(path: Path, manifest_file: Path | None, threads: int | None) -> int:
+def measure_peak_memory(network: Network, threads: int | None) -> int:
     """Returns the largest resident memory, in bytes, of a process that opens and runs a network.
 
     Python and the libraries are in it, since a vehicle has to hold them too. Processes are kept apart because
@@ -26,27 +27,30 @@ def measure_peak_memory(path: Path, manifest_file: Path | None, threads: int | N
     Raises:
         ArtifactError: The process failed; its last words are in the message.
     """
-    request = json.dumps([str(path), str(manifest_file) if manifest_file else None, threads])
+    request = json.dumps([str(network.path), network.manifest.model_dump_json(), network.sha256, threads])
     done = subprocess.run(
-        [sys.executable, "-m", "jetseg.cli.peak_memory", request], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "jetseg.workflows.peak_memory"],
+        input=request,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ArtifactError(
-            f"{path} failed in a process of its own: {last}",
+            f"{network.path} failed in a process of its own: {last}",
             "The machine may lack memory; close other programs.",
         )
     return int(done.stdout)
 
 
-def _run(path: Path, manifest_file: Path | None, threads: int | None) -> int:
-    runner = open_any(path, manifest_file, threads)
-    segment = Segmenter(runner)
-    spec = runner.manifest.input
+def _run(network: Network, threads: int | None) -> int:
+    spec = network.manifest.input
     frame = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
-    for _ in range(RUNS):
-        segment(frame)
-    return _peak_bytes()
+    with open_engine(network, threads=threads) as engine:
+        for _ in range(RUNS):
+            engine.segment(frame)
+        return _peak_bytes()
 
 
 def _peak_bytes() -> int:
@@ -66,5 +70,5 @@ def _peak_bytes() -> int:
 
 
 if __name__ == "__main__":
-    artifact, manifest, allowed = json.loads(sys.argv[1])
-    sys.stdout.write(f"{_run(Path(artifact), Path(manifest) if manifest else None, allowed)}\n")
+    path, manifest, digest, allowed = json.load(sys.stdin)
+    sys.stdout.write(f"{_run(Network(Path(path), Manifest.model_validate_json(manifest), digest), allowed)}\n")
