@@ -1,12 +1,63 @@
-"""Reads off a torch network the shapes of its layers, as their latency is measured from."""
+"""Layers of a torch network by name: which ones are meant, their channels and shapes, and what became of them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from jetseg.errors import ConfigError
 from jetseg.onnx.layer_shape import LayerShape
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """One row of the table that pruning prints.
+
+    Attributes:
+        name: Name of the layer in the module.
+        before: Output channels before (structured), or weights (unstructured).
+        after: Output channels after (structured), or weights that are not zero (unstructured).
+        note: Why a layer was kept or has an uneven number of channels; empty otherwise.
+    """
+
+    name: str
+    before: int
+    after: int
+    note: str = ""
+
+
+def match_layers(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    """Returns the layers that any pattern matches, wholly or as the name of a part that holds them.
+
+    Raises:
+        ConfigError: A pattern matches nothing.
+
+    >>> sorted(match_layers(["stem.0", "head.0", "head.1"], ["head"]))
+    ['head.0', 'head.1']
+    """
+    matched: set[str] = set()
+    for pattern in patterns:
+        hits = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
+        if not hits:
+            raise ConfigError(f"The pattern {pattern!r} matches no layer.", f"The layers are: {', '.join(names)}.")
+        matched |= hits
+    return matched
+
+
+def channel_counts(module: nn.Module) -> dict[str, int]:
+    """Returns the output channels of each convolution and linear layer, by name."""
+    counts = {}
+    for name, layer in module.named_modules():
+        if isinstance(layer, _ConvNd):
+            counts[name] = layer.out_channels
+        elif isinstance(layer, nn.Linear):
+            counts[name] = layer.out_features
+    return counts
 
 
 def layer_shapes(module: nn.Module, example_input: Tensor) -> dict[str, tuple[LayerShape, ...]]:

@@ -1,4 +1,4 @@
-"""The network in training: how it is fed, and which crops it can take."""
+"""The network in training under quantization: how it is fed, and which crops it can take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jetseg.onnx.graph import Graph
 from jetseg.train.normalize import Normalize
 
 
-def open_student(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> tuple[OnnxModule, Manifest]:
+def open_trainable(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> tuple[OnnxModule, Manifest]:
     """Makes a module of a graph that gives logits, those before the choice of the class if it gives a class map.
 
     Returns:
@@ -38,7 +38,7 @@ def open_student(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> 
     return module, manifest.with_output(name=module.output_name, kind="logits")
 
 
-class Student:
+class CropNetwork:
     """Runs a network on batches of crops.
 
     Args:

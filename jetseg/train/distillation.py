@@ -19,7 +19,7 @@ from jetseg.train.resizing import resize_batch
 from jetseg.train.teacher import Teacher
 
 
-class Student(nn.Module):
+class FeatureNetwork(nn.Module):
     """A network that also gives the features which are compared with its teacher's.
 
     Args:
@@ -102,7 +102,7 @@ class DistillationLoss:
         )
 
 
-def make_student(network: nn.Module, teacher_channels: int | None, config: DistillConfig) -> Student:
+def with_features(network: nn.Module, teacher_channels: int | None, config: DistillConfig) -> FeatureNetwork:
     """Prepares a network for training, with a fresh adapter where features are mimicked.
 
     Args:
@@ -114,10 +114,10 @@ def make_student(network: nn.Module, teacher_channels: int | None, config: Disti
         ConfigError: The student has no such layer, or it is not a convolution.
     """
     if teacher_channels is None:
-        return Student(network)
+        return FeatureNetwork(network)
     channels = feature_channels(network, config.student_layer, "student")
     adapter = nn.Conv2d(channels, teacher_channels, 1) if config.mimic_weight else None
-    return Student(network, config.student_layer, adapter)
+    return FeatureNetwork(network, config.student_layer, adapter)
 
 
 def distillation_warnings(config: DistillConfig, student: nn.Module) -> list[str]:
