@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace, kind: str, images: int) -> dict[str, flo
 
 def _measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Runs inside the measured process; loading of libraries is in the peak, not in the time."""
-    from jetseg.data.specs import open_dataset
+    from jetseg.data.dataset import open_split
     from jetseg.engine.opening import open_runner
     from jetseg.evaluate.accuracy import spread
     from jetseg.preprocess import Preprocessor
@@ -89,7 +89,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, float]:
             )
     else:
         runner = open_runner(arguments.network, manifest_file=arguments.manifest, threads=1)
-        dataset = open_dataset(arguments.data, arguments.split)
+        dataset = open_split(arguments.data, arguments.split)
         preprocess = Preprocessor(runner.manifest.input)
         for index in spread(len(dataset), images):
             runner.infer(preprocess(dataset[index].image_hwc_u8))

@@ -84,12 +84,12 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> None:
     """Writes the preprocessed images for the peers."""
     import numpy as np
 
-    from jetseg.data.specs import open_dataset
+    from jetseg.data.dataset import open_split
     from jetseg.evaluate.accuracy import spread
-    from jetseg.manifest import load_manifest
+    from jetseg.network import load_manifest
     from jetseg.preprocess import Preprocessor
 
-    dataset = open_dataset(arguments.data, arguments.split)
+    dataset = open_split(arguments.data, arguments.split)
     preprocess = Preprocessor(load_manifest(arguments.network).input)
     for number, index in enumerate(spread(len(dataset), arguments.images)):
         np.save(folder / f"{number:06}.npy", preprocess(dataset[index].image_hwc_u8))

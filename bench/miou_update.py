@@ -18,7 +18,7 @@ import torch
 
 from jetseg.evaluate.benchmark import benchmark
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.manifest import device_name, toolchain
+from jetseg.provenance import device_name, toolchain
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -6,32 +6,34 @@ network that was made elsewhere.
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypedDict
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self, Unpack
 
-import jetseg
-from jetseg.errors import ArtifactError, ConfigError, ManifestError
+from jetseg.config import Record, explain
+from jetseg.errors import ManifestError
 from jetseg.palette import Color, default_palette
-from jetseg.storage import sha256_file, write_text
+from jetseg.storage import write_text
 
 Precision = Literal["fp32", "fp16", "int16", "int8"]
 EnginePrecision = Literal["fp32", "fp16", "int8"]
 """What engines are built in."""
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
+Kind = Literal["checkpoint", "onnx", "engine"]
 MAX_CLASSES = 254
 """A class map is uint8; one value stays free for void."""
-
-
-class Record(BaseModel):
-    """Base of everything in a manifest: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_OF_THE_OUTPUT = ("classes", "palette", "ignore_index")
+"""What format 1 kept beside the output, and format 2 keeps in it."""
+_FORMAT_1_KEYS = {"outputs.0.name": "output.name", "outputs.0.kind": "output.kind", "outputs": "classes"} | {
+    f"outputs.0.{key}": key for key in _OF_THE_OUTPUT
+}
+"""What format 1 calls the keys of format 2, for messages."""
+_Positive = Annotated[float, Field(gt=0)]
 
 
 class InputSpec(Record):
@@ -48,12 +50,19 @@ class InputSpec(Record):
     color: Literal["bgr", "rgb", "gray"] = "rgb"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 1.0, 1.0)
+    std: tuple[_Positive, ...] = (1.0, 1.0, 1.0)
 
     @property
     def channels(self) -> int:
         """Number of channels that the network sees."""
         return 1 if self.color == "gray" else 3
+
+    @field_validator("scale")
+    @classmethod
+    def _not_zero(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("a scale of 0 makes all pixels alike")
+        return scale
 
     @model_validator(mode="after")
     def _one_number_per_channel(self) -> InputSpec:
@@ -64,13 +73,32 @@ class InputSpec(Record):
 
 
 class OutputSpec(Record):
-    """What comes out: "logits" (float, 1 x C x H x W) or "classmap" (uint8, 1 x H x W).
+    """What comes out for one task.
 
-    Channels or ids beyond the classes count as void.
+    Attributes:
+        name: Name in the graph; None where the graph has one output only.
+        task: What it tells; "segmentation" is the only task so far.
+        kind: "logits" (float, 1 x C x H x W) or "classmap" (uint8, 1 x H x W). Channels or ids beyond the classes
+            count as void.
+        classes: One name per label id.
+        palette: RGB color per class; customary colors by default.
+        ignore_index: Label id that is not scored, or None.
     """
 
     name: str | None = None
+    task: Literal["segmentation"] = "segmentation"
     kind: Literal["logits", "classmap"] = "logits"
+    classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    palette: tuple[Color, ...] | None = None
+    ignore_index: int | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OutputSpec:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes has a name twice")
+        if self.palette is not None and len(self.palette) != len(self.classes):
+            raise ValueError(f"palette needs one color for each of the {len(self.classes)} classes")
+        return self
 
 
 class ModelSpec(Record):
@@ -165,16 +193,39 @@ class Stage(Record):
         return {key: _last_part(value) if isinstance(value, str) else value for key, value in settings.items()}
 
 
-class Manifest(Record):
-    """Everything that must be known to use an artifact correctly, and how it came to be."""
+class _Changes(TypedDict, total=False):
+    """The fields of a manifest, as `Manifest.changed` takes them."""
 
-    format: Literal[1] = 1
-    kind: Literal["checkpoint", "onnx", "engine"] = "onnx"
-    classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
-    palette: tuple[Color, ...] | None = None
-    ignore_index: int | None = None
+    kind: Kind
     input: InputSpec
-    output: OutputSpec = OutputSpec()
+    outputs: tuple[OutputSpec, ...]
+    model: ModelSpec | None
+    precision: Precision
+    backend: str | None
+    sha256: str | None
+    parent_sha256: str | None
+    calibration_sha256: str | None
+    toolchain: dict[str, str]
+    device: str | None
+    parity: Parity | None
+    accuracy: tuple[Accuracy, ...]
+    profile: Profile | None
+    stages: tuple[Stage, ...]
+
+
+class Manifest(Record):
+    """Everything that must be known to use an artifact correctly, and how it came to be.
+
+    Format 1, whose one task stood beside the output, is read and becomes format 2.
+
+    >>> Manifest.model_validate({"classes": ["sky", "road"], "input": {"height": 2, "width": 4}}).outputs[0].classes
+    ('sky', 'road')
+    """
+
+    format: Literal[2] = 2
+    kind: Kind = "onnx"
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...] = Field(min_length=1)
     model: ModelSpec | None = None
     precision: Precision = "fp32"
     backend: str | None = None
@@ -188,13 +239,38 @@ class Manifest(Record):
     profile: Profile | None = None
     stages: tuple[Stage, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lift(cls, content: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+        """Turns format 1 into format 2."""
+        if not isinstance(content, dict) or "outputs" in content or content.get("format", 1) != 1:
+            return content
+        lifted = {key: value for key, value in content.items() if key not in (*_OF_THE_OUTPUT, "output", "format")}
+        output = content.get("output", {})
+        if not isinstance(output, dict):
+            raise ValueError("output must be a mapping, as in {kind: logits}")
+        return {**lifted, "outputs": [{**output, **{key: content[key] for key in _OF_THE_OUTPUT if key in content}}]}
+
     @model_validator(mode="after")
-    def _consistent(self) -> Manifest:
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes has a name twice")
-        if self.palette is not None and len(self.palette) != len(self.classes):
-            raise ValueError(f"palette needs one color for each of the {len(self.classes)} classes")
+    def _one_task(self) -> Manifest:
+        if len(self.outputs) > 1:
+            raise ValueError("outputs has several tasks, and this version of jetseg serves one")
         return self
+
+    @property
+    def output(self) -> OutputSpec:
+        """The output of the one task."""
+        return self.outputs[0]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Name of each class, by id."""
+        return self.output.classes
+
+    @property
+    def ignore_index(self) -> int | None:
+        """Label id that is not scored, or None."""
+        return self.output.ignore_index
 
     @property
     def num_classes(self) -> int:
@@ -204,36 +280,35 @@ class Manifest(Record):
     @property
     def colors(self) -> tuple[Color, ...]:
         """RGB color per class."""
-        return self.palette or default_palette(self.classes)
+        return self.output.palette or default_palette(self.classes)
+
+    def changed(self, **changes: Unpack[_Changes]) -> Self:
+        """Returns a manifest with other values, checked like one that is read."""
+        return type(self).model_validate({**dict(self), **changes})
+
+    def derive(self, stage: Stage, **changes: Unpack[_Changes]) -> Self:
+        """Describes what a stage makes of this artifact.
+
+        What was measured on this one does not hold for it: parity, accuracy and profile are empty unless given. Its
+        parent is this artifact, by the hash that is recorded here, unless `parent_sha256` is given.
+
+        Args:
+            stage: The stage, which joins the history.
+            changes: What else differs.
+        """
+        made: _Changes = {"parity": None, "accuracy": (), "profile": None, "sha256": None}
+        made |= {"parent_sha256": self.sha256, "stages": (*self.stages, stage)}
+        made |= changes
+        return self.changed(**made)
+
+    def with_output(self, *, kind: Literal["logits", "classmap"], name: str | None = None) -> Self:
+        """Returns a manifest whose network gives another kind of output for the same classes."""
+        return self.changed(outputs=(OutputSpec.model_validate({**dict(self.output), "kind": kind, "name": name}),))
 
 
 def manifest_path(artifact: Path) -> Path:
     """Returns the place of an artifact's manifest."""
     return artifact.with_name(artifact.name + ".json")
-
-
-def load_manifest(artifact: Path, manifest_file: Path | None = None) -> Manifest:
-    """Loads and checks the manifest of an artifact.
-
-    Args:
-        artifact: The checkpoint, ONNX file or engine.
-        manifest_file: A manifest elsewhere (JSON or YAML); by default the one beside the artifact.
-
-    Raises:
-        ArtifactError: The artifact does not exist, or its hash differs from the one recorded.
-        ManifestError: The manifest does not exist or is malformed.
-    """
-    if not artifact.is_file():
-        raise ArtifactError(f"{artifact} does not exist.", "Check the path.")
-    path = manifest_file or manifest_path(artifact)
-    manifest = read_manifest(path, artifact)
-    if manifest.sha256 is not None and manifest.sha256 != sha256_file(artifact):
-        raise ArtifactError(
-            f"{artifact} is not the file that {path.name} describes: its SHA-256 differs, so it was truncated, "
-            "damaged or replaced.",
-            "Copy it again or build it anew.",
-        )
-    return manifest
 
 
 def read_manifest(path: Path, artifact: Path) -> Manifest:
@@ -248,78 +323,40 @@ def read_manifest(path: Path, artifact: Path) -> Manifest:
             "Write one that names classes, input and output (see the README), and pass it as --manifest FILE.",
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Manifest.model_validate(content)
+        content = _parse(path.read_text(encoding="utf-8"))
+        wanted = content.pop("content_sha256", None) if isinstance(content, dict) else None
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
-        raise ManifestError(f"{path} is not a valid manifest:\n{explain(error)}") from error
+        keys = {} if isinstance(content, dict) and "outputs" in content else _FORMAT_1_KEYS
+        raise ManifestError(f"{path} is not a valid manifest:\n{explain(error, keys)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path} is neither JSON nor YAML: {error}") from error
+    if wanted is not None and wanted != _content_sha256(content):
+        raise ManifestError(
+            f"{path} was changed since it was written: the SHA-256 of its content differs.",
+            "Copy it again; if the change is yours, take `content_sha256` out of it.",
+        )
+    return manifest
 
 
-def save_manifest(
-    artifact: Path, manifest: Manifest, *, device: str | None = None, versions: Mapping[str, str] | None = None
-) -> Manifest:
-    """Writes `<artifact>.json` with the artifact's hash and this toolchain; returns what was written.
-
-    Args:
-        artifact: The file that the manifest describes.
-        manifest: All else.
-        device: What the artifact was made for; this machine's processor by default.
-        versions: Further versions that the artifact depends on.
-    """
-    complete = manifest.model_copy(
-        update={
-            "sha256": sha256_file(artifact),
-            "toolchain": toolchain() | dict(versions or {}),
-            "device": device or device_name(),
-        }
-    )
-    write_text(manifest_path(artifact), complete.model_dump_json(indent=2) + "\n")
-    return complete
+def _parse(text: str) -> Any:  # noqa: ANN401 - whatever a file holds
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return yaml.safe_load(text)
 
 
-def explain(error: ValidationError) -> str:
-    """Lists all mistakes that pydantic found, one per line, each with the key's path."""
-    lines = []
-    for mistake in error.errors():
-        key = ".".join(str(part) for part in mistake["loc"]) or "(whole file)"
-        lines.append(f"  {key}: {mistake['msg']}")
-    return "\n".join(lines)
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes a manifest with the hash of its content."""
+    content: dict[str, Any] = json.loads(manifest.model_dump_json())
+    write_text(path, json.dumps({**content, "content_sha256": _content_sha256(content)}, indent=2) + "\n")
+
+
+def _content_sha256(content: Mapping[str, Any]) -> str:
+    """Hashes what a manifest says, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _last_part(text: str) -> str:
     kind, colon, path = text.rpartition(":")
     return f"{kind}{colon}{PurePosixPath(path).name}" if path.startswith("/") else text
-
-
-def validate_config(model: type[ConfigT], values: dict[str, Any]) -> ConfigT:
-    """Builds a config model, reporting all mistakes together as one `ConfigError`."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"These settings are wrong:\n{explain(error)}") from error
-
-
-def toolchain(
-    packages: Sequence[str] = ("torch", "onnx", "onnxruntime", "tensorrt", "numpy"),
-) -> dict[str, str]:
-    """Returns the versions of jetseg, Python and of those `packages` that are installed."""
-    versions = {"jetseg": jetseg.__version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def device_name() -> str:
-    """Returns the processor's name and architecture, as figures are quoted with it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    name = ""
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith(("model name", "Model")):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{name or platform.processor() or 'unknown processor'} ({platform.machine()})"

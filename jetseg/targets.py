@@ -8,8 +8,8 @@ Orin's tensor cores. A figure that no document gives is None.
 
 from __future__ import annotations
 
+from jetseg.config import Record
 from jetseg.errors import ConfigError
-from jetseg.manifest import Record
 
 
 class Software(Record):

@@ -4,18 +4,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from jetseg.config import validate_config
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
-from jetseg.manifest import (
-    InputSpec,
-    Manifest,
-    Stage,
-    load_manifest,
-    manifest_path,
-    save_manifest,
-    toolchain,
-    validate_config,
-)
+from jetseg.manifest import InputSpec, Manifest, Stage, manifest_path
+from jetseg.network import load_manifest, save_manifest
 from jetseg.palette import default_palette
+from jetseg.provenance import toolchain
 from jetseg.storage import sha256_file
 
 LEAST = """

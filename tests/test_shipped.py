@@ -7,7 +7,7 @@ import pytest
 from jetseg import shipped
 from jetseg.cli.artifacts import by_name, open_any
 from jetseg.errors import ConfigError
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 from jetseg.onnx.cost import onnx_cost
 from jetseg.postprocess import class_map
 from jetseg.preprocess import Preprocessor

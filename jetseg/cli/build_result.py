@@ -9,18 +9,27 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from jetseg.engine.build_config import BuildResult
-    from jetseg.engine.contract import BuildReport
+    from jetseg.engine.backend import BuildReport
+    from jetseg.engine.result import BuildResult
 
 
 def summary(result: BuildResult) -> dict[str, Any]:
     """Returns what `--json` prints."""
+    layers = [
+        {
+            "layer": found.layer,
+            "agreement": found.agreement,
+            "quantizers": {part.tensor: part.agreement for part in found.quantizers},
+            "float_ms": found.float_ms,
+        }
+        for found in result.sensitive_layers
+    ]
     return {
-        "engine": str(result.engine),
+        "engine": str(result.path),
         "precision": result.manifest.precision,
         "backend": result.manifest.backend,
         "sha256": result.manifest.sha256,
-        "size_bytes": result.engine.stat().st_size,
+        "size_bytes": result.path.stat().st_size,
         "integer_layers": len(result.report.integer_layers),
         "float_layers": list(result.report.float_layers),
         "layer_precisions": dict(result.report.layer_precisions),
@@ -30,17 +39,11 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
         "accuracy": result.accuracy.model_dump() if result.accuracy else None,
         "agreement": asdict(result.agreement) if result.agreement else None,
-        "passed": not result.broken,
-        "broken": list(result.broken),
-        "guilty_layers": [
-            {
-                "layer": found.layer,
-                "agreement": found.agreement,
-                "quantizers": {part.tensor: part.agreement for part in found.quantizers},
-                "float_ms": found.float_ms,
-            }
-            for found in result.guilty
-        ],
+        "passed": not result.violations,
+        "violations": list(result.violations),
+        "sensitive_layers": layers,
+        "broken": list(result.violations),  # names until 0.3
+        "guilty_layers": layers,
         "attempts": list(result.attempts),
     }
 
@@ -52,8 +55,8 @@ def show(result: BuildResult) -> None:
     total = len(report.integer_layers) + len(report.float_layers)
     counted = f", {len(report.integer_layers)} of {total} layers on integers" if total else ""
     stdout.print(
-        f"{result.engine}: {result.manifest.precision} for {result.manifest.backend}, "
-        f"{result.engine.stat().st_size / 1e6:.2f} MB{counted}",
+        f"{result.path}: {result.manifest.precision} for {result.manifest.backend}, "
+        f"{result.path.stat().st_size / 1e6:.2f} MB{counted}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -71,13 +74,13 @@ def show(result: BuildResult) -> None:
         stdout.print(text, style="yellow", soft_wrap=True)
         return
     stdout.print(table)
-    if result.guilty:
+    if result.sensitive_layers:
         blame = Table(title="Each layer alone in 8 bits", title_justify="left")
         blame.add_column("layer")
         blame.add_column("pixels that keep their class %", justify="right")
         blame.add_column("worst quantizer, alone %")
         blame.add_column("in float, ms more", justify="right")
-        for effect in result.guilty[:8]:
+        for effect in result.sensitive_layers[:8]:
             cost = "-" if effect.float_ms is None else f"{effect.float_ms:+.3f}"
             worst = min(effect.quantizers, key=lambda part: part.agreement)
             blame.add_row(effect.layer, f"{effect.agreement:.2f}", f"{worst.tensor} ({worst.agreement:.2f})", cost)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from jetseg.recipes.results import StageResult
+    from jetseg.workflows.stage_results import StageResult
 
 RECIPE = typer.Option(metavar="NAME|FILE", help="A recipe that comes with jetseg (see --list), or a YAML file.")
 DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
@@ -78,7 +78,8 @@ def _print(results: list[StageResult], *, as_json: bool) -> None:
 
 
 def _row(result: StageResult) -> dict[str, Any]:
-    from jetseg.manifest import load_manifest, manifest_path
+    from jetseg.manifest import manifest_path
+    from jetseg.network import load_manifest
 
     file = next(iter(result.artifacts.values()))
     measured = load_manifest(file).accuracy if manifest_path(file).is_file() else ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from jetseg.progress import console as log
+from jetseg.cli.bars import console as log
 
 if TYPE_CHECKING:
     from jetseg.monitor.statistics import LoopSummary
@@ -135,12 +135,12 @@ def _drive(engine: Path, video: Path) -> LoopSummary:
 
 def _report(networks: dict[str, Path], page: Path) -> ReportResult:
     from jetseg.cli.entries import open_entries
-    from jetseg.data.specs import open_dataset
+    from jetseg.data.dataset import open_split
     from jetseg.report import build
 
     with open_entries(list(networks.values()), None, 1) as entries:
         return build.run(
-            build.ReportConfig(out=page, title="jetseg demo", threads=1), entries, open_dataset(_TEST_DRIVE, "test")
+            build.ReportConfig(out=page, title="jetseg demo", threads=1), entries, open_split(_TEST_DRIVE, "test")
         )
 
 

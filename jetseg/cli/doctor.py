@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jetseg.cli import options
+
 if TYPE_CHECKING:
     from jetseg.doctor.examination import Examination
 
@@ -19,7 +21,7 @@ def doctor(
     need: Annotated[
         str | None, typer.Option(metavar="BACKEND", help="Exit with 3 if this backend cannot run here.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Examines this machine: board, JetPack, CUDA, TensorRT, OpenCV, cameras, power, memory, disk.
 
@@ -34,13 +36,13 @@ def doctor(
 
         jetseg doctor --need tensorrt
     """
-    from jetseg.doctor.examination import NEEDS, run
+    from jetseg.doctor.examination import examine, needed
     from jetseg.doctor.host import Host
     from jetseg.errors import ConfigError, DeviceError
 
-    if need is not None and need not in NEEDS:
-        raise ConfigError(f"The doctor knows no backend named {need}.", f"Choose from: {', '.join(NEEDS)}.")
-    examination = run(Host())
+    if need is not None and need not in needed():
+        raise ConfigError(f"The doctor knows no backend named {need}.", f"Choose from: {', '.join(needed())}.")
+    examination = examine(Host())
     if as_json:
         content = {
             "findings": [asdict(finding) for finding in examination.findings],

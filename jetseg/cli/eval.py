@@ -4,56 +4,41 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from jetseg.cli.artifacts import by_name
-from jetseg.cli.calibrate import PlacementName
+from jetseg.cli import options
+from jetseg.evaluate.config import EvaluateConfig
+from jetseg.quantization.config import Policy
 
 if TYPE_CHECKING:
-    from jetseg.data.contract import SegmentationDataset
-    from jetseg.engine.contract import Runner
     from jetseg.manifest import Accuracy
-    from jetseg.quantization.ranges import Policy
-
-DATA = typer.Option(
-    metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, video:FILE, synthetic or synthetic:N."
-)
-SPLIT = typer.Option(help="Split of the dataset, as in train, val or test.")
-FRAMES = typer.Option(min=1, help="Score only this many frames, spread evenly over the split; all by default.")
-SIMULATE = typer.Option(
-    help="Score the float network as this backend would run it in INT8, computed exactly; says nothing about speed."
-)
+    from jetseg.workflows.evaluating import Evaluation
 
 
-class SimulationName(str, Enum):
-    """Backends whose arithmetic can be simulated, for the command line."""
-
-    tensorrt = "tensorrt"
-
-
+@options.with_settings
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors), ONNX file or engine.", callback=by_name)],
-    data: Annotated[str, DATA],
-    split: Annotated[str, SPLIT] = "val",
-    manifest: Annotated[Path | None, typer.Option(help="Manifest of the files that have none.")] = None,
-    frames: Annotated[int | None, FRAMES] = None,
-    simulate: Annotated[SimulationName | None, SIMULATE] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Ranges file, for --simulate.")] = None,
+    artifact: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors), ONNX file or engine.")],
+    data: options.NeededData,
+    settings: Annotated[dict[str, Any], options.From(EvaluateConfig)],
+    simulate: Annotated[
+        Literal["tensorrt"] | None,
+        typer.Option(help="Score the float network as this backend would run it in INT8, computed exactly."),
+    ] = None,
+    ranges: Annotated[Path | None, typer.Option("--calibration", help="Ranges file, for --simulate.")] = None,
     placement: Annotated[
-        PlacementName | None, typer.Option(help="Placement to simulate; by default that of the ranges file.")
+        Policy | None, typer.Option(help="Placement to simulate; by default that of the ranges file.")
     ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(help="Also count the pixels that get the class that this network gives them, as its FP32 parent."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    manifest: options.Manifest = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Scores a network on labelled frames: mIoU, IoU and Dice of each class, pixel accuracy.
 
@@ -73,69 +58,34 @@ def evaluate(
 
         jetseg eval foreign.onnx --manifest foreign.yaml --data folder:data/mine --split val --json
     """
-    from jetseg.cli.artifacts import open_any
-    from jetseg.data.specs import open_dataset
-    from jetseg.engine.simulation import simulate_tensorrt
-    from jetseg.errors import ConfigError
-    from jetseg.manifest import device_name, manifest_path, toolchain
-    from jetseg.report.rows import Entry
+    from jetseg.network import open_network
+    from jetseg.workflows.evaluating import evaluate as run
+    from jetseg.workflows.opening import manifest_for
 
-    dataset = open_dataset(data, split)
-    if simulate is None:
-        runner = open_any(artifact, manifest, threads)
-    else:
-        if calibration is None:
-            raise ConfigError("--simulate needs the network's ranges.", "Give --calibration FILE.")
-        where: Policy | None = None if placement is None else placement.policy
-        runner = simulate_tensorrt(artifact, calibration, placement=where, manifest_file=manifest, threads=threads)
-        reference = reference or artifact
-    # the file beside a network tells most about it
-    own = None if reference is None or (reference != artifact and manifest_path(reference).is_file()) else manifest
-    other = open_any(reference, own, threads) if reference else None
-    try:
-        accuracy, agreement = _measure(runner, other, dataset, frames)
-    finally:
-        runner.close()
-        if other:
-            other.close()
-    if accuracy:
-        accuracy = accuracy.model_copy(update={"simulated": simulate is not None})
-    conditions = {
-        "backend": Entry(artifact.stem, artifact, runner, runner.manifest).backend,
-        "precision": runner.manifest.precision,
-        "device": device_name(),
-        "toolchain": toolchain(),
-    }
+    network, other = open_network(artifact, manifest), None
+    if reference is not None:
+        same = reference == artifact
+        other = network if same else open_network(reference, manifest_for(reference, manifest))
+    elif simulate is not None:
+        reference = artifact
+    result = run(network, data=data, reference=other, simulate=simulate, ranges=ranges, placement=placement, **settings)
     if as_json:
-        scores = {**accuracy.model_dump(), "mean_dice": _rounded(accuracy.mean_dice)} if accuracy else {"split": split}
-        content = {"artifact": str(artifact), **scores, "data": data, **conditions}
-        if agreement is not None:
-            content |= {"reference": str(reference), "agreement": round(agreement, 3)}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
-    else:
-        if accuracy:
-            _print(artifact, accuracy, conditions)
-        if agreement is not None:
-            sentence = f"{agreement:.3f} % of the pixels get the class that {reference} gives them"
-            Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
+        sys.stdout.write(json.dumps(_content(artifact, reference, result), indent=2) + "\n")
+        return
+    if result.accuracy:
+        _print(network.path, result.accuracy, result.conditions)
+    if result.agreement:
+        sentence = f"{result.agreement.percent:.3f} % of the pixels get the class that {reference} gives them"
+        Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def _measure(
-    runner: Runner, other: Runner | None, dataset: SegmentationDataset, frames: int | None
-) -> tuple[Accuracy | None, float | None]:
-    """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
-    from jetseg.engine.contract import Segmenter
-    from jetseg.evaluate.accuracy import as_record, measure_accuracy
-    from jetseg.evaluate.agreement import AgreementMeter
-
-    if other is None:
-        return as_record(measure_accuracy(Segmenter(runner), runner.manifest, dataset, frames=frames), dataset), None
-    meter = AgreementMeter(Segmenter(runner), Segmenter(other), runner.manifest, other.manifest)
-    if dataset[0].label_hw_u8 is None:
-        meter.run(dataset, frames)
-        return None, meter.agreement.percent
-    score = measure_accuracy(meter, runner.manifest, dataset, frames=frames)
-    return as_record(score, dataset), meter.agreement.percent
+def _content(artifact: Path, reference: Path | None, result: Evaluation) -> dict[str, Any]:
+    accuracy = result.accuracy
+    scores = {**accuracy.model_dump(), "mean_dice": _rounded(accuracy.mean_dice)} if accuracy else {}
+    content = {"artifact": str(artifact), **scores, **result.conditions}
+    if result.agreement:
+        content |= {"reference": str(reference), "agreement": round(result.agreement.percent, 3)}
+    return content
 
 
 def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> None:

@@ -6,31 +6,24 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from jetseg.cli import options
+from jetseg.engine.tensorrt.lint_config import LintConfig
 
 if TYPE_CHECKING:
     from jetseg.engine.tensorrt.lint import Finding, LintResult
 
 
-class DeviceName(str, Enum):
-    """What a network shall run on."""
-
-    gpu = "gpu"
-    dla = "dla"
-
-
+@options.with_settings
 def lint(
     model: Annotated[Path, typer.Argument(help="ONNX file: float, or with explicit quantizers (Q/DQ).")],
-    target: Annotated[
-        str | None, typer.Option(help="Computer that it is for: orin-nano-8gb, orin-nx-16gb, agx-orin-64gb, ...")
-    ] = None,
-    device: Annotated[DeviceName, typer.Option(help="What it shall run on.")] = DeviceName.gpu,
-    manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    settings: Annotated[dict[str, Any], options.From(LintConfig)],
+    manifest: options.Manifest = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Says what TensorRT refuses, what the DLA leaves to the GPU, and which layers do not fill INT8 tensor cores.
 
@@ -43,12 +36,10 @@ def lint(
 
         jetseg lint student.onnx --target agx-orin-64gb --device dla
     """
-    from jetseg.engine.tensorrt.lint import LintConfig, run
     from jetseg.errors import QualityError
-    from jetseg.manifest import validate_config
+    from jetseg.workflows.linting import lint as run
 
-    settings = {"model": model, "target": target, "device": device.value, "manifest": manifest}
-    result = run(validate_config(LintConfig, settings))
+    result = run(model, manifest=manifest, **settings)
     if as_json:
         sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
     else:

@@ -1,77 +1,105 @@
-"""The `jetseg` command: collects the verbs and turns errors into one message and an exit code."""
+"""The `jetseg` command: finds the verbs and turns errors into one message and an exit code."""
 
 from __future__ import annotations
 
 import errno
+import importlib
 import os
+import re
 import sys
 import traceback
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 import jetseg
-from jetseg.cli.bench import bench
-from jetseg.cli.build_engine import build_engine
-from jetseg.cli.calibrate import calibrate
-from jetseg.cli.compress import compress
-from jetseg.cli.demo import demo
-from jetseg.cli.distill import distill
-from jetseg.cli.doctor import doctor
-from jetseg.cli.eval import evaluate
-from jetseg.cli.export import export
-from jetseg.cli.factorize import factorize
-from jetseg.cli.lint import lint
-from jetseg.cli.pack import pack
-from jetseg.cli.parity import parity
-from jetseg.cli.profile import profile
-from jetseg.cli.prune import prune
-from jetseg.cli.qat import quantize
-from jetseg.cli.render import render
-from jetseg.cli.report import report
-from jetseg.cli.run import run
-from jetseg.cli.sparsity import sparsity
-from jetseg.cli.train import train
-from jetseg.cli.verify import verify
+from jetseg.cli.bars import console, show_work
+from jetseg.cli.options import FLAGS
 from jetseg.errors import JetsegError, UnavailableError
-from jetseg.progress import console
 
 # Threads that wait for each other sleep instead of spinning. Spinning is a little faster alone and, as soon as
 # anything else runs on few cores, many times slower. OpenMP reads this once, so it stands before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+VERBS = {
+    "demo": ("demo:demo", "Runs the whole job on drawn road scenes: train, distill, prune, INT8, camera loop, report."),
+    # in the order of the work
+    "train": ("train:train", "Trains a network, or fine-tunes a checkpoint with --init."),
+    "distill": ("distill:distill", "Trains a student on labels and on a teacher's answers for the same crops."),
+    "prune": ("prune:prune", "Prunes a network: whole channels, which makes it faster anywhere, or single weights."),
+    "factorize": ("factorize:factorize", "Splits convolutions into two or three smaller ones where that is faster."),
+    "compress": ("compress:compress", "Runs a recipe: train, prune, fine-tune, export, calibrate, build."),
+    "export": ("export:export", "Exports a network to one ONNX file and proves that it computes the same."),
+    "calibrate": ("calibrate:calibrate", "Watches a network's activations on images and writes their ranges."),
+    "qat": ("qat:qat", "Trains a network under the rounding of its INT8 engine."),
+    "render": ("render:render", "Renders a calibrated network for TensorRT: a Q/DQ network, or a calibration cache."),
+    "lint": ("lint:lint", "Says what TensorRT refuses, what the DLA leaves to the GPU, and what fills no tensor core."),
+    "build-engine": ("build_engine:build_engine", "Builds an engine and measures it against the float network."),
+    "baseline": ("baseline:baseline", "Measures what is normal, for the drift monitor of an engine."),
+    "eval": ("eval:evaluate", "Scores a network on labelled frames: mIoU, IoU and Dice of each class."),
+    "bench": ("bench:bench", "Compares latency, frames per second, size and memory of networks by alternated runs."),
+    "parity": ("parity:parity", "Follows a network from checkpoint to engine and names what computes something else."),
+    "pack": ("pack:pack", "Packs a network, its ranges and some reference frames into one file for the vehicle."),
+    "verify": ("verify:verify", "Builds an engine from a kit on this machine, and proves it on reference frames."),
+    "run": ("run:run", "Runs an engine on a camera, and measures frames per second, frame age and mIoU."),
+    "report": ("report:report", "Measures networks on the same frames and writes one HTML page about them."),
+    "sparsity": ("sparsity:sparsity", "Counts the zeros in each layer's weights and checks them for 2:4 sparsity."),
+    "doctor": ("doctor:doctor", "Examines this machine: board, JetPack, CUDA, TensorRT, OpenCV, cameras, memory."),
+}
+"""Where each verb is, and its line in the list of verbs; a verb is imported when it is called."""
+
+RENAMED = {"quantize": "qat", "profile": "baseline"}
+"""Old names of verbs, which work until the next release but one and are not listed."""
+
+
+class _Verbs(TyperGroup):
+    """The verbs, imported one at a time."""
+
+    listing = False
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Returns the names of all verbs."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: typer.Context, name: str) -> TyperCommand | None:  # type: ignore[override]
+        """Imports a verb; while the list is printed, its line stands for it."""
+        del ctx
+        if name in RENAMED:
+            console.print(
+                f"`jetseg {name}` is now `jetseg {RENAMED[name]}`; the old name goes with 0.3.", style="yellow"
+            )
+            name = RENAMED[name]
+        if name not in VERBS:
+            return None
+        place, summary = VERBS[name]
+        if self.listing:
+            return TyperCommand(name, help=summary)
+        module, _, function = place.partition(":")
+        single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+        single.command(name)(getattr(importlib.import_module(f"jetseg.cli.{module}"), function))
+        command = typer.main.get_command(single)
+        command.context_settings = {"help_option_names": ["-h", "--help"]}
+        return command  # type: ignore[return-value]
+
+    def format_help(self, ctx: typer.Context, formatter: object) -> None:  # type: ignore[override]
+        """Prints the list of verbs."""
+        self.listing = True
+        try:
+            super().format_help(ctx, formatter)  # type: ignore[arg-type]
+        finally:
+            self.listing = False
+
+
 app = typer.Typer(
     name="jetseg",
     help="Compress a segmentation network, prove what it lost, and run it as an INT8 engine on a camera.",
+    cls=_Verbs,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-
-
-app.command("demo")(demo)
-# Verbs, in the order of the work.
-app.command("train")(train)
-app.command("distill")(distill)
-app.command("prune")(prune)
-app.command("factorize")(factorize)
-app.command("compress")(compress)
-app.command("export")(export)
-app.command("calibrate")(calibrate)
-app.command("quantize")(quantize)
-app.command("render")(render)
-app.command("lint")(lint)
-app.command("build-engine")(build_engine)
-app.command("profile")(profile)
-app.command("eval")(evaluate)
-app.command("bench")(bench)
-app.command("parity")(parity)
-app.command("pack")(pack)
-app.command("verify")(verify)
-app.command("run")(run)
-app.command("report")(report)
-app.command("sparsity")(sparsity)
-app.command("doctor")(doctor)
 
 
 @app.callback(invoke_without_command=True)
@@ -87,10 +115,11 @@ def _options(
 def main() -> None:
     """Runs the command line and exits.
 
-    0 done, 1 a quality gate failed, 2 wrong input, 3 something is missing, 4 a stage of the loop stopped.
+    0 done, 1 a quality gate failed, 2 wrong input, 3 something is missing, 4 a stage of the loop stopped, 70 a bug.
     """
     try:
-        app()
+        with show_work():
+            app()
     except Exception as error:  # the last stop: nothing may reach the user as a traceback
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -99,7 +128,7 @@ def main() -> None:
 
 def _explain(error: Exception) -> int:
     if isinstance(error, JetsegError):
-        message, code = str(error), error.exit_code
+        message, code = _with_flags(str(error)), error.exit_code
     elif isinstance(error, OSError) and error.errno in (
         errno.ENOSPC,
         errno.EDQUOT,
@@ -119,3 +148,8 @@ def _explain(error: Exception) -> int:
         code = 70
     console.print(f"Error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     return code
+
+
+def _with_flags(message: str) -> str:
+    """Names options in place of the settings that a message speaks of."""
+    return re.sub(r"`(\w+)`", lambda found: FLAGS.get(found[1], found[0]), message)

@@ -5,39 +5,29 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jetseg.cli.artifacts import by_name
-from jetseg.cli.eval import DATA, SPLIT
+from jetseg.cli import options
+from jetseg.kit.config import PackConfig
 
 if TYPE_CHECKING:
     from jetseg.kit.packing import PackResult
 
 
+@options.with_settings
 def pack(
-    model: Annotated[Path, typer.Argument(help="Float ONNX file.", callback=by_name)],
-    data: Annotated[str, DATA],
+    model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
+    data: options.NeededData,
     out: Annotated[Path, typer.Option(help="Kit to write, as in student.kit.zip.")],
-    calibration: Annotated[
-        Path | None, typer.Option(help="Its ranges file; without it the kit builds float engines only.")
+    settings: Annotated[dict[str, Any], options.From(PackConfig)],
+    ranges: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Its ranges file; without it the kit builds float engines only."),
     ] = None,
-    split: Annotated[str, SPLIT] = "val",
-    frames: Annotated[int, typer.Option(min=1, help="Reference frames, spread evenly over the split.")] = 6,
-    target: Annotated[
-        str | None, typer.Option(help="Computer that it is for: xavier-nx, orin-nano-8gb, orin-nx-16gb, ...")
-    ] = None,
-    min_agreement: Annotated[
-        float, typer.Option(min=0, max=100, help="Least percent of pixels with the float network's class.")
-    ] = 97.0,
-    max_drop: Annotated[
-        float, typer.Option(min=0, help="Points of mIoU that the engine may lose on the frames.")
-    ] = 1.0,
-    max_class_drop: Annotated[float, typer.Option(min=0, help="Points of IoU that each class may lose.")] = 5.0,
-    manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of ONNX Runtime.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    manifest: options.Manifest = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Packs a network, its ranges and some reference frames into one file for the vehicle.
 
@@ -51,23 +41,11 @@ def pack(
 
         jetseg pack student.onnx --data synthetic:20 --frames 4 --target orin-nano-8gb --out student.kit.zip
     """
-    from jetseg.kit.packing import PackConfig, run
-    from jetseg.manifest import validate_config
+    from jetseg.network import open_network
     from jetseg.storage import sha256_file
+    from jetseg.workflows.kits import pack as run
 
-    settings = {
-        "model": model,
-        "data": data,
-        "out": out,
-        "calibration": calibration,
-        "split": split,
-        "frames": frames,
-        "target": target,
-        "tolerance": {"min_agreement": min_agreement, "max_drop": max_drop, "max_class_drop": max_class_drop},
-        "manifest": manifest,
-        "threads": threads,
-    }
-    result = run(validate_config(PackConfig, settings))
+    result = run(open_network(model, manifest), data=data, out=out, ranges=ranges, **settings)
     sha256 = sha256_file(result.kit)
     if as_json:
         content = {"kit": str(result.kit), "sha256": sha256, **result.index.model_dump()}

@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from jetseg.cli.calibrate import PlacementName
-
-if TYPE_CHECKING:
-    from jetseg.quantization.qdq.schemes import Scheme
+from jetseg.cli import options
+from jetseg.quantization.config import RenderConfig
 
 
-class FormName(str, Enum):
-    """What to render, for the command line."""
-
-    qdq = "qdq"
-    cache = "cache"
-
-
-class SchemeName(str, Enum):
-    """What quantizers compute, for the command line."""
-
-    int8 = "int8"
-    uint8 = "uint8"
-    int16 = "int16"
-    uint16 = "uint16"
-
-    @property
-    def scheme(self) -> Scheme:
-        """The scheme of this name."""
-        from jetseg.quantization.qdq.schemes import Scheme
-
-        return Scheme(16 if self.value.endswith("16") else 8, symmetric=not self.value.startswith("u"))
-
-
+@options.with_settings
 def render(
     model: Annotated[Path, typer.Argument(help="Float ONNX file that was calibrated.")],
-    calibration: Annotated[Path, typer.Option(help="Its ranges file.")],
+    ranges: Annotated[Path, typer.Option("--calibration", help="Its ranges file.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
-    form: Annotated[
-        FormName,
-        typer.Option(help="qdq: network with explicit quantizers, for every TensorRT. cache: for 10 and older."),
-    ] = FormName.qdq,
-    tensorrt: Annotated[str, typer.Option(metavar="VERSION", help="TensorRT of the device, for a cache.")] = "10.3",
-    placement: Annotated[
-        PlacementName | None, typer.Option(help="Placement of the quantizers; by default that of the ranges file.")
-    ] = None,
-    scheme: Annotated[
-        SchemeName,
-        typer.Option(help="Type of the quantized activations: TensorRT takes int8; the others are for other chips."),
-    ] = SchemeName.int8,
-    manifest: Annotated[Path | None, typer.Option(help="Manifest, if it is not beside the file.")] = None,
+    settings: Annotated[dict[str, Any], options.From(RenderConfig)],
+    manifest: options.Manifest = None,
 ) -> None:
     """Renders a calibrated network for TensorRT: a Q/DQ network, or a calibration cache.
 
@@ -70,15 +34,15 @@ def render(
 
         jetseg render student.onnx --calibration student.ranges.json --form cache --tensorrt 10.3 --out student.cache
     """
-    from jetseg.quantization.render import write_cache, write_qdq
+    from jetseg.network import open_network
+    from jetseg.workflows.rendering import render as run
 
-    console = Console()
-    if form is FormName.cache:
-        network = write_cache(model, calibration, out, tensorrt, manifest)
-        message = f"{out}: calibration cache for TensorRT {tensorrt}; build {network} with it."
+    result = run(open_network(model, manifest), ranges=ranges, out=out, **settings)
+    if result.config.form == "cache":
+        message = (
+            f"{out}: calibration cache for TensorRT {result.config.tensorrt}; build {result.network.path} with it."
+        )
     else:
-        policy = placement.policy if placement else None
-        write_qdq(model, calibration, out, placement=policy, scheme=scheme.scheme, manifest_file=manifest)
-        purpose = "for TensorRT" if scheme is SchemeName.int8 else f"with {scheme.value} activations"
-        message = f"{out}: Q/DQ network {purpose}."
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+        scheme = result.config.scheme
+        message = f"{out}: Q/DQ network {'for TensorRT' if scheme == 'int8' else f'with {scheme} activations'}."
+    Console().print(message, markup=False, highlight=False, soft_wrap=True)

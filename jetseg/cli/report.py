@@ -10,30 +10,25 @@ from typing import Annotated, Any
 
 import typer
 
-from jetseg.cli.artifacts import by_name
-from jetseg.cli.eval import DATA, FRAMES, SPLIT
+from jetseg.cli import options
+from jetseg.report.config import ReportConfig
 
 ARTIFACTS = typer.Argument(
     metavar="A [B...]",
-    callback=by_name,
     help="Checkpoints, ONNX files or engines, in the order they were made, or the folder of `jetseg compress`.",
 )
 OUT = typer.Option(help="The page to write: one HTML file that needs nothing else.")
 
 
+@options.with_settings
 def report(
     artifacts: Annotated[list[Path], ARTIFACTS],
-    data: Annotated[str, DATA],
-    split: Annotated[str, SPLIT] = "val",
+    data: options.NeededData,
+    settings: Annotated[dict[str, Any], options.From(ReportConfig)],
+    split: Annotated[str, typer.Option(help="Split of the dataset, as in train, val or test.")] = "val",
     out: Annotated[Path, OUT] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Headline of the page.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="Manifest for files that have none.")] = None,
-    frames: Annotated[int | None, FRAMES] = None,
-    examples: Annotated[int, typer.Option(min=0, help="Frames to show.")] = 3,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that each network may use.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each network has its turn.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of one turn, in seconds.")] = 0.5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    manifest: options.Manifest = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measures networks on the same frames and writes accuracy, speed and pictures as one HTML page.
 
@@ -49,17 +44,9 @@ def report(
 
         jetseg report a.onnx b.onnx --data synthetic:32 --split test --out runs/report.html --json
     """
-    from jetseg.cli.entries import open_entries
-    from jetseg.data.specs import open_dataset
-    from jetseg.manifest import validate_config
-    from jetseg.report.build import ReportConfig, run
+    from jetseg.workflows.comparing import write_report
 
-    values: dict[str, Any] = {"out": out, "frames": frames, "examples": examples, "threads": threads}
-    values |= {"rounds": rounds, "seconds": seconds} | ({"title": title} if title else {})
-    config = validate_config(ReportConfig, values)
-    dataset = open_dataset(data, split)
-    with open_entries(artifacts, manifest, threads, deployed=True) as entries:
-        result = run(config, entries, dataset)
+    result = write_report(artifacts, data=data, split=split, out=out, manifest=manifest, **settings)
     if as_json:
         sys.stdout.write(json.dumps(asdict(result), indent=2, default=str) + "\n")
         return

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from jetseg.cli import training as t
+from jetseg.cli import options
 from jetseg.errors import QualityError
 
 MODEL = typer.Argument(metavar="FILE", help="ONNX file, in float or int8.")
@@ -20,7 +20,7 @@ REQUIRE = typer.Option("--require-2-4", help="Fail unless every layer that can b
 def sparsity(
     model: Annotated[Path, MODEL],
     require: Annotated[bool, REQUIRE] = False,
-    as_json: t.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Counts the zeros in each layer's weights and checks every group of four for 2:4 sparsity.
 
@@ -34,7 +34,9 @@ def sparsity(
         jetseg sparsity student.int8.onnx --require-2-4
     """
     from jetseg.evaluate.sparsity import gzip_bytes, layer_sparsity
+    from jetseg.shipped import find_artifact
 
+    model = find_artifact(model)
     layers = layer_sparsity(model)
     size, compressed = model.stat().st_size, gzip_bytes(model)
     if as_json:

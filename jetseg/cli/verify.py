@@ -10,28 +10,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jetseg.cli.build_engine import OPTION, PrecisionName, pairs
+from jetseg.cli import options
+from jetseg.kit.config import VerifyConfig
 
 if TYPE_CHECKING:
     from jetseg.kit.verifying import VerifyResult
     from jetseg.manifest import Accuracy
 
 
+@options.with_settings
 def verify(
     kit: Annotated[Path, typer.Argument(help="Kit of `jetseg pack`.")],
+    settings: Annotated[dict[str, Any], options.From(VerifyConfig)],
     engine: Annotated[
         Path | None, typer.Option(help="Engine that was built from the kit's network; by default one is built.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Runtime to build for.")] = "onnxruntime",
-    precision: Annotated[
-        PrecisionName | None, typer.Option(help="Precision to build; by default int8 where the kit has ranges.")
-    ] = None,
-    option: Annotated[list[str] | None, OPTION] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the engine goes once it has passed; by default in engines/.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Builds an engine from a kit on this machine, and proves it on the kit's reference frames.
 
@@ -50,26 +47,17 @@ def verify(
         jetseg verify student.kit.zip --engine engines/student.int8.onnx --json
     """
     from jetseg.errors import QualityError
-    from jetseg.kit.verifying import VerifyConfig, run
-    from jetseg.manifest import validate_config
+    from jetseg.workflows.kits import verify as run
 
-    settings = {
-        "kit": kit,
-        "engine": engine,
-        "backend": backend,
-        "precision": precision.value if precision else None,
-        "options": pairs(option or [], "--option", "workspace_mb=512"),
-        "out": out,
-        "threads": threads,
-    }
-    result = run(validate_config(VerifyConfig, settings))
+    result = run(kit, engine=engine, out=out, **settings)
     if as_json:
         sys.stdout.write(json.dumps(_content(result), indent=2) + "\n")
     else:
         _print(result)
-    if result.comparison.broken:
+    violations = result.comparison.violations
+    if violations:
         raise QualityError(
-            f"{result.engine} is not what was packed: {'; '.join(result.comparison.broken)}.",
+            f"{result.engine} is not what was packed: {'; '.join(violations)}.",
             "Do not drive with it. Pack again, or look at `jetseg doctor`; `--precision fp32` tells whether INT8 is "
             "to blame.",
         )
@@ -82,13 +70,14 @@ def _content(result: VerifyResult) -> dict[str, Any]:
         found[key] = accuracy.model_dump() if accuracy else None
     return {
         "engine": str(result.engine),
-        "passed": not result.comparison.broken,
+        "passed": not result.comparison.violations,
         "backend": result.manifest.backend,
         "precision": result.manifest.precision,
         "device": result.manifest.device,
         "target": result.index.target,
         "tolerance": result.index.tolerance.model_dump(),
         **found,
+        "broken": found["violations"],  # its name until 0.3
     }
 
 
@@ -119,7 +108,7 @@ def _print(result: VerifyResult) -> None:
         f"{result.manifest.precision} in {result.manifest.backend or 'onnxruntime'} on {result.manifest.device}",
     ):
         console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-    if not found.broken:
+    if not found.violations:
         console.print(f"{result.engine}: verified", style="green", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from jetseg.manifest import Record
+from jetseg.config import Record
 from jetseg.postprocess import ClassMap
 from jetseg.preprocess import FrameU8, resize_frame
 

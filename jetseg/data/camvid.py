@@ -6,12 +6,11 @@ Brostow, Fauqueur, Cipolla: "Semantic object classes in video: A high-definition
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jetseg.data.files import (
-    FileDataset,
+    FileSplit,
     image_files,
     pair_by_stem,
+    place_of,
     require_folder,
     require_frames,
     subfolders,
@@ -34,17 +33,24 @@ CLASSES = (
 VOID = 11
 
 
-def open_camvid(spec: str, root: Path, split: str) -> FileDataset:
-    """Opens a split of CamVid.
+class CamVid:
+    """CamVid; see `jetseg.data.contract.DatasetKind`."""
 
-    Raises:
-        DataError: The folder or the split is missing, or an image has no label.
-    """
-    require_folder(root, "CamVid: SPLIT/*.png and SPLITannot/*.png")
-    folders = subfolders(root)
-    splits = [name for name in folders if name + "annot" in folders]
-    if split not in splits:
-        raise unknown_split(split, splits, root)
-    pairs = pair_by_stem(image_files(root / split), root / (split + "annot"))
-    require_frames(pairs, root / split)
-    return FileDataset(spec, split, CLASSES, VOID, pairs)
+    form = "camvid:DIR"
+
+    @staticmethod
+    def open_split(spec: str, place: str, split: str) -> FileSplit:
+        """Opens a split.
+
+        Raises:
+            ConfigError: The spec names no folder.
+            DataError: The folder or the split is missing, or an image has no label.
+        """
+        root = require_folder(place_of(spec, place), "CamVid: SPLIT/*.png and SPLITannot/*.png")
+        folders = subfolders(root)
+        splits = [name for name in folders if name + "annot" in folders]
+        if split not in splits:
+            raise unknown_split(split, splits, root)
+        pairs = pair_by_stem(image_files(root / split), root / (split + "annot"))
+        require_frames(pairs, root / split)
+        return FileSplit(spec, split, CLASSES, VOID, pairs)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from jetseg.data.decode import LabelCode
 from jetseg.data.files import (
-    FileDataset,
+    FileSplit,
     FramePair,
+    place_of,
     require_folder,
     require_frames,
     subfolders,
@@ -48,24 +49,32 @@ _LICENSE_PLATE = 255
 _IMAGE_END, _LABEL_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
 
 
-def open_cityscapes(spec: str, root: Path, split: str) -> FileDataset:
-    """Opens a split of Cityscapes.
+class Cityscapes:
+    """Cityscapes; see `jetseg.data.contract.DatasetKind`."""
 
-    Raises:
-        DataError: A folder or the split is missing, or an image has no label.
-    """
-    images = require_folder(root / "leftImg8bit", "Cityscapes frames: SPLIT/CITY/*_leftImg8bit.png")
-    labels = require_folder(root / "gtFine", "Cityscapes labels: SPLIT/CITY/*_gtFine_labelIds.png")
-    splits = subfolders(images)
-    if split not in splits:
-        raise unknown_split(split, splits, images)
-    pairs = [
-        _pair(image, labels / split / city)
-        for city in subfolders(images / split)
-        for image in sorted((images / split / city).glob("*" + _IMAGE_END))
-    ]
-    require_frames(pairs, images / split)
-    return FileDataset(spec, split, CLASSES, IGNORED, pairs, code=_label_code())
+    form = "cityscapes:DIR"
+
+    @staticmethod
+    def open_split(spec: str, place: str, split: str) -> FileSplit:
+        """Opens a split.
+
+        Raises:
+            ConfigError: The spec names no folder.
+            DataError: A folder or the split is missing, or an image has no label.
+        """
+        root = place_of(spec, place)
+        images = require_folder(root / "leftImg8bit", "Cityscapes frames: SPLIT/CITY/*_leftImg8bit.png")
+        labels = require_folder(root / "gtFine", "Cityscapes labels: SPLIT/CITY/*_gtFine_labelIds.png")
+        splits = subfolders(images)
+        if split not in splits:
+            raise unknown_split(split, splits, images)
+        pairs = [
+            _pair(image, labels / split / city)
+            for city in subfolders(images / split)
+            for image in sorted((images / split / city).glob("*" + _IMAGE_END))
+        ]
+        require_frames(pairs, images / split)
+        return FileSplit(spec, split, CLASSES, IGNORED, pairs, code=_label_code())
 
 
 def _pair(image: Path, labels: Path) -> FramePair:

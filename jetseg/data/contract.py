@@ -1,9 +1,9 @@
-"""What every dataset gives: decoded frames with labels, checked, in a fixed order."""
+"""What every dataset gives: splits of decoded frames with labels, checked, in a fixed order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ class Sample:
     label_hw_u8: npt.NDArray[np.uint8] | None
 
 
-class SegmentationDataset(Protocol):
+class Split(Protocol):
     """One split of a dataset. Indexing decodes a frame anew, so any number fits in memory."""
 
     spec: str
@@ -46,5 +46,27 @@ class SegmentationDataset(Protocol):
         Raises:
             DataError: A file is corrupt, sizes differ, or a label id is out of range; the file is named.
             IndexError: `index` is out of range.
+        """
+        ...
+
+
+class DatasetKind(Protocol):
+    """A kind of dataset, as `jetseg.registry.DATASETS` finds it by name; the class itself is what is registered."""
+
+    form: ClassVar[str]
+    """What a spec of it looks like, as in "camvid:DIR"."""
+
+    @staticmethod
+    def open_split(spec: str, place: str, split: str) -> Split:
+        """Opens one split; no frame is decoded yet.
+
+        Args:
+            spec: The whole spec, as in "camvid:/data/camvid"; the split keeps it.
+            place: What stands behind the colon; empty if there is none.
+            split: Name of the split, as in "val".
+
+        Raises:
+            ConfigError: The place is malformed.
+            DataError: A folder, the split or a label is missing; the splits that exist are named.
         """
         ...

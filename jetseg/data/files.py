@@ -15,7 +15,7 @@ from jetseg.data.decode import (
     read_frame,
     read_label,
 )
-from jetseg.errors import DataError
+from jetseg.errors import ConfigError, DataError
 from jetseg.palette import Color, default_palette
 
 
@@ -28,7 +28,7 @@ class FramePair:
     label: Path | None
 
 
-class FileDataset:
+class FileSplit:
     """One split of a dataset that lies in files. Nothing is decoded before a frame is asked for.
 
     Args:
@@ -71,6 +71,17 @@ class FileDataset:
         label = read_label(pair.label, self._code)
         check_same_size(pair.image, image, pair.label, label)
         return Sample(pair.name, image, label)
+
+
+def place_of(spec: str, place: str) -> Path:
+    """Returns the file or folder that a spec names.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    if not place:
+        raise ConfigError(f"The spec {spec!r} names no file or folder.", f"Write it as {spec.rstrip(':')}:PATH.")
+    return Path(place).expanduser()
 
 
 def require_folder(path: Path, holds: str) -> Path:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from jetseg.data.contract import SegmentationDataset
-from jetseg.data.files import FileDataset
-from jetseg.data.synthetic import SyntheticRoads
+from jetseg.data.contract import Split
+from jetseg.data.files import FileSplit
+from jetseg.data.synthetic import SyntheticSplit
 from jetseg.data.synthetic.roads import RENDERER_VERSION
 from jetseg.storage import sha256_file
 
 
-def dataset_fingerprint(dataset: SegmentationDataset, frames: Sequence[int] | None = None) -> str:
+def dataset_fingerprint(dataset: Split, frames: Sequence[int] | None = None) -> str:
     """Hashes the kind of a dataset, its split, and names and image files of some frames.
 
     The folder does not matter, nor do the labels: what is calibrated depends on the images alone.
@@ -30,11 +30,11 @@ def dataset_fingerprint(dataset: SegmentationDataset, frames: Sequence[int] | No
     return digest.hexdigest()
 
 
-def _frame_identity(dataset: SegmentationDataset, index: int) -> str:
-    if isinstance(dataset, FileDataset):
+def _frame_identity(dataset: Split, index: int) -> str:
+    if isinstance(dataset, FileSplit):
         pair = dataset.pairs[index]
         return f"{pair.name} {pair.image.stat().st_size} {sha256_file(pair.image)}"
-    if isinstance(dataset, SyntheticRoads):
+    if isinstance(dataset, SyntheticSplit):
         return f"renderer {RENDERER_VERSION} {dataset.place(index)}"
     sample = dataset[index]
     pixels = sample.image_hwc_u8

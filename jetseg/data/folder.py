@@ -20,19 +20,21 @@ from pathlib import Path, PurePath
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from jetseg.config import Record, explain
 from jetseg.data.decode import LabelCode
 from jetseg.data.files import (
-    FileDataset,
+    FileSplit,
     FramePair,
     image_files,
     pair_by_stem,
+    place_of,
     require_folder,
     require_frames,
     subfolders,
     unknown_split,
 )
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import MAX_CLASSES, Record, explain
+from jetseg.manifest import MAX_CLASSES
 from jetseg.palette import Color
 
 CLASSES_FILE = "classes.yaml"
@@ -83,28 +85,35 @@ class FolderConfig(Record):
         return self
 
 
-def open_folder(spec: str, place: Path, split: str) -> FileDataset:
-    """Opens a split of a folder with images/, labels/ and classes.yaml.
+class Folder:
+    """A folder of one's own; see `jetseg.data.contract.DatasetKind`."""
 
-    Args:
-        spec: The spec that opens it again.
-        place: The folder, or a YAML file whose `root` names it.
-        split: A folder in images/, a split named in the YAML, or "all" for flat images/.
+    form = "folder:DIR or folder:FILE.yaml"
 
-    Raises:
-        ConfigError: The YAML file is missing or wrong.
-        DataError: A folder or the split is missing, or an image has no label.
-    """
-    config_path = place if place.suffix.lower() in {".yaml", ".yml"} else place / CLASSES_FILE
-    if config_path != place:
-        require_folder(place, f"images/, labels/ and {CLASSES_FILE}")
-    config = _read_config(config_path)
-    root = config_path.parent / Path(config.root or "").expanduser()
-    images = require_folder(root / "images", "the frames")
-    pairs = _find_pairs(images, root / "labels", config, split)
-    require_frames(pairs, images)
-    code = LabelCode(len(config.classes), config.ignore_index, config.label_values)
-    return FileDataset(spec, split, config.classes, config.ignore_index, pairs, code=code, palette=config.palette)
+    @staticmethod
+    def open_split(spec: str, place: str, split: str) -> FileSplit:
+        """Opens a split.
+
+        Args:
+            spec: The spec that opens it again.
+            place: The folder, or a YAML file whose `root` names it.
+            split: A folder in images/, a split named in the YAML, or "all" for flat images/.
+
+        Raises:
+            ConfigError: The YAML file is missing or wrong.
+            DataError: A folder or the split is missing, or an image has no label.
+        """
+        given = place_of(spec, place)
+        config_path = given if given.suffix.lower() in {".yaml", ".yml"} else given / CLASSES_FILE
+        if config_path != given:
+            require_folder(given, f"images/, labels/ and {CLASSES_FILE}")
+        config = _read_config(config_path)
+        root = config_path.parent / Path(config.root or "").expanduser()
+        images = require_folder(root / "images", "the frames")
+        pairs = _find_pairs(images, root / "labels", config, split)
+        require_frames(pairs, images)
+        code = LabelCode(len(config.classes), config.ignore_index, config.label_values)
+        return FileSplit(spec, split, config.classes, config.ignore_index, pairs, code=code, palette=config.palette)
 
 
 def _read_config(path: Path) -> FolderConfig:

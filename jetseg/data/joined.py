@@ -6,12 +6,12 @@ import bisect
 from collections.abc import Sequence
 from itertools import accumulate
 
-from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.data.contract import Sample, Split
 from jetseg.errors import DataError
 
 
 class JoinedSplits:
-    """One split after the other; see `jetseg.data.contract.SegmentationDataset`.
+    """One split after the other; see `jetseg.data.contract.Split`.
 
     Args:
         parts: Splits of one dataset.
@@ -20,7 +20,7 @@ class JoinedSplits:
         DataError: Their classes differ.
     """
 
-    def __init__(self, parts: Sequence[SegmentationDataset]) -> None:
+    def __init__(self, parts: Sequence[Split]) -> None:
         first = parts[0]
         for part in parts:
             if (part.classes, part.ignore_index) != (first.classes, first.ignore_index):
@@ -40,7 +40,7 @@ class JoinedSplits:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
-        """Decodes one frame; see `SegmentationDataset`."""
+        """Decodes one frame; see `Split`."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = bisect.bisect_right(self._ends, index)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from jetseg.data.contract import Sample
+from jetseg.data.files import place_of
 from jetseg.errors import DataError
 from jetseg.palette import Color
 
@@ -16,8 +17,24 @@ _STRIDE = 300
 """Frames that are rather skipped one by one than by a search, which begins anew at a key frame."""
 
 
-class VideoFrames:
-    """One split of a video; see `jetseg.data.contract.SegmentationDataset`. It has no classes.
+class Video:
+    """A video file; see `jetseg.data.contract.DatasetKind`."""
+
+    form = "video:FILE"
+
+    @staticmethod
+    def open_split(spec: str, place: str, split: str) -> VideoSplit:
+        """Opens a split: "train" is the first 80 % of the frames, "val" the rest, "all" both.
+
+        Raises:
+            ConfigError: The spec names no file.
+            DataError: The file is missing or is not a video, or there is no such split.
+        """
+        return VideoSplit(spec, place_of(spec, place), split)
+
+
+class VideoSplit:
+    """One split of a video; see `jetseg.data.contract.Split`. It has no classes.
 
     Args:
         spec: The spec that opens it again.

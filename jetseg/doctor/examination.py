@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from jetseg.doctor.finding import Finding
 from jetseg.doctor.host import Host
@@ -20,12 +21,15 @@ from jetseg.doctor.machine import (
 from jetseg.doctor.software import (
     check_cuda_driver,
     check_cuda_runtime,
+    check_foreign_backend,
     check_numpy,
     check_onnxruntime,
     check_opencv,
     check_pycuda,
     check_tensorrt,
+    foreign_backend_finding,
 )
+from jetseg.registry import BACKENDS
 
 CHECKS: tuple[Callable[[Host], Finding], ...] = (
     check_board,
@@ -48,7 +52,8 @@ NEEDS = {
     "onnxruntime": ("ONNX Runtime", "OpenCV"),
     "tensorrt": ("CUDA driver", "TensorRT", "pycuda", "OpenCV"),
 }
-"""What each backend needs, by the names of the findings."""
+"""What each backend of jetseg's own that runs engines needs, by the names of the findings. It is not asked of the
+backends themselves: the doctor also comes where their libraries crash on import."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,27 @@ class Examination:
         absent = {finding.name for finding in self.findings if finding.verdict == "missing"}
         if any(finding.name == "CUDA driver" and finding.verdict != "ok" for finding in self.findings):
             absent.add("CUDA driver")
-        return {backend: tuple(name for name in needs if name in absent) for backend, needs in NEEDS.items()}
+        return {backend: tuple(name for name in needs if name in absent) for backend, needs in needed().items()}
 
 
-def run(host: Host) -> Examination:
+def examine(host: Host) -> Examination:
     """Looks at everything once. A check that fails is itself a finding: the doctor always comes to the end."""
-    return Examination(tuple(_guarded(check, host) for check in CHECKS))
+    checks = {check.__name__.removeprefix("check_").replace("_", " "): check for check in CHECKS}
+    checks |= {foreign_backend_finding(name): partial(check_foreign_backend, name=name) for name in _foreign()}
+    return Examination(tuple(_guarded(name, check, host) for name, check in checks.items()))
 
 
-def _guarded(check: Callable[[Host], Finding], host: Host) -> Finding:
+def needed() -> dict[str, tuple[str, ...]]:
+    """Returns what each backend needs to run here, those of other packages included."""
+    return NEEDS | {name: (foreign_backend_finding(name),) for name in _foreign()}
+
+
+def _foreign() -> tuple[str, ...]:
+    return tuple(name for name in BACKENDS.names() if name not in BACKENDS.own)
+
+
+def _guarded(name: str, check: Callable[[Host], Finding], host: Host) -> Finding:
     try:
         return check(host)
     except Exception as error:  # an odd machine must not hide what the other checks found
-        name = check.__name__.removeprefix("check_").replace("_", " ")
         return Finding(name, "warning", f"could not be examined: {type(error).__name__}: {error}", "Look by hand.")

@@ -37,6 +37,7 @@ if count.value:
 print(json.dumps(dict(status=status, version=version.value, count=count.value, name=name.value.decode(),
                       capability=f"{major.value}.{minor.value}")))
 """
+_BACKEND = "from jetseg.engine.backend import find_backend; find_backend({0!r}); print(dict())"
 _RUNTIME = """
 import ctypes, json
 for name in ("libcudart.so", "libcudart.so.13", "libcudart.so.12"):
@@ -119,6 +120,19 @@ def check_pycuda(host: Host) -> Finding:
     """Looks for pycuda, which the TensorRT backend moves data with."""
     step = "Install it with: pip install 'jetseg[tensorrt]' (it is compiled against CUDA, a few minutes)."
     return _library("pycuda", host.python(_PYCUDA), step)
+
+
+def check_foreign_backend(host: Host, name: str) -> Finding:
+    """Looks whether the backend of another package can be imported here, with what it needs."""
+    probe, finding = host.python(_BACKEND.format(name)), foreign_backend_finding(name)
+    if probe.error:
+        return Finding(finding, "missing", probe.error, "Repair or uninstall the package that brings it.")
+    return Finding(finding, "ok", "it can be imported")
+
+
+def foreign_backend_finding(name: str) -> str:
+    """Returns the name of the finding about the backend of another package."""
+    return f"backend {name}"
 
 
 def check_numpy(host: Host) -> Finding:

@@ -1,36 +1,36 @@
-"""What a built engine lost against its float network, and whether that is too much."""
+"""The gate: an engine that lost too much accuracy against its float network is not handed over."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
-from jetseg.data.contract import SegmentationDataset
-from jetseg.engine.budget import Budget, broken_agreement, broken_budgets
-from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.contract import BuildReport, Runner, Segmenter
-from jetseg.engine.opening import open_runner
+from jetseg.config import changed
+from jetseg.data.contract import Split
+from jetseg.engine.budget import accuracy_violations, agreement_violations, check_classes_of
+from jetseg.engine.config import Budget
+from jetseg.engine.engine import Engine, open_engine
 from jetseg.evaluate.accuracy import as_record, measure_accuracy
 from jetseg.evaluate.agreement import Agreement, AgreementMeter
 from jetseg.manifest import Accuracy
+from jetseg.network import Network
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GateResult:
     """What was measured; accuracies with labels, agreement without.
 
     Attributes:
         before: Accuracy of the float network.
         after: Accuracy of the engine; None if nothing here computes its precision.
         agreement: What the engine shares with the float network; None likewise.
-        broken: What goes beyond the budget.
+        violations: What goes beyond the budget.
     """
 
     before: Accuracy | None = None
     after: Accuracy | None = None
     agreement: Agreement | None = None
-    broken: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -38,107 +38,75 @@ class Judgement:
         return self.after is not None or self.agreement is not None
 
 
-def judge(
-    config: BuildConfig,
-    engine: Path,
-    report: BuildReport,
-    ranges_file: Path | None,
-    dataset: SegmentationDataset,
-    before: Accuracy | None = None,
-) -> Judgement:
-    """Measures an engine and its float network on the same frames.
+class AccuracyGate:
+    """Measures engines of one float network on the same frames; the float network is measured once.
 
     Args:
-        config: What was built.
-        engine: The engine.
-        report: What the backend said about it.
-        ranges_file: Its ranges, to simulate it with where it cannot run.
-        dataset: The frames.
-        before: Accuracy of the float network, where it was measured already.
+        network: The float network.
+        split: The frames; without labels the pixels are counted that keep the float network's class.
+        budget: What an engine may lose.
+        frames: Measure on this many of them only, spread evenly.
+        threads: Threads of a CPU backend.
+
+    Raises:
+        ConfigError: The budget names a class that the network does not have.
     """
-    if len(dataset) and dataset[0].label_hw_u8 is None:
-        agreement = _agreement(config, engine, report, ranges_file, dataset)
-        broken = broken_agreement(config.min_agreement, agreement) if agreement else ()
-        return Judgement(agreement=agreement, broken=broken)
-    before = before or _measure(open_parent(config), config, dataset, "float network")
-    after = _accuracy(config, engine, report, before, ranges_file, dataset)
-    return Judgement(before, after, broken=broken_budgets(budget_of(config), before, after) if after else ())
 
+    def __init__(
+        self, network: Network, split: Split, budget: Budget, frames: int | None = None, threads: int | None = None
+    ) -> None:
+        check_classes_of(budget, network.manifest.classes)
+        self.split, self._network, self._budget = split, network, budget
+        self._frames, self._threads = frames, threads
 
-def budget_of(config: BuildConfig) -> Budget:
-    """Returns what an engine may lose of its accuracy."""
-    return Budget(config.max_drop, config.max_class_drop, config.class_budget)
-
-
-def open_parent(config: BuildConfig) -> Runner:
-    """Opens the float network."""
-    return open_runner(config.model, manifest_file=config.manifest, threads=config.threads)
-
-
-def _accuracy(
-    config: BuildConfig,
-    engine: Path,
-    report: BuildReport,
-    before: Accuracy,
-    ranges_file: Path | None,
-    dataset: SegmentationDataset,
-) -> Accuracy | None:
-    """Measures an engine; one that cannot run here is judged by exact simulation, None where there is none."""
-    if report.not_run_here is not None and config.precision == "fp32":
-        return before.model_copy(update={"simulated": True})
-    runner = _open_engine(config, engine, report, ranges_file)
-    if runner is None:
-        return None
-    simulated = report.not_run_here is not None
-    name = "engine, simulated" if simulated else f"{config.precision} engine"
-    return _measure(runner, config, dataset, name).model_copy(update={"simulated": simulated})
-
-
-def _agreement(
-    config: BuildConfig, engine: Path, report: BuildReport, ranges_file: Path | None, dataset: SegmentationDataset
-) -> Agreement | None:
-    """Counts the pixels that keep the float network's class; see `_accuracy` for an engine that cannot run here."""
-    with ExitStack() as stack:
-        runner = _open_engine(config, engine, report, ranges_file)
-        if runner is None:
+    @cached_property
+    def before(self) -> Accuracy | None:
+        """Accuracy of the float network; None without labels."""
+        if not self._labelled:
             return None
-        stack.callback(runner.close)
-        parent = open_parent(config)
-        stack.callback(parent.close)
-        meter = AgreementMeter(Segmenter(runner), Segmenter(parent), runner.manifest, parent.manifest)
-        meter.run(dataset, config.eval_frames)
-    return meter.agreement
+        with self._open_parent() as parent:
+            return self._measure(parent, "float network")
 
+    def judge(self, engine: Engine | None, name: str, *, simulated: bool = False) -> GateResult:
+        """Measures an engine.
 
-def _open_engine(config: BuildConfig, engine: Path, report: BuildReport, ranges_file: Path | None) -> Runner | None:
-    """Opens an engine; in place of one that cannot run here its exact simulation, None where there is none."""
-    if report.not_run_here is None:
-        return open_runner(engine, threads=config.threads)
-    if config.precision == "fp32":
-        return open_parent(config)
-    if ranges_file is None:
-        return None
-    from jetseg.engine.simulation import simulate_tensorrt  # needs ONNX Runtime, which a Jetson may not have
+        Args:
+            engine: The engine; None if nothing here computes its precision.
+            name: What it is called while it is measured.
+            simulated: Whether it stands for an engine that cannot run here.
+        """
+        if engine is None:
+            return GateResult(self.before)
+        if self.before is None:
+            agreement = self._agreement(engine)
+            return GateResult(
+                agreement=agreement, violations=agreement_violations(self._budget.min_agreement, agreement)
+            )
+        after = changed(self._measure(engine, name), simulated=simulated)
+        return GateResult(self.before, after, violations=accuracy_violations(self._budget, self.before, after))
 
-    return simulate_tensorrt(
-        config.model,
-        ranges_file,
-        keep_float=frozenset(config.keep_float),
-        manifest_file=config.manifest,
-        threads=config.threads,
-    )
+    def judge_as_float(self) -> GateResult:
+        """Judges an engine that computes what the float network does, and cannot run here."""
+        if self.before is None:
+            with self._open_parent() as parent:
+                return self.judge(parent, "float network")
+        return GateResult(self.before, changed(self.before, simulated=True))
 
+    @cached_property
+    def _labelled(self) -> bool:
+        return not (len(self.split) and self.split[0].label_hw_u8 is None)
 
-def _measure(runner: Runner, config: BuildConfig, dataset: SegmentationDataset, name: str) -> Accuracy:
-    """Measures a network, and closes it."""
-    try:
+    def _open_parent(self) -> Engine:
+        return open_engine(self._network, threads=self._threads)
+
+    def _agreement(self, engine: Engine) -> Agreement:
+        with self._open_parent() as parent:
+            meter = AgreementMeter(engine.segment, parent.segment, engine.manifest, parent.manifest)
+            meter.run(self.split, self._frames)
+        return meter.agreement
+
+    def _measure(self, engine: Engine, name: str) -> Accuracy:
         score = measure_accuracy(
-            Segmenter(runner),
-            runner.manifest,
-            dataset,
-            frames=config.eval_frames,
-            description=f"Measuring the {name}",
+            engine.segment, engine.manifest, self.split, frames=self._frames, description=f"Measuring the {name}"
         )
-    finally:
-        runner.close()
-    return as_record(score, dataset)
+        return as_record(score, self.split)

@@ -1,39 +1,48 @@
-"""The build stage: float ONNX file in, engine with its measured accuracy out."""
+"""The build stage: float network in, engine with its measured accuracy out."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 from pydantic import BaseModel
 
-from jetseg.data.contract import SegmentationDataset
-from jetseg.data.specs import open_dataset
-from jetseg.engine.accuracy_gate import budget_of, judge, open_parent
+from jetseg.config import validate_config
+from jetseg.data.dataset import Dataset
+from jetseg.engine.accuracy_gate import AccuracyGate, GateResult
+from jetseg.engine.backend import Backend, BuildReport, BuildRequest, find_backend
 from jetseg.engine.budget import check_classes_of
-from jetseg.engine.build_config import BuildConfig, BuildResult, EngineRejectedError
-from jetseg.engine.contract import BuildRequest, Segmenter
+from jetseg.engine.config import BuildConfig
+from jetseg.engine.engine import Engine, open_engine
 from jetseg.engine.float_cost import time_in_float
-from jetseg.engine.opening import backend_module, open_runner
-from jetseg.engine.retries import MOST_FLOAT_LAYERS, attempts, ranges_beside
+from jetseg.engine.result import BuildResult, EngineRejectedError
+from jetseg.engine.retries import MOST_FLOAT_LAYERS, Attempt, attempts
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import spread
 from jetseg.evaluate.profile import measure_profile
-from jetseg.manifest import Accuracy, Manifest, Stage, load_manifest, manifest_path, save_manifest, validate_config
-from jetseg.onnx.graph import load_float_graph
+from jetseg.manifest import EnginePrecision, Manifest, Stage, manifest_path
+from jetseg.network import Network, save_manifest
 from jetseg.preprocess import Preprocessor
-from jetseg.quantization.arithmetic import ARITHMETICS, Arithmetic
-from jetseg.quantization.calibration import CalibrateConfig, Target, image_input
-from jetseg.quantization.calibration import run as calibrate
-from jetseg.quantization.ranges import Ranges, calibrated_network, load_ranges
+from jetseg.quantization.arithmetic import ARITHMETICS
+from jetseg.quantization.calibration import calibrate
+from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.sensitivity import LayerEffect, layer_sensitivity
-from jetseg.storage import atomic_path, sha256_file
+from jetseg.storage import atomic_path
 
-_BLAME_FRAMES = 4
+_SENSITIVITY_FRAMES = 4
 
 
-def run(config: BuildConfig, *, before: Accuracy | None = None) -> BuildResult:
+def build_engine(
+    network: Network,
+    config: BuildConfig,
+    *,
+    ranges: Ranges | None = None,
+    dataset: Dataset | None = None,
+    out: Path | None = None,
+    gate: AccuracyGate | None = None,
+) -> BuildResult:
     """Builds an engine, opens it again, and measures it against the float network if there are data.
 
     Without labels the pixels that keep the float network's class are counted.
@@ -42,118 +51,34 @@ def run(config: BuildConfig, *, before: Accuracy | None = None) -> BuildResult:
     `NAME.rejected...`, for study. An earlier engine at the place stays whole.
 
     Args:
-        config: What is built.
-        before: Accuracy of the float network on these frames, where it was measured already.
+        network: Float ONNX file.
+        config: Settings; their precision is one, not "auto".
+        ranges: Its ranges; without them, int8 calibrates on `dataset` and keeps the ranges beside the engine.
+        dataset: Frames to calibrate on and to measure on.
+        out: Engine file; by default in engines/, named after the network and the precision.
+        gate: A gate that measured the float network already.
 
     Raises:
         EngineRejectedError: The engine lost too much; `result` tells what, and which layers are to blame.
         JetsegError: The network, ranges or data are wrong, or the backend's library is missing.
     """
-    backend = backend_module(config.backend, "build")
-    options: BaseModel = validate_config(backend.Options, dict(config.options))
-    backend.check(config.precision, options)
-    if config.keep_float and config.precision != "int8":
-        raise ConfigError(f"--keep-float is for int8, and this is {config.precision}.", "Leave it out.")
-    parent = load_manifest(config.model, config.manifest)
-    check_classes_of(budget_of(config), parent.classes)
-    if config.auto and config.data is None:
-        raise ConfigError("--auto needs data to judge by.", "Give --data SPEC.")
-    engine = config.out or Path("engines") / f"{config.model.stem}.{config.precision}{backend.ENGINE_SUFFIX}"
-    if engine.resolve() == config.model.resolve():
-        raise ConfigError(f"{engine} is the network itself.", "Give another --out.")
+    backend = find_backend(config.backend)
+    options = validate_config(backend.options, config.options)
+    build = _Build(network, config, backend, options, dataset, _place(network, config, backend, out))
+    build.check()
+    gate = gate or build.make_gate()
+    calibrated = config.precision == "int8" and ranges is None
+    start = None if config.precision != "int8" else ranges or build.calibrate(config)
     tried: list[str] = []
-    for attempt in attempts(config, engine):
-        result = _build(attempt.config, engine, backend, options, parent, before)
-        before = result.parent_accuracy
-        tried.append(f"{attempt.name}: {'; '.join(result.broken) or 'passed'}")
-        result = replace(result, attempts=tuple(tried))
-        if not result.broken:
-            result = _with_profile(attempt.config, result)
-            move_engine(result.engine, engine)
-            return replace(result, engine=engine)
-        attempt.failed(result)
+    for attempt in attempts(config, start, build.calibrate, calibrated=calibrated):
+        result = build.run(attempt, gate)
+        tried.append(f"{attempt.name}: {'; '.join(result.violations) or 'passed'}")
+        result = attempt.result = replace(result, attempts=tuple(tried))
+        if not result.violations:
+            result = build.with_profile(result)
+            move_engine(result.path, build.place)
+            return replace(result, path=build.place)
     raise EngineRejectedError(result)
-
-
-def _build(
-    config: BuildConfig,
-    engine: Path,
-    backend: ModuleType,
-    options: BaseModel,
-    parent: Manifest,
-    before: Accuracy | None,
-) -> BuildResult:
-    """Builds one engine aside, as rejected until it has passed."""
-    aside = engine.with_name(f"{engine.name.removesuffix(backend.ENGINE_SUFFIX)}.rejected{backend.ENGINE_SUFFIX}")
-    ranges_file = _ranges_file(config, engine, backend.ARITHMETIC)
-    ranges = _load_ranges(config, ranges_file, parent) if ranges_file else None
-    network = config.model
-    if ranges and ranges_file:
-        network = calibrated_network(ranges_file, ranges, backend.ARITHMETIC, config.model)
-    with atomic_path(aside) as temporary:
-        report = backend.build(
-            BuildRequest(network, parent, config.precision, ranges, temporary, frozenset(config.keep_float), options)
-        )
-    manifest = _manifest(config, parent, ranges, ranges_file)
-    manifest = save_manifest(aside, manifest, device=report.device, versions=report.toolchain)
-    if config.data is None:
-        if report.not_run_here is None:
-            open_runner(aside, threads=config.threads).close()
-        return BuildResult(aside, manifest, report, None, None)
-    dataset = open_dataset(config.data, config.eval_split)
-    found = judge(config, aside, report, ranges_file, dataset, before)
-    if found.after:
-        manifest = manifest.model_copy(update={"accuracy": (found.after,)})
-        manifest = save_manifest(aside, manifest, device=report.device, versions=report.toolchain)
-    guilty: tuple[LayerEffect, ...] = ()
-    if (found.broken or (config.sensitivity and found.measured)) and ranges is not None:
-        arithmetic = ARITHMETICS[backend.ARITHMETIC]
-        guilty = tuple(_blame(config, arithmetic, network, parent, ranges, dataset))
-        if report.not_run_here is None:
-            worst, others = guilty[:MOST_FLOAT_LAYERS], guilty[MOST_FLOAT_LAYERS:]
-            guilty = (*time_in_float(worst, config.backend, config.threads or 1), *others)
-    return BuildResult(
-        aside, manifest, report, found.before, found.after, found.broken, guilty, agreement=found.agreement
-    )
-
-
-def _with_profile(config: BuildConfig, result: BuildResult) -> BuildResult:
-    """Adds what a vehicle without labels compares its frames with; where the engine cannot run, its parent is asked."""
-    if config.data is None:
-        return result
-    try:
-        dataset = open_dataset(config.data, config.split)
-    except DataError:  # with a given ranges file the data need not have the calibration split
-        dataset = open_dataset(config.data, config.eval_split)
-    parent = open_parent(config)
-    engine = parent if result.report.not_run_here else open_runner(result.engine, threads=config.threads)
-    try:
-        reference = None if engine is parent else Segmenter(parent)
-        profile = measure_profile(engine.infer, result.manifest, dataset, frames=config.images, parent=reference)
-    finally:
-        engine.close()
-        parent.close()
-    manifest = result.manifest.model_copy(update={"profile": profile})
-    report = result.report
-    manifest = save_manifest(result.engine, manifest, device=report.device, versions=report.toolchain)
-    return replace(result, manifest=manifest)
-
-
-def _blame(
-    config: BuildConfig,
-    arithmetic: Arithmetic,
-    network: Path,
-    parent: Manifest,
-    ranges: Ranges,
-    dataset: SegmentationDataset,
-) -> list[LayerEffect]:
-    """Returns the quantized layers, the most harmful first."""
-    graph = load_float_graph(network)
-    preprocess = Preprocessor(parent.input)
-    name = image_input(graph, parent, network)
-    indices = spread(len(dataset), _BLAME_FRAMES)
-    feeds = [{name: preprocess(dataset[index].image_hwc_u8).copy()} for index in indices]
-    return layer_sensitivity(graph, parent, arithmetic, ranges.placement, ranges.tensors, feeds, config.threads)
 
 
 def move_engine(source: Path, target: Path) -> None:
@@ -162,54 +87,176 @@ def move_engine(source: Path, target: Path) -> None:
     manifest_path(source).replace(manifest_path(target))
 
 
-def _ranges_file(config: BuildConfig, engine: Path, target: Target) -> Path | None:
-    """Returns the ranges file to use, calibrating first if none was given."""
-    if config.precision != "int8" or config.calibration is not None:
-        return config.calibration if config.precision == "int8" else None
-    if config.data is None:
-        raise ConfigError(
-            "An int8 engine needs ranges.", "Give --calibration FILE, or --data SPEC to calibrate on now."
+def _place(network: Network, config: BuildConfig, backend: Backend, out: Path | None) -> Path:
+    place = out or Path("engines") / f"{network.name}.{config.precision}{backend.suffix}"
+    if place.resolve() == network.path.resolve():
+        raise ConfigError(f"{place} is the network itself.", "Give another `out`.")
+    return place
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What all attempts have in common."""
+
+    network: Network
+    config: BuildConfig
+    backend: Backend
+    options: BaseModel
+    dataset: Dataset | None
+    place: Path
+
+    @property
+    def precision(self) -> EnginePrecision:
+        """The one precision to build in."""
+        if self.config.precision == "auto":
+            raise ConfigError("Precision auto builds several engines.", "Choose one precision here.")
+        return self.config.precision
+
+    def check(self) -> None:
+        """Refuses at once what would fail after a long calibration."""
+        self.backend.check(self.precision, self.options)
+        if self.config.keep_float and self.precision != "int8":
+            raise ConfigError(f"`keep_float` is for int8, and this is {self.precision}.", "Leave it out.")
+        if self.config.auto and self.dataset is None:
+            raise ConfigError("`auto` needs data to judge by.", "Give `data`.")
+        check_classes_of(self.config.budget, self.network.manifest.classes)
+
+    def make_gate(self) -> AccuracyGate | None:
+        """Makes what judges the engines; None without data."""
+        if self.dataset is None:
+            return None
+        split = self.dataset.split(self.config.eval_split)
+        return AccuracyGate(self.network, split, self.config.budget, self.config.eval_frames, self.config.threads)
+
+    def calibrate(self, config: BuildConfig) -> Ranges:
+        """Calibrates, and keeps the ranges beside the engine; attempts do not overwrite each other's."""
+        if self.dataset is None:
+            raise ConfigError("An int8 engine needs ranges.", "Give `calibration`, or `data` to calibrate on now.")
+        marker = f".{config.method}" if self.config.auto else ""
+        out = self.place.with_name(f"{self.place.name}{marker}.ranges.json")
+        return calibrate(self.network, self.dataset, config.calibration(self.backend.arithmetic), out)
+
+    def run(self, attempt: Attempt, gate: AccuracyGate | None) -> BuildResult:
+        """Builds one engine aside, as rejected until it has passed, and judges it."""
+        ranges, suffix = attempt.ranges, self.backend.suffix
+        aside = self.place.with_name(f"{self.place.name.removesuffix(suffix)}.rejected{suffix}")
+        network = ranges.network_for(self.backend.arithmetic or "") if ranges else self.network
+        with atomic_path(aside) as temporary:
+            report = self.backend.build(
+                BuildRequest(
+                    network,
+                    self.precision,
+                    ranges.record if ranges else None,
+                    temporary,
+                    frozenset(attempt.config.keep_float),
+                    self.options,
+                )
+            )
+        manifest = _save(aside, self._manifest(attempt), report)
+        if gate is None:
+            if report.not_run_here is None:
+                open_engine(aside, threads=self.config.threads).close()
+            return BuildResult(aside, manifest, report, ranges=ranges)
+        found = self._judge(aside, attempt, report, gate)
+        if found.after:
+            manifest = _save(aside, manifest.changed(accuracy=(found.after,)), report)
+        layers: tuple[LayerEffect, ...] = ()
+        if ranges and (found.violations or (self.config.sensitivity and found.measured)):
+            layers = self._sensitive_layers(network, ranges, gate, report)
+        return BuildResult(
+            aside,
+            manifest,
+            report,
+            found.before,
+            found.after,
+            found.violations,
+            layers,
+            agreement=found.agreement,
+            ranges=ranges,
         )
-    ranges_file = ranges_beside(engine, config)
-    calibrate(
-        CalibrateConfig(
-            model=config.model,
-            data=config.data,
-            split=config.split,
-            images=config.images,
-            method=config.method,
-            preset=config.preset,
-            targets=(target,),
-            out=ranges_file,
-            manifest=config.manifest,
-            threads=config.threads,
+
+    def with_profile(self, result: BuildResult) -> BuildResult:
+        """Adds what a vehicle without labels compares its frames with; of an engine that cannot run, its parent's."""
+        if self.dataset is None:
+            return result
+        try:
+            split = self.dataset.split(self.config.split)
+        except DataError:  # with given ranges the data need not have the calibration split
+            split = self.dataset.split(self.config.eval_split)
+        runs_here = result.report.not_run_here is None
+        with open_engine(self.network, threads=self.config.threads) as parent:
+            engine = open_engine(result.path, threads=self.config.threads) if runs_here else parent
+            with engine:
+                reference = parent.segment if runs_here else None
+                images = self.config.images
+                profile = measure_profile(engine.infer, result.manifest, split, frames=images, parent=reference)
+        return replace(result, manifest=_save(result.path, result.manifest.changed(profile=profile), result.report))
+
+    def _judge(self, engine: Path, attempt: Attempt, report: BuildReport, gate: AccuracyGate) -> GateResult:
+        """Measures an engine; in place of one that cannot run here its exact simulation, if there is one."""
+        if report.not_run_here is not None and self.config.precision == "fp32":
+            return gate.judge_as_float()
+        with self._opened(engine, attempt, report) as opened:
+            simulated = report.not_run_here is not None
+            name = "engine, simulated" if simulated else f"{self.config.precision} engine"
+            return gate.judge(opened, name, simulated=simulated)
+
+    @contextmanager
+    def _opened(self, engine: Path, attempt: Attempt, report: BuildReport) -> Iterator[Engine | None]:
+        if report.not_run_here is None:
+            with open_engine(engine, threads=self.config.threads) as opened:
+                yield opened
+        elif attempt.ranges is None or self.backend.arithmetic != "tensorrt":
+            yield None
+        else:
+            from jetseg.engine.simulation import simulate_tensorrt  # needs ONNX Runtime, which a Jetson may not have
+
+            kept = frozenset(attempt.config.keep_float)
+            with simulate_tensorrt(attempt.ranges, keep_float=kept, threads=self.config.threads) as simulated:
+                yield simulated
+
+    def _sensitive_layers(
+        self, network: Network, ranges: Ranges, gate: AccuracyGate, report: BuildReport
+    ) -> tuple[LayerEffect, ...]:
+        """Returns the quantized layers, the most harmful first, the worst of them with what they cost in float."""
+        if self.backend.arithmetic is None:
+            return ()
+        preprocess = Preprocessor(network.manifest.input)
+        indices = spread(len(gate.split), _SENSITIVITY_FRAMES)
+        feeds = [{network.image_input: preprocess(gate.split[index].image_hwc_u8).copy()} for index in indices]
+        effects = layer_sensitivity(
+            network.float_graph(),
+            network.manifest,
+            ARITHMETICS[self.backend.arithmetic],
+            ranges.placement,
+            ranges.tensors,
+            feeds,
+            self.config.threads,
         )
-    )
-    return ranges_file
+        if report.not_run_here is not None:
+            return tuple(effects)
+        worst, others = effects[:MOST_FLOAT_LAYERS], effects[MOST_FLOAT_LAYERS:]
+        return (*time_in_float(worst, self.config.backend, self.config.threads or 1), *others)
+
+    def _manifest(self, attempt: Attempt) -> Manifest:
+        config, ranges = attempt.config, attempt.ranges
+        settings: dict[str, object] = {"precision": config.precision, "backend": config.backend}
+        if config.options:
+            settings["options"] = dict(config.options)
+        if config.keep_float:
+            settings["keep_float"] = list(config.keep_float)
+        if ranges is not None:
+            found = ranges.record
+            settings |= {"method": found.method, "frames": found.frames, "data": found.data}
+        return self.network.manifest.derive(
+            Stage(name="build-engine", settings=settings),
+            kind="engine",
+            backend=config.backend,
+            precision=self.precision,
+            parent_sha256=self.network.sha256,
+            calibration_sha256=ranges.sha256 if ranges else None,
+        )
 
 
-def _load_ranges(config: BuildConfig, ranges_file: Path, parent: Manifest) -> Ranges:
-    return load_ranges(ranges_file, model_sha256=sha256_file(config.model), preprocessing=parent.input)
-
-
-def _manifest(config: BuildConfig, parent: Manifest, ranges: Ranges | None, ranges_file: Path | None) -> Manifest:
-    settings: dict[str, object] = {"precision": config.precision, "backend": config.backend}
-    if config.options:
-        settings["options"] = dict(config.options)
-    if config.keep_float:
-        settings["keep_float"] = list(config.keep_float)
-    if ranges is not None:
-        settings |= {"method": ranges.method, "frames": ranges.frames, "data": ranges.data}
-    return parent.model_copy(
-        update={
-            "kind": "engine",
-            "backend": config.backend,
-            "precision": config.precision,
-            "parent_sha256": sha256_file(config.model),
-            "calibration_sha256": sha256_file(ranges_file) if ranges_file else None,
-            "parity": None,
-            "accuracy": (),
-            "profile": None,
-            "stages": (*parent.stages, Stage(name="build-engine", settings=settings)),
-        }
-    )
+def _save(engine: Path, manifest: Manifest, report: BuildReport) -> Manifest:
+    return save_manifest(engine, manifest, device=report.device, versions=report.toolchain)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from jetseg.engine.backend import find_backend
 from jetseg.engine.layer_timer import LayerTimer
-from jetseg.engine.opening import backend_module
 from jetseg.manifest import Precision
 from jetseg.quantization.sensitivity import LayerEffect
 
@@ -19,14 +19,19 @@ def time_in_float(effects: Sequence[LayerEffect], backend: str, threads: int) ->
 
     Args:
         effects: Layers; those without a shape are not timed.
-        backend: See `jetseg.engine.opening.backend_names`.
+        backend: A name of `jetseg.registry.BACKENDS`.
         threads: Threads of a CPU backend.
+
+    Returns:
+        The effects; those that cannot be timed, as on a backend that names no candidates, as they were.
 
     Raises:
         JetsegError: The backend cannot build or run a layer.
     """
-    precisions = {candidate.precision for candidate in backend_module(backend, "build").CANDIDATES}
+    precisions = {candidate.precision for candidate in find_backend(backend).candidates}
     in_float: Precision = "fp16" if "fp16" in precisions else "fp32"
+    if not {in_float, "int8"} <= precisions:
+        return list(effects)
     pieces = [(effect.shape,) for effect in effects if effect.shape]
     slow, fast = (LayerTimer(backend, precision, threads)(pieces) for precision in (in_float, "int8"))
     costs = dict(zip(pieces, (long - short for long, short in zip(slow, fast, strict=True)), strict=True))

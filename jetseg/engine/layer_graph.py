@@ -37,7 +37,7 @@ def piece_manifest(piece: Piece) -> Manifest:
     spec = InputSpec(
         height=first.height, width=first.width, color=color[0], mean=(0.0,) * color[1], std=(1.0,) * color[1]
     )
-    return Manifest(classes=("any",), input=spec, output=OutputSpec())
+    return Manifest(input=spec, outputs=(OutputSpec(classes=("any",)),))
 
 
 def piece_model(piece: Piece) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -14,14 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
+from jetseg.engine.backend import find_backend
 from jetseg.engine.layer_graph import ends_of, piece_manifest, piece_model
-from jetseg.engine.opening import backend_module
-from jetseg.engine.timing import open_trial
+from jetseg.engine.timing import open_for_timing
 from jetseg.errors import StorageError
-from jetseg.manifest import Precision, device_name, toolchain
+from jetseg.manifest import Precision
 from jetseg.onnx.layer_shape import Piece
-from jetseg.progress import console, track
+from jetseg.progress import track
+from jetseg.provenance import device_name, toolchain
 from jetseg.storage import write_json
+
+_LOG = logging.getLogger(__name__)
 
 _BATCH = 12
 _ROUNDS = 3
@@ -37,7 +41,7 @@ class LayerTimer:
     its output away in the backend's own memory layout and precision; what these cost is measured and taken off.
 
     Args:
-        backend: See `jetseg.engine.opening.backend_names`.
+        backend: A name of `jetseg.registry.BACKENDS`.
         precision: Precision of the engine; the ranges of int8 are those of noise, which does not change its speed.
         threads: Threads of a CPU backend.
         cache: File that keeps the latencies; by default one in the user's cache folder for this device, backend,
@@ -74,16 +78,18 @@ class LayerTimer:
             for index, piece in enumerate(pieces):
                 manifest = piece_manifest(piece)
                 path = Path(folder) / f"{index}.onnx"
-                runner = open_trial(piece_model(piece), manifest, path, self._backend, self._precision, self._threads)
+                runner = open_for_timing(
+                    piece_model(piece), manifest, path, self._backend, self._precision, self._threads
+                )
                 opened.callback(runner.close)
                 spec = manifest.input
                 image = np.ones((1, spec.channels, spec.height, spec.width), np.float32)
                 calls[_name(piece)] = lambda runner=runner, image=image: runner.infer(image)  # type: ignore[misc]
-            self._known |= quiet_latencies_ms(calls, clock=clock_of(self._backend, self._threads))
+            self._known |= quiet_latencies_ms(calls, clock=find_backend(self._backend).clock(self._threads))
         try:
             write_json(self._cache, dict(sorted(self._known.items())))
         except StorageError as error:
-            console.print(f"The latencies are not kept: {error}", style="yellow", markup=False)
+            _LOG.warning("The latencies are not kept: %s", error)
 
 
 def quiet_latencies_ms(
@@ -95,14 +101,13 @@ def quiet_latencies_ms(
 ) -> dict[str, float]:
     """Times calls in turn, A B A B ...; returns the fastest run of each in milliseconds.
 
-    Whatever else the machine does only ever adds time, so on a busy machine the fastest run repeats best. See also
-    `clock_of`.
+    Whatever else the machine does only ever adds time, so on a busy machine the fastest run repeats best.
 
     Args:
         calls: What to time, by name.
         rounds: How often each one has its turn.
         seconds: Length of one turn; at least a few runs are made.
-        clock: Gives the time in seconds; see `clock_of`.
+        clock: Gives the time in seconds; see `jetseg.engine.backend.Backend.clock`.
     """
     fastest = dict.fromkeys(calls, math.inf)
     for _ in range(rounds):
@@ -116,16 +121,6 @@ def quiet_latencies_ms(
                 fastest[name] = min(fastest[name], (moment - before) * 1e3)
                 runs += 1
     return fastest
-
-
-def clock_of(backend: str, threads: int) -> Callable[[], float]:
-    """Returns the clock to time a backend with.
-
-    A backend that computes in the calling thread is timed by that thread's processor time: on an idle machine the same
-    as wall time, and on a busy one without the time spent waiting for a processor. All others have wall time.
-    """
-    runtime = backend_module(backend, "runtime")
-    return time.thread_time if threads == 1 and getattr(runtime, "IN_CALLING_THREAD", False) else time.perf_counter
 
 
 def latency_cache_path(backend: str, precision: Precision, threads: int) -> Path:

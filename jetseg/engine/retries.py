@@ -1,14 +1,16 @@
-"""The order in which `build-engine --auto` tries to pass the gate."""
+"""What a build tries next when an engine failed the gate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from jetseg.engine.build_config import BuildConfig, BuildResult
+from jetseg.config import changed
+from jetseg.engine.config import BuildConfig
 from jetseg.engine.float_cost import gain_per_ms
-from jetseg.quantization.observe.range_estimators import Method
+from jetseg.engine.result import BuildResult
+from jetseg.quantization.config import Method
+from jetseg.quantization.ranges import Ranges
 
 _METHODS: tuple[Method, ...] = ("mse", "percentile")
 _FLOAT_LAYERS = (1, 2, 4, 8, 16)
@@ -18,43 +20,41 @@ MOST_FLOAT_LAYERS = _FLOAT_LAYERS[-1]
 
 @dataclass
 class Attempt:
-    """One way to build; `failed` is told what came of it, so that the next one can do better."""
+    """One way to build; `result` is told what came of it, so that the next one can do better."""
 
     name: str
     config: BuildConfig
-    last: BuildResult | None = None
-
-    def failed(self, result: BuildResult) -> None:
-        """Remembers a rejected engine."""
-        self.last = result
+    ranges: Ranges | None
+    result: BuildResult | None = None
 
 
-def ranges_beside(engine: Path, config: BuildConfig) -> Path:
-    """Returns where the ranges of a calibration during the build are kept; attempts do not overwrite each other's."""
-    marker = f".{config.method}" if config.auto else ""
-    return engine.with_name(f"{engine.name}{marker}.ranges.json")
+def attempts(
+    config: BuildConfig, ranges: Ranges | None, calibrate: Callable[[BuildConfig], Ranges], *, calibrated: bool
+) -> Iterator[Attempt]:
+    """Yields what to try, in order of what the engine's speed and the build cost.
 
-
-def attempts(config: BuildConfig, engine: Path) -> Iterator[Attempt]:
-    """Yields what to try, in order of what the engine's speed and the build cost."""
-    first = Attempt("as asked", config)
+    Args:
+        config: As asked.
+        ranges: The ranges to begin with; there for int8.
+        calibrate: Calibrates anew with other settings.
+        calibrated: Whether `ranges` were just calibrated with the settings of `config`.
+    """
+    first = Attempt("as asked", config, ranges)
     yield first
-    if not config.auto or config.precision != "int8":
+    if not config.auto or ranges is None:
         return
     best = first
     for method in _METHODS:
-        anew = config.model_copy(update={"calibration": None, "method": method, "preset": "accurate"})
-        if anew == config:
+        if calibrated and (method, "accurate") == (config.method, config.preset):
             continue
-        attempt = Attempt(f"calibrated anew, {method}", anew)
+        anew = changed(config, method=method, preset="accurate")
+        attempt = Attempt(f"calibrated anew, {method}", anew, calibrate(anew))
         yield attempt
-        best = min(best, attempt, key=lambda tried: tried.last.loss if tried.last else float("inf"))
-    worst = best.last.guilty[:MOST_FLOAT_LAYERS] if best.last else ()
-    guilty = [effect.layer for effect in sorted(worst, key=gain_per_ms, reverse=True)]
-    calibration = best.config.calibration or ranges_beside(engine, best.config)
+        best = min(best, attempt, key=lambda tried: tried.result.loss if tried.result else float("inf"))
+    worst = best.result.sensitive_layers[:MOST_FLOAT_LAYERS] if best.result else ()
+    layers = [effect.layer for effect in sorted(worst, key=gain_per_ms, reverse=True)]
     for count in _FLOAT_LAYERS:
-        kept = tuple(dict.fromkeys((*config.keep_float, *guilty[:count])))
-        partly = best.config.model_copy(update={"keep_float": kept, "calibration": calibration})
-        yield Attempt(f"{count} layers in float", partly)
-        if count >= len(guilty):
+        kept = tuple(dict.fromkeys((*config.keep_float, *layers[:count])))
+        yield Attempt(f"{count} layers in float", changed(best.config, keep_float=kept), best.ranges)
+        if count >= len(layers):
             return

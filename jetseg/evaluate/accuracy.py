@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jetseg.data.contract import SegmentationDataset
+from jetseg.data.contract import Split
 from jetseg.errors import DataError
 from jetseg.evaluate.confusion import ConfusionMatrix, Score
 from jetseg.manifest import Accuracy, Manifest
@@ -16,7 +16,7 @@ from jetseg.progress import track
 def measure_accuracy(
     predict: Callable[[FrameU8], ClassMap],
     manifest: Manifest,
-    dataset: SegmentationDataset,
+    dataset: Split,
     *,
     frames: int | None = None,
     description: str = "Evaluating",
@@ -44,7 +44,7 @@ def measure_accuracy(
         if sample.label_hw_u8 is None:
             raise DataError(
                 f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label to score against.",
-                "Without labels, `jetseg eval --reference NETWORK` and `jetseg parity` tell where two networks differ.",
+                "Without labels, a `reference` network tells where two networks differ, as `jetseg parity` does.",
             )
         prediction = predict(sample.image_hwc_u8)
         confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))
@@ -75,7 +75,7 @@ def spread(length: int, count: int | None) -> list[int]:
     return [index * length // count for index in range(count)]
 
 
-def as_record(score: Score, dataset: SegmentationDataset) -> Accuracy:
+def as_record(score: Score, dataset: Split) -> Accuracy:
     """Turns a score into the manifest's record of it, rounded to two decimals."""
 
     def rounded(value: float | None) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jetseg.data.contract import SegmentationDataset
+from jetseg.data.contract import Split
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.evaluate.confusion import ConfusionMatrix
 from jetseg.manifest import Manifest
@@ -65,7 +65,7 @@ class AgreementMeter:
         self._together.update(np.minimum(wanted, len(self._together.classes) - 1), found)
         return found
 
-    def run(self, dataset: SegmentationDataset, frames: int | None = None) -> None:
+    def run(self, dataset: Split, frames: int | None = None) -> None:
         """Predicts frames of a dataset, spread evenly over it; all by default."""
         for index in track(spread(len(dataset), frames), "Comparing"):
             self(dataset[index].image_hwc_u8)

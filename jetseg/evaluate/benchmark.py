@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol
 
 import numpy as np
 
 from jetseg.errors import ConfigError
-from jetseg.progress import progress_bar
+from jetseg.manifest import Manifest
+from jetseg.preprocess import NetworkInput, Preprocessor
+from jetseg.progress import task
 
 LEAST_RUNS_PER_TURN = 5
 _WARM_UP_RUNS = 3
@@ -38,6 +41,19 @@ class Latency:
     speed_ratio_max: float
 
 
+class Inferring(Protocol):
+    """What can be timed: an opened engine, or a backend's runner."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What goes in, what comes out."""
+        ...
+
+    def infer(self, network_input: NetworkInput, /) -> object:
+        """Runs the network."""
+        ...
+
+
 def benchmark(
     runners: Mapping[str, Callable[[], object]],
     *,
@@ -62,20 +78,27 @@ def benchmark(
     if rounds < 1 or seconds <= 0 or not runners:
         raise ConfigError(
             f"A benchmark of {len(runners)} networks, {rounds} rounds, {seconds} seconds measures nothing.",
-            "Give at least one network, one round and a positive number of seconds.",
+            "Give at least one network, one of `rounds` and a positive number of `seconds`.",
         )
     for run in runners.values():
         for _ in range(_WARM_UP_RUNS):
             run()
     turns: dict[str, list[list[float]]] = {name: [] for name in runners}
-    with progress_bar() as bar:
-        task = bar.add_task("Timing, alternated", total=rounds * len(runners))
+    with task("Timing, alternated", rounds * len(runners)) as running:
         for _ in range(rounds):
             for name, run in runners.items():
                 turns[name].append(_turn(run, seconds, clock))
-                bar.advance(task)
+                running.update(advance=1)
     first = next(iter(turns.values()))
     return {name: _summary(own, first) for name, own in turns.items()}
+
+
+def inference_on_noise(engine: Inferring) -> Callable[[], object]:
+    """Returns a call that runs the network alone, on noise preprocessed beforehand, for timing it."""
+    spec = engine.manifest.input
+    noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
+    network_input = Preprocessor(spec)(noise)
+    return lambda: engine.infer(network_input)
 
 
 def _turn(run: Callable[[], object], seconds: float, clock: Callable[[], float]) -> list[float]:

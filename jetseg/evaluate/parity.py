@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.contract import Sample, SegmentationDataset
+from jetseg.data.contract import Sample, Split
 from jetseg.errors import QualityError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.evaluate.agreement import VOID, kept_per_class
+from jetseg.evaluate.config import Bounds
 from jetseg.evaluate.confusion import ConfusionMatrix, Score
 from jetseg.evaluate.same_network import check_same_network
 from jetseg.manifest import Manifest
@@ -29,25 +30,12 @@ class Rung:
     Attributes:
         name: Unique in the ladder.
         manifest: Says what goes in and what comes out.
-        infer: Network input to raw output, as `jetseg.engine.contract.Runner.infer`.
+        infer: Network input to raw output, as `jetseg.engine.backend.Runner.infer`.
     """
 
     name: str
     manifest: Manifest
     infer: Callable[[NetworkInput], npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a rung may lose.
-
-    Attributes:
-        min_agreement: Least agreement with the rung before, in percent of the pixels.
-        max_drop: Most mIoU lost against the first rung, in points.
-    """
-
-    min_agreement: float
-    max_drop: float
 
 
 @dataclass(frozen=True)
@@ -101,19 +89,26 @@ class LadderParity:
 
     Attributes:
         labelled_frames: Frames with labels, of `frames`.
-        broken: Position of that rung in `rungs`; None if all hold.
+        first_failing: Position of that rung in `rungs`; None if all hold.
+        breaches: The bounds that it breaks.
     """
 
     frames: int
     labelled_frames: int
     rungs: tuple[RungParity, ...]
-    broken: int | None
+    first_failing: int | None
     breaches: tuple[Breach, ...]
 
+    @property
+    def verdict(self) -> str:
+        """Whether all rungs hold, or what the first one breaks and which class lost most, in one sentence."""
+        if self.first_failing is None:
+            return "All rungs hold."
+        first, before, rung = self.rungs[0], self.rungs[self.first_failing - 1], self.rungs[self.first_failing]
+        return f"{rung.name} breaks: {', '.join(_reason(breach, first, before, rung) for breach in self.breaches)}."
 
-def measure_parity(
-    rungs: Sequence[Rung], dataset: SegmentationDataset, bounds: Bounds, *, frames: int | None = None
-) -> LadderParity:
+
+def measure_parity(rungs: Sequence[Rung], dataset: Split, bounds: Bounds, *, frames: int | None = None) -> LadderParity:
     """Compares each rung with the one before it and with the first, on the same frames, one frame at a time.
 
     Class maps are compared at the network's input size and scored at the size of the labels. Logits are compared
@@ -146,8 +141,8 @@ def measure_parity(
             views = [*views[:1], view]
     first = tallies[0].confusion.score()
     results = tuple(tally.result(first) for tally in tallies)
-    broken, breaches = _first_break(results, bounds)
-    return LadderParity(len(indices), first.frames, results, broken, breaches)
+    failing, breaches = _first_break(results, bounds)
+    return LadderParity(len(indices), first.frames, results, failing, breaches)
 
 
 def sqnr_db(signal_power: float, error_power: float) -> float:
@@ -172,7 +167,7 @@ class _View:
 class _Tally:
     """Sums over the frames what one rung gives and how it differs from others."""
 
-    def __init__(self, rung: Rung, dataset: SegmentationDataset) -> None:
+    def __init__(self, rung: Rung, dataset: Split) -> None:
         self.confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
         self._rung = rung
         self._preprocess = Preprocessor(rung.manifest.input)
@@ -271,3 +266,22 @@ def _largest_loss(miou_before: float, iou_before: dict[str, float | None], iou_a
         return -math.inf if after is None else (miou_before if before is None else before) - after
 
     return max(iou_after, key=loss)
+
+
+def _reason(breach: Breach, first: RungParity, before: RungParity, rung: RungParity) -> str:
+    name = breach.worst_class
+    if breach.bound == "min_agreement":
+        kept = (rung.per_class_agreement or {})[name]
+        return (
+            f"{breach.value:.3f} % agreement with {before.name} (at least {breach.limit:g}; {name} keeps "
+            f"only {_two_digits(kept)} % of its pixels; the worst frame is {rung.worst_frame})"
+        )
+    old, new = ((scored.per_class_iou or {})[name] for scored in (first, rung))
+    return (
+        f"{breach.value:.2f} points of mIoU lost against {first.name} (at most {breach.limit:g}; IoU of "
+        f"{name} went from {_two_digits(old)} to {_two_digits(new)})"
+    )
+
+
+def _two_digits(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.contract import SegmentationDataset
+from jetseg.data.contract import Split
 from jetseg.evaluate.accuracy import spread
 from jetseg.evaluate.confusion import ConfusionMatrix
 from jetseg.evaluate.signals import SignalMeter, Signals, Vector, grid_scores
@@ -28,7 +28,7 @@ JOINTS = ("colors", "scene", "classes")
 def measure_profile(
     infer: Callable[[NetworkInput], npt.NDArray[Any]],
     manifest: Manifest,
-    dataset: SegmentationDataset,
+    dataset: Split,
     *,
     frames: int = 128,
     parent: Callable[[FrameU8], ClassMap] | None = None,
@@ -68,7 +68,7 @@ def scores_of(output: npt.NDArray[Any], manifest: Manifest) -> npt.NDArray[np.fl
 
 
 def make_profile(
-    measured: Sequence[Signals], manifest: Manifest, dataset: SegmentationDataset, agreement_miou: float | None = None
+    measured: Sequence[Signals], manifest: Manifest, dataset: Split, agreement_miou: float | None = None
 ) -> Profile:
     """Turns the signals of some frames into a profile."""
     vectors = {name: np.array([joint_vectors(signals)[name] for signals in measured]) for name in JOINTS}

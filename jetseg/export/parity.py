@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from jetseg.data.specs import open_dataset
+from jetseg.config import changed
+from jetseg.data.contract import Split
 from jetseg.errors import QualityError
 from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import Manifest, Parity
-from jetseg.onnx.session import choose_ports, make_session, run_session
+from jetseg.onnx.session import choose_input_and_output, make_session, run_session
 from jetseg.postprocess import argmax_channels
 from jetseg.preprocess import FrameU8, Preprocessor
 
@@ -23,10 +24,9 @@ MAX_RELATIVE_ERROR = 1e-2
 """Largest logit error, as a fraction of the largest logit."""
 
 
-def parity_frames(manifest: Manifest, data: str | None, split: str, count: int) -> list[FrameU8]:
-    """Returns BGR frames to compare on: from a dataset, or without one smooth random images."""
-    if data is not None:
-        dataset = open_dataset(data, split)
+def parity_frames(manifest: Manifest, dataset: Split | None, count: int) -> list[FrameU8]:
+    """Returns BGR frames to compare on: from a split of a dataset, or without one smooth random images."""
+    if dataset is not None:
         return [dataset[index].image_hwc_u8 for index in spread(len(dataset), count)]
     generator = np.random.default_rng(0)
     height, width = manifest.input.height, manifest.input.width
@@ -55,8 +55,8 @@ def measure_parity(
         QualityError: They differ by more than rounding explains.
     """
     session = make_session(path, threads=1)
-    input_name, output_name = choose_ports(path, session, manifest)
-    normalized = manifest.input.model_copy(update={"kind": "normalized"})
+    input_name, output_name = choose_input_and_output(path, session, manifest)
+    normalized = changed(manifest.input, kind="normalized")
     preprocess_torch, preprocess_onnx = Preprocessor(normalized), Preprocessor(manifest.input)
     agreements, errors, scale = [], [], 0.0
     for frame in frames:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from jetseg.config import changed, explain
 from jetseg.errors import ArtifactError, ConfigError, StorageError
 from jetseg.kit.contents import INDEX, KitIndex, Member
-from jetseg.manifest import explain
 from jetseg.storage import atomic_path, sha256_file, storage_error
 
 MAX_INDEX_BYTES = 4 << 20
@@ -44,7 +44,7 @@ def write_kit(out: Path, index: KitIndex, files: Mapping[str, Path]) -> KitIndex
     if odd:
         raise ConfigError(f"A kit cannot hold a file named {odd[0]!r}.", "Rename it to letters, digits, dots, - and _.")
     members = {name: Member(sha256=sha256_file(path), size_bytes=path.stat().st_size) for name, path in files.items()}
-    complete = index.model_copy(update={"members": members})
+    complete = changed(index, members=members)
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(INDEX, complete.model_dump_json(indent=2) + "\n")
         for name, path in files.items():

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from jetseg.engine.budget import DEFAULT_MIN_AGREEMENT
-from jetseg.manifest import Record
+from jetseg.config import Record
+from jetseg.kit.config import Tolerance
 
 INDEX = "kit.json"
 README = "README.md"
@@ -25,20 +25,6 @@ class Member(Record):
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     size_bytes: int = Field(ge=0)
-
-
-class Tolerance(Record):
-    """What an engine may lose on the reference frames against the float network.
-
-    Attributes:
-        min_agreement: Least percent of pixels that get the float network's class.
-        max_drop: Points of mIoU, where the frames have labels.
-        max_class_drop: Points of IoU of each class; few frames hold little of a rare class, so this is wide.
-    """
-
-    min_agreement: float = Field(default=DEFAULT_MIN_AGREEMENT, ge=0, le=100)
-    max_drop: float = Field(default=1.0, ge=0)
-    max_class_drop: float = Field(default=5.0, ge=0)
 
 
 class KitIndex(Record):

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jetseg.data.contract import Sample, SegmentationDataset
-from jetseg.engine.budget import Budget, broken_agreement, broken_budgets
+from jetseg.data.contract import Sample, Split
+from jetseg.engine.budget import accuracy_violations, agreement_violations
+from jetseg.engine.config import Budget
+from jetseg.engine.engine import Engine
 from jetseg.errors import ArtifactError
 from jetseg.evaluate.accuracy import as_record
 from jetseg.evaluate.agreement import VOID, Agreement, agreement_of
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.kit.contents import Tolerance
-from jetseg.manifest import Accuracy, Manifest
+from jetseg.kit.config import Tolerance
+from jetseg.manifest import Accuracy
 from jetseg.postprocess import ClassMap, resize_class_map
-from jetseg.preprocess import FrameU8
 from jetseg.progress import track
 
 
 @dataclass(frozen=True)
-class Comparison:
+class KitComparison:
     """How an engine does on the reference frames.
 
     Attributes:
@@ -30,7 +31,7 @@ class Comparison:
         kept: For each class that the float network saw, the percent of its pixels that keep it.
         before: Accuracy of the float network; None without labels.
         after: Accuracy of the engine.
-        broken: What goes beyond the tolerance, one sentence each; classes are named.
+        violations: What goes beyond the tolerance, one sentence each; classes are named.
     """
 
     frames: int
@@ -40,23 +41,21 @@ class Comparison:
     kept: dict[str, float]
     before: Accuracy | None
     after: Accuracy | None
-    broken: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
 
 
-def compare(
-    predict: Callable[[FrameU8], ClassMap],
-    manifest: Manifest,
-    dataset: SegmentationDataset,
+def compare_with_kit(
+    engine: Engine,
+    frames: Split,
     expected: Sequence[ClassMap],
     tolerance: Tolerance,
     description: str = "Comparing",
-) -> Comparison:
+) -> KitComparison:
     """Runs the reference frames and compares the class maps with the float network's.
 
     Args:
-        predict: Frame to class map.
-        manifest: The network's manifest.
-        dataset: The reference frames.
+        engine: The engine, open.
+        frames: The reference frames.
         expected: The float network's class map of each.
         tolerance: What may be lost.
         description: Text of the progress bar.
@@ -64,12 +63,13 @@ def compare(
     Raises:
         ArtifactError: A class map has another size than the float network's.
     """
+    manifest = engine.manifest
     together = ConfusionMatrix((*manifest.classes, VOID), None)
     old, new = (ConfusionMatrix(manifest.classes, manifest.ignore_index) for _ in range(2))
     worst = (101.0, "")
-    for index in track(range(len(dataset)), description):
-        sample = dataset[index]
-        found = predict(sample.image_hwc_u8)
+    for index in track(range(len(frames)), description):
+        sample = frames[index]
+        found = engine.segment(sample.image_hwc_u8)
         if found.shape != expected[index].shape:
             raise ArtifactError(
                 f"The engine's class maps are {found.shape[1]}x{found.shape[0]} pixels, the float network's "
@@ -81,10 +81,10 @@ def compare(
         _score(old, sample, expected[index])
         _score(new, sample, found)
     shared = agreement_of(together)
-    before = as_record(old.score(), dataset) if old.frames else None
-    after = as_record(new.score(), dataset) if new.frames else None
-    broken = _broken(tolerance, shared, before, after)
-    return Comparison(len(dataset), shared.percent, worst[1], worst[0], shared.kept, before, after, broken)
+    before = as_record(old.score(), frames) if old.frames else None
+    after = as_record(new.score(), frames) if new.frames else None
+    violations = _violations(tolerance, shared, before, after)
+    return KitComparison(len(frames), shared.percent, worst[1], worst[0], shared.kept, before, after, violations)
 
 
 def _score(confusion: ConfusionMatrix, sample: Sample, prediction: ClassMap) -> None:
@@ -92,10 +92,11 @@ def _score(confusion: ConfusionMatrix, sample: Sample, prediction: ClassMap) -> 
         confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))
 
 
-def _broken(
+def _violations(
     tolerance: Tolerance, shared: Agreement, before: Accuracy | None, after: Accuracy | None
 ) -> tuple[str, ...]:
-    found = broken_agreement(tolerance.min_agreement, shared)
+    found = agreement_violations(tolerance.min_agreement, shared)
     if before is not None and after is not None:
-        found += broken_budgets(Budget(tolerance.max_drop, tolerance.max_class_drop), before, after)
+        budget = Budget(max_drop=tolerance.max_drop, max_class_drop=tolerance.max_class_drop)
+        found += accuracy_violations(budget, before, after)
     return found

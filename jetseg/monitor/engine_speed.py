@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jetseg.engine.contract import Runner
+from jetseg.engine.backend import Runner
 from jetseg.preprocess import NetworkInput, Preprocessor, resize_frame
 
 _WARM_UP_RUNS = 4

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.engine.contract import Runner
+from jetseg.engine.backend import Runner
 from jetseg.evaluate.profile import scores_of
 from jetseg.preprocess import NetworkInput
 

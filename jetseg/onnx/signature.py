@@ -20,7 +20,7 @@ def input_shape(spec: InputSpec) -> tuple[int, ...]:
     return (1, spec.channels, spec.height, spec.width)
 
 
-def pick_port(path: Path, role: str, names: Sequence[str], wanted: str | None) -> str:
+def pick_tensor(path: Path, role: str, names: Sequence[str], wanted: str | None) -> str:
     """Picks the input or output that the manifest means.
 
     Args:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
+from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.insertion import (
     render_symmetric_,
     render_unsigned_,
@@ -17,7 +18,7 @@ from jetseg.quantization.qdq.insertion import (
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.qdq.placement import Placement, place_symmetric
 from jetseg.quantization.qdq.schemes import REDUCED_WEIGHT_LIMIT, SYMMETRIC_LIMIT, Quantizer
-from jetseg.quantization.ranges import Policy, TensorRange
+from jetseg.quantization.ranges import TensorRange
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Arithmetic:
         weight_limit: Largest magnitude of an integer weight.
     """
 
-    place: Callable[[FloatGraph, Policy, Mapping[str, TensorRange]], Placement]
+    place: Callable[[Graph, Policy, Mapping[str, TensorRange]], Placement]
     quantizers: Callable[[Placement, Mapping[str, TensorRange]], dict[str, Quantizer]]
-    render: Callable[[FloatGraph, Placement, Mapping[str, TensorRange]], onnx.ModelProto]
+    render: Callable[[Graph, Placement, Mapping[str, TensorRange]], onnx.ModelProto]
     weight_limit: int
 
 

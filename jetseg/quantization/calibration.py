@@ -1,116 +1,70 @@
-"""The calibration stage: dataset in, ranges file out."""
+"""The calibration stage: network and dataset in, ranges file out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from jetseg.data.contract import SegmentationDataset
+from jetseg.data.contract import Split
+from jetseg.data.dataset import Dataset
 from jetseg.data.fingerprint import dataset_fingerprint
-from jetseg.data.specs import open_dataset
-from jetseg.errors import CalibrationError, ManifestError
+from jetseg.errors import CalibrationError
 from jetseg.evaluate.accuracy import spread
-from jetseg.manifest import Manifest, Stage, load_manifest, save_manifest
+from jetseg.manifest import Manifest, Stage
+from jetseg.network import Network, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.onnx.graph import FloatGraph, load_float_graph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.progress import track
+from jetseg.quantization.config import CalibrateConfig, Method
 from jetseg.quantization.correct import input_folding
-from jetseg.quantization.correct.corrector import Candidate, Correction, Corrector, Outcome
+from jetseg.quantization.correct.corrector import Candidate, Corrector, Outcome
 from jetseg.quantization.observe.coverage import coverage
 from jetseg.quantization.observe.histogram import StreamingHistogram
-from jetseg.quantization.observe.observer import Observed, collect
-from jetseg.quantization.observe.range_estimators import Method, choose_range
-from jetseg.quantization.qdq.placement import DEFAULT_POLICY, observed_tensors
-from jetseg.quantization.ranges import CorrectedNetwork, Policy, Ranges, TensorRange, save_ranges
-from jetseg.storage import sha256_file
+from jetseg.quantization.observe.observer import Observed, observe
+from jetseg.quantization.observe.range_estimators import choose_range
+from jetseg.quantization.qdq.placement import observed_tensors
+from jetseg.quantization.ranges import CorrectedNetwork, Ranges, RangesRecord, TensorRange, save_ranges
 
-Preset = Literal["fast", "accurate", "best"]
-Target = Literal["tensorrt", "onnxruntime"]
-DEFAULT_METHOD: Method = "mse"
-DEFAULT_IMAGES = 128
-DEFAULT_PRESET: Preset = "accurate"
 BEST_METHODS: tuple[Method, ...] = ("mse", "percentile", "entropy")
 _HELD_OUT_SHARE = 4
 _MOST_HELD_OUT = 16
-_MOST_REFIT_FRAMES = 32
-_REFIT_BYTES = 800e6
-"""Memory for the activations of the frames that weights are refitted on; two networks are held at a time."""
+_MOST_RECONSTRUCTION_FRAMES = 32
+_RECONSTRUCTION_BYTES = 800e6
+"""Memory for the activations of the frames that weights are reconstructed on; two networks are held at a time."""
 
 
-class CalibrateConfig(BaseModel):
-    """Settings of `run`.
-
-    Attributes:
-        model: Float ONNX file.
-        data: Dataset spec; its labels are not used.
-        split: Split to take images from; the one the network was trained on is right.
-        images: How many, spread evenly over the split.
-        method: How a range is chosen from a histogram.
-        placement: Where symmetric quantizers stand; corrections are made for it.
-        preset: "fast" reads the images once and changes nothing. "accurate" tries corrections of the network and
-            keeps those that help on held-out images. "best" tries every method with every correction.
-        corrections: Corrections to try instead of the preset's.
-        targets: Backends to refit weights for; each gets a network of its own, the ranges are the same.
-        out: Ranges file to write; a corrected network is written beside it.
-        manifest: Manifest elsewhere than beside the model.
-        threads: Threads of ONNX Runtime.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: Path
-    data: str
-    out: Path
-    split: str = "train"
-    images: int = Field(default=DEFAULT_IMAGES, gt=0)
-    method: Method = DEFAULT_METHOD
-    placement: Policy = DEFAULT_POLICY
-    preset: Preset = DEFAULT_PRESET
-    corrections: tuple[Correction, ...] | None = None
-    targets: tuple[Target, ...] = Field(default=("tensorrt", "onnxruntime"), min_length=1)
-    manifest: Path | None = None
-    threads: int | None = Field(default=None, gt=0)
-
-    def allowed(self) -> tuple[Correction, ...]:
-        """Returns the corrections to try."""
-        if self.corrections is not None:
-            return self.corrections
-        if self.preset == "fast":
-            return ()
-        return ("pixels", "shift", "equalize", "refit")
-
-
-def run(config: CalibrateConfig) -> Ranges:
-    """Watches the network's activations on a dataset, corrects it, and writes the ranges file.
+def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: Path) -> Ranges:
+    """Watches a network's activations on a dataset, corrects the network, and writes the ranges file.
 
     Memory does not grow with the number of images.
+
+    Args:
+        network: Float ONNX file.
+        dataset: Frames; their labels are not used.
+        config: Settings.
+        out: Ranges file to write; a corrected network is written beside it.
 
     Raises:
         JetsegError: The network, the manifest or the data is wrong; see the classes in `jetseg.errors`.
     """
-    manifest = load_manifest(config.model, config.manifest)
-    graph = load_float_graph(config.model)
-    dataset = open_dataset(config.data, config.split)
-    indices = spread(len(dataset), config.images)
-    images = _Images(dataset, indices, manifest, image_input(graph, manifest, config.model))
+    graph, split = network.float_graph(), dataset.split(config.split)
+    indices = spread(len(split), config.images)
+    images = _Images(split, indices, network.manifest, network.image_input)
     seen = images.watch(graph, threads=config.threads, by_channel=bool(config.allowed()))
     method, found = _search(config, graph, seen, images)
-    ranges = Ranges(
+    record = RangesRecord(
         method=method,
         frames=len(indices),
-        model_sha256=sha256_file(config.model),
-        data_sha256=dataset_fingerprint(dataset, indices),
-        data=f"{config.data.split(':', 1)[0]} {config.split}",
-        preprocessing=manifest.input,
+        model_sha256=network.sha256,
+        data_sha256=dataset_fingerprint(split, indices),
+        data=f"{dataset.name} {config.split}",
+        preprocessing=network.manifest.input,
         placement=config.placement,
         networks={
-            target: _save_network(config, manifest, target, candidate)
+            target: _save_network(network, target, candidate, out)
             for target, candidate in found.networks.items()
             if candidate.corrections
         },
@@ -118,11 +72,10 @@ def run(config: CalibrateConfig) -> Ranges:
         coverage=coverage(seen.amax_by_frame),
         tensors=next(iter(found.networks.values())).tensors,
     )
-    save_ranges(config.out, ranges)
-    return ranges
+    return save_ranges(out, network, record)
 
 
-def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
+def _search(config: CalibrateConfig, graph: Graph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
     """Returns the method that did best, and what it found."""
     allowed = config.allowed()
     if not allowed:
@@ -132,7 +85,9 @@ def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: 
     corrector = Corrector(images.manifest, images.input_name, config.placement, watch, frames, held_out, config.threads)
     variants = corrector.variants(graph, seen, allowed)
     found: dict[Method, Outcome] = {
-        method: corrector.run(variants, partial(_ranges, method=method), config.targets, refit="refit" in allowed)
+        method: corrector.run(
+            variants, partial(_ranges, method=method), config.targets, reconstruct="reconstruct" in allowed
+        )
         for method in (BEST_METHODS if config.preset == "best" else (config.method,))
     }
     best = max(found, key=lambda method: max(trial.agreement for trial in found[method].trials))
@@ -142,13 +97,13 @@ def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: 
 class _Images:
     """The calibration images, read anew for each pass."""
 
-    def __init__(self, dataset: SegmentationDataset, indices: list[int], manifest: Manifest, input_name: str) -> None:
+    def __init__(self, dataset: Split, indices: list[int], manifest: Manifest, input_name: str) -> None:
         self.manifest, self.input_name = manifest, input_name
         self._dataset, self._indices = dataset, indices
 
-    def watch(self, graph: FloatGraph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
+    def watch(self, graph: Graph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
         """Observes a network on all images, or on so many of them, spread evenly."""
-        return collect(
+        return observe(
             graph,
             observed_tensors(graph),
             self.manifest,
@@ -159,13 +114,13 @@ class _Images:
         )
 
     def divide(
-        self, graph: FloatGraph, threads: int | None
+        self, graph: Graph, threads: int | None
     ) -> tuple[list[Mapping[str, Tensor]], list[Mapping[str, Tensor]]]:
-        """Returns graph inputs to refit weights on, and others to judge by; the same where there are too few."""
+        """Returns graph inputs to reconstruct weights on, and others to judge by; the same where there are too few."""
         held_out = self._indices[:: max(_HELD_OUT_SHARE, len(self._indices) // _MOST_HELD_OUT)]
         rest = [index for index in self._indices if index not in set(held_out)] or held_out
         bytes_per_frame = 2 * probe(graph, self._feed(rest[0]), threads).peak_bytes
-        count = max(4, min(_MOST_REFIT_FRAMES, int(_REFIT_BYTES // bytes_per_frame)))
+        count = max(4, min(_MOST_RECONSTRUCTION_FRAMES, int(_RECONSTRUCTION_BYTES // bytes_per_frame)))
         chosen = [rest[position] for position in spread(len(rest), count)]
         return [self._feed(index) for index in chosen], [self._feed(index) for index in held_out[:_MOST_HELD_OUT]]
 
@@ -182,23 +137,12 @@ def _ranges(seen: Observed, method: Method) -> dict[str, TensorRange]:
     return {name: _choose(histogram, method) for name, histogram in seen.histograms.items()}
 
 
-def _save_network(config: CalibrateConfig, manifest: Manifest, target: str, candidate: Candidate) -> CorrectedNetwork:
+def _save_network(network: Network, target: str, candidate: Candidate, ranges_file: Path) -> CorrectedNetwork:
     """Writes a corrected network beside the ranges file."""
-    path = config.out.with_name(f"{config.out.name.removesuffix('.json')}.{target}.onnx")
+    path = ranges_file.with_name(f"{ranges_file.name.removesuffix('.json')}.{target}.onnx")
     save_onnx(path, candidate.graph.model)
     stage = Stage(name="calibrate", settings={"corrections": list(candidate.corrections), "target": target})
-    saved = save_manifest(
-        path,
-        manifest.model_copy(
-            update={
-                "kind": "onnx",
-                "parent_sha256": sha256_file(config.model),
-                "parity": None,
-                "accuracy": (),
-                "stages": (*manifest.stages, stage),
-            }
-        ),
-    )
+    saved = save_manifest(path, network.manifest.derive(stage, kind="onnx", parent_sha256=network.sha256))
     return CorrectedNetwork(file=path.name, sha256=str(saved.sha256))
 
 
@@ -216,16 +160,4 @@ def _choose(histogram: StreamingHistogram, method: Method) -> TensorRange:
         amax=chosen.amax,
         seen_low=histogram.low,
         seen_high=histogram.high,
-    )
-
-
-def image_input(graph: FloatGraph, manifest: Manifest, path: Path) -> str:
-    """Returns the graph's input that takes the image."""
-    wanted = manifest.input.name
-    if wanted is None and len(graph.inputs) == 1:
-        return graph.inputs[0]
-    if wanted in graph.inputs:
-        return str(wanted)
-    raise ManifestError(
-        f"{path} has the inputs {', '.join(graph.inputs)}.", "Name the one to use as `input.name` in the manifest."
     )

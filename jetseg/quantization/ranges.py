@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from jetseg.config import Record, explain
 from jetseg.errors import CalibrationError
-from jetseg.manifest import InputSpec, Record, explain
-from jetseg.quantization.observe.range_estimators import Method
+from jetseg.manifest import InputSpec
+from jetseg.network import Network
+from jetseg.quantization.config import Method, Policy, current_correction
 from jetseg.storage import sha256_file, write_text
-
-Policy = Literal["conv-inputs", "full"]
-"""Where symmetric quantizers stand; see `jetseg.quantization.qdq.placement`."""
-
 
 BackendName = Annotated[str, Field(pattern="^[a-z_]+$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -41,14 +41,22 @@ class Trial(Record):
     Attributes:
         target: Backend whose arithmetic was simulated.
         corrections: What was done to the network.
-        refit_frames: Frames that its weights were refitted on.
+        reconstruction_frames: Frames that its weights were reconstructed on.
         agreement: Pixels of held-out frames that got the float network's class, in percent.
     """
 
     target: str
-    corrections: tuple[str, ...]
-    refit_frames: int = 0
+    corrections: tuple[Annotated[str, BeforeValidator(current_correction)], ...]
+    reconstruction_frames: int = 0
     agreement: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_name(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        if isinstance(values, dict) and "refit_frames" in values and "reconstruction_frames" not in values:
+            values = {**values, "reconstruction_frames": values["refit_frames"]}
+            del values["refit_frames"]
+        return values
 
 
 class CorrectedNetwork(Record):
@@ -70,8 +78,8 @@ class Coverage(Record):
     dominated: tuple[str, ...]
 
 
-class Ranges(Record):
-    """What calibration found, and everything that it depends on.
+class RangesRecord(Record):
+    """What a ranges file says: what calibration found, and everything that it depends on.
 
     Attributes:
         model_sha256: Hash of the float ONNX file.
@@ -99,70 +107,108 @@ class Ranges(Record):
     tensors: dict[str, TensorRange]
 
 
-def save_ranges(path: Path, ranges: Ranges) -> None:
-    """Writes a ranges file: JSON with one line per tensor, so that two of them compare well."""
-    head: dict[str, Any] = json.loads(ranges.model_dump_json(exclude={"tensors"}, exclude_none=True))
-    lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-    tensors = [
-        f"    {json.dumps(name)}: {json.dumps({key: float(f'{value:.7g}') for key, value in entry})}"
-        for name, entry in ranges.tensors.items()
-    ]
-    body = "\n".join(["{", *lines, '  "tensors": {', ",\n".join(tensors), "  }", "}"])
-    write_text(path, body + "\n")
+@dataclass(frozen=True)
+class Ranges:
+    """An opened ranges file, checked against the network that it was made for.
 
-
-def calibrated_network(ranges_file: Path, ranges: Ranges, backend: str, model: Path) -> Path:
-    """Returns the float network that the ranges hold for: the corrected one beside the file, or the model itself.
-
-    Raises:
-        CalibrationError: The corrected network is missing, is not the one that was calibrated, or is another backend's.
+    Attributes:
+        path: The file.
+        network: The float network that was calibrated.
+        record: What the file says.
+        sha256: Hash of the file.
     """
-    network = ranges.networks.get(backend)
-    if network is None:
-        if ranges.networks and backend not in {trial.target for trial in ranges.trials}:
+
+    path: Path
+    network: Network
+    record: RangesRecord
+    sha256: str
+
+    @property
+    def tensors(self) -> dict[str, TensorRange]:
+        """Range of each activation, by its name in the float network, or in the corrected one."""
+        return self.record.tensors
+
+    @property
+    def placement(self) -> Policy:
+        """Where the quantizers stood that corrections were made for."""
+        return self.record.placement
+
+    def network_for(self, target: str) -> Network:
+        """Returns the float network that the ranges hold for: the corrected one beside the file, or the network itself.
+
+        Args:
+            target: Backend whose arithmetic the network is built for.
+
+        Raises:
+            CalibrationError: The corrected network is missing, is not the one that was calibrated, or is another
+                backend's.
+        """
+        corrected = self.record.networks.get(target)
+        if corrected is None:
+            if self.record.networks and target not in {trial.target for trial in self.record.trials}:
+                raise CalibrationError(
+                    f"{self.path} holds for networks corrected for {', '.join(self.record.networks)}, "
+                    f"not for {target}.",
+                    "Run `jetseg calibrate` again: it serves every backend.",
+                )
+            return self.network
+        if Path(corrected.file).name != corrected.file:
             raise CalibrationError(
-                f"{ranges_file} holds for networks corrected for {', '.join(ranges.networks)}, not for {backend}.",
-                "Run `jetseg calibrate` again: it serves every backend.",
+                f"{self.path} names a network outside its own folder: {corrected.file}.",
+                "Do not use this file; run `jetseg calibrate` again.",
             )
-        return model
-    if Path(network.file).name != network.file:
-        raise CalibrationError(
-            f"{ranges_file} names a network outside its own folder: {network.file}.",
-            "Do not use this file; run `jetseg calibrate` again.",
-        )
-    path = ranges_file.with_name(network.file)
-    if not path.is_file():
-        raise CalibrationError(
-            f"{ranges_file} holds for the corrected network {path.name}, and that file is not beside it.",
-            "Copy it there as well, or run `jetseg calibrate` again.",
-        )
-    if sha256_file(path) != network.sha256:
-        raise CalibrationError(
-            f"{path} is not the network that {ranges_file.name} was made for: its SHA-256 differs.",
-            "Copy both files again, or run `jetseg calibrate` again.",
-        )
-    return path
+        path = self.path.with_name(corrected.file)
+        if not path.is_file():
+            raise CalibrationError(
+                f"{self.path} holds for the corrected network {path.name}, and that file is not beside it.",
+                "Copy it there as well, or run `jetseg calibrate` again.",
+            )
+        if sha256_file(path) != corrected.sha256:
+            raise CalibrationError(
+                f"{path} is not the network that {self.path.name} was made for: its SHA-256 differs.",
+                "Copy both files again, or run `jetseg calibrate` again.",
+            )
+        return Network(path, self.network.manifest, corrected.sha256)
 
 
-def load_ranges(path: Path, *, model_sha256: str, preprocessing: InputSpec) -> Ranges:
-    """Reads a ranges file and refuses one that was made for something else.
+def open_ranges(path: Path | str, network: Network) -> Ranges:
+    """Opens a ranges file, and refuses one that was made for something else.
+
+    Args:
+        path: The file.
+        network: The float network that it must have been made for.
 
     Raises:
         CalibrationError: It is missing, malformed, or stale: the network or the preprocessing changed since.
     """
-    if not path.is_file():
-        raise CalibrationError(f"{path} does not exist.", "Make it with `jetseg calibrate`.")
+    file = Path(path)
+    if not file.is_file():
+        raise CalibrationError(f"{file} does not exist.", "Make it with `jetseg calibrate`.")
+    content = file.read_bytes()
     try:
-        ranges = Ranges.model_validate_json(path.read_bytes())
+        record = RangesRecord.model_validate_json(content)
     except ValidationError as error:
-        raise CalibrationError(f"{path} is not a valid ranges file:\n{explain(error)}") from error
-    changed = []
-    if ranges.model_sha256 != model_sha256:
-        changed.append("another network (its SHA-256 differs)")
-    if ranges.preprocessing != preprocessing:
-        changed.append("another preprocessing")
-    if changed:
+        raise CalibrationError(f"{file} is not a valid ranges file:\n{explain(error)}") from error
+    differences = []
+    if record.model_sha256 != network.sha256:
+        differences.append("another network (its SHA-256 differs)")
+    if record.preprocessing != network.manifest.input:
+        differences.append("another preprocessing")
+    if differences:
         raise CalibrationError(
-            f"{path} was made for {' and '.join(changed)}.", "Run `jetseg calibrate` again with this network."
+            f"{file} was made for {' and '.join(differences)}.", "Run `jetseg calibrate` again with this network."
         )
-    return ranges
+    return Ranges(file, network, record, hashlib.sha256(content).hexdigest())
+
+
+def save_ranges(path: Path, network: Network, record: RangesRecord) -> Ranges:
+    """Writes a ranges file, JSON with one line per tensor, so that two of them compare well; opens it again."""
+    head: dict[str, Any] = json.loads(record.model_dump_json(exclude={"tensors"}, exclude_none=True))
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+    tensors = [
+        f"    {json.dumps(name)}: {json.dumps({key: float(f'{value:.7g}') for key, value in entry})}"
+        for name, entry in record.tensors.items()
+    ]
+    body = "\n".join(["{", *lines, '  "tensors": {', ",\n".join(tensors), "  }", "}"])
+    write_text(path, body + "\n")
+    return open_ranges(path, network)

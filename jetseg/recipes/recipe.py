@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic import Field, model_validator
 
+from jetseg.config import Record, validate_config
 from jetseg.errors import ConfigError
-from jetseg.manifest import Record, validate_config
 from jetseg.recipes.stages import KINDS
 
 SUFFIX = ".yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import jetseg
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import spread
-from jetseg.progress import console
 from jetseg.recipes.recipe import Recipe, StageSpec
-from jetseg.recipes.results import Artifacts, StageResult, kept_result, save_result
 from jetseg.recipes.stages import KINDS, Settings
 from jetseg.storage import sha256_file
+from jetseg.workflows.stage_results import Artifacts, StageResult, kept_result, save_result
+
+_LOG = logging.getLogger(__name__)
 
 _FRAMES_HASHED = 32
 _SPLITS = ("train", "val", "test")
@@ -95,7 +97,7 @@ def _data_hash(data: str) -> str:
     digest = hashlib.sha256()
     for split in _SPLITS:
         with suppress(DataError):  # no such split
-            dataset = open_dataset(data, split)
+            dataset = open_split(data, split)
             digest.update(f"{split} {len(dataset)}".encode())
             for index in spread(len(dataset), _FRAMES_HASHED):
                 sample = dataset[index]
@@ -107,7 +109,7 @@ def _data_hash(data: str) -> str:
 def _run_stage(spec: StageSpec, settings: Settings, folder: Path) -> StageResult:
     kind = KINDS[spec.kind]
     folder.mkdir(parents=True, exist_ok=True)
-    console.rule(f"{spec.name}", align="left")
+    _LOG.info("Stage %s", spec.name)
     started = time.perf_counter()
     artifacts = kind.run(settings | {"out": folder / kind.out})
     result = StageResult(spec.name, spec.kind, folder, artifacts, time.perf_counter() - started)

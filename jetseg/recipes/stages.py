@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jetseg.config import validate_config
 from jetseg.errors import ConfigError
-from jetseg.manifest import validate_config
-from jetseg.recipes.results import Artifacts
+from jetseg.workflows.stage_results import Artifacts
 
 Settings = dict[str, Any]
 
@@ -39,7 +39,7 @@ def _train(settings: Settings) -> Artifacts:
 
 def _prune(settings: Settings) -> Artifacts:
     from jetseg.compress.prune import PruneConfig, run
-    from jetseg.recipes.speed_meter import speed_meter
+    from jetseg.workflows.speed_meter import speed_meter
 
     config = validate_config(PruneConfig, settings)
     return {"checkpoint": run(config, speed_meter(config)).checkpoint}
@@ -47,7 +47,7 @@ def _prune(settings: Settings) -> Artifacts:
 
 def _factorize(settings: Settings) -> Artifacts:
     from jetseg.compress.factorize import FactorizeConfig, run
-    from jetseg.recipes.speed_meter import layer_timer
+    from jetseg.workflows.speed_meter import layer_timer
 
     config = validate_config(FactorizeConfig, settings)
     return {"checkpoint": run(config, layer_timer(config)).checkpoint}

@@ -8,15 +8,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from jetseg.data.contract import SegmentationDataset
+from jetseg.data.contract import Split
 from jetseg.errors import ConfigError
-from jetseg.evaluate.benchmark import benchmark
+from jetseg.evaluate.benchmark import benchmark, inference_on_noise
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.manifest import device_name, toolchain
+from jetseg.provenance import device_name, toolchain
+from jetseg.report.config import ReportConfig
 from jetseg.report.figures import iou_bars, layer_bars, series_color, speed_scatter
-from jetseg.report.measure import choose_examples, compare, inference
+from jetseg.report.measure import choose_examples, score_together
 from jetseg.report.page import fill_page
 from jetseg.report.pictures import GAINED, LOST, OTHER, draw_examples
 from jetseg.report.rows import Entry, Row, make_rows
@@ -24,30 +23,6 @@ from jetseg.storage import write_text
 
 _MISTAKES_SHOWN = 8
 _LAYERS_SHOWN = 24
-
-
-class ReportConfig(BaseModel):
-    """What a report measures and where it goes.
-
-    Attributes:
-        out: The page to write.
-        title: Its headline.
-        frames: Score only this many frames, spread evenly; all by default.
-        examples: Frames to show.
-        threads: Threads that the networks were opened with; quoted, not set.
-        rounds: How often each network has its turn when timed.
-        seconds: Length of one turn.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    out: Path
-    title: str = "What compression cost and gained"
-    frames: int | None = Field(default=None, gt=0)
-    examples: int = Field(default=3, ge=0)
-    threads: int | None = Field(default=None, gt=0)
-    rounds: int = Field(default=5, gt=0)
-    seconds: float = Field(default=0.5, gt=0)
 
 
 @dataclass(frozen=True)
@@ -73,27 +48,28 @@ class ReportResult:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gate found in the last network.
 
     Attributes:
-        broken: What it lost beyond its budget, in words; empty if it passed.
+        violations: What it lost beyond its budget, in words; empty if it passed.
         layers: Each layer alone in 8 bits: its name, and the pixels that change their class, in percent.
     """
 
-    broken: tuple[str, ...]
+    violations: tuple[str, ...]
     layers: tuple[tuple[str, float], ...]
 
 
-def run(
-    config: ReportConfig, entries: Sequence[Entry], dataset: SegmentationDataset, verdict: Verdict | None = None
+def write_report(
+    out: Path, config: ReportConfig, entries: Sequence[Entry], split: Split, verdict: GateVerdict | None = None
 ) -> ReportResult:
     """Measures accuracy and speed, draws examples, and writes the page.
 
     Args:
-        config: What to measure and where to write.
+        out: The page to write.
+        config: What to measure; its threads are those that the networks were opened with, quoted and not set.
         entries: The networks, the reference first; they stay open.
-        dataset: A labelled split with the networks' classes.
+        split: A labelled split with the networks' classes.
         verdict: What the gate found in the last network, if it went through it.
 
     Raises:
@@ -107,19 +83,19 @@ def run(
             f"A report needs networks with different names, and got: {', '.join(names) or 'none'}.",
             "Give each network once, under its own name.",
         )
-    comparison = compare(entries, dataset, config.frames)
-    calls: dict[str, Callable[[], object]] = {entry.name: inference(entry.runner) for entry in entries}
+    together = score_together(entries, split, config.frames)
+    calls: dict[str, Callable[[], object]] = {entry.name: inference_on_noise(entry.engine) for entry in entries}
     latencies = benchmark(calls, rounds=config.rounds, seconds=config.seconds)
-    scores = {name: matrix.score() for name, matrix in zip(names, comparison.confusion, strict=True)}
+    scores = {name: matrix.score() for name, matrix in zip(names, together.confusion, strict=True)}
     rows = make_rows(entries, latencies=latencies, scores=scores)
-    examples = draw_examples(entries, dataset, choose_examples(comparison, config.examples))
-    agreement = tuple(sum(row) / len(row) for row in comparison.agreement) if len(entries) > 1 else ()
+    examples = draw_examples(entries, split, choose_examples(together, config.examples))
+    agreement = tuple(sum(row) / len(row) for row in together.agreement) if len(entries) > 1 else ()
     result = ReportResult(
-        path=config.out,
+        path=out,
         rows=rows,
         agreement=agreement,
-        mistakes=new_mistakes(comparison.confusion[0], comparison.confusion[-1]),
-        conditions=_conditions(config, dataset, len(comparison.frames)),
+        mistakes=new_mistakes(together.confusion[0], together.confusion[-1]),
+        conditions=_conditions(config, split, len(together.frames)),
     )
     content = {
         "title": config.title,
@@ -127,8 +103,8 @@ def run(
         "colors": [series_color(index) for index in range(len(rows))],
         "verdict": verdict,
         "layers_shown": _LAYERS_SHOWN,
-        "classes": dataset.classes,
-        "palette": dict(zip(dataset.classes, entries[0].runner.manifest.colors, strict=True)),
+        "classes": split.classes,
+        "palette": dict(zip(split.classes, entries[0].engine.manifest.colors, strict=True)),
         "histories": [entry.manifest.stages for entry in entries],
         "examples": examples,
         "disagreement_colors": {
@@ -137,11 +113,11 @@ def run(
             "both are wrong, or the pixel has no label": OTHER,
         },
     }
-    figures = _figures(rows, dataset.classes)
+    figures = _figures(rows, split.classes)
     if verdict and verdict.layers:
-        layers, changed = zip(*verdict.layers[:_LAYERS_SHOWN], strict=True)
-        figures["layers"] = layer_bars(layers, changed)
-    write_text(config.out, fill_page(content, figures))
+        layers, shares = zip(*verdict.layers[:_LAYERS_SHOWN], strict=True)
+        figures["layers"] = layer_bars(layers, shares)
+    write_text(out, fill_page(content, figures))
     return result
 
 
@@ -175,12 +151,12 @@ def new_mistakes(before: ConfusionMatrix, after: ConfusionMatrix) -> tuple[Mista
     )
 
 
-def _conditions(config: ReportConfig, dataset: SegmentationDataset, frames: int) -> dict[str, Any]:
+def _conditions(config: ReportConfig, split: Split, frames: int) -> dict[str, Any]:
     return {
-        "data": dataset.spec,
-        "split": dataset.split,
+        "data": split.spec,
+        "split": split.split,
         "frames": frames,
-        "frames_in_split": len(dataset),
+        "frames_in_split": len(split),
         "device": device_name(),
         "threads": config.threads,
         "rounds": config.rounds,

@@ -8,26 +8,28 @@ from itertools import pairwise
 
 import numpy as np
 
-from jetseg.data.contract import SegmentationDataset
-from jetseg.engine.contract import Runner, Segmenter
+from jetseg.data.contract import Split
 from jetseg.errors import DataError
 from jetseg.evaluate.accuracy import check_classes, spread
+from jetseg.evaluate.benchmark import inference_on_noise
 from jetseg.evaluate.confusion import ConfusionMatrix
 from jetseg.postprocess import ClassMap, resize_class_map
-from jetseg.preprocess import FrameU8, Preprocessor
+from jetseg.preprocess import FrameU8
 from jetseg.progress import track
 from jetseg.report.rows import Entry
 
+inference = inference_on_noise
+"""Its name and place until now."""
 _APART = 12
 """Chosen frames lie at least 1/_APART of the split apart: neighbors in a video show the same thing."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class JointScores:
     """What all networks said about the same frames.
 
     Attributes:
-        frames: Positions of the scored frames in the dataset.
+        frames: Positions of the scored frames in the split.
         confusion: Confusion matrix of each network, in the order of the entries.
         agreement: Percent of the pixels on which each network says the same as the one before it, per frame:
             networks - 1 rows of frames; of a single network, its pixel accuracy.
@@ -38,55 +40,57 @@ class Comparison:
     agreement: tuple[tuple[float, ...], ...]
 
 
-def compare(entries: Sequence[Entry], dataset: SegmentationDataset, frames: int | None = None) -> Comparison:
+def score_together(entries: Sequence[Entry], split: Split, frames: int | None = None) -> JointScores:
     """Scores all networks in one pass over a split, at the resolution of the labels.
 
     Args:
         entries: The networks.
-        dataset: The split.
+        split: The frames, with labels.
         frames: Use only this many frames, spread evenly; all by default.
 
     Raises:
         DataError: A network has other classes than the dataset, or a frame has no label.
     """
     for entry in entries:
-        check_classes(entry.runner.manifest.classes, dataset.classes, dataset.spec)
-    segmenters = [Segmenter(entry.runner) for entry in entries]
-    confusion = tuple(ConfusionMatrix(dataset.classes, dataset.ignore_index) for _ in entries)
-    chosen = spread(len(dataset), frames)
+        check_classes(entry.engine.manifest.classes, split.classes, split.spec)
+    segmenters = [entry.engine.segment for entry in entries]
+    confusion = tuple(ConfusionMatrix(split.classes, split.ignore_index) for _ in entries)
+    chosen = spread(len(split), frames)
     agreement = []
     for index in track(chosen, "Comparing the networks on every frame"):
-        sample = dataset[index]
+        sample = split[index]
         if sample.label_hw_u8 is None:
             raise DataError(
-                f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label.",
+                f"{split.spec} ({split.split}): frame {sample.name} has no label.",
                 "A report compares accuracy, so it needs a labelled split.",
             )
         maps = predict_all(segmenters, sample.image_hwc_u8, sample.label_hw_u8.shape)
         for matrix, ids in zip(confusion, maps, strict=True):
             matrix.update(sample.label_hw_u8, ids)
-        agreement.append(_agreements(maps, sample.label_hw_u8, dataset.ignore_index))
-    return Comparison(tuple(chosen), confusion, tuple(zip(*agreement, strict=True)))
+        agreement.append(_agreements(maps, sample.label_hw_u8, split.ignore_index))
+    return JointScores(tuple(chosen), confusion, tuple(zip(*agreement, strict=True)))
 
 
-def predict_all(segmenters: Sequence[Segmenter], frame_hwc_u8: FrameU8, shape: tuple[int, ...]) -> list[ClassMap]:
+def predict_all(
+    segmenters: Sequence[Callable[[FrameU8], ClassMap]], frame_hwc_u8: FrameU8, shape: tuple[int, ...]
+) -> list[ClassMap]:
     """Returns the class map of every network for one frame, all of the shape (height, width)."""
     return [resize_class_map(segment(frame_hwc_u8), shape[0], shape[1]) for segment in segmenters]
 
 
-def choose_examples(comparison: Comparison, count: int) -> list[tuple[int, str]]:
+def choose_examples(together: JointScores, count: int) -> list[tuple[int, str]]:
     """Chooses frames to show: those where the networks differ most, and last a typical one.
 
     Args:
-        comparison: From `compare`.
+        together: From `score_together`.
         count: Number of frames, fewer if the split has fewer.
 
     Returns:
-        Position in the dataset and the reason, per frame.
+        Position in the split and the reason, per frame.
     """
-    if not comparison.frames or count < 1:
+    if not together.frames or count < 1:
         return []
-    worst = np.asarray(comparison.agreement).min(axis=0)
+    worst = np.asarray(together.agreement).min(axis=0)
     order = [int(place) for place in np.argsort(worst, kind="stable")]
     apart = len(order) / _APART
     extremes: list[int] = []
@@ -94,18 +98,10 @@ def choose_examples(comparison: Comparison, count: int) -> list[tuple[int, str]]
         if len(extremes) < count - 1 and all(abs(place - other) >= apart for other in extremes):
             extremes.append(place)
     typical = next((place for place in order[len(order) // 2 :] if place not in extremes), None)
-    single = len(comparison.confusion) == 1
+    single = len(together.confusion) == 1
     reason = "lowest accuracy" if single else "largest disagreement"
-    chosen = [(comparison.frames[place], reason) for place in extremes]
-    return chosen + ([(comparison.frames[typical], "a typical frame")] if typical is not None else [])
-
-
-def inference(runner: Runner) -> Callable[[], object]:
-    """Returns a call that runs the network alone, on noise preprocessed beforehand, for timing it."""
-    spec = runner.manifest.input
-    noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
-    network_input = Preprocessor(spec)(noise)
-    return lambda: runner.infer(network_input)
+    chosen = [(together.frames[place], reason) for place in extremes]
+    return chosen + ([(together.frames[typical], "a typical frame")] if typical is not None else [])
 
 
 def _agreements(maps: Sequence[ClassMap], label_hw_u8: ClassMap, ignore_index: int | None) -> list[float]:

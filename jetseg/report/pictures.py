@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.camera.overlay import Overlay
-from jetseg.data.contract import Sample, SegmentationDataset
-from jetseg.engine.contract import Segmenter
+from jetseg.data.contract import Sample, Split
 from jetseg.errors import DataError
 from jetseg.palette import Color
 from jetseg.postprocess import ClassMap
@@ -31,7 +30,7 @@ _JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
-class Picture:
+class CaptionedImage:
     """One picture: a data URI, what it shows, and a note such as a figure about it."""
 
     uri: str
@@ -45,41 +44,39 @@ class Example:
 
     name: str
     reason: str
-    given: tuple[Picture, ...]
-    overlays: tuple[Picture, ...]
-    disagreements: tuple[Picture, ...]
+    given: tuple[CaptionedImage, ...]
+    overlays: tuple[CaptionedImage, ...]
+    disagreements: tuple[CaptionedImage, ...]
 
 
-def draw_examples(
-    entries: Sequence[Entry], dataset: SegmentationDataset, chosen: Sequence[tuple[int, str]]
-) -> list[Example]:
+def draw_examples(entries: Sequence[Entry], split: Split, chosen: Sequence[tuple[int, str]]) -> list[Example]:
     """Runs all networks on the chosen frames again and draws what they said.
 
     Args:
         entries: The networks, in the order of the report.
-        dataset: The split that the frames are in.
+        split: The split that the frames are in.
         chosen: Position and reason of each frame; see `jetseg.report.measure.choose_examples`.
     """
-    overlay = Overlay(entries[0].runner.manifest, _OPACITY)
-    segmenters = [Segmenter(entry.runner) for entry in entries]
+    overlay = Overlay(entries[0].engine.manifest, _OPACITY)
+    segmenters = [entry.engine.segment for entry in entries]
     names = [entry.name for entry in entries]
     examples = []
     for index, reason in chosen:
-        sample = dataset[index]
+        sample = split[index]
         label = _label(sample)
         maps = predict_all(segmenters, sample.image_hwc_u8, label.shape)
         image = resize_frame(sample.image_hwc_u8, label.shape[0], label.shape[1])
-        ignored = _ignored(label, dataset)
+        ignored = _ignored(label, split)
         examples.append(
             Example(
                 name=sample.name,
                 reason=reason,
                 given=(
-                    Picture(_uri(image), "Camera frame"),
-                    Picture(_uri(overlay.draw(image, label)), "Label"),
+                    CaptionedImage(_uri(image), "Camera frame"),
+                    CaptionedImage(_uri(overlay.draw(image, label)), "Label"),
                 ),
                 overlays=tuple(
-                    Picture(
+                    CaptionedImage(
                         _uri(overlay.draw(image, ids)),
                         name,
                         f"{_percent_equal(ids, label, ~ignored)} of the labelled pixels right",
@@ -87,7 +84,7 @@ def draw_examples(
                     for name, ids in zip(names, maps, strict=True)
                 ),
                 disagreements=tuple(
-                    Picture(
+                    CaptionedImage(
                         _uri(disagreement_map(image, label, ignored, maps[place], maps[place + 1])),
                         f"{names[place]} → {names[place + 1]}",
                         f"{_percent_equal(maps[place], maps[place + 1])} agreement",
@@ -135,10 +132,10 @@ def _label(sample: Sample) -> ClassMap:
     return sample.label_hw_u8
 
 
-def _ignored(label_hw_u8: ClassMap, dataset: SegmentationDataset) -> npt.NDArray[np.bool_]:
-    if dataset.ignore_index is None:
+def _ignored(label_hw_u8: ClassMap, split: Split) -> npt.NDArray[np.bool_]:
+    if split.ignore_index is None:
         return np.zeros(label_hw_u8.shape, dtype=np.bool_)
-    return np.asarray(label_hw_u8 == dataset.ignore_index)
+    return np.asarray(label_hw_u8 == split.ignore_index)
 
 
 def _percent_equal(first: ClassMap, second: ClassMap, where: npt.NDArray[np.bool_] | None = None) -> str:

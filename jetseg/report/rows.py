@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetseg.engine.contract import Runner
+from jetseg.engine.backend import DEFAULT_BACKEND
+from jetseg.engine.engine import Engine
 from jetseg.evaluate.benchmark import Latency
 from jetseg.evaluate.confusion import Score
 from jetseg.manifest import Manifest
@@ -21,22 +22,21 @@ class Entry:
     Attributes:
         name: Short name, unique in the report.
         path: Its file.
-        runner: The open network; the report does not close it.
-        manifest: The file's own manifest; the runner's is another one where a checkpoint was exported to run.
+        engine: The open network; the report does not close it.
+        manifest: The file's own manifest; the engine's is another one where a checkpoint was exported to run.
         cost: Parameters and multiply-accumulates, where they are known.
     """
 
     name: str
     path: Path
-    runner: Runner
+    engine: Engine
     manifest: Manifest
     cost: Cost | None = None
 
     @property
     def backend(self) -> str:
-        """What runs it: torch for a checkpoint, else ONNX Runtime unless its manifest says otherwise."""
-        manifest = self.runner.manifest
-        return "torch" if manifest.kind == "checkpoint" else manifest.backend or "onnxruntime"
+        """What runs it."""
+        return backend_of(self.engine.manifest)
 
     @property
     def stage(self) -> str:
@@ -73,6 +73,11 @@ class Row:
     miou_change: float | None = None
     miou_change_parent: float | None = None
     parent: str | None = None
+
+
+def backend_of(manifest: Manifest) -> str:
+    """Returns what runs a network: torch for a checkpoint, else ONNX Runtime unless the manifest says otherwise."""
+    return "torch" if manifest.kind == "checkpoint" else manifest.backend or DEFAULT_BACKEND
 
 
 def make_rows(

@@ -6,14 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from jetseg.data.contract import SegmentationDataset
+from jetseg.config import changed
+from jetseg.data.contract import Split
 from jetseg.evaluate.accuracy import check_classes
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, Stage, load_manifest
+from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
 from jetseg.models import create_model
 from jetseg.models.imagenet import load_imagenet_
+from jetseg.network import load_manifest
 from jetseg.train.checkpoint import import_state_dict, load_checkpoint
 from jetseg.train.config import TrainConfig
-from jetseg.train.loaders import open_split
+from jetseg.train.loaders import open_labelled_split
 
 _TO_ZEROS = ("unstructured", "2:4")
 """Methods of pruning that set single weights to zero."""
@@ -28,16 +30,16 @@ def resolve(config: TrainConfig) -> TrainConfig:
         if config.keep_zeros is None:
             decided = {"keep_zeros": any(stage.settings.get("method") in _TO_ZEROS for stage in parent.stages)}
     else:
-        frame = open_split(config.data, config.split)[0].image_hwc_u8
+        frame = open_labelled_split(config.data, config.split)[0].image_hwc_u8
         height, width = frame.shape[:2]
         decided = {"mean": config.channel_mean, "std": config.channel_std}
     height, width = config.height or height, config.width or width
     decided |= {"height": height, "width": width}
     decided |= {"crop_height": config.crop_height or height, "crop_width": config.crop_width or width}
-    return config.model_copy(update=decided)
+    return changed(config, **decided)
 
 
-def start_network(config: TrainConfig, dataset: SegmentationDataset) -> tuple[nn.Module, Manifest]:
+def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manifest]:
     """Builds the network and the manifest of what the run will write.
 
     Args:
@@ -50,27 +52,15 @@ def start_network(config: TrainConfig, dataset: SegmentationDataset) -> tuple[nn
         DataError: The checkpoint's classes are not those of the dataset.
     """
     stage = Stage(name="distill" if config.teacher else "train", settings=config.identity())
-    classes: dict[str, Any] = {
-        "classes": dataset.classes,
-        "palette": dataset.palette,
-        "ignore_index": dataset.ignore_index,
-    }
+    output = OutputSpec(classes=dataset.classes, palette=dataset.palette, ignore_index=dataset.ignore_index)
     if config.init is not None:
         module, parent = load_checkpoint(config.init)
         check_classes(parent.classes, dataset.classes, dataset.spec)
         size = {"height": config.height, "width": config.width}
-        changes = {
-            **classes,
-            "input": parent.input.model_copy(update=size),
-            "parent_sha256": parent.sha256,
-            "parity": None,
-            "accuracy": (),
-            "stages": (*parent.stages, stage),
-        }
-        return module.train(), parent.model_copy(update=changes)
+        return module.train(), parent.derive(stage, outputs=(output,), input=changed(parent.input, **size))
     manifest = Manifest(
         kind="checkpoint",
-        **classes,
+        outputs=(output,),
         input=InputSpec(
             height=config.height or 0,
             width=config.width or 0,

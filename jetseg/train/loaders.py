@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from jetseg.data.augment import AugmentConfig, augment
-from jetseg.data.contract import SegmentationDataset
-from jetseg.data.specs import open_dataset
+from jetseg.data.contract import Split
+from jetseg.data.dataset import open_split
 from jetseg.errors import DataError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.postprocess import ClassMap, resize_class_map
@@ -34,7 +34,7 @@ class LabelledFrames:
         cache_mb: Keep the decoded frames if they need no more than this; else decode at each use.
     """
 
-    def __init__(self, source: SegmentationDataset, indices: list[int], cache_mb: int) -> None:
+    def __init__(self, source: Split, indices: list[int], cache_mb: int) -> None:
         self.source = source
         self._indices = indices
         self._kept: list[tuple[FrameU8, ClassMap]] | None = None
@@ -73,22 +73,22 @@ def open_frames(config: TrainConfig) -> tuple[LabelledFrames, LabelledFrames]:
         DataError: A split is missing or empty, or a frame is broken.
     """
     splits = []
-    for split in (config.split, config.val_split):
-        dataset = open_split(config.data, split)
+    for split in (config.split, config.eval_split):
+        dataset = open_labelled_split(config.data, split)
         indices = spread(len(dataset), config.frames)
         splits.append(LabelledFrames(dataset, indices, config.cache_mb))
     check_classes(splits[0].source.classes, splits[1].source.classes, config.data)
     return splits[0], splits[1]
 
 
-def open_split(spec: str, split: str) -> SegmentationDataset:
+def open_labelled_split(spec: str, split: str) -> Split:
     """Opens a split that has frames.
 
     Raises:
         ConfigError: The spec is malformed.
         DataError: The split is missing or empty.
     """
-    dataset = open_dataset(spec, split)
+    dataset = open_split(spec, split)
     if len(dataset) == 0:
         raise DataError(f"{spec} has no frames in split {split}.", "Choose another split.")
     return dataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from jetseg.train.checkpoint import load_checkpoint
 
 
 class TorchRunner:
-    """Runs a checkpoint, or a module that is being trained, as `jetseg.engine.contract.Runner` asks.
+    """Runs a checkpoint, or a module that is being trained, as `jetseg.engine.backend.Runner` asks.
 
     Args:
         network: A checkpoint, or a module together with its manifest; the module is put in eval mode.

@@ -9,13 +9,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from jetseg.cli.main import main
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 
 
 @pytest.fixture
 def network(tmp_path):
     """A 1x1 convolution from colors to the classes of the synthetic world, with its manifest."""
-    classes = open_dataset("synthetic:1", "test").classes
+    classes = open_split("synthetic:1", "test").classes
     weight = np.random.default_rng(0).normal(size=(len(classes), 3, 1, 1)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("Conv", ["image", "weight"], ["logits"])],

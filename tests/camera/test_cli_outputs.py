@@ -97,7 +97,7 @@ def test_everything_at_once_and_the_end(network, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--publish", "nowhere"], 2, "--publish nowhere cannot be bound"),
+        (["--publish", "nowhere"], 2, "nowhere cannot be bound"),
         (["--ring", "a/b"], 2, "is no name for shared memory"),
         (["--log", "{file}/x.jsonl"], 3, "could not be written"),
         (["--record", "{file}/x"], 3, "could not be written"),

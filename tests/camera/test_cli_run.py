@@ -53,7 +53,8 @@ def test_ctrl_c_ends_with_the_summary_and_a_whole_video(network, tmp_path):
     [
         (["--source", "97"], 3, "There is no camera 97"),
         (["--source", "nothing.mp4"], 2, "nothing.mp4 does not exist"),
-        (["--source", "synthetic:2", "--frames", "0", "--alpha", "2"], 2, "alpha"),
+        (["--source", "synthetic:2", "--alpha", "2"], 2, "--alpha"),
+        (["--source", "synthetic:2", "--deadline-ms", "-1", "--seconds", "0"], 2, "deadline_ms"),
         (["--source", "synthetic:2", "--output", "out.avi"], 2, "ends in .mp4"),
     ],
 )
@@ -93,8 +94,8 @@ def test_ladder_and_deadline_are_in_the_summary(network, tmp_path, jetseg):
 @pytest.mark.parametrize(
     ("ladder", "message"),
     [
-        ("{network},nope --deadline-ms 50", "--ladder names nope, which is no file"),
-        ("{network},{light}", "without --deadline-ms"),
+        ("{network},nope --deadline-ms 50", "nope does not exist"),
+        ("{network},{light}", "--ladder was given without --deadline-ms"),
         ("{light},{network} --deadline-ms 50", "Give the best engine"),
     ],
 )
@@ -109,8 +110,8 @@ def test_ladders_that_make_no_sense_are_refused(network, ladder, message, jetseg
 
 HANGING = """
 import time
-from jetseg.camera import status_line
-from jetseg.camera.sources.feeds import DatasetSource
+from jetseg.cli import status_line
+from jetseg.camera.sources.dataset import DatasetSource
 
 def hang(*arguments):
     time.sleep(60)

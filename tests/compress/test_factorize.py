@@ -11,10 +11,10 @@ from jetseg.compress.factorize import FactorizeConfig, factorize, run
 from jetseg.compress.importance import magnitude
 from jetseg.compress.low_rank import energy_rank, spatial_spectrum, spatial_svd, tucker2, vbmf_rank
 from jetseg.compress.structured import PruneSettings, prune_structured
-from jetseg.data.specs import open_dataset
-from jetseg.manifest import load_manifest
+from jetseg.data.dataset import open_split
 from jetseg.models import create_model, fit_shapes_
 from jetseg.models.factors import Factors
+from jetseg.network import load_manifest
 from jetseg.train.checkpoint import load_checkpoint
 
 CONVOLUTIONS = [
@@ -26,7 +26,7 @@ CONVOLUTIONS = [
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    return save(tmp_path / "dense.safetensors", open_dataset(DATA, "train").classes, width=8)
+    return save(tmp_path / "dense.safetensors", open_split(DATA, "train").classes, width=8)
 
 
 def config(tmp_path, **settings):

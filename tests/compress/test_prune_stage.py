@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from jetseg.cli.main import app
 from jetseg.compress.prune import PruneConfig, run
-from jetseg.data.specs import open_dataset
+from jetseg.config import validate_config
+from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import Accuracy, InputSpec, Manifest, ModelSpec, load_manifest, validate_config
+from jetseg.manifest import Accuracy, InputSpec, Manifest, ModelSpec
 from jetseg.models import create_model
+from jetseg.network import load_manifest
 from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
 
 DATA = "synthetic:4"
@@ -32,7 +34,7 @@ def save(path, classes, name="tiny", **options):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    return save(tmp_path / "dense.safetensors", open_dataset(DATA, "train").classes, width=8)
+    return save(tmp_path / "dense.safetensors", open_split(DATA, "train").classes, width=8)
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "bn-scale", "activation", "taylor", "random"])

@@ -5,15 +5,15 @@ import json
 import pytest
 from test_prune_stage import DATA, call, save
 
-from jetseg.data.specs import open_dataset
-from jetseg.manifest import load_manifest
+from jetseg.data.dataset import open_split
+from jetseg.network import load_manifest
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["fast-scnn", "ddrnet-23-slim", "unet"])
 def test_twice_as_fast_is_measured(name, tmp_path):
-    checkpoint = save(tmp_path / "dense.safetensors", open_dataset(DATA, "train").classes, name)
+    checkpoint = save(tmp_path / "dense.safetensors", open_split(DATA, "train").classes, name)
     outcome = call("prune", checkpoint, "--speedup", 2, "--out", tmp_path / "fast.safetensors", "--json")
     assert outcome.exit_code == 0, outcome.output
     speed = json.loads(outcome.stdout)["speed"]

@@ -12,7 +12,7 @@ from test_prune_stage import DATA, call, save
 from torch import nn
 
 from jetseg.compress.two_four import prune_two_four, two_four_mask
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, QualityError
 from jetseg.evaluate.sparsity import graph_sparsity, gzip_bytes, layer_sparsity
 
@@ -59,7 +59,7 @@ def test_layers_that_cannot_are_named():
 
 
 def test_zeros_survive_fine_tuning_export_and_int8(tmp_path):
-    checkpoint = save(tmp_path / "dense.safetensors", open_dataset(DATA, "train").classes, width=8)
+    checkpoint = save(tmp_path / "dense.safetensors", open_split(DATA, "train").classes, width=8)
     sparse, model, engine = tmp_path / "s.safetensors", tmp_path / "s.onnx", tmp_path / "s.int8.onnx"
     training = ["--data", DATA, "--epochs", 1, "--batch-size", 2]
     verbs = [

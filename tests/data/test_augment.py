@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from jetseg.config import validate_config
 from jetseg.data.augment import AugmentConfig, augment
 from jetseg.errors import ConfigError
-from jetseg.manifest import validate_config
 
 STILL = {"scale": (1.0, 1.0), "horizontal_flip": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
 

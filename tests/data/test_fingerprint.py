@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from jetseg.data.contract import Sample
+from jetseg.data.dataset import open_split
 from jetseg.data.fingerprint import dataset_fingerprint
-from jetseg.data.specs import open_dataset
 
 
 def _hash(spec: str, frames: list[int] | None = None, split: str = "train") -> str:
-    return dataset_fingerprint(open_dataset(spec, split), frames)
+    return dataset_fingerprint(open_split(spec, split), frames)
 
 
 def test_place_does_not_matter_but_images_do(camvid_dir: Path, tmp_path: Path, write_image) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError
 
 
 def _names(spec: str, split: str) -> list[str]:
-    dataset = open_dataset(spec, split)
+    dataset = open_split(spec, split)
     return [dataset[index].name for index in range(len(dataset))]
 
 
@@ -21,7 +21,7 @@ def _configure(folder: Path, text: str) -> str:
 
 
 def test_masks_of_0_and_255_become_ids(folder_dir: Path) -> None:
-    sample = open_dataset(f"folder:{folder_dir}", "all")[1]
+    sample = open_split(f"folder:{folder_dir}", "all")[1]
 
     assert sample.label_hw_u8 is not None
     assert sample.label_hw_u8[0].tolist() == [0, 0, 0, 1, 1, 1]
@@ -30,7 +30,7 @@ def test_masks_of_0_and_255_become_ids(folder_dir: Path) -> None:
 
 def test_flat_folder_without_splits_has_only_all(folder_dir: Path) -> None:
     with pytest.raises(DataError, match="no split 'train'; there are: all"):
-        open_dataset(f"folder:{folder_dir}", "train")
+        open_split(f"folder:{folder_dir}", "train")
 
 
 def test_named_splits_leave_the_rest_to_train(folder_dir: Path) -> None:
@@ -39,7 +39,7 @@ def test_named_splits_leave_the_rest_to_train(folder_dir: Path) -> None:
     assert (_names(spec, "val"), _names(spec, "test"), _names(spec, "train")) == (["1"], ["3"], ["0", "2"])
     assert _names(spec, "all") == ["0", "1", "2", "3"]
     with pytest.raises(DataError, match="there are: test, train, val, all"):
-        open_dataset(spec, "night")
+        open_split(spec, "night")
 
 
 def test_yaml_elsewhere_names_the_root(folder_dir: Path, tmp_path: Path) -> None:
@@ -47,12 +47,12 @@ def test_yaml_elsewhere_names_the_root(folder_dir: Path, tmp_path: Path) -> None
     config.parent.mkdir()
     shutil.move(folder_dir / "classes.yaml", config)
     config.write_text(config.read_text() + "root: ../membrane\npalette: [[0, 0, 0], [0, 200, 80]]\n")
-    dataset = open_dataset(f"folder:{config}", "all")
+    dataset = open_split(f"folder:{config}", "all")
 
     assert len(dataset) == 4
     assert dataset.palette == ((0, 0, 0), (0, 200, 80))
     with pytest.raises(ConfigError, match=r"classes\.yaml does not exist.*root: FOLDER"):
-        open_dataset(f"folder:{folder_dir}", "all")
+        open_split(f"folder:{folder_dir}", "all")
 
 
 def test_split_folders(folder_dir: Path) -> None:
@@ -64,32 +64,32 @@ def test_split_folders(folder_dir: Path) -> None:
 
     assert _names(spec, "train") == ["0", "1", "2", "3"]
     with pytest.raises(DataError, match="no split 'all'; there are: train"):
-        open_dataset(spec, "all")
+        open_split(spec, "all")
     (folder_dir / "images" / "stray.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"holds images and folders \(train\)"):
-        open_dataset(spec, "train")
+        open_split(spec, "train")
 
 
 def test_folder_without_labels_serves_calibration(folder_dir: Path) -> None:
     shutil.rmtree(folder_dir / "labels")
 
-    assert open_dataset(f"folder:{folder_dir}", "all")[0].label_hw_u8 is None
+    assert open_split(f"folder:{folder_dir}", "all")[0].label_hw_u8 is None
 
 
 def test_missing_label_and_ambiguous_name(folder_dir: Path, write_image) -> None:
     (folder_dir / "labels" / "2.png").unlink()
     with pytest.raises(DataError, match=r"images/2\.png has no label: .*labels/2\.png does not exist"):
-        open_dataset(f"folder:{folder_dir}", "all")
+        open_split(f"folder:{folder_dir}", "all")
     write_image(folder_dir / "images" / "2.jpg", np.zeros((4, 6, 3), np.uint8))
     with pytest.raises(DataError, match=r"both 2\.jpg and 2\.png"):
-        open_dataset(f"folder:{folder_dir}", "all")
+        open_split(f"folder:{folder_dir}", "all")
 
 
 def test_all_mistakes_of_the_yaml_are_told_together(folder_dir: Path) -> None:
     spec = _configure(folder_dir, "clases: [a]\nignore_index: 300\n")
 
     with pytest.raises(ConfigError) as caught:
-        open_dataset(spec, "all")
+        open_split(spec, "all")
     for part in ("classes.yaml", "clases", "classes: Field required", "ignore_index"):
         assert part in str(caught.value)
 
@@ -114,7 +114,7 @@ def test_mistake_in_the_yaml_is_explained(folder_dir: Path, text: str, message: 
     spec = _configure(folder_dir, text)
 
     with pytest.raises(ConfigError, match=message):
-        open_dataset(spec, "val")
+        open_split(spec, "val")
 
 
 def test_real_membranes(shared_dir: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_real_membranes(shared_dir: Path, tmp_path: Path) -> None:
     )
     spec = f"folder:{config}"
 
-    assert [len(open_dataset(spec, split)) for split in ("train", "val", "test", "all")] == [15, 2, 3, 20]
-    label = open_dataset(spec, "test")[0].label_hw_u8
+    assert [len(open_split(spec, split)) for split in ("train", "val", "test", "all")] == [15, 2, 3, 20]
+    label = open_split(spec, "test")[0].label_hw_u8
     assert label is not None
     assert set(np.unique(label)) == {0, 1}

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.data.synthetic import CLASSES, SyntheticDrive
 from jetseg.data.synthetic.camera import HEIGHT, WIDTH, Camera
 from jetseg.data.synthetic.classes import Class
-from jetseg.data.synthetic.roads import SyntheticRoads
+from jetseg.data.synthetic.roads import SyntheticSplit
 
 
 def test_frame_depends_on_seed_and_index_alone() -> None:
@@ -33,7 +33,7 @@ def test_global_random_state_is_neither_used_nor_touched() -> None:
 
 
 def test_every_pixel_has_a_class_and_every_class_is_in_the_test_drives() -> None:
-    dataset = open_dataset("synthetic", "test")
+    dataset = open_split("synthetic", "test")
     counts = np.zeros(256, dtype=np.int64)
     for index in range(0, len(dataset), 4):
         sample = dataset[index]
@@ -47,18 +47,18 @@ def test_every_pixel_has_a_class_and_every_class_is_in_the_test_drives() -> None
 
 
 def test_splits_share_no_drive_and_have_their_lengths() -> None:
-    splits = [SyntheticRoads("synthetic:5000", split, 5000) for split in ("train", "val", "test")]
+    splits = [SyntheticSplit("synthetic:5000", split, 5000) for split in ("train", "val", "test")]
     drives = [{split.place(index)[0] for index in range(len(split))} for split in splits]
 
     assert not drives[0] & drives[1]
     assert not drives[0] & drives[2]
     assert not drives[1] & drives[2]
-    assert [len(open_dataset("synthetic", split)) for split in ("train", "val", "test")] == [600, 60, 120]
-    assert [len(open_dataset("synthetic:7", split)) for split in ("train", "val", "test")] == [7, 7, 7]
+    assert [len(open_split("synthetic", split)) for split in ("train", "val", "test")] == [600, 60, 120]
+    assert [len(open_split("synthetic:7", split)) for split in ("train", "val", "test")] == [7, 7, 7]
 
 
 def test_names_are_unique_and_indices_checked() -> None:
-    dataset = open_dataset("synthetic:6", "train")
+    dataset = open_split("synthetic:6", "train")
 
     assert len({dataset[index].name for index in range(6)}) == 6
     assert dataset[-1].name == dataset[5].name
@@ -69,7 +69,7 @@ def test_names_are_unique_and_indices_checked() -> None:
 
 def test_test_drive_moves_smoothly() -> None:
     """Frames that follow each other are much more alike than frames of another drive."""
-    dataset = open_dataset("synthetic", "test")
+    dataset = open_split("synthetic", "test")
     labels = [dataset[index].label_hw_u8 for index in (0, 1, 2, 40)]
     agreement = [float((labels[0] == other).mean()) for other in labels[1:]]
 
@@ -79,7 +79,7 @@ def test_test_drive_moves_smoothly() -> None:
 
 def test_color_alone_does_not_tell_the_class() -> None:
     """The best guess by color, learned on other drives, is far from the labels."""
-    train, test = open_dataset("synthetic:60", "train"), open_dataset("synthetic:40", "test")
+    train, test = open_split("synthetic:60", "train"), open_split("synthetic:40", "test")
     votes = np.zeros((4096, len(CLASSES)), dtype=np.int64)
 
     def bins(image: np.ndarray) -> np.ndarray:

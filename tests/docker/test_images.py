@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from jetseg.cli.main import app
 from jetseg.kit.packing import PackConfig
 from jetseg.kit.packing import run as pack
-from jetseg.manifest import save_manifest
+from jetseg.network import save_manifest
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))

@@ -9,7 +9,8 @@ from jetseg.engine.build import run
 from jetseg.engine.build_config import BuildConfig, EngineRejectedError
 from jetseg.engine.opening import open_runner
 from jetseg.errors import ConfigError
-from jetseg.manifest import Accuracy, load_manifest
+from jetseg.manifest import Accuracy
+from jetseg.network import load_manifest
 from jetseg.quantization.calibration import CalibrateConfig
 from jetseg.quantization.calibration import run as calibrate
 

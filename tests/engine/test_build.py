@@ -2,13 +2,14 @@ import onnx
 import pytest
 from small_network import write_dataset, write_small_network
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.engine.build import run
 from jetseg.engine.build_config import BuildConfig
 from jetseg.engine.contract import Segmenter
 from jetseg.engine.opening import backend_names, open_runner
 from jetseg.errors import ArtifactError, CalibrationError, ConfigError, ManifestError
-from jetseg.manifest import load_manifest, manifest_path
+from jetseg.manifest import manifest_path
+from jetseg.network import load_manifest
 from jetseg.storage import sha256_file
 
 
@@ -38,7 +39,7 @@ def test_an_int8_engine_agrees_with_its_parent_and_tells_its_history(model, data
     assert manifest.stages[-1].settings["method"] == "mse"
     assert result.report.integer_layers == ("n1", "c2", "c3")
     assert result.report.float_layers == ("c4",)
-    dataset = open_dataset(data, "all")
+    dataset = open_split(data, "all")
     parent, engine = Segmenter(open_runner(model)), Segmenter(open_runner(result.engine))
     agreement = [(parent(s.image_hwc_u8) == engine(s.image_hwc_u8)).mean() for s in (dataset[0], dataset[5])]
     assert min(agreement) > 0.93

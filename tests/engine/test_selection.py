@@ -13,7 +13,7 @@ from jetseg.engine.onnxruntime.runtime import OnnxRunner
 from jetseg.engine.opening import open_runner
 from jetseg.engine.selection import run
 from jetseg.errors import ConfigError
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 
 
 @pytest.fixture

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from jetseg.config import changed
 from jetseg.data.contract import Sample
 from jetseg.errors import DataError, ManifestError, QualityError
-from jetseg.evaluate.parity import VOID, Bounds, LadderParity, Rung, measure_parity
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.evaluate.config import Bounds
+from jetseg.evaluate.parity import VOID, LadderParity, Rung, measure_parity
+from jetseg.manifest import InputSpec, Manifest
 from jetseg.palette import default_palette
 
 CLASSES = ("road", "car", "sky")
 HEIGHT, WIDTH, FRAMES = 8, 10, 4
 LOGITS = Manifest(classes=CLASSES, ignore_index=255, input=InputSpec(height=HEIGHT, width=WIDTH))
-CLASS_MAP = LOGITS.model_copy(update={"output": OutputSpec(kind="classmap")})
+CLASS_MAP = LOGITS.with_output(kind="classmap")
 LOOSE = Bounds(min_agreement=0.0, max_drop=100.0)
 STRICT = Bounds(min_agreement=99.0, max_drop=0.5)
 
@@ -142,11 +144,11 @@ def test_miou_and_its_change_are_those_of_a_brute_force_count():
 def test_frames_without_labels_are_compared_but_not_scored():
     one = random_logits(1)
     labels = [*maps(one).astype(np.uint8)[:2], None, None]
-    result = measure(rung("a", one), rung("b", random_logits(2)), labels=labels, bounds=Bounds(0.0, 0.5))
+    result = measure(rung("a", one), rung("b", random_logits(2)), labels=labels, bounds=Bounds(min_agreement=0.0, max_drop=0.5))
     assert (result.frames, result.labelled_frames, result.rungs[0].miou) == (4, 2, 100)
     assert [breach.bound for breach in result.breaches] == ["max_drop"]
-    bare = measure(rung("a", one), rung("b", random_logits(2)), bounds=Bounds(0.0, 0.5))
-    assert (bare.broken, bare.rungs[1].miou, bare.rungs[1].per_class_iou) == (None, None, None)
+    bare = measure(rung("a", one), rung("b", random_logits(2)), bounds=Bounds(min_agreement=0.0, max_drop=0.5))
+    assert (bare.first_failing, bare.rungs[1].miou, bare.rungs[1].per_class_iou) == (None, None, None)
 
 
 def test_the_first_rung_that_breaks_is_found_with_the_class_that_lost_most_agreement():
@@ -155,9 +157,9 @@ def test_the_first_rung_that_breaks_is_found_with_the_class_that_lost_most_agree
     rungs = [rung(name, ids, CLASS_MAP) for name, ids in (("a", good), ("b", good), ("c", bad), ("d", good))]
     result = measure(*rungs, bounds=STRICT)
     (breach,) = result.breaches
-    assert (result.broken, breach.bound, breach.value, breach.worst_class) == (2, "min_agreement", 90, "car")
+    assert (result.first_failing, breach.bound, breach.value, breach.worst_class) == (2, "min_agreement", 90, "car")
     assert result.rungs[2].per_class_agreement == {"road": 90, "car": 80, "sky": 100, VOID: None}
-    assert measure(*rungs, bounds=Bounds(90.0, 0.5)).broken is None  # a bound is kept when it is just reached
+    assert measure(*rungs, bounds=Bounds(min_agreement=90.0, max_drop=0.5)).first_failing is None  # a bound is kept when it is just reached
 
 
 def test_a_drop_names_the_class_that_lost_most_iou():
@@ -165,9 +167,9 @@ def test_a_drop_names_the_class_that_lost_most_iou():
     bad = class_maps(*[[0] * 10 + [1] * 5 + [2] * 4 + [1]] * FRAMES)
     labels = [ids[0] for ids in good]
     rungs = rung("a", good, CLASS_MAP), rung("b", bad, CLASS_MAP)
-    result = measure(*rungs, labels=labels, bounds=Bounds(90.0, 0.5))
+    result = measure(*rungs, labels=labels, bounds=Bounds(min_agreement=90.0, max_drop=0.5))
     (breach,) = result.breaches
-    assert (result.broken, breach.bound, breach.limit, breach.worst_class) == (1, "max_drop", 0.5, "sky")
+    assert (result.first_failing, breach.bound, breach.limit, breach.worst_class) == (1, "max_drop", 0.5, "sky")
     assert breach.value == pytest.approx(100 - 100 * (1 + 5 / 6 + 4 / 5) / 3)
     assert [b.bound for b in measure(*rungs, labels=labels, bounds=STRICT).breaches] == ["min_agreement", "max_drop"]
 
@@ -176,7 +178,7 @@ def test_a_class_that_appears_from_nowhere_is_the_one_that_pulled_miou_down():
     good = class_maps(*[[0] * 10 + [2] * 10] * FRAMES)
     bad = class_maps(*[[0] * 10 + [2] * 9 + [1]] * FRAMES)
     labels = [ids[0] for ids in good]
-    result = measure(rung("a", good, CLASS_MAP), rung("b", bad, CLASS_MAP), labels=labels, bounds=Bounds(0.0, 0.5))
+    result = measure(rung("a", good, CLASS_MAP), rung("b", bad, CLASS_MAP), labels=labels, bounds=Bounds(min_agreement=0.0, max_drop=0.5))
     assert result.breaches[0].worst_class == "car"
     assert result.rungs[0].per_class_iou["car"] is None
 
@@ -209,13 +211,13 @@ def test_every_frame_is_decoded_once_and_frames_are_spread_evenly():
 )
 def test_another_preprocessing_is_refused_with_what_differs(changes, words):
     spec = InputSpec.model_validate(LOGITS.input.model_dump() | changes)
-    other = rung("other", random_logits(1), LOGITS.model_copy(update={"input": spec}))
+    other = rung("other", random_logits(1), LOGITS.changed(input=spec))
     with pytest.raises(ManifestError, match=rf"other is not the same network as a\. {words}"):
         measure(rung("a", random_logits(1)), rung("b", random_logits(1)), other)
 
 
 def test_other_classes_are_refused():
-    other = LOGITS.model_copy(update={"classes": ("road", "sky", "car")})
+    other = LOGITS.changed(outputs=(changed(LOGITS.output, classes=("road", "sky", "car")),))
     with pytest.raises(ManifestError, match="Classes: road, sky, car instead of road, car, sky"):
         measure(rung("a", random_logits(1)), rung("b", random_logits(1), other))
     with pytest.raises(DataError, match="classes"):
@@ -236,7 +238,7 @@ def test_the_same_normalization_in_other_words_and_in_the_graph_is_the_same():
             seen[name] = network_input
             return ids
 
-        return Rung(name, CLASS_MAP.model_copy(update={"input": spec}), infer)
+        return Rung(name, CLASS_MAP.changed(input=spec), infer)
 
     assert measure(stub("a", one), stub("b", two)).rungs[1].agreement == 100
     assert (seen["a"].shape, seen["b"].shape) == ((1, 3, HEIGHT, WIDTH), (1, HEIGHT, WIDTH, 3))

@@ -2,22 +2,21 @@ import numpy as np
 import pytest
 from small_network import write_dataset, write_small_network
 
-from jetseg.data.specs import open_dataset
-from jetseg.engine.contract import Segmenter
-from jetseg.engine.opening import open_runner
+from jetseg.data.dataset import open_split
+from jetseg.engine.engine import open_engine
 from jetseg.evaluate.profile import Mahalanobis, measure_profile
 from jetseg.manifest import JointNormal, Profile
 
 
 @pytest.fixture
 def parts(tmp_path):
-    runner = open_runner(write_small_network(tmp_path))
-    return runner, open_dataset(write_dataset(tmp_path / "data", frames=12), "all")
+    engine = open_engine(write_small_network(tmp_path))
+    return engine, open_split(write_dataset(tmp_path / "data", frames=12), "all")
 
 
 def test_profile_survives_json_and_knows_every_signal(parts):
-    runner, dataset = parts
-    profile = measure_profile(runner.infer, runner.manifest, dataset, frames=8, parent=Segmenter(runner))
+    engine, dataset = parts
+    profile = measure_profile(engine.infer, engine.manifest, dataset, frames=8, parent=engine.segment)
     assert profile.frames == 8
     assert set(profile.joint) == {"colors", "scene", "classes"}
     assert {"brightness", "clipped", "sharpness", "doubt", "entropy", "colors"} <= set(profile.quantiles)
@@ -27,8 +26,8 @@ def test_profile_survives_json_and_knows_every_signal(parts):
 
 
 def test_too_few_frames_give_no_profile(parts):
-    runner, dataset = parts
-    assert measure_profile(runner.infer, runner.manifest, dataset, frames=6) is None
+    engine, dataset = parts
+    assert measure_profile(engine.infer, engine.manifest, dataset, frames=6) is None
 
 
 def test_distance_equals_brute_force_mahalanobis():

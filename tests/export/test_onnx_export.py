@@ -18,8 +18,9 @@ from jetseg.errors import ArtifactError, MissingDependencyError, QualityError
 from jetseg.export import parity
 from jetseg.export.graph_ends import FrameNormalization
 from jetseg.export.onnx_export import ExportConfig, export_module, run
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, Parity, load_manifest
+from jetseg.manifest import InputSpec, Manifest, ModelSpec, Parity
 from jetseg.models import create_model
+from jetseg.network import load_manifest
 from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import class_map
 from jetseg.preprocess import Preprocessor

@@ -6,7 +6,7 @@ import pytest
 from small_network import write_dataset, write_small_network
 
 from jetseg.errors import CalibrationError
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.calibration import CalibrateConfig, run
 from jetseg.quantization.ranges import load_ranges

@@ -4,10 +4,10 @@ import pytest
 from onnx import numpy_helper
 from small_network import write_dataset, write_small_network
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.engine.opening import open_runner
 from jetseg.engine.simulation import simulate_tensorrt
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 from jetseg.onnx.session import make_session
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.calibration import CalibrateConfig, run
@@ -56,7 +56,7 @@ def test_more_bits_and_zero_points_come_nearer_to_the_float_network(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
     ranges_file = tmp_path / "r.json"
     run(CalibrateConfig(model=model, data=data, split="all", preset="fast", method="minmax", out=ranges_file))
-    image = Preprocessor(load_manifest(model).input)(open_dataset(data, "all")[0].image_hwc_u8)
+    image = Preprocessor(load_manifest(model).input)(open_split(data, "all")[0].image_hwc_u8)
     wanted = open_runner(model).infer(image)
 
     def noise(scheme: Scheme) -> float:

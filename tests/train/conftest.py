@@ -58,7 +58,7 @@ def toy_roads() -> type[ToyRoads]:
 
 @pytest.fixture
 def toy_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jetseg.train.loaders.open_dataset", ToyRoads)
+    monkeypatch.setattr("jetseg.train.loaders.open_split", ToyRoads)
 
 
 @pytest.fixture

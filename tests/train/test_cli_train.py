@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from jetseg.cli.main import main
-from jetseg.manifest import load_manifest
+from jetseg.network import load_manifest
 from jetseg.train.config import DistillConfig
 
 

@@ -4,15 +4,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.evaluate.confusion import ConfusionMatrix
-from jetseg.manifest import InputSpec, Manifest, save_manifest
+from jetseg.manifest import InputSpec, Manifest
 from jetseg.models import create_model
+from jetseg.network import save_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.train.checkpoint import save_checkpoint
+from jetseg.train.open_teacher import open_teacher
 from jetseg.train.resizing import resize_batch
-from jetseg.train.teacher import open_teacher
 
 FRAMES = torch.randint(0, 256, (3, 16, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 WEIGHT = np.random.default_rng(0).standard_normal((5, 3, 1, 1)).astype(np.float32)
@@ -145,7 +146,7 @@ def test_a_real_teacher_is_right_about_real_frames(tmp_path, shared_dir):
         "input: {height: 360, width: 480, mean: [127, 127, 127], std: [128, 128, 128]}\n"
     )
     teacher = open_teacher(shared_dir / "models" / "camvid_teacher" / "teacher_camvid_480x360.onnx", manifest_file)
-    dataset = open_dataset(f"camvid:{shared_dir / 'data' / 'camvid'}", "val")
+    dataset = open_split(f"camvid:{shared_dir / 'data' / 'camvid'}", "val")
     confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
     for index in range(0, len(dataset), 10):
         sample = dataset[index]

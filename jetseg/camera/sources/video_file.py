@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from time import perf_counter
 
@@ -9,11 +10,12 @@ import cv2
 import numpy as np
 
 from jetseg.camera.contract import SourceFrame
-from jetseg.camera.sources.capture import DECODER, open_stream
+from jetseg.camera.sources.opencv import DECODER, open_capture
 from jetseg.errors import DataError
 from jetseg.monitor.statistics import SourceLosses
 from jetseg.preprocess import FrameU8
-from jetseg.progress import console
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_video(place: Path | str) -> VideoFileSource:
@@ -22,7 +24,7 @@ def open_video(place: Path | str) -> VideoFileSource:
     Raises:
         DataError: It is not a video, or none of its frames can be decoded.
     """
-    capture = open_stream(str(place), DECODER)
+    capture = open_capture(str(place), DECODER)
     good, first = capture.read() if capture.isOpened() else (False, None)
     # FFmpeg plays any .txt file as terminal art
     is_text = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
@@ -83,10 +85,9 @@ class VideoFileSource:
 
     def _check_end(self) -> None:
         if self._sequence < self._frame_count:
-            console.print(
-                f"{self.name} promises {self._frame_count} frames, and {self._sequence} could be decoded: "
-                "it may be truncated.",
-                style="yellow",
-                markup=False,
-                highlight=False,
+            _LOG.warning(
+                "%s promises %d frames, and %d could be decoded: it may be truncated.",
+                self.name,
+                self._frame_count,
+                self._sequence,
             )

@@ -7,6 +7,6 @@ From the bottom: `style` (street, light, camera), `textures`, `things`, `world` 
 
 from jetseg.data.synthetic.classes import CLASSES
 from jetseg.data.synthetic.drive import SyntheticDrive
-from jetseg.data.synthetic.roads import SyntheticRoads
+from jetseg.data.synthetic.roads import SyntheticSplit
 
-__all__ = ["CLASSES", "SyntheticDrive", "SyntheticRoads"]
+__all__ = ["CLASSES", "SyntheticDrive", "SyntheticSplit"]

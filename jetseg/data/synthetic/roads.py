@@ -18,7 +18,7 @@ _SPLITS = {"train": (0, 4, 25, 600), "val": (400_000, 4, 25, 60), "test": (700_0
 _DRIVES_KEPT = 4
 
 
-class SyntheticRoads:
+class SyntheticSplit:
     """One split. Train and val sample many short drives; test follows a few, frame by frame, like a camera.
 
     Args:

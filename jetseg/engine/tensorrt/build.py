@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from jetseg.data.specs import open_dataset
-from jetseg.engine.contract import BuildReport, BuildRequest, Candidate
+from jetseg.data.dataset import open_split
+from jetseg.engine.backend import BuildReport, BuildRequest
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
 from jetseg.engine.tensorrt.gpu import Gpu, load_pycuda, probe_driver, release
 from jetseg.engine.tensorrt.layers import inspect_layers
@@ -25,19 +26,10 @@ from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import InputSpec, Precision
 from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
-from jetseg.progress import console
-from jetseg.quantization.calibration import Target
 from jetseg.quantization.tensorrt.cache import missing_names, parse_cache, render_cache
 from jetseg.storage import write_bytes
 
-ENGINE_SUFFIX = ".engine"
-ARITHMETIC: Target = "tensorrt"
-CANDIDATES = (
-    Candidate("fp32", "fp32"),
-    Candidate("fp16", "fp16"),
-    Candidate("int8", "int8"),
-    Candidate("int8-fp16", "int8", {"rest": "fp16"}),
-)
+_LOG = logging.getLogger(__name__)
 MEGABYTE = 1 << 20
 LEAST_FREE_MB = 256
 """With less free memory no build is begun."""
@@ -102,13 +94,13 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStac
     implicit = request.precision == "int8" and options.quantization == "implicit"
     weakly_typed = implicit or (options.dla_core is not None and has_calibrators(trt))
     timings = options.timing_cache or timing_cache_path(gpu.facts, trt.__version__)
-    kept_open = open_axes(request.manifest.input, options)
+    kept_open = open_axes(request.network.manifest.input, options)
     source = (
         float_source(request, kept_open)
         if weakly_typed
         else strongly_typed_source(request, half_rest=options.rest == "fp16", kept_open=kept_open)
     )
-    shapes = shape_range(source.model, request.manifest.input, options)
+    shapes = shape_range(source.model, request.network.manifest.input, options)
     calibrator = _calibrator(gpu, trt, request, source, opened) if implicit else None
     kept: list[Any] = []
 
@@ -187,7 +179,7 @@ def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source
     if request.keep_float:
         raise ConfigError("Implicit quantization keeps no single layers in float.", "Leave quantization explicit.")
     if options.calibration_data is not None:
-        spec = request.manifest.input
+        spec = request.network.manifest.input
         frames = frames_on_device(gpu, _frames(options, spec), _input_bytes(spec))
         return make_calibrator(trt, next_frame=opened.enter_context(frames))
     if request.ranges is None:
@@ -199,16 +191,15 @@ def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source
 
 def _tell_missing(names: tuple[str, ...]) -> None:
     if names:
-        console.print(
-            f"No range for {len(names)} tensors ({', '.join(names[:3])}...): where TensorRT does not fuse them away, "
-            "what reads them stays in float.",
-            style="dim",
-            markup=False,
+        _LOG.info(
+            "No range for %d tensors (%s...): where TensorRT does not fuse them away, what reads them stays in float.",
+            len(names),
+            ", ".join(names[:3]),
         )
 
 
 def _frames(options: Options, spec: InputSpec) -> Iterator[NetworkInput]:
-    dataset = open_dataset(str(options.calibration_data), options.calibration_split)
+    dataset = open_split(str(options.calibration_data), options.calibration_split)
     preprocess = Preprocessor(spec)
     for index in spread(len(dataset), options.calibration_images):
         yield preprocess(dataset[index].image_hwc_u8)

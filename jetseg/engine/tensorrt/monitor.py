@@ -1,4 +1,4 @@
-"""Draws a build on the progress bar, and ends it on Ctrl-C."""
+"""Reports how a build goes on, and ends it on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from rich.progress import Progress, TaskID
+from jetseg.progress import Task, current_listener, start_task
 
 
-def make_monitor(trt: ModuleType, bar: Progress, interrupted: Callable[[], bool]) -> Any:  # noqa: ANN401
-    """Makes a progress monitor for `trt` that draws the outermost phase on a bar and names the innermost one.
+def make_monitor(trt: ModuleType, interrupted: Callable[[], bool]) -> Any:  # noqa: ANN401
+    """Makes a progress monitor for `trt` that reports the outermost phase and names the innermost one.
 
     An exception in a callback would be lost inside the library: it ends the build, and is kept as `error`.
 
     Args:
         trt: TensorRT, or a library with the same interface.
-        bar: Where to draw.
         interrupted: Asked at each step; True ends the build.
     """
 
@@ -24,7 +23,7 @@ def make_monitor(trt: ModuleType, bar: Progress, interrupted: Callable[[], bool]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.error: Exception | None = None
-            self._phases = _Phases(bar)
+            self._phases = _Phases()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self._guard(self._phases.start, phase_name, parent_phase, num_steps)
@@ -46,25 +45,25 @@ def make_monitor(trt: ModuleType, bar: Progress, interrupted: Callable[[], bool]
 
 
 class _Phases:
-    """The phases of a build on a bar."""
+    """The outermost phases of a build, a task each."""
 
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._tasks: dict[str, TaskID] = {}
-        self._steps: dict[str, int] = {}
+    def __init__(self) -> None:
+        self._listener = current_listener()  # callbacks may come from a thread of the library
+        self._tasks: dict[str, Task] = {}
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
         if not parent:
-            self._tasks[name] = self._bar.add_task(name, total=steps)
-            self._steps[name] = steps
+            self._tasks[name] = start_task(name, steps, self._listener)
             return
         for task in self._tasks.values():
-            self._bar.update(task, note=name)
+            task.update(note=name)
 
     def advance(self, name: str, completed: int) -> None:
         if name in self._tasks:
-            self._bar.update(self._tasks[name], completed=completed)
+            self._tasks[name].update(done=completed)
 
     def finish(self, name: str) -> None:
         if name in self._tasks:
-            self._bar.update(self._tasks[name], completed=self._steps[name], note="")
+            task = self._tasks.pop(name)
+            task.update(done=task.total, note="")
+            task.finish()

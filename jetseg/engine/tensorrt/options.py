@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from jetseg.config import explain
 from jetseg.engine.tensorrt.calibrator import has_calibrators
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import Manifest, Precision, explain
+from jetseg.manifest import Manifest, Precision
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 

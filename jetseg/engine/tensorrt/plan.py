@@ -14,7 +14,6 @@ from jetseg.engine.tensorrt.monitor import make_monitor
 from jetseg.engine.tensorrt.problems import OUT_OF_MEMORY, Problem, build_problems, parser_problems
 from jetseg.engine.tensorrt.shapes import ShapeRange
 from jetseg.errors import ArtifactError, DeviceError, JetsegError
-from jetseg.progress import progress_bar
 
 _SHOWN_PROBLEMS = 8
 
@@ -28,7 +27,7 @@ def build_plan(
     callbacks: Sequence[Any] = (),
     shapes: ShapeRange | None = None,
 ) -> bytes:
-    """Parses a network and builds a plan from it, with a progress bar; Ctrl-C cancels.
+    """Parses a network and builds a plan from it, with reports of progress; Ctrl-C cancels.
 
     Args:
         trt: TensorRT, or a library with the same interface.
@@ -59,8 +58,8 @@ def build_plan(
         profile = builder.create_optimization_profile()
         profile.set_shape(shapes.name, shapes.least, shapes.best, shapes.most)
         settings.add_optimization_profile(profile)
-    with interruptible() as interrupted, progress_bar() as bar:
-        monitor = make_monitor(trt, bar, interrupted)
+    with interruptible() as interrupted:
+        monitor = make_monitor(trt, interrupted)
         settings.progress_monitor = monitor
         plan = builder.build_serialized_network(network, settings)
     for callback in (monitor, *callbacks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from jetseg.engine.tensorrt.gpu import GpuFacts
 from jetseg.errors import StorageError
-from jetseg.progress import console
 from jetseg.storage import write_bytes
+
+_LOG = logging.getLogger(__name__)
 
 
 def timing_cache_path(facts: GpuFacts, version: str) -> Path:
@@ -35,4 +37,4 @@ def save_timing_cache(settings: Any, path: Path) -> None:  # noqa: ANN401
         if cache is not None:
             write_bytes(path, bytes(cache.serialize()))
     except StorageError as error:
-        console.print(f"The next build will not be faster: {error}", style="yellow", markup=False)
+        _LOG.warning("The next build will not be faster: %s", error)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.quantization.config import Method
 from jetseg.quantization.observe.histogram import BINS, StreamingHistogram
 
-Method = Literal["entropy", "percentile", "minmax", "mse"]
 PERCENTILE = 99.99
 LEVELS = 128
 """Levels of a symmetric 8-bit quantizer on one side of zero."""

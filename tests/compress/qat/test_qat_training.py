@@ -15,7 +15,7 @@ from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.student import Student, open_student
 from jetseg.compress.qat.training import run
 from jetseg.errors import ArtifactError, ConfigError, TrainingDivergedError
-from jetseg.manifest import load_manifest, save_manifest
+from jetseg.network import load_manifest, save_manifest
 from jetseg.onnx.session import make_session
 from jetseg.preprocess import Preprocessor
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from jetseg.engine.contract import BuildRequest
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.engine.contract import BuildRequest
 from jetseg.manifest import InputSpec, Manifest
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.quantization.qdq.placement import Policy, observed_tensors
 from jetseg.quantization.ranges import Ranges, TensorRange
 

@@ -16,7 +16,9 @@ from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.lint import LintConfig, run
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import InputSpec, save_manifest
+from jetseg.manifest import InputSpec
+from jetseg.network import save_manifest
+from jetseg.onnx.graph import Graph
 
 node = helper.make_node
 KERNEL = {"w": np.full((4, 3, 3, 3), 0.1, np.float32)}
@@ -68,7 +70,7 @@ def test_what_is_called_refused_is_what_the_real_parser_refuses(name, tmp_path):
 
     model = judged_graphs()[name]
     found = run(LintConfig(model=write(tmp_path, model))).findings
-    legalize_(model)
+    legalize_(Graph(model))
     try:
         build_plan(trt, model, sm86)
         refused = False

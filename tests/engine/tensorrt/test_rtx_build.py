@@ -24,8 +24,9 @@ from jetseg.engine.tensorrt.monitor import make_monitor
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt_rtx import build as rtx
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
-from jetseg.manifest import InputSpec, Manifest, load_manifest
-from jetseg.progress import progress_bar
+from jetseg.manifest import InputSpec, Manifest
+from jetseg.network import load_manifest
+from jetseg.progress import report_progress
 from jetseg.shipped import find_artifact, shipped_names
 
 REGISTRY = {
@@ -179,11 +180,10 @@ def test_the_library_ends_a_build_when_the_monitor_says_so(trt):
     assert trt.OnnxParser(network, trt.Logger()).parse(small_network().SerializeToString())
     settings = builder.create_builder_config()
     sm86(trt)(settings)
-    with progress_bar() as bar:
-        for interrupted in (True, False):
-            monitor = make_monitor(trt, bar, lambda pressed=interrupted: pressed)
-            settings.progress_monitor = monitor
-            assert (builder.build_serialized_network(network, settings) is None) == interrupted
+    for interrupted in (True, False):
+        monitor = make_monitor(trt, lambda pressed=interrupted: pressed)
+        settings.progress_monitor = monitor
+        assert (builder.build_serialized_network(network, settings) is None) == interrupted
 
 
 def test_ctrl_c_ends_a_build(trt, monkeypatch):
@@ -200,12 +200,11 @@ def test_ctrl_c_ends_a_build(trt, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_error_while_drawing_progress_is_raised_after_the_build(trt, monkeypatch):
-    def broken(*_arguments, **_fields):
+def test_an_error_of_who_follows_progress_is_raised_after_the_build(trt):
+    def broken(_task):
         raise OSError("the terminal is gone")
 
-    monkeypatch.setattr("rich.progress.Progress.update", broken)
-    with pytest.raises(OSError, match="the terminal is gone"):
+    with report_progress(broken), pytest.raises(OSError, match="the terminal is gone"):
         plan.build_plan(trt, small_network(), sm86(trt))
 
 

@@ -10,7 +10,7 @@ from small_network import small_manifest, small_network, write_dataset, write_sm
 from tensorrt_double import GPU_LABEL
 from tensorrt_networks import graph, request
 
-from jetseg.data.specs import open_dataset
+from jetseg.data.dataset import open_split
 from jetseg.engine.build import run
 from jetseg.engine.build_config import BuildConfig
 from jetseg.engine.contract import Segmenter
@@ -21,7 +21,7 @@ from jetseg.engine.tensorrt.calibrator import make_calibrator
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt.timing import timing_cache_path
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
-from jetseg.manifest import load_manifest, save_manifest
+from jetseg.network import load_manifest, save_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.tensorrt.cache import parse_cache
 
@@ -46,7 +46,7 @@ def test_explicit_int8_end_to_end_is_what_the_simulation_says(double, settings, 
     assert result.report.layer_precisions["int8"] == 4
     engine = Segmenter(open_runner(result.engine))
     exact = Segmenter(simulate_tensorrt(settings["model"], tmp_path / "e.engine.ranges.json"))
-    for sample in open_dataset(settings["data"], "all"):
+    for sample in open_split(settings["data"], "all"):
         np.testing.assert_array_equal(engine(sample.image_hwc_u8), exact(sample.image_hwc_u8))
 
 
@@ -142,7 +142,7 @@ def test_implicit_int8_fed_with_frames(double, settings, tmp_path):
     options = {**IMPLICIT, "calibration_data": settings["data"], "calibration_split": "all", "calibration_images": "3"}
     options["calibration_cache"] = str(tmp_path / "found.cache")
     run(BuildConfig(**settings, options=options))
-    dataset = open_dataset(settings["data"], "all")
+    dataset = open_split(settings["data"], "all")
     preprocess = Preprocessor(small_manifest().input)
     expected = [preprocess(dataset[index].image_hwc_u8).copy() for index in (0, 2, 4)]
     assert len(made.batches) == 3

@@ -17,7 +17,8 @@ from jetseg.engine.tensorrt.options import Options
 from jetseg.engine.tensorrt.shapes import open_axes, shape_range
 from jetseg.engine.tensorrt.source import float_source
 from jetseg.errors import ArtifactError, ConfigError, DeviceError
-from jetseg.manifest import Stage, load_manifest, save_manifest
+from jetseg.manifest import Stage
+from jetseg.network import load_manifest, save_manifest
 
 INPUT = np.random.default_rng(0).uniform(-2, 2, (1, 3, 24, 32)).astype(np.float32)
 IMPLICIT = {"quantization": "implicit"}

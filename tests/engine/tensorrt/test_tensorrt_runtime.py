@@ -13,7 +13,8 @@ from jetseg.cli.main import app
 from jetseg.engine.opening import open_runner
 from jetseg.engine.tensorrt import build as tensorrt
 from jetseg.errors import ArtifactError, DeviceError, ManifestError
-from jetseg.manifest import OutputSpec, Stage, load_manifest, save_manifest
+from jetseg.manifest import OutputSpec, Stage
+from jetseg.network import load_manifest, save_manifest
 
 INPUT = np.random.default_rng(0).uniform(-2, 2, (1, 3, 24, 32)).astype(np.float32)
 OPENING = ("push", "deserialize_cuda_engine", "create_execution_context", "Stream", "pagelocked_empty")

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from jetseg.cli.main import app
 from jetseg.engine.opening import open_runner
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, load_manifest
+from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.network import load_manifest
 
 torch = pytest.importorskip("torch")
 from jetseg.export import torch_tensorrt  # noqa: E402

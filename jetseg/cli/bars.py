@@ -1,0 +1,82 @@
+"""What the command line shows of long work: bars and log lines on stderr, so that results on stdout stay clean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from jetseg.progress import Task, report_progress
+
+console = Console(stderr=True)
+_STYLES = {logging.DEBUG: "dim", logging.INFO: "dim", logging.WARNING: "yellow", logging.ERROR: "bold red"}
+
+
+@contextmanager
+def show_work() -> Iterator[None]:
+    """Draws a bar for each task and prints what the library logs, until the block ends."""
+    bars, lines = _Bars(), _Lines()
+    logger = logging.getLogger("jetseg")
+    level = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    try:
+        with report_progress(bars):
+            yield
+    finally:
+        bars.close()
+        logger.removeHandler(lines)
+        logger.setLevel(level)
+
+
+class _Bars:
+    """A listener that draws; the bars of tasks that run at the same time stand under each other."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._open: dict[int, TaskID] = {}
+
+    def __call__(self, task: Task) -> None:
+        """Draws where a task stands."""
+        if self._progress is None:
+            self._progress = _make_progress()
+            self._progress.start()
+        key = id(task)
+        if key not in self._open:
+            self._open[key] = self._progress.add_task(task.description, total=task.total, note="")
+        self._progress.update(self._open[key], completed=task.done, total=task.total, note=task.note)
+        if task.finished:
+            del self._open[key]
+            if not self._open:
+                self.close()
+
+    def close(self) -> None:
+        """Leaves the bars as they are."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        self._open.clear()
+
+
+def _make_progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=False,
+    )
+
+
+class _Lines(logging.Handler):
+    """Prints log records as plain lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one record."""
+        style = _STYLES.get(record.levelno, "")
+        console.print(record.getMessage(), style=style, markup=False, highlight=False, soft_wrap=True)

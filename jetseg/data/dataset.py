@@ -1,0 +1,77 @@
+"""Opens a dataset by its spec, as in `camvid:/data/camvid` or `synthetic:200`."""
+
+from __future__ import annotations
+
+from jetseg.data.contract import DatasetKind, Split
+from jetseg.data.joined import JoinedSplits
+from jetseg.errors import ConfigError
+from jetseg.registry import DATASETS
+
+
+class Dataset:
+    """A dataset, of which splits are opened when they are asked for.
+
+    Args:
+        spec: NAME:PLACE; the names are those of `jetseg.registry.DATASETS`.
+
+    Raises:
+        ConfigError: The spec names no dataset that jetseg knows.
+
+    >>> dataset = Dataset("synthetic:8")
+    >>> len(dataset.split("val")), dataset.split("train+val").classes[:2]
+    (8, ('sky', 'building'))
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        name, _, self._place = spec.partition(":")
+        if name not in DATASETS:
+            raise ConfigError(f"{spec!r} is not a dataset spec.", f"Known forms: {known_forms()}.")
+        self._kind: DatasetKind = DATASETS.get(name)
+        self._splits: dict[str, Split] = {}
+
+    @property
+    def name(self) -> str:
+        """What kind of dataset it is, as figures are quoted with it."""
+        return self.spec.partition(":")[0]
+
+    def split(self, name: str) -> Split:
+        """Opens a split, as "train", "val" or "test", or several as one, as "train+val"; no frame is decoded yet.
+
+        Raises:
+            ConfigError: The place in the spec is malformed, or settings of the dataset are wrong.
+            DataError: A folder, the split or a label is missing; the splits that exist are named.
+        """
+        if name not in self._splits:
+            self._splits[name] = self._open(name)
+        return self._splits[name]
+
+    def _open(self, name: str) -> Split:
+        if "+" in name:
+            return JoinedSplits([self.split(part) for part in name.split("+")])
+        return self._kind.open_split(self.spec, self._place, name)
+
+
+def open_dataset(data: Dataset | str) -> Dataset:
+    """Opens a dataset by its spec; one that is open already is returned as it is.
+
+    Args:
+        data: NAME:PLACE, as in "camvid:DIR", "cityscapes:DIR", "folder:DIR", "video:FILE" or "synthetic:N".
+
+    Raises:
+        ConfigError: The spec names no dataset that jetseg knows.
+
+    >>> open_dataset("synthetic:8").split("val")[0].image_hwc_u8.shape
+    (192, 320, 3)
+    """
+    return data if isinstance(data, Dataset) else Dataset(data)
+
+
+def open_split(spec: str, split: str) -> Split:
+    """Opens one split of a dataset; see `Dataset.split`."""
+    return Dataset(spec).split(split)
+
+
+def known_forms() -> str:
+    """Returns the forms of a spec that jetseg knows, for messages."""
+    return ", ".join(DATASETS.get(name).form for name in DATASETS.names())

@@ -1,0 +1,62 @@
+"""Settings of a build."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jetseg.config import Cli, Settings
+from jetseg.manifest import EnginePrecision
+from jetseg.quantization.config import CalibrateConfig, CalibrationImages, Target
+
+
+class Budget(Settings):
+    """What an engine may lose against the float network on the same frames."""
+
+    max_drop: float = Field(0.5, ge=0, description="Points of mIoU that the engine may lose.")
+    max_class_drop: float = Field(1.0, ge=0, description="Points of IoU that each class may lose.")
+    class_budget: Annotated[dict[str, float], Cli(metavar="CLASS=POINTS")] = Field(
+        default_factory=dict, description="Points of IoU that a class may lose, in place of `max_class_drop`."
+    )
+    min_agreement: float = Field(
+        97.0,
+        ge=0,
+        le=100,
+        description="Least percent of pixels that keep the float network's class, if there are no labels.",
+    )
+    """ESPNet, simulated in INT8, kept 97.4 to 98.8 % at dusk and 99.2 to 99.6 % by day, and lost at most 0.21 points of
+    mIoU."""
+
+
+class BuildConfig(CalibrationImages, Budget):
+    """Settings of a build."""
+
+    precision: EnginePrecision | Literal["auto"] = Field(
+        "int8", description="Precision of the engine; auto builds all and keeps the fastest one that passes."
+    )
+    backend: Annotated[str, Cli(metavar="NAME", registry="backends")] = Field(
+        "onnxruntime", description="Runtime that the engine is for."
+    )
+    eval_split: str = Field("val", description="Split to measure accuracy on, before and after.")
+    eval_frames: int | None = Field(None, gt=0, description="Measure on this many frames only, spread evenly.")
+    keep_float: Annotated[tuple[str, ...], Cli(metavar="LAYER")] = Field(
+        (), description="Layer, by its output tensor, to keep in float."
+    )
+    sensitivity: Annotated[bool, Cli(hidden=True)] = Field(
+        False, description="Look for the most harmful layers even if the engine passes."
+    )
+    auto: bool = Field(False, description="If the engine fails, calibrate anew, then keep the worst layers in float.")
+    options: Annotated[dict[str, str], Cli(flag="--option", metavar="KEY=VALUE")] = Field(
+        default_factory=dict, description="Setting of the backend."
+    )
+
+    @property
+    def budget(self) -> Budget:
+        """What the engine may lose."""
+        return Budget.model_validate({name: getattr(self, name) for name in Budget.model_fields})
+
+    def calibration(self, target: Target | None) -> CalibrateConfig:
+        """Returns the settings to calibrate with, for one backend's arithmetic."""
+        own = {name: getattr(self, name) for name in CalibrationImages.model_fields}
+        return CalibrateConfig.model_validate({**own, **({"targets": (target,)} if target else {})})

@@ -1,0 +1,73 @@
+"""What a build tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jetseg.engine.backend import BuildReport
+from jetseg.errors import GateError
+from jetseg.evaluate.agreement import Agreement
+from jetseg.evaluate.benchmark import Latency
+from jetseg.manifest import Accuracy, Manifest
+from jetseg.quantization.ranges import Ranges
+from jetseg.quantization.sensitivity import LayerEffect
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """An engine that was built, and what it lost.
+
+    Attributes:
+        path: The engine file.
+        manifest: Its manifest.
+        report: Which layers run in which precision.
+        parent_accuracy: Accuracy of the float network; None without labelled data.
+        accuracy: Accuracy of the engine on the same frames.
+        violations: What it lost beyond the budget.
+        sensitive_layers: Its quantized layers, the most harmful first, if it lost too much or they were asked for.
+        attempts: What was tried, and what came of it.
+        agreement: What it shares with the float network, measured in place of accuracy where there are no labels.
+        ranges: The ranges that an int8 engine was built from.
+        latencies: How fast the candidates of precision "auto" were that passed, alternated on this machine, by name.
+    """
+
+    path: Path
+    manifest: Manifest
+    report: BuildReport
+    parent_accuracy: Accuracy | None = None
+    accuracy: Accuracy | None = None
+    violations: tuple[str, ...] = ()
+    sensitive_layers: tuple[LayerEffect, ...] = ()
+    attempts: tuple[str, ...] = ()
+    agreement: Agreement | None = None
+    ranges: Ranges | None = None
+    latencies: Mapping[str, Latency] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        """Points of mIoU lost, or percent of the pixels; infinite if nothing was measured."""
+        if self.agreement is not None:
+            return 100.0 - self.agreement.percent
+        if self.parent_accuracy is None or self.accuracy is None:
+            return float("inf")
+        return (self.parent_accuracy.miou or 0.0) - (self.accuracy.miou or 0.0)
+
+
+class EngineRejectedError(GateError):
+    """An engine lost more accuracy than allowed.
+
+    Attributes:
+        result: What was built, kept aside for study.
+    """
+
+    def __init__(self, result: BuildResult) -> None:
+        self.result = result
+        layers = ", ".join(f"{effect.layer} ({effect.agreement:.2f} %)" for effect in result.sensitive_layers[:3])
+        blame = f" Most harmful layers, by pixels that keep their class: {layers}." if layers else ""
+        super().__init__(
+            f"The engine is rejected: {'; '.join(result.violations)}.{blame} It is kept as {result.path}.",
+            "Calibrate on more images, with another `method` or `preset` best; keep the named layers in float with "
+            "`keep_float`; let `auto` try all this; or train with quantization (`jetseg qat`).",
+        )

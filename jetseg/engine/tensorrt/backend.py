@@ -1,0 +1,39 @@
+"""TensorRT as a backend: what is built and run where is in the other files of this folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jetseg.engine.backend import Backend, BuildReport, BuildRequest, Candidate
+from jetseg.engine.tensorrt.build import build, check
+from jetseg.engine.tensorrt.options import Options
+from jetseg.engine.tensorrt.runner import TensorRtRunner
+from jetseg.manifest import Precision
+from jetseg.network import Network
+
+
+class TensorRT(Backend):
+    """TensorRT on the GPU of this machine; see `jetseg.engine.backend.Backend`."""
+
+    suffix = ".engine"
+    arithmetic = "tensorrt"
+    options = Options
+    candidates = (
+        Candidate("fp32", "fp32"),
+        Candidate("fp16", "fp16"),
+        Candidate("int8", "int8"),
+        Candidate("int8-fp16", "int8", {"rest": "fp16"}),
+    )
+
+    def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `Options`
+        """Refuses what cannot be built; see `jetseg.engine.tensorrt.build.check`."""
+        check(precision, options)
+
+    def build(self, request: BuildRequest) -> BuildReport:
+        """Builds an engine; see `jetseg.engine.tensorrt.build.build`."""
+        return build(request)
+
+    def open(self, network: Network, threads: int | None = None) -> TensorRtRunner:
+        """Opens an engine; see `jetseg.engine.tensorrt.runner`."""
+        del threads
+        return TensorRtRunner(network.path, network.manifest)

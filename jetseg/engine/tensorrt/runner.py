@@ -1,0 +1,135 @@
+"""Runs TensorRT engines: one context, one stream, and buffers that are allocated once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.engine.tensorrt.buffers import Buffer
+from jetseg.engine.tensorrt.gpu import Gpu
+from jetseg.engine.tensorrt.layers import make_runtime
+from jetseg.engine.tensorrt.library import load_tensorrt
+from jetseg.engine.tensorrt.log import make_log
+from jetseg.engine.tensorrt.options import recorded_options
+from jetseg.engine.tensorrt.origin import check_origin
+from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
+from jetseg.manifest import Manifest
+from jetseg.onnx.signature import fits, input_shape, pick_tensor
+from jetseg.preprocess import NetworkInput
+
+
+class TensorRtRunner:
+    """An engine on the GPU; see `jetseg.engine.backend.Runner`.
+
+    Args:
+        path: Engine file.
+        manifest: Its manifest.
+
+    Raises:
+        ArtifactError: It was built for another GPU or TensorRT, or is damaged.
+        ManifestError: Its input or output is not what the manifest says.
+        DeviceError: There is no GPU, or its memory does not suffice.
+        MissingDependencyError: TensorRT or pycuda is not installed.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.path = path
+        self._buffers: dict[str, Buffer] = {}
+        self._stream: Any = None
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+        trt = load_tensorrt()
+        self._gpu: Gpu | None = Gpu()
+        try:
+            check_origin(path, manifest, str(trt.__version__), self._gpu.facts.label)
+            with self._gpu.active():
+                self._open(trt, self._gpu)
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
+        """Runs the network; see `jetseg.engine.backend.Runner.infer`. The next call overwrites the output."""
+        if self._gpu is None:
+            raise ArtifactError(f"{self.path} was closed.")
+        source, result = self._buffers[self._input], self._buffers[self._output]
+        np.copyto(source.host, network_input)
+        with self._gpu.active():
+            source.upload(self._stream)
+            if not self._context.execute_async_v3(self._stream.handle):
+                raise self._failed("TensorRT failed while running the network")
+            result.download(self._stream)
+            self._stream.synchronize()
+        return result.host
+
+    def close(self) -> None:
+        """Frees the engine, the device's memory and the GPU's context. May be called twice."""
+        gpu, self._gpu = self._gpu, None
+        if gpu is None:
+            return
+        # a context that CUDA gave up cannot be tidied, and takes its memory with it
+        with suppress(JetsegError), gpu.active():
+            if self._stream is not None:
+                self._stream.synchronize()  # after an error a copy may still be under way
+        with suppress(JetsegError), gpu.active():
+            self._context = self._engine = self._runtime = self._stream = None
+            for buffer in self._buffers.values():
+                buffer.free()
+        self._buffers.clear()
+        gpu.close()
+
+    def _open(self, trt: ModuleType, gpu: Gpu) -> None:
+        self._log = make_log(trt)
+        options = recorded_options(self.path, self.manifest)
+        self._runtime = make_runtime(trt, self._log, options)
+        engine = self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
+        if engine is None:
+            raise ArtifactError(f"{self.path} is no engine that TensorRT {trt.__version__} opens.{self._said()}")
+        self._choose_input_and_output(trt, engine)
+        context = self._context = engine.create_execution_context()
+        if context is None:
+            raise self._failed("The engine's memory could not be allocated")
+        if -1 in tuple(engine.get_tensor_shape(self._input)):
+            context.set_input_shape(self._input, input_shape(self.manifest.input))
+        self._stream = gpu.stream()
+        for name in _names(engine):
+            shape, dtype = tuple(context.get_tensor_shape(name)), np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+            buffer = self._buffers[name] = Buffer(gpu, shape, dtype, mapped=options.memory == "mapped")
+            if not context.set_tensor_address(name, buffer.address):
+                raise self._failed(f"TensorRT does not take the memory for {name}")
+
+    def _choose_input_and_output(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
+        """Finds the input and the output that the manifest means, and checks the input against it."""
+        spec = self.manifest.input
+        inputs = [name for name in _names(engine) if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        outputs = [name for name in _names(engine) if name not in inputs]
+        if len(inputs) > 1:
+            raise ManifestError(f"{self.path} has {len(inputs)} inputs, and a camera feeds one.", "Export it again.")
+        self._input = pick_tensor(self.path, "input", inputs, spec.name)
+        self._output = pick_tensor(self.path, "output", outputs, self.manifest.output.name)
+        shape, dtype = tuple(engine.get_tensor_shape(self._input)), engine.get_tensor_dtype(self._input)
+        expected = trt.DataType.UINT8 if spec.kind == "frame" else trt.DataType.FLOAT
+        if dtype != expected or not fits(shape, input_shape(spec)):
+            raise ManifestError(
+                f"{self.path}: input {self._input} is {dtype} of shape {list(shape)}, but the manifest says {expected} "
+                f"of shape {list(input_shape(spec))} (input.kind {spec.kind}).",
+                "Correct `input` in the manifest.",
+            )
+
+    def _failed(self, what: str) -> DeviceError:
+        return DeviceError(f"{what}.{self._said()}", "If memory is short, close other programs and try again.")
+
+    def _said(self) -> str:
+        return f" It says: {self._log.errors[-1].splitlines()[0]}" if self._log.errors else ""
+
+
+def _names(engine: Any) -> list[str]:  # noqa: ANN401
+    """Returns an engine's inputs and outputs."""
+    return [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]

@@ -1,0 +1,87 @@
+"""Settings of calibration, and the words that they are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from jetseg.config import Cli, Settings
+
+Method = Literal["entropy", "percentile", "minmax", "mse"]
+Policy = Literal["conv-inputs", "full"]
+"""Where symmetric quantizers stand; see `jetseg.quantization.qdq.placement`."""
+Preset = Literal["fast", "accurate", "best"]
+_FORMER_CORRECTIONS = {"pixels": "input-folding", "refit": "reconstruct"}
+"""Names that earlier files and commands have; they are read for one more release."""
+
+
+def current_correction(name: object) -> object:
+    """Returns the present name of a correction, given that or its former one; anything else stays as it is.
+
+    >>> current_correction("refit"), current_correction("shift")
+    ('reconstruct', 'shift')
+    """
+    return _FORMER_CORRECTIONS.get(name, name) if isinstance(name, str) else name
+
+
+Correction = Annotated[
+    Literal["input-folding", "shift", "equalize", "reconstruct"], BeforeValidator(current_correction)
+]
+Target = Literal["tensorrt", "onnxruntime"]
+"""Arithmetics that weights are corrected for; see `jetseg.quantization.arithmetic`."""
+
+
+class CalibrationImages(Settings):
+    """Which images calibration looks at, and how."""
+
+    split: str = Field("train", description="Split to calibrate on; the one the network was trained on is right.")
+    images: int = Field(128, gt=0, description="How many images, spread evenly over the split.")
+    method: Method = Field("mse", description="How a range is chosen from what was seen.")
+    preset: Preset = Field(
+        "accurate",
+        description="fast: read the images once, change nothing. accurate: correct the network, keep what helps on "
+        "held-out images. best: try every method with every correction.",
+    )
+    threads: int | None = Field(None, gt=0, description="Threads of a CPU backend.")
+
+
+class RenderConfig(Settings):
+    """What a calibrated network is rendered as."""
+
+    form: Literal["qdq", "cache"] = Field(
+        "qdq", description="qdq: network with explicit quantizers, for every TensorRT. cache: for 10 and older."
+    )
+    tensorrt: Annotated[str, Cli(metavar="VERSION")] = Field("10.3", description="TensorRT of the device, for a cache.")
+    placement: Policy | None = Field(
+        None, description="Placement of the quantizers; by default that of the ranges file."
+    )
+    scheme: Literal["int8", "uint8", "int16", "uint16"] = Field(
+        "int8", description="Type of the quantized activations: TensorRT takes int8; the others are for other chips."
+    )
+
+
+class CalibrateConfig(CalibrationImages):
+    """Settings of calibration."""
+
+    placement: Policy = Field(
+        "conv-inputs",
+        description="Where TensorRT's quantizers stand: only before convolutions and matrix products, or also before "
+        "additions, concatenations and poolings.",
+    )
+    corrections: Annotated[tuple[Correction, ...] | None, Cli(flag="--correct", metavar="NAME")] = Field(
+        None, description="Corrections to try in place of the preset's: input-folding, shift, equalize, reconstruct."
+    )
+    targets: Annotated[tuple[Target, ...], Cli(hidden=True)] = Field(
+        ("tensorrt", "onnxruntime"),
+        min_length=1,
+        description="Backends to correct weights for; each gets a network of its own, the ranges are the same.",
+    )
+
+    def allowed(self) -> tuple[Correction, ...]:
+        """Returns the corrections to try."""
+        if self.corrections is not None:
+            return self.corrections
+        if self.preset == "fast":
+            return ()
+        return ("input-folding", "shift", "equalize", "reconstruct")

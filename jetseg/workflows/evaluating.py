@@ -1,0 +1,149 @@
+"""How accurate a network is, however it runs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jetseg.config import changed, validate_config
+from jetseg.data.contract import Split
+from jetseg.data.dataset import Dataset, open_dataset
+from jetseg.engine.engine import Engine
+from jetseg.engine.simulation import simulate_tensorrt
+from jetseg.errors import ConfigError
+from jetseg.evaluate.accuracy import as_record, measure_accuracy
+from jetseg.evaluate.agreement import Agreement, AgreementMeter
+from jetseg.evaluate.config import EvaluateConfig
+from jetseg.manifest import Accuracy
+from jetseg.network import Network
+from jetseg.progress import ProgressCallback, report_progress
+from jetseg.provenance import device_name, toolchain
+from jetseg.quantization.config import Policy
+from jetseg.quantization.ranges import Ranges, open_ranges
+from jetseg.report.rows import backend_of
+from jetseg.workflows.opening import as_network, open_engine
+
+Simulation = Literal["tensorrt"]
+"""Backends whose arithmetic can be simulated."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network scored.
+
+    Attributes:
+        accuracy: IoU of each class, mIoU and pixel accuracy, in percent; None where the frames have no labels.
+        agreement: Pixels that get the class that a reference gives them, in percent; None without a reference.
+        conditions: Data, split, backend, precision, device and toolchain, as figures are quoted with them.
+    """
+
+    accuracy: Accuracy | None
+    agreement: Agreement | None
+    conditions: dict[str, Any]
+
+    @property
+    def miou(self) -> float | None:
+        """Mean of the IoU of all classes, in percent; None where the frames have no labels."""
+        return self.accuracy.miou if self.accuracy else None
+
+
+def evaluate(
+    engine: Engine | Network | Path | str,
+    *,
+    data: Dataset | str,
+    reference: Engine | Network | Path | str | None = None,
+    simulate: Simulation | None = None,
+    ranges: Ranges | Path | str | None = None,
+    placement: Policy | None = None,
+    progress: ProgressCallback | None = None,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> Evaluation:
+    """Scores a network on labelled frames: mIoU, IoU and Dice of each class, pixel accuracy, all in percent.
+
+    One confusion matrix is summed over the whole split, at the resolution of the labels; mIoU is the mean of its IoU
+    per class. Pixels with the ignored label are not scored; a void prediction on a labelled pixel is an error.
+
+    With a reference the pixels that both give the same class are counted as well; of frames without labels only that.
+
+    Args:
+        engine: Engine, ONNX file or checkpoint: open, or by its path, or the name of one that comes with jetseg. What
+            is open already stays open.
+        data: Frames, as a spec or opened.
+        reference: Another network of the same classes, as its float parent; for a simulation the network itself, unless
+            another one is given.
+        simulate: Score the float network as this backend would run it in INT8, computed exactly.
+        ranges: Its ranges, for a simulation.
+        placement: Placement of quantizers to simulate; by default that of the ranges.
+        progress: Is told how the work goes on.
+        settings: Fields of `jetseg.evaluate.config.EvaluateConfig`: `split="val"`, `frames=None`, `threads=None`.
+
+    Raises:
+        ConfigError: Settings are wrong, or a simulation lacks ranges.
+        DataError: The network's classes are not those of the data, or frames have no labels and there is no reference.
+        JetsegError: The network is damaged, or a library is missing.
+
+    Example:
+        ```python
+        with jetseg.open_engine("student.int8.onnx") as engine:
+            result = jetseg.evaluate(engine, data="camvid:data/camvid", split="test", reference="student.onnx")
+        print(result.miou, result.accuracy.per_class_iou["pedestrian"], result.agreement.percent)
+        ```
+    """
+    config = validate_config(EvaluateConfig, settings)
+    dataset = open_dataset(data)
+    split = dataset.split(config.split)
+    with report_progress(progress), ExitStack() as opened:
+        if simulate is None:
+            scored = _open(engine, config.threads, opened)
+        else:
+            known = _open_ranges(engine, ranges)
+            scored = opened.enter_context(simulate_tensorrt(known, placement=placement, threads=config.threads))
+            reference = reference or known.network
+        other = None if reference is None else _open(reference, config.threads, opened)
+        accuracy, agreement = _measure(scored, other, split, config.frames)
+    if accuracy:
+        accuracy = changed(accuracy, simulated=simulate is not None)
+    conditions = {
+        "data": dataset.spec,
+        "split": config.split,
+        "backend": backend_of(scored.manifest),
+        "precision": scored.manifest.precision,
+        "device": device_name(),
+        "toolchain": toolchain(),
+    }
+    return Evaluation(accuracy, agreement, conditions)
+
+
+def _open(network: Engine | Network | Path | str, threads: int | None, opened: ExitStack) -> Engine:
+    """Opens a network until the stack is closed; one that is open already is left to its owner."""
+    if isinstance(network, Engine):
+        return network
+    return opened.enter_context(open_engine(network, threads=threads))
+
+
+def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | str | None) -> Ranges:
+    """Opens the ranges of the network that is to be simulated."""
+    if isinstance(ranges, Ranges):
+        return ranges
+    if ranges is None:
+        raise ConfigError("`simulate` needs the network's ranges.", "Give `ranges`.")
+    network = engine.network if isinstance(engine, Engine) else as_network(engine)
+    if network is None:
+        raise ConfigError("This engine was opened from no file, so it has no ranges.", "Give the float network.")
+    return open_ranges(ranges, network)
+
+
+def _measure(
+    engine: Engine, other: Engine | None, split: Split, frames: int | None
+) -> tuple[Accuracy | None, Agreement | None]:
+    """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
+    if other is None:
+        return as_record(measure_accuracy(engine.segment, engine.manifest, split, frames=frames), split), None
+    meter = AgreementMeter(engine.segment, other.segment, engine.manifest, other.manifest)
+    if split[0].label_hw_u8 is None:
+        meter.run(split, frames)
+        return None, meter.agreement
+    score = measure_accuracy(meter, engine.manifest, split, frames=frames)
+    return as_record(score, split), meter.agreement

@@ -1,0 +1,62 @@
+"""From a ranges file to what TensorRT and other chips read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jetseg.config import validate_config
+from jetseg.network import Network
+from jetseg.quantization.config import RenderConfig
+from jetseg.quantization.qdq.schemes import Scheme
+from jetseg.quantization.ranges import Ranges, open_ranges
+from jetseg.quantization.render import write_cache, write_qdq
+from jetseg.workflows.opening import as_network
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """What was rendered.
+
+    Attributes:
+        path: The file.
+        network: The Q/DQ network; of a cache, the float network to build with it.
+        config: The settings.
+    """
+
+    path: Path
+    network: Network
+    config: RenderConfig
+
+
+def render(
+    network: Network | Path | str,
+    *,
+    ranges: Ranges | Path | str,
+    out: Path | str,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> RenderResult:
+    """Renders a calibrated network: as a Q/DQ network, or as a calibration cache of TensorRT.
+
+    Args:
+        network: Float ONNX file, opened or by its path.
+        ranges: Its ranges, opened or by their path.
+        out: The file to write.
+        settings: Fields of `jetseg.quantization.config.RenderConfig`, as in `form="cache"`.
+
+    Raises:
+        ConfigError: Settings are wrong.
+        CalibrationError: The ranges are of another network, or TensorRT would refuse the result.
+
+    >>> from jetseg.workflows.calibration import calibrate
+    >>> ranges = calibrate("camvid-light.onnx", data="synthetic:4", images=2, preset="fast", out="r.json", threads=1)
+    >>> render(ranges.network, ranges=ranges, out="light.qdq.onnx").network.manifest.precision
+    'int8'
+    """
+    config, place = validate_config(RenderConfig, settings), Path(out)
+    known = ranges if isinstance(ranges, Ranges) else open_ranges(ranges, as_network(network))
+    if config.form == "cache":
+        return RenderResult(place, write_cache(known, place, config.tensorrt), config)
+    scheme = Scheme(16 if config.scheme.endswith("16") else 8, symmetric=not config.scheme.startswith("u"))
+    return RenderResult(place, write_qdq(known, place, placement=config.placement, scheme=scheme), config)
