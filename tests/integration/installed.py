@@ -20,7 +20,9 @@ def install(project: Path, folder: Path) -> Path:
     return place
 
 
-def python(arguments: list[object], folder: Path, *places: Path, timeout: int = 200) -> subprocess.CompletedProcess[str]:
+def python(
+    arguments: list[object], folder: Path, *places: Path, timeout: int = 200
+) -> subprocess.CompletedProcess[str]:
     """Runs Python in a folder, with projects that were installed elsewhere."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
     command = [sys.executable, *map(str, arguments)]
