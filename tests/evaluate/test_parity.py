@@ -144,7 +144,9 @@ def test_miou_and_its_change_are_those_of_a_brute_force_count():
 def test_frames_without_labels_are_compared_but_not_scored():
     one = random_logits(1)
     labels = [*maps(one).astype(np.uint8)[:2], None, None]
-    result = measure(rung("a", one), rung("b", random_logits(2)), labels=labels, bounds=Bounds(min_agreement=0.0, max_drop=0.5))
+    result = measure(
+        rung("a", one), rung("b", random_logits(2)), labels=labels, bounds=Bounds(min_agreement=0.0, max_drop=0.5)
+    )
     assert (result.frames, result.labelled_frames, result.rungs[0].miou) == (4, 2, 100)
     assert [breach.bound for breach in result.breaches] == ["max_drop"]
     bare = measure(rung("a", one), rung("b", random_logits(2)), bounds=Bounds(min_agreement=0.0, max_drop=0.5))
@@ -159,7 +161,9 @@ def test_the_first_rung_that_breaks_is_found_with_the_class_that_lost_most_agree
     (breach,) = result.breaches
     assert (result.first_failing, breach.bound, breach.value, breach.worst_class) == (2, "min_agreement", 90, "car")
     assert result.rungs[2].per_class_agreement == {"road": 90, "car": 80, "sky": 100, VOID: None}
-    assert measure(*rungs, bounds=Bounds(min_agreement=90.0, max_drop=0.5)).first_failing is None  # a bound is kept when it is just reached
+    assert (
+        measure(*rungs, bounds=Bounds(min_agreement=90.0, max_drop=0.5)).first_failing is None
+    )  # a bound is kept when it is just reached
 
 
 def test_a_drop_names_the_class_that_lost_most_iou():
@@ -178,7 +182,12 @@ def test_a_class_that_appears_from_nowhere_is_the_one_that_pulled_miou_down():
     good = class_maps(*[[0] * 10 + [2] * 10] * FRAMES)
     bad = class_maps(*[[0] * 10 + [2] * 9 + [1]] * FRAMES)
     labels = [ids[0] for ids in good]
-    result = measure(rung("a", good, CLASS_MAP), rung("b", bad, CLASS_MAP), labels=labels, bounds=Bounds(min_agreement=0.0, max_drop=0.5))
+    result = measure(
+        rung("a", good, CLASS_MAP),
+        rung("b", bad, CLASS_MAP),
+        labels=labels,
+        bounds=Bounds(min_agreement=0.0, max_drop=0.5),
+    )
     assert result.breaches[0].worst_class == "car"
     assert result.rungs[0].per_class_iou["car"] is None
 
