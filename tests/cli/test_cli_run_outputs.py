@@ -9,12 +9,18 @@ import uuid
 from contextlib import contextmanager
 
 import pytest
+from color_network import write_color_network
 from results import frames_in
 
 from jetseg.camera.sinks.ring import SHARED_MEMORY, RingReader
 
 pytest.importorskip("av", reason="PyAV (extra `record`) is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn (extra `dashboard`) is not installed")
+
+
+@pytest.fixture
+def network(tmp_path):
+    return write_color_network(tmp_path)
 
 
 @contextmanager
