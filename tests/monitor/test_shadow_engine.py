@@ -5,13 +5,10 @@ import pytest
 from small_network import write_dataset, write_small_network
 
 from jetseg.data.dataset import open_split
-from jetseg.engine.build import run as build
-from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.contract import Segmenter
-from jetseg.engine.opening import open_runner
+from jetseg.engine.engine import open_engine
 from jetseg.monitor.shadow import ShadowMonitor
-from jetseg.quantization.calibration import CalibrateConfig
-from jetseg.quantization.calibration import run as calibrate
+from jetseg.workflows.building import build_engine
+from jetseg.workflows.calibration import calibrate
 
 
 @pytest.fixture(scope="module")
@@ -19,26 +16,26 @@ def engines(tmp_path_factory):
     """A network and two engines of it, one from sound ranges and one from ranges that clip nearly everything."""
     folder = tmp_path_factory.mktemp("engines")
     model, data, ranges = write_small_network(folder), write_dataset(folder / "data", frames=12), folder / "r.json"
-    calibrate(CalibrateConfig(model=model, data=data, split="all", out=ranges, preset="fast", method="minmax"))
-    settings = {"model": model, "data": data, "split": "all", "eval_split": "all", "calibration": ranges, "images": 8}
+    calibrate(model, data=data, split="all", out=ranges, preset="fast", method="minmax")
+    settings = {"data": data, "split": "all", "eval_split": "all", "ranges": ranges, "images": 8}
     settings |= {"max_drop": 100.0, "max_class_drop": 100.0}
-    sound = build(BuildConfig(**settings, out=folder / "sound.onnx")).engine
+    sound = build_engine(model, **settings, out=folder / "sound.onnx").path
     content = json.loads(ranges.read_text())
     for key in ("low", "high", "amax"):
         content["tensors"]["both"][key] *= 0.01
     ranges.write_text(json.dumps(content))
-    return model, data, sound, build(BuildConfig(**settings, out=folder / "damaged.onnx")).engine
+    return model, data, sound, build_engine(model, **settings, out=folder / "damaged.onnx").path
 
 
 @pytest.mark.parametrize(("which", "kinds"), [("sound", []), ("damaged", ["shadow-disagreement"])])
 def test_an_engine_from_damaged_ranges_raises_the_alarm_by_its_learned_bound(engines, which, kinds):
     model, data, sound, damaged = engines
-    runner = open_runner(sound if which == "sound" else damaged, threads=1)
-    reference, dataset, notices = Segmenter(open_runner(model, threads=1)), open_split(data, "all"), []
-    shadow, segment = ShadowMonitor(reference, runner.manifest, every=1), Segmenter(runner)
+    engine = open_engine(sound if which == "sound" else damaged, threads=1)
+    reference, dataset, notices = open_engine(model, threads=1).segment, open_split(data, "all"), []
+    shadow = ShadowMonitor(reference, engine.manifest, every=1)
     for index in range(len(dataset)):
         image = dataset[index].image_hwc_u8
-        notices += shadow.offer(image, segment(image))
+        notices += shadow.offer(image, engine.segment(image))
         while shadow.state().compared + shadow.state().skipped <= index:
             time.sleep(0.001)
     notices += shadow.close()
