@@ -320,7 +320,7 @@ def read_manifest(path: Path, artifact: Path) -> Manifest:
     if not path.is_file():
         raise ManifestError(
             f"{artifact} has no manifest: {path} does not exist.",
-            "Write one that names classes, input and output (see the README), and pass it as --manifest FILE.",
+            "Write one that names classes, input and output (see the README), and give it as `manifest`.",
         )
     try:
         content = _parse(path.read_text(encoding="utf-8"))

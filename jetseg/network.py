@@ -9,7 +9,9 @@ from pathlib import Path
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest, manifest_path, read_manifest, write_manifest
-from jetseg.onnx.graph import FloatGraph, load_float_graph
+from jetseg.onnx.file import onnx_sha256
+from jetseg.onnx.float_graph import load_float_graph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.signature import pick_tensor
 from jetseg.provenance import device_name, toolchain
 from jetseg.shipped import find_artifact, shipped_names
@@ -35,7 +37,7 @@ class Network:
         """Name of the file without its suffix."""
         return self.path.stem
 
-    def float_graph(self) -> FloatGraph:
+    def float_graph(self) -> Graph:
         """Returns the graph of a float ONNX file, ready for calibration; each call gives a copy of its own.
 
         Raises:
@@ -44,7 +46,7 @@ class Network:
         return self._graph.copy()
 
     @cached_property
-    def _graph(self) -> FloatGraph:
+    def _graph(self) -> Graph:
         return load_float_graph(self.path)
 
     @cached_property
@@ -77,19 +79,37 @@ def open_network(path: Path | str, manifest: Path | str | None = None) -> Networ
         hint = "Check the path." if found.suffix else f"Networks that come with jetseg: {names}."
         raise ArtifactError(f"{found} does not exist.", hint)
     place = Path(manifest) if manifest else manifest_path(found)
-    described, digest = read_manifest(place, found), sha256_file(found)
-    if described.sha256 not in (None, digest):
+    described = read_manifest(place, found)
+    try:
+        digest = artifact_sha256(found)
+    except ArtifactError as error:  # a file that is no ONNX file any more
+        _check_hash(found, place, described, sha256_file(found), error)
+        raise
+    _check_hash(found, place, described, digest)
+    return Network(found, described, digest)
+
+
+def _check_hash(path: Path, place: Path, manifest: Manifest, digest: str, cause: ArtifactError | None = None) -> None:
+    if manifest.sha256 not in (None, digest):
         raise ArtifactError(
-            f"{found} is not the file that {place.name} describes: its SHA-256 differs, so it was truncated, "
+            f"{path} is not the file that {place.name} describes: its SHA-256 differs, so it was truncated, "
             "damaged or replaced.",
             "Copy it again or build it anew.",
-        )
-    return Network(found, described, digest)
+        ) from cause
 
 
 def load_manifest(artifact: Path, manifest_file: Path | None = None) -> Manifest:
     """Returns the manifest of a file, after checking both; see `open_network`."""
     return open_network(artifact, manifest_file).manifest
+
+
+def artifact_sha256(path: Path) -> str:
+    """Returns the hash of a file; weights that an ONNX file keeps in other files are part of it.
+
+    Raises:
+        ArtifactError: An ONNX file is broken, or lacks the files that hold its weights.
+    """
+    return onnx_sha256(path) if path.suffix == ".onnx" else sha256_file(path)
 
 
 def save_manifest(
@@ -104,7 +124,7 @@ def save_manifest(
         versions: Further versions that the artifact depends on.
     """
     complete = manifest.changed(
-        sha256=sha256_file(artifact),
+        sha256=artifact_sha256(artifact),
         toolchain=toolchain() | dict(versions or {}),
         device=device or device_name(),
     )

@@ -37,9 +37,9 @@ def calibrate(
     Memory does not grow with the number of images, and labels are not needed. The file is tied to this network
     and this preprocessing by their hashes, and INT8 engines of every backend are built from it.
 
-    The first layer reads pixels, channels are equalized and weights refitted where that makes class maps on held-out
-    images more like the float network's; the corrected network is then written beside the ranges file, and used from
-    there.
+    The first layer reads pixels, channels are equalized and weights reconstructed where that makes class maps on
+    held-out images more like the float network's; the corrected network is then written beside the ranges file, and
+    used from there.
 
     Examples:
 
@@ -89,7 +89,7 @@ def _print(summary: dict[str, Any], ranges: Ranges) -> None:
         table.add_column("reconstructed on frames", justify="right")
         table.add_column("agreement %", justify="right")
         for trial in found.trials:
-            corrections, frames = ", ".join(trial.corrections) or "none", str(trial.refit_frames or "")
+            corrections, frames = ", ".join(trial.corrections) or "none", str(trial.reconstruction_frames or "")
             table.add_row(trial.target, corrections, frames, f"{trial.agreement:.3f}")
         stdout.print(table)
     stdout.print(

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from jetseg.cli import training as t
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+from jetseg.cli import options
+from jetseg.cli.settings_file import Config, Set, layered, parsed
+from jetseg.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from jetseg.train.loop import TrainResult
 
 
+@options.with_settings
 def train(
-    data: t.Data = None,
-    model: t.Model = None,
-    out: t.Out = None,
-    epochs: t.Epochs = None,
-    batch_size: t.BatchSize = None,
-    lr: t.Lr = None,
-    optimizer: t.OptimizerName = None,
-    height: t.Height = None,
-    width: t.Width = None,
-    crop_height: t.CropHeight = None,
-    crop_width: t.CropWidth = None,
-    class_weights: t.ClassWeights = None,
-    model_option: t.ModelOption = None,
-    init: t.Init = None,
-    weights: t.Weights = None,
-    frames: t.Frames = None,
-    seed: t.Seed = None,
-    workers: t.Workers = None,
-    accelerator: t.Accelerator = None,
-    devices: t.Devices = None,
-    precision: t.FabricPrecision = None,
-    resume: t.Resume = None,
-    config: t.Config = None,
-    set_: t.Set = None,
-    as_json: t.AsJson = False,
+    settings: Annotated[dict[str, Any], options.From(TrainConfig, leave_out=("teacher", "teacher_manifest"))],
+    config: Config = None,
+    set_: Set = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Trains a network, or fine-tunes a checkpoint with --init.
 
@@ -48,7 +37,38 @@ def train(
 
         jetseg train --config runs/ddrnet/config.yaml --seed 1 --set dice_weight=0.5 --out runs/ddrnet-1
     """
-    settings = t.make_config(locals())
-    from jetseg.train.loop import run
+    from jetseg.workflows.training import train
 
-    t.print_result(settings, run(settings), as_json=as_json)
+    show(train(**training_settings(config, settings, set_)), as_json=as_json)
+
+
+def training_settings(config: Config, settings: dict[str, Any], set_: Set) -> dict[str, Any]:
+    """Returns all settings of a training: those of the file, over them options, and over these those of `--set`."""
+    if "model_options" in settings:
+        settings = {**settings, "model_options": parsed(settings["model_options"])}
+    return layered(config, settings, set_)
+
+
+def show(result: TrainResult, *, as_json: bool) -> None:
+    """Prints where the checkpoints are and what the best one scores; the first process alone speaks."""
+    from jetseg.network import load_manifest
+
+    if not result.first_process:
+        return
+    manifest = load_manifest(result.best)
+    (accuracy,), data = manifest.accuracy, manifest.stages[-1].settings["data"]
+    if as_json:
+        content = {
+            "best": str(result.best),
+            "last": str(result.last),
+            "val_miou": accuracy.miou,
+            "data": data,
+            "split": accuracy.split,
+            "frames": accuracy.frames,
+        }
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        return
+    sys.stdout.write(
+        f"best: {result.best}, mIoU {accuracy.miou:.2f} % on {data}, split {accuracy.split}, "
+        f"{accuracy.frames} frames\nlast: {result.last}\n"
+    )

@@ -6,14 +6,13 @@ import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from jetseg.compress.groups import match_layers
-from jetseg.compress.layer_shapes import layer_shapes
+from jetseg.compress.config import FactorizeConfig
+from jetseg.compress.layers import layer_shapes, match_layers
 from jetseg.compress.low_rank import (
     energy_rank,
     spatial_shape,
@@ -24,58 +23,16 @@ from jetseg.compress.low_rank import (
     vbmf_rank,
 )
 from jetseg.errors import ConfigError
-from jetseg.manifest import EnginePrecision, Manifest, Stage
+from jetseg.manifest import Stage
 from jetseg.models.cost import module_cost
 from jetseg.models.factors import Factors, factorizable, replace_layer_
+from jetseg.network import Network
 from jetseg.onnx.cost import Cost
 from jetseg.onnx.layer_shape import LayerShape, Piece, TimeLayers
 from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
 
 WORTHWHILE = 0.95
 """A pair pays if it takes at most this fraction of the layer's latency."""
-
-
-class FactorizeConfig(BaseModel):
-    """Settings of the factorization stage.
-
-    Attributes:
-        checkpoint: Network to factorize.
-        out: Checkpoint to write; ends in `.safetensors`.
-        form: "spatial" makes a vertical and a horizontal convolution; "tucker" a 1x1, a smaller one and a 1x1.
-        rank: How ranks are chosen: "energy" keeps a fraction of the squared singular values, "vbmf" what stands out
-            of the noise, "budget" what costs a fraction of the layer's multiply-accumulates.
-        energy: Fraction to keep.
-        budget: Fraction of the multiply-accumulates.
-        round_to: Ranks are multiples of this.
-        keep: Names of layers to leave alone; `*` and `?` match parts of a name.
-        size_only: Factorize whatever gets smaller, without asking whether it gets faster.
-        backend: What the layers are timed on.
-        precision: Precision that they are timed in.
-        threads: Threads of a CPU backend.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    checkpoint: Path
-    out: Path
-    form: Literal["spatial", "tucker"] = "spatial"
-    rank: Literal["energy", "vbmf", "budget"] = "energy"
-    energy: float = Field(0.9, gt=0, le=1)
-    budget: float = Field(0.5, gt=0, lt=1)
-    round_to: int = Field(8, ge=1)
-    keep: tuple[str, ...] = ()
-    size_only: bool = False
-    backend: str = "onnxruntime"
-    precision: EnginePrecision = "fp32"
-    threads: int = Field(1, ge=1)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> FactorizeConfig:
-        if self.out.suffix != ".safetensors":
-            raise ValueError("out must end in .safetensors")
-        if self.out.resolve() == self.checkpoint.resolve():
-            raise ValueError("out must be another file than checkpoint")
-        return self
 
 
 @dataclass(frozen=True)
@@ -106,40 +63,54 @@ class FactorizeResult:
     """What factorization made.
 
     Attributes:
-        checkpoint: The factorized checkpoint.
+        checkpoint: The factorized checkpoint; not there if low rank pays for no layer.
         before: Parameters and multiply-accumulates of one inference before.
         after: The same after.
         layers: A verdict on each convolution.
+        miou: mIoU on the validation split in percent, if it was fine-tuned.
     """
 
     checkpoint: Path
     before: Cost
     after: Cost
     layers: tuple[LayerVerdict, ...]
+    miou: float | None = None
+
+    @property
+    def pays(self) -> bool:
+        """Whether any layer was split."""
+        return any(layer.factorized for layer in self.layers)
 
 
-def run(config: FactorizeConfig, time_layers: TimeLayers | None = None) -> FactorizeResult:
-    """Factorizes a checkpoint without fine-tuning it.
+def factorize_network(
+    network: Network, config: FactorizeConfig, out: Path, time_layers: TimeLayers | None = None
+) -> FactorizeResult:
+    """Factorizes a checkpoint without fine-tuning it; if low rank pays for no layer, nothing is written.
 
     Args:
+        network: Checkpoint to factorize.
         config: Settings.
+        out: Checkpoint to write; ends in `.safetensors`.
         time_layers: Measures layers on the device; not needed for `size_only`.
 
     Raises:
         ArtifactError: The checkpoint is broken.
         ConfigError: A pattern in `keep` matches nothing.
     """
-    module, manifest = load_checkpoint(config.checkpoint)
+    module, manifest = load_checkpoint(network)
     shape = (1, manifest.input.channels, manifest.input.height, manifest.input.width)
     factorized, layers = factorize(module, config, torch.zeros(shape), time_layers)
-    save_checkpoint(config.out, factorized, _manifest(manifest, config))
-    return FactorizeResult(config.out, module_cost(module, shape), module_cost(factorized, shape), layers)
+    result = FactorizeResult(out, module_cost(module, shape), module_cost(factorized, shape), layers)
+    if result.pays:
+        stage = Stage(name="factorize", settings=config.model_dump(mode="json", exclude_none=True))
+        save_checkpoint(out, factorized, manifest.derive(stage))
+    return result
 
 
 def factorize(
     module: nn.Module, config: FactorizeConfig, example_input: torch.Tensor, time_layers: TimeLayers | None
 ) -> tuple[nn.Module, tuple[LayerVerdict, ...]]:
-    """Returns a factorized copy of a network and a verdict on each convolution; see `run`."""
+    """Returns a factorized copy of a network and a verdict on each convolution; see `factorize_network`."""
     result = copy.deepcopy(module).eval()
     convolutions = {name: layer for name, layer in result.named_modules() if isinstance(layer, nn.Conv2d)}
     shapes = layer_shapes(result, example_input)
@@ -235,7 +206,7 @@ def _judge(
     if not shapes:
         return LayerVerdict(name, ranks, False, "does not run in inference", error)
     if time_layers is None:
-        raise ConfigError("Nothing measures the layers.", "Set size_only, or give a timer.")
+        raise ConfigError("Nothing measures the layers.", "Set `size_only`, or give a timer.")
     pieces: list[Piece] = [(shape,) for shape in shapes] + [_piece(shape, factors) for shape in shapes]
     times = time_layers(pieces)
     before, after = sum(times[: len(shapes)]), sum(times[len(shapes) :])
@@ -265,8 +236,3 @@ def _relative_error(conv: nn.Conv2d, factors: Factors) -> float:
         composed = torch.einsum("ri,srhw,os->oihw", weights[0][..., 0, 0], weights[1], weights[2][..., 0, 0])
     kernel = conv.weight.detach().double()
     return float((composed - kernel).norm() / kernel.norm().clamp(min=1e-30))
-
-
-def _manifest(manifest: Manifest, config: FactorizeConfig) -> Manifest:
-    recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
-    return manifest.derive(Stage(name="factorize", settings=recorded))

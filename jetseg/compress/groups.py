@@ -5,10 +5,9 @@ The couplings come from Torch-Pruning's dependency graph (Fang et al., arXiv:230
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -17,13 +16,22 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from jetseg.compress.importance import READING, Importance
-from jetseg.compress.pruning_library import torch_pruning
-from jetseg.errors import ArtifactError, ConfigError
+from jetseg.compress.layers import channel_counts, match_layers
+from jetseg.errors import ArtifactError, ConfigError, MissingDependencyError
+
+try:
+    import torch_pruning
+except ImportError as error:  # pragma: no cover - depends on the machine
+    raise MissingDependencyError("torch_pruning", "train", "prunes networks") from error
+
+Importance = Callable[[Any], Tensor | None]
+"""Given a full group of coupled layers of Torch-Pruning, returns one score per channel of its root, or None."""
+READING = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
+"""Operations of Torch-Pruning that remove input channels of a layer."""
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PruningGroup:
     """Coupled layers that can only be pruned together.
 
     Attributes:
@@ -41,16 +49,16 @@ class Candidate:
     kind: tuple[str, ...] = ()
 
 
-def find_candidates(
+def find_groups(
     module: nn.Module, keep: Sequence[str], example_input: Tensor, importance: Importance
-) -> tuple[list[Candidate], dict[str, str]]:
+) -> tuple[list[PruningGroup], dict[str, str]]:
     """Finds the groups of layers that may be pruned, and scores their channels.
 
     Args:
         module: The network, in eval mode and with gradients enabled; it is not changed.
         keep: Patterns of layers to leave alone.
         example_input: float32, N x C x H x W.
-        importance: A criterion of `jetseg.compress.importance`, made for `module`.
+        importance: Scores the channels of a group of `module`.
 
     Returns:
         The groups, and why each other layer is kept, by name.
@@ -61,7 +69,7 @@ def find_candidates(
     """
     names = {layer: name for name, layer in module.named_modules()}
     notes = dict.fromkeys(match_layers(list(channel_counts(module)), keep), "kept on request")
-    found: list[Candidate] = []
+    found: list[PruningGroup] = []
     for group in trace(module, example_input).get_all_groups(root_module_types=[_ConvNd, nn.Linear]):
         members = [item.dep.target.module for item in group]
         layers = _shares(group, names, reading=False)
@@ -72,39 +80,10 @@ def find_candidates(
                 notes.setdefault(name, reason or "kept: its channels could not be scored")
             continue
         scores = torch.nan_to_num(scores.detach().float().cpu())
-        found.append(Candidate(names[members[0]], layers, _shares(group, names, reading=True), scores, _kind(group)))
+        found.append(PruningGroup(names[members[0]], layers, _shares(group, names, reading=True), scores, _kind(group)))
     if not found:
         raise ConfigError("No layer is left that could be pruned.", "Keep fewer layers, or take another criterion.")
     return found, notes
-
-
-def match_layers(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
-    """Returns the layers that any pattern matches, wholly or as the name of a part that holds them.
-
-    Raises:
-        ConfigError: A pattern matches nothing.
-
-    >>> sorted(match_layers(["stem.0", "head.0", "head.1"], ["head"]))
-    ['head.0', 'head.1']
-    """
-    matched: set[str] = set()
-    for pattern in patterns:
-        hits = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
-        if not hits:
-            raise ConfigError(f"The pattern {pattern!r} matches no layer.", f"The layers are: {', '.join(names)}.")
-        matched |= hits
-    return matched
-
-
-def channel_counts(module: nn.Module) -> dict[str, int]:
-    """Returns the output channels of each convolution and linear layer, by name."""
-    counts = {}
-    for name, layer in module.named_modules():
-        if isinstance(layer, _ConvNd):
-            counts[name] = layer.out_channels
-        elif isinstance(layer, nn.Linear):
-            counts[name] = layer.out_features
-    return counts
 
 
 def trace(module: nn.Module, example_input: Tensor) -> Any:  # noqa: ANN401 - torch_pruning has no types

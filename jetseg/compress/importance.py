@@ -1,46 +1,158 @@
-"""How much each channel matters. All criteria follow the call contract of `torch_pruning` importances.
+"""Criteria of pruning: how much each channel, or each weight, matters.
 
-Called with a full group of coupled layers, they return one score per channel of the group's root. Scores of
-different groups can be ranked together.
+A criterion is one class. Another package adds one of its own by an entry point of the group "jetseg.criteria":
+
+    class LargestWeight(Criterion):
+        methods = ("unstructured",)
+
+        def weight_scores(self, subject, layers):
+            return {name: layer.weight.detach().abs() / layer.weight.abs().max() for name, layer in layers.items()}
+
+Scores of channels follow the call contract of Torch-Pruning's importances (Fang et al., arXiv:2301.12900): called with
+a full group of coupled layers, they return one score per channel of the group's root. Scores of different groups can be
+ranked together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from abc import ABC
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from jetseg.compress.pruning_library import torch_pruning
+from jetseg.compress.activity import Batch, input_activity
+from jetseg.compress.config import Method
+from jetseg.compress.groups import READING, Importance, torch_pruning
+from jetseg.errors import ConfigError
+from jetseg.registry import CRITERIA
 from jetseg.train.losses import SegmentationLoss
 
-Batch = tuple[Tensor, Tensor]
-Importance = Callable[[Any], Tensor | None]
-READING = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
-"""Operations of `torch_pruning` that remove input channels of a layer."""
+
+@dataclass(frozen=True)
+class Subject:
+    """What a criterion is given.
+
+    Attributes:
+        module: A copy of the network in eval mode, on the CPU, with gradients enabled; gradients may be overwritten.
+        batches: Frames and labels as the network takes them, to be walked through once; None for a criterion that
+            needs none.
+        ignore_index: Label id that is not scored, or None.
+        seed: Fixes what is drawn at random.
+        norm: 1 for the L1 norm, 2 for the squared L2 norm.
+    """
+
+    module: nn.Module
+    batches: Iterable[Batch] | None = None
+    ignore_index: int | None = None
+    seed: int = 0
+    norm: int = 2
+
+    @property
+    def frames(self) -> Iterable[Batch]:
+        """The batches of a criterion that needs them.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        if self.batches is None:
+            raise ConfigError("This criterion looks at frames, and there are none.", "Give `data`.")
+        return self.batches
 
 
-def magnitude(norm: int = 2) -> Importance:
-    """Scores channels by the L1 norm or squared L2 norm of their weights (Li et al., arXiv:1608.08710).
+class Criterion(ABC):  # noqa: B024 - one of both methods is enough
+    """How unimportant channels or weights are found; made anew, without arguments, for each pruning.
+
+    Attributes:
+        needs_frames: Whether it looks at labelled frames.
+        methods: What it goes with: "structured" asks it for scores of channels, the others for scores of weights.
+    """
+
+    needs_frames: ClassVar[bool] = False
+    methods: ClassVar[tuple[Method, ...]] = ("structured",)
+
+    def channel_importance(self, subject: Subject) -> Importance:
+        """Returns what scores the channels of any group of `subject.module`, whose lowest channels are removed.
+
+        Called with a full group of Torch-Pruning, it gives a 1-D tensor, one score per channel of the group's root, or
+        None where it cannot tell, and the group stays.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not score channels")
+
+    def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
+        """Returns a score of at least 0 for each weight, in the weight's shape, by the layer's name.
+
+        The lowest weights become zero.
+
+        Args:
+            subject: What is pruned.
+            layers: The layers that may be pruned, by name.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not score weights")
+
+
+def make_criterion(name: str, method: Method, *, frames: bool) -> Criterion:
+    """Returns a criterion, after checking that it can do what is asked.
+
+    Args:
+        name: A name of `jetseg.registry.CRITERIA`.
+        method: What is pruned.
+        frames: Whether there are frames to look at.
+
+    Raises:
+        ConfigError: There is no such criterion, it does not go with the method, or it needs frames.
+    """
+    kind = CRITERIA.get(name)
+    if not (isinstance(kind, type) and issubclass(kind, Criterion)):
+        raise ConfigError(f"The pruning criterion {name} is no Criterion.", "Derive it from jetseg's `Criterion`.")
+    if method not in kind.methods:
+        fitting = ", ".join(
+            other for other in CRITERIA.names() if method in getattr(CRITERIA.get(other), "methods", ())
+        )
+        raise ConfigError(f"`criterion` {name} does not go with `method` {method}, which takes {fitting}.")
+    if kind.needs_frames and not frames:
+        raise ConfigError(f"`criterion` {name} looks at frames.", "Give `data`.")
+    return kind()
+
+
+class Magnitude(Criterion):
+    """The L1 norm or squared L2 norm of a channel's weights (Li et al., arXiv:1608.08710), or a weight's magnitude.
 
     All layers that would lose the channel count: producers, normalization and consumers
     (Fang et al., arXiv:2301.12900).
     """
-    scorer: Importance = torch_pruning.importance.GroupMagnitudeImportance(p=norm)
-    return scorer
+
+    methods = ("structured", "unstructured", "2:4")
+
+    def channel_importance(self, subject: Subject) -> Importance:
+        """Returns Torch-Pruning's own importance."""
+        scorer: Importance = torch_pruning.importance.GroupMagnitudeImportance(p=subject.norm)
+        return scorer
+
+    def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
+        """Returns magnitudes."""
+        del subject
+        return magnitudes(layers)
 
 
-class BatchNormImportance(torch_pruning.importance.Importance):  # type: ignore[misc]
-    """Scores channels by the gain of the batch norms behind them (Liu et al., arXiv:1708.06519).
+class BatchNormScale(Criterion):
+    """The gain of the batch norms behind a channel (Liu et al., arXiv:1708.06519).
 
     Channels that several batch norms scale, as before an addition, get the mean of the absolute gains.
     """
 
-    def __call__(self, group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
-        """Returns one score per channel of the group's root; None if no batch norm scales them."""
+    def channel_importance(self, subject: Subject) -> Importance:
+        """Returns a function of the gains; it gives None for a group that no batch norm scales."""
+        del subject
+        return self._score
+
+    @staticmethod
+    def _score(group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
         total, count = torch.zeros(len(group[0].idxs)), 0
         for item in group:
             layer = item.dep.target.module
@@ -51,89 +163,101 @@ class BatchNormImportance(torch_pruning.importance.Importance):  # type: ignore[
         return total / count if count else None
 
 
-class TaylorImportance(torch_pruning.importance.Importance):  # type: ignore[misc]
-    """Scores channels by how much the cross-entropy would change without them, to first order.
+class Taylor(Criterion):
+    """How much the cross-entropy would change without a channel, to first order.
 
     Without a channel, the weights that read it multiply zeros; so the change is the sum of weight x gradient
     over all weights that read it, whatever layers they belong to (Molchanov et al., arXiv:1906.10771, with the
     gate behind normalization and activation). Its absolute value is averaged over single frames, because at
     the end of training signed changes cancel out. The scores of all groups have the same unit.
-
-    Args:
-        module: The network, in eval mode; its gradients are overwritten.
-        batches: Pairs of float32 N x C x H x W and labels N x H x W.
-        ignore_index: Label id that is not scored, or None.
     """
 
-    def __init__(self, module: nn.Module, batches: Iterable[Batch], ignore_index: int | None) -> None:
-        loss = SegmentationLoss(ignore_index)
-        readers = _readers(module)
+    needs_frames = True
+
+    def channel_importance(self, subject: Subject) -> Importance:
+        """Runs the frames, and returns a function that gives None for channels that no layer reads."""
+        loss = SegmentationLoss(subject.ignore_index)
+        readers = mixing_layers(subject.module)
         changes: dict[nn.Module, list[Tensor]] = {reader: [] for reader in readers}
-        for images, labels in batches:
+        for images, labels in subject.frames:
             for image, label in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
-                module.zero_grad(set_to_none=True)
-                loss(module(image), label).backward()
+                subject.module.zero_grad(set_to_none=True)
+                loss(subject.module(image), label).backward()
                 for reader in readers:
                     changes[reader].append(_change_by_input_channel(reader))
-        self._changes = {reader: torch.stack(rows) for reader, rows in changes.items()}
+        rows = {reader: torch.stack(found) for reader, found in changes.items()}
 
-    def __call__(self, group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
-        """Returns one score per channel of the group's root; None if no layer reads the channels."""
-        change = _sum_over_readers(group, self._changes)
-        return None if change is None else change.abs().mean(dim=0)
+        def score(group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
+            change = sum_over_readers(group, rows)
+            return None if change is None else change.abs().mean(dim=0)
+
+        return score
 
 
-class ActivationImportance(torch_pruning.importance.Importance):  # type: ignore[misc]
-    """Scores channels by their mean absolute activation (Molchanov et al., arXiv:1611.06440).
+class Activation(Criterion):
+    """A channel's mean absolute activation (Molchanov et al., arXiv:1611.06440).
 
-    Measured where convolutions read the channels, so behind normalization, activation and addition.
-
-    Args:
-        module: The network, in eval mode.
-        batches: Pairs of float32 N x C x H x W and labels, which are not used.
+    Measured where convolutions read the channels, so behind normalization, activation and addition. A weight's score is
+    its magnitude times the activity of what it reads (Sun et al., arXiv:2306.11695).
     """
 
-    def __init__(self, module: nn.Module, batches: Iterable[Batch]) -> None:
-        self._rows: dict[nn.Module, list[Tensor]] = {}
-        hooks = [reader.register_forward_pre_hook(self._measure) for reader in _readers(module)]
+    needs_frames = True
+    methods = ("structured", "unstructured")
+
+    def channel_importance(self, subject: Subject) -> Importance:
+        """Runs the frames, and returns a function that gives None for channels that no layer reads."""
+        rows: dict[nn.Module, list[Tensor]] = {}
+
+        def measure(reader: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            values = inputs[0].abs()
+            axis = 1 if isinstance(reader, _ConvNd) else values.ndim - 1
+            rows.setdefault(reader, []).append(values.mean(dim=[i for i in range(values.ndim) if i != axis]))
+
+        hooks = [reader.register_forward_pre_hook(measure) for reader in mixing_layers(subject.module)]
         try:
             with torch.no_grad():
-                for images, _ in batches:
-                    module(images)
+                for images, _ in subject.frames:
+                    subject.module(images)
         finally:
             for hook in hooks:
                 hook.remove()
-        self._means = {reader: torch.stack(rows).mean(0, keepdim=True) for reader, rows in self._rows.items()}
+        means = {reader: torch.stack(found).mean(0, keepdim=True) for reader, found in rows.items()}
 
-    def __call__(self, group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
-        """Returns one score per channel of the group's root; None if no layer reads the channels."""
-        activity = _sum_over_readers(group, self._means)
-        # groups differ in scale for no reason that matters, so each is normalized to mean 1
-        return None if activity is None else activity[0] / activity.mean().clamp(min=1e-30)
+        def score(group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
+            activity = sum_over_readers(group, means)
+            # groups differ in scale for no reason that matters, so each is normalized to mean 1
+            return None if activity is None else activity[0] / activity.mean().clamp(min=1e-30)
 
-    def _measure(self, reader: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0].abs()
-        axis = 1 if isinstance(reader, _ConvNd) else values.ndim - 1
-        mean = values.mean(dim=[i for i in range(values.ndim) if i != axis])
-        self._rows.setdefault(reader, []).append(mean)
+        return score
 
-
-class RandomImportance(torch_pruning.importance.Importance):  # type: ignore[misc]
-    """Scores channels by chance: the baseline that any other criterion has to beat.
-
-    Args:
-        seed: The same seed gives the same scores.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def __call__(self, group: Any) -> Tensor:  # noqa: ANN401 - torch_pruning has no types
-        """Returns one score in [0, 1) per channel of the group's root."""
-        return torch.rand(len(group[0].idxs), generator=self._generator)
+    def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
+        """Returns magnitude times activity; the magnitude alone for a layer that did not run."""
+        activity = input_activity(subject.module, subject.frames)
+        return {name: size * activity.get(name, 1.0) for name, size in magnitudes(layers).items()}
 
 
-def _readers(module: nn.Module) -> list[_ConvNd | nn.Linear]:
+class Random(Criterion):
+    """Chance: the baseline that any other criterion has to beat."""
+
+    methods = ("structured", "unstructured")
+
+    def channel_importance(self, subject: Subject) -> Importance:
+        """Returns a function that draws a score in [0, 1) for each channel."""
+        generator = torch.Generator().manual_seed(subject.seed)
+        return lambda group: torch.rand(len(group[0].idxs), generator=generator)
+
+    def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
+        """Returns a score in (0, 1] for each weight."""
+        generator = torch.Generator().manual_seed(subject.seed)
+        return {name: 1.0 - torch.rand(size.shape, generator=generator) for name, size in magnitudes(layers).items()}
+
+
+def magnitudes(layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Returns the absolute weights of layers, by name."""
+    return {name: layer.get_parameter("weight").detach().abs() for name, layer in layers.items()}
+
+
+def mixing_layers(module: nn.Module) -> list[_ConvNd | nn.Linear]:
     """Returns the layers that mix channels; a depthwise convolution only passes them on."""
     return [
         layer
@@ -142,15 +266,7 @@ def _readers(module: nn.Module) -> list[_ConvNd | nn.Linear]:
     ]
 
 
-def _change_by_input_channel(reader: _ConvNd | nn.Linear) -> Tensor:
-    """Returns weight x gradient summed per input channel; zeros for a layer that did not run."""
-    weight = reader.weight.detach()
-    change = torch.zeros_like(weight) if reader.weight.grad is None else weight * reader.weight.grad
-    axis = 0 if isinstance(reader, _ConvTransposeNd) else 1
-    return change.sum(dim=[i for i in range(change.ndim) if i != axis])
-
-
-def _sum_over_readers(group: Any, rows: Mapping[nn.Module, Tensor]) -> Tensor | None:  # noqa: ANN401
+def sum_over_readers(group: Any, rows: Mapping[nn.Module, Tensor]) -> Tensor | None:  # noqa: ANN401
     """Adds up what is known about the channels of a group's root, over all layers that read them.
 
     Args:
@@ -169,3 +285,11 @@ def _sum_over_readers(group: Any, rows: Mapping[nn.Module, Tensor]) -> Tensor | 
                 total = torch.zeros(len(read), len(group[0].idxs), dtype=read.dtype)
             total.index_add_(1, torch.tensor(item.root_idxs), read)
     return total
+
+
+def _change_by_input_channel(reader: _ConvNd | nn.Linear) -> Tensor:
+    """Returns weight x gradient summed per input channel; zeros for a layer that did not run."""
+    weight = reader.weight.detach()
+    change = torch.zeros_like(weight) if reader.weight.grad is None else weight * reader.weight.grad
+    axis = 0 if isinstance(reader, _ConvTransposeNd) else 1
+    return change.sum(dim=[i for i in range(change.ndim) if i != axis])

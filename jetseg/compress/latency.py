@@ -14,8 +14,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from jetseg.compress.groups import Candidate
-from jetseg.compress.layer_shapes import layer_shapes
+from jetseg.compress.groups import PruningGroup
+from jetseg.compress.layers import layer_shapes
 from jetseg.compress.structured import PruneSettings, kept_channels
 from jetseg.onnx.layer_shape import LayerLatency, LayerShape, TimeLayers
 
@@ -34,7 +34,7 @@ class NetworkLatency:
     Args:
         module: The network, in eval mode.
         example_input: float32, N x C x H x W.
-        candidates: Groups of layers that may be pruned.
+        groups: Groups of layers that may be pruned.
         time_layers: Measures layers on the device.
         round_to: Pruned layers keep a multiple of this many channels.
         network_ms: Latency of the whole network, measured.
@@ -44,19 +44,17 @@ class NetworkLatency:
         self,
         module: nn.Module,
         example_input: Tensor,
-        candidates: Sequence[Candidate],
+        groups: Sequence[PruningGroup],
         time_layers: TimeLayers,
         round_to: int,
         network_ms: float,
     ) -> None:
         self._rest_ms_per_value = 0.0
         self.shapes = layer_shapes(module, example_input)
-        self._sizes = [len(candidate.scores) for candidate in candidates]
-        self._made = _by_layer([candidate.layers for candidate in candidates])
-        self._read = _by_layer([candidate.readers for candidate in candidates])
-        self._touched = [
-            sorted({*candidate.layers, *candidate.readers} & self.shapes.keys()) for candidate in candidates
-        ]
+        self._sizes = [len(group.scores) for group in groups]
+        self._made = _by_layer([group.layers for group in groups])
+        self._read = _by_layer([group.readers for group in groups])
+        self._touched = [sorted({*group.layers, *group.readers} & self.shapes.keys()) for group in groups]
         self._latencies = self._measure(time_layers, round_to)
         rest_ms = max(0.0, network_ms - self.total_ms(self._sizes))
         self._rest_ms_per_value = rest_ms / sum(self._output_values(name, self._sizes) for name in self.shapes)
@@ -117,7 +115,7 @@ class NetworkLatency:
 
 
 def allocate(
-    candidates: Sequence[Candidate], latency: NetworkLatency, settings: PruneSettings, target_ms: float
+    groups: Sequence[PruningGroup], latency: NetworkLatency, settings: PruneSettings, target_ms: float
 ) -> list[int]:
     """Returns how many channels each group keeps, so that the layers take at most `target_ms`.
 
@@ -125,12 +123,12 @@ def allocate(
     or several steps of `round_to`; in the end, what can be given back within the target is given back.
 
     Args:
-        candidates: Groups of layers that may be pruned; their scores compare with each other.
+        groups: Groups of layers that may be pruned; their scores compare with each other.
         latency: Predicts the latency of the layers.
         settings: `round_to` and `max_ratio` hold for every group.
         target_ms: Summed latency of the layers to reach; if it cannot be, everything is thinned to its minimum.
     """
-    knapsack = _Knapsack(candidates, latency, settings)
+    knapsack = _Knapsack(groups, latency, settings)
     knapsack.empty_to(target_ms)
     knapsack.refill_to(target_ms)
     return knapsack.kept
@@ -139,12 +137,12 @@ def allocate(
 class _Knapsack:
     """Channel counts of all groups, with what they cost and what thinning them would lose."""
 
-    def __init__(self, candidates: Sequence[Candidate], latency: NetworkLatency, settings: PruneSettings) -> None:
-        self.kept = [len(group.scores) for group in candidates]
+    def __init__(self, groups: Sequence[PruningGroup], latency: NetworkLatency, settings: PruneSettings) -> None:
+        self.kept = [len(group.scores) for group in groups]
         self._latency = latency
         self._total_ms = latency.total_ms(self.kept)
-        self._choices = [_choices(len(group.scores), settings) for group in candidates]
-        self._losses = [_losses(group.scores) for group in candidates]
+        self._choices = [_choices(len(group.scores), settings) for group in groups]
+        self._losses = [_losses(group.scores) for group in groups]
 
     def empty_to(self, target_ms: float) -> None:
         """Thins groups, the cheapest loss per millisecond first, until the layers take at most so long."""

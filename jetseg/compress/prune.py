@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
-from jetseg.compress.change import LayerChange
-from jetseg.compress.importance import (
-    ActivationImportance,
-    Batch,
-    BatchNormImportance,
-    Importance,
-    RandomImportance,
-    TaylorImportance,
-    magnitude,
-)
+from jetseg.compress.activity import Batch
+from jetseg.compress.config import PruneConfig
+from jetseg.compress.importance import Criterion, Subject, make_criterion
+from jetseg.compress.layers import LayerChange
 from jetseg.compress.speed import SpeedMeter, SpeedReport, prune_to_speed
-from jetseg.compress.structured import Pruner, PruneSettings, Scope, choose_counts
+from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
 from jetseg.compress.two_four import prune_two_four
-from jetseg.compress.unstructured import input_activity, prune_unstructured
+from jetseg.compress.unstructured import prune_unstructured
 from jetseg.data.contract import Split
-from jetseg.data.dataset import open_split
+from jetseg.data.dataset import Dataset
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluate.accuracy import check_classes, spread
 from jetseg.evaluate.sparsity import gzip_bytes
-from jetseg.manifest import EnginePrecision, Manifest, Stage
+from jetseg.manifest import Manifest, Stage
 from jetseg.models.cost import module_cost
+from jetseg.network import Network
 from jetseg.onnx.cost import Cost
 from jetseg.postprocess import resize_class_map
 from jetseg.preprocess import Preprocessor
@@ -40,109 +34,6 @@ from jetseg.progress import track
 from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH_SIZE = 4
-
-Criterion = Literal["magnitude", "bn-scale", "activation", "taylor", "random"]
-
-
-class PruneConfig(BaseModel):
-    """Settings of the pruning stage.
-
-    Attributes:
-        checkpoint: Network to prune.
-        out: Checkpoint to write; ends in `.safetensors`.
-        method: "structured" removes channels; "unstructured" sets single weights to zero; "2:4" sets two of every four
-            neighboring ones to zero, which sparse tensor cores use.
-        criterion: What makes a channel or weight unimportant. By default "taylor" with scope "latency" where there are
-            data, because its scores of different layers compare; "magnitude" elsewhere.
-        ratio: Fraction of channels (structured) or weights (unstructured) to remove.
-        scope: "layer" removes that fraction of every layer; "global" ranks all layers together; "isomorphic" those
-            that are wired alike; "latency" thins the layers that cost the least importance per millisecond, and needs
-            a speed to reach. By default "latency" where there is one, "layer" elsewhere.
-        round_to: Structured: pruned layers keep a multiple of this many channels.
-        max_ratio: Structured: no layer loses more than this fraction.
-        norm: Structured magnitude: 1 for the L1 norm, 2 for the squared L2 norm.
-        data: Dataset spec, for the criteria that look at frames.
-        split: Split of it.
-        batches: Batches of 4 frames to look at, spread evenly over the split.
-        seed: Fixes the random criterion.
-        keep: Names of layers to leave alone; `*` and `?` match parts of a name.
-        threshold: Unstructured magnitude: weights below this are set to zero, in place of `ratio`.
-        speedup: Structured: how many times as fast the network shall be, measured; in place of `ratio`.
-        target_latency_ms: Structured: latency that the network shall have, measured; in place of `ratio`.
-        backend: What the speed is measured on.
-        precision: Precision that it is measured in.
-        threads: Threads of a CPU backend while measuring.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    checkpoint: Path
-    out: Path
-    method: Literal["structured", "unstructured", "2:4"] = "structured"
-    criterion: Criterion | None = None
-    ratio: float = Field(0.5, gt=0, lt=1)
-    scope: Scope | Literal["latency"] | None = None
-    round_to: int = Field(8, ge=1)
-    max_ratio: float = Field(0.9, gt=0, lt=1)
-    norm: Literal[1, 2] = 2
-    data: str | None = None
-    split: str = "train"
-    batches: int = Field(16, ge=1)
-    seed: int = 0
-    keep: tuple[str, ...] = ()
-    threshold: float | None = Field(None, gt=0)
-    speedup: float | None = Field(None, gt=1)
-    target_latency_ms: float | None = Field(None, gt=0)
-    backend: str = "onnxruntime"
-    precision: EnginePrecision = "fp32"
-    threads: int = Field(1, ge=1)
-
-    @property
-    def wants_speed(self) -> bool:
-        """Whether a speed is to be reached, not a number of channels."""
-        return self.speedup is not None or self.target_latency_ms is not None
-
-    @property
-    def by_latency(self) -> bool:
-        """Whether layers are thinned by importance per millisecond."""
-        return self.method == "structured" and self.wants_speed and self.scope in (None, "latency")
-
-    @property
-    def scored_by(self) -> Criterion:
-        """The criterion, chosen or by default."""
-        return self.criterion or ("taylor" if self.by_latency and self.data is not None else "magnitude")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> PruneConfig:
-        for mistake in self._mistakes():
-            raise ValueError(mistake)
-        if self.out.suffix != ".safetensors":
-            raise ValueError("out must end in .safetensors")
-        if self.out.resolve() == self.checkpoint.resolve():
-            raise ValueError("out must be another file than checkpoint")
-        return self
-
-    def _mistakes(self) -> Iterator[str]:
-        structured = self.method == "structured"
-        takes = {
-            "structured": ("magnitude", "bn-scale", "activation", "taylor", "random"),
-            "unstructured": ("magnitude", "activation", "random"),
-            "2:4": ("magnitude",),
-        }[self.method]
-        if self.scored_by not in takes:
-            yield f"criterion {self.criterion} does not go with method {self.method}, which takes {', '.join(takes)}"
-        if self.criterion in ("activation", "taylor") and self.data is None:
-            yield f"criterion {self.criterion} looks at frames: give data"
-        if self.threshold is not None and (self.method != "unstructured" or self.scored_by != "magnitude"):
-            yield "threshold needs method unstructured and criterion magnitude"
-        if self.speedup is not None and self.target_latency_ms is not None:
-            yield "give speedup or target_latency_ms, not both"
-        if self.wants_speed and not structured:
-            yield f"method {self.method} removes no work that a processor could skip by itself: no speed to reach"
-        if self.scope == "latency" and not self.wants_speed:
-            yield "scope latency needs speedup or target_latency_ms"
-        if self.method == "unstructured" and self.scope not in (None, "layer", "global"):
-            yield f"method unstructured has no scope {self.scope}"
 
 
 @dataclass(frozen=True)
@@ -156,6 +47,7 @@ class PruneResult:
         layers: What happened to each layer.
         speed: How a wanted speed was reached; None if none was wanted.
         gzip_bytes: Size of the checkpoint before and after, compressed with gzip: what zeros alone save.
+        miou: mIoU on the validation split in percent, if it was fine-tuned.
     """
 
     checkpoint: Path
@@ -164,36 +56,60 @@ class PruneResult:
     layers: tuple[LayerChange, ...]
     speed: SpeedReport | None = None
     gzip_bytes: tuple[int, int] | None = None
+    miou: float | None = None
 
 
-def run(config: PruneConfig, meter: SpeedMeter | None = None) -> PruneResult:
+def prune_network(
+    network: Network,
+    config: PruneConfig,
+    out: Path,
+    *,
+    dataset: Dataset | None = None,
+    meter: SpeedMeter | None = None,
+) -> PruneResult:
     """Prunes a checkpoint without fine-tuning it.
 
     Args:
+        network: Checkpoint to prune.
         config: Settings.
+        out: Checkpoint to write; ends in `.safetensors`.
+        dataset: For the criteria that look at frames.
         meter: Measures on the device; there if a speed is to be reached.
 
     Raises:
         QualityError: The wanted speed was not met closely enough.
         ArtifactError: The checkpoint is broken, or its network cannot be pruned.
-        ConfigError: A pattern in `keep` matches nothing, or nothing is left to prune.
+        ConfigError: The criterion does not go with the method or lacks frames, a pattern in `keep` matches nothing, or
+            nothing is left to prune.
         DataError: The dataset is broken, or its classes are not the network's.
     """
-    module, manifest = load_checkpoint(config.checkpoint)
+    name = config.scored_by(data=dataset is not None)
+    criterion = make_criterion(name, config.method, frames=dataset is not None)
+    module, manifest = load_checkpoint(network)
     spec = manifest.input
     shape = (1, spec.channels, spec.height, spec.width)
     before = module_cost(module, shape)
+    frames = _frames(dataset, config, manifest) if criterion.needs_frames and dataset is not None else None
+
+    def subject(copy: nn.Module) -> Subject:
+        """Describes a copy of the network to the criterion."""
+        batches = None if frames is None else _batches(frames, manifest, config.batches)
+        return Subject(copy, batches, None if frames is None else frames.ignore_index, config.seed, config.norm)
+
     speed = None
-    if config.method == "2:4":
-        pruned, layers = prune_two_four(module, config.keep)
-    elif config.method == "unstructured":
-        pruned, layers = _prune_weights(module, config, manifest)
-    else:
-        pruner = Pruner(module, config.keep, torch.zeros(shape), lambda copy: _importance(copy, config, manifest))
+    if config.method == "structured":
+        pruner = Pruner(
+            module, config.keep, torch.zeros(shape), lambda copy: criterion.channel_importance(subject(copy))
+        )
         pruned, layers, speed = _prune_channels(pruner, config, meter)
-    save_checkpoint(config.out, pruned, _pruned_manifest(manifest, config))
-    sizes = (gzip_bytes(config.checkpoint), gzip_bytes(config.out))
-    return PruneResult(config.out, before, module_cost(pruned, shape), layers, speed, sizes)
+    else:
+        pruned, layers = _prune_weights(module, config, criterion, subject(module))
+    recorded = config.model_dump(mode="json", exclude_none=True) | {"criterion": name}
+    if dataset is not None:
+        recorded["data"] = dataset.spec
+    save_checkpoint(out, pruned, manifest.derive(Stage(name="prune", settings=recorded)))
+    sizes = (gzip_bytes(network.path), gzip_bytes(out))
+    return PruneResult(out, before, module_cost(pruned, shape), layers, speed, sizes)
 
 
 def _prune_channels(
@@ -210,20 +126,19 @@ def _prune_channels(
         (parent_ms,) = meter.networks_ms([pruner.module])
         speedup = parent_ms / config.target_latency_ms
         if speedup <= 1:
-            raise ConfigError(f"The network takes {parent_ms:.2f} ms already.", "Ask for a lower --target-latency-ms.")
+            raise ConfigError(f"The network takes {parent_ms:.2f} ms already.", "Ask for a lower `target_latency_ms`.")
     return prune_to_speed(pruner, settings, meter, float(speedup or 1), by_latency=config.by_latency)
 
 
 def _prune_weights(
-    module: nn.Module, config: PruneConfig, manifest: Manifest
+    module: nn.Module, config: PruneConfig, criterion: Criterion, subject: Subject
 ) -> tuple[nn.Module, tuple[LayerChange, ...]]:
-    activity = None
-    if config.scored_by == "activation":
-        activity = input_activity(module, _frames(config, manifest)[1])
-    criterion: Literal["magnitude", "random"] = "random" if config.scored_by == "random" else "magnitude"
-    return prune_unstructured(
-        module, _settings(config), criterion, config.seed, threshold=config.threshold, activity=activity
-    )
+    def score(layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
+        return criterion.weight_scores(subject, layers)
+
+    if config.method == "2:4":
+        return prune_two_four(module, config.keep, score)
+    return prune_unstructured(module, _settings(config), score, threshold=config.threshold)
 
 
 def _settings(config: PruneConfig) -> PruneSettings:
@@ -236,24 +151,11 @@ def _settings(config: PruneConfig) -> PruneSettings:
     )
 
 
-def _importance(module: nn.Module, config: PruneConfig, manifest: Manifest) -> Importance:
-    if config.scored_by == "magnitude":
-        return magnitude(config.norm)
-    if config.scored_by == "random":
-        return RandomImportance(config.seed)
-    if config.scored_by == "bn-scale":
-        return BatchNormImportance()
-    dataset, batches = _frames(config, manifest)
-    if config.scored_by == "activation":
-        return ActivationImportance(module, batches)
-    return TaylorImportance(module, batches, dataset.ignore_index)
-
-
-def _frames(config: PruneConfig, manifest: Manifest) -> tuple[Split, Iterator[Batch]]:
-    """Opens the dataset that criteria look at; the config's own check made sure that there is one."""
-    dataset = open_split(str(config.data), config.split)
-    check_classes(manifest.classes, dataset.classes, dataset.spec)
-    return dataset, _batches(dataset, manifest, config.batches)
+def _frames(dataset: Dataset, config: PruneConfig, manifest: Manifest) -> Split:
+    """Opens the split that criteria look at."""
+    split = dataset.split(config.split)
+    check_classes(manifest.classes, split.classes, split.spec)
+    return split
 
 
 def _batches(dataset: Split, manifest: Manifest, count: int) -> Iterator[Batch]:
@@ -273,10 +175,3 @@ def _batches(dataset: Split, manifest: Manifest, count: int) -> Iterator[Batch]:
             images.append(preprocess(sample.image_hwc_u8)[0])
             labels.append(resize_class_map(sample.label_hw_u8, manifest.input.height, manifest.input.width))
         yield torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
-
-
-def _pruned_manifest(manifest: Manifest, config: PruneConfig) -> Manifest:
-    """Adds this stage to the history; accuracies measured before do not hold any more."""
-    recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
-    recorded["criterion"] = config.scored_by
-    return manifest.derive(Stage(name="prune", settings=recorded))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import nn
 
-from jetseg.compress.change import LayerChange
 from jetseg.compress.latency import NetworkLatency, allocate, latency_rows
+from jetseg.compress.layers import LayerChange
 from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
-from jetseg.config import changed
 from jetseg.errors import ConfigError, QualityError
 from jetseg.onnx.layer_shape import Piece
 
@@ -38,7 +37,7 @@ class SpeedMeter(Protocol):
 
 
 @dataclass(frozen=True)
-class Trial:
+class SpeedTrial:
     """One network that was pruned and measured.
 
     Attributes:
@@ -67,7 +66,7 @@ class SpeedReport:
     parent_ms: float
     pruned_ms: float
     wanted: float
-    trials: tuple[Trial, ...]
+    trials: tuple[SpeedTrial, ...]
     layers_ms: dict[str, tuple[float, float]]
 
     @property
@@ -92,13 +91,13 @@ def prune_to_speed(
         ConfigError: Even the least that may stay of each layer is too slow.
         QualityError: No number of channels was found whose speed is close enough.
     """
-    full = [len(candidate.scores) for candidate in pruner.candidates]
+    full = [len(group.scores) for group in pruner.groups]
     latency = None
     if by_latency:
         latency = NetworkLatency(
             pruner.module,
             pruner.example_input,
-            pruner.candidates,
+            pruner.groups,
             meter.layers_ms,
             settings.round_to,
             network_ms=meter.networks_ms([pruner.module])[0],
@@ -106,10 +105,10 @@ def prune_to_speed(
 
     def counts(amount: float) -> list[int]:
         if latency is None:
-            return choose_counts(pruner.candidates, changed(settings, ratio=amount))
-        return allocate(pruner.candidates, latency, settings, (1 - amount) * latency.total_ms(full))
+            return choose_counts(pruner.groups, replace(settings, ratio=amount))
+        return allocate(pruner.groups, latency, settings, (1 - amount) * latency.total_ms(full))
 
-    trials: list[Trial] = []
+    trials: list[SpeedTrial] = []
     measured: dict[tuple[int, ...], tuple[float, float]] = {}
     made: dict[tuple[int, ...], Pruned] = {}
 
@@ -122,7 +121,7 @@ def prune_to_speed(
             measured[kept] = (parent_ms, pruned_ms)
         predicted = latency.total_ms(full) / latency.total_ms(kept) if latency else None
         parent_ms, pruned_ms = measured[kept]
-        trials.append(Trial(amount, predicted, parent_ms / pruned_ms))
+        trials.append(SpeedTrial(amount, predicted, parent_ms / pruned_ms))
         return trials[-1].measured
 
     start = 1 - 1 / speedup if by_latency else 0.5 * (1 - 1 / speedup)
@@ -169,7 +168,7 @@ def search_amount(
             if amount >= most:
                 raise ConfigError(
                     f"The network cannot be made {speedup:g} times as fast: {speed:.2f} is all there is.",
-                    "Keep fewer layers, allow a larger --max-ratio or a smaller --round-to, or ask for less.",
+                    "Keep fewer layers, allow a larger `max_ratio` or a smaller `round_to`, or ask for less.",
                 )
             low = max(low, (amount, 1 / speed))
         else:
@@ -177,7 +176,7 @@ def search_amount(
         amount = _between(low, high, wanted, most)
     raise QualityError(
         f"No pruned network runs {speedup:g} times as fast; measured: {', '.join(speeds)}.",
-        "Allow a finer --round-to, or run again when the machine is idle.",
+        "Allow a finer `round_to`, or run again when the machine is idle.",
     )
 
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from jetseg.compress.change import LayerChange
-from jetseg.compress.groups import Candidate, channel_counts, find_candidates, trace
-from jetseg.compress.importance import Importance
+from jetseg.compress.config import Scope
+from jetseg.compress.groups import Importance, PruningGroup, find_groups, trace
+from jetseg.compress.layers import LayerChange, channel_counts
 from jetseg.errors import ArtifactError
 
-Scope = Literal["layer", "global", "isomorphic"]
 
-
-class PruneSettings(BaseModel):
+@dataclass(frozen=True)
+class PruneSettings:
     """How much to remove, and where.
 
     Attributes:
@@ -35,13 +33,11 @@ class PruneSettings(BaseModel):
         max_ratio: No layer loses more than this fraction, whatever the ranking says.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ratio: float = Field(0.5, gt=0, lt=1)
+    ratio: float = 0.5
     scope: Scope = "layer"
-    round_to: int = Field(8, ge=1)
+    round_to: int = 8
     keep: tuple[str, ...] = ()
-    max_ratio: float = Field(0.9, gt=0, lt=1)
+    max_ratio: float = 0.9
 
 
 class Pruner:
@@ -54,12 +50,12 @@ class Pruner:
         module: The network, on the CPU; it is not changed.
         keep: Patterns of layers to leave alone.
         example_input: float32, N x C x H x W, of the size that the network is made for.
-        make_importance: Given a copy in eval mode, returns a criterion of `jetseg.compress.importance`.
+        make_importance: Given a copy in eval mode, returns what scores the channels of its groups.
 
     Attributes:
         module: The network.
         example_input: As given.
-        candidates: Groups of layers that may be pruned.
+        groups: Layers that may be pruned, those that can only be pruned together as one.
 
     Raises:
         ConfigError: A pattern in `keep` matches no layer, or nothing is left to prune.
@@ -76,13 +72,13 @@ class Pruner:
         self.module = module
         self.example_input = example_input
         scored = _trainable_copy(module)
-        self.candidates, self._notes = find_candidates(scored, keep, example_input, make_importance(scored))
+        self.groups, self._notes = find_groups(scored, keep, example_input, make_importance(scored))
 
     def prune(self, kept: Sequence[int], round_to: int) -> tuple[nn.Module, tuple[LayerChange, ...]]:
         """Returns a smaller copy of the network and what happened to each layer.
 
         Args:
-            kept: Channels that each candidate keeps: those with the highest scores.
+            kept: Channels that each group keeps: those with the highest scores.
             round_to: Layers whose channels are not a multiple of this get a note.
 
         Raises:
@@ -91,15 +87,15 @@ class Pruner:
         pruned = _trainable_copy(self.module)
         before = channel_counts(pruned)
         removed = {
-            candidate.root: torch.argsort(candidate.scores, stable=True)[: len(candidate.scores) - count].tolist()
-            for candidate, count in zip(self.candidates, kept, strict=True)
+            group.root: torch.argsort(group.scores, stable=True)[: len(group.scores) - count].tolist()
+            for group, count in zip(self.groups, kept, strict=True)
         }
         _remove_(pruned, removed, self.example_input)
         notes = dict(self._notes)
-        for candidate, count in zip(self.candidates, kept, strict=True):
+        for group, count in zip(self.groups, kept, strict=True):
             if count % round_to:
                 note = f"not a multiple of {round_to}, and too small to become one"
-                notes.update(dict.fromkeys(candidate.layers, note))
+                notes.update(dict.fromkeys(group.layers, note))
         _check_runs(self.module, pruned, self.example_input)
         after = channel_counts(pruned)
         return pruned, tuple(LayerChange(name, before[name], after[name], notes.get(name, "")) for name in before)
@@ -118,32 +114,29 @@ def prune_structured(
         ArtifactError: The network cannot be traced, or does not run after pruning.
     """
     pruner = Pruner(module, settings.keep, example_input, make_importance)
-    return pruner.prune(choose_counts(pruner.candidates, settings), settings.round_to)
+    return pruner.prune(choose_counts(pruner.groups, settings), settings.round_to)
 
 
-def choose_counts(candidates: Sequence[Candidate], settings: PruneSettings) -> list[int]:
+def choose_counts(groups: Sequence[PruningGroup], settings: PruneSettings) -> list[int]:
     """Returns how many channels each group of layers keeps."""
-    doomed = [math.floor(settings.ratio * len(candidate.scores)) for candidate in candidates]
+    removed = [math.floor(settings.ratio * len(group.scores)) for group in groups]
     if settings.scope != "layer":
         pools: dict[tuple[str, ...], list[int]] = {}
-        for index, candidate in enumerate(candidates):
-            pools.setdefault(candidate.kind if settings.scope == "isomorphic" else (), []).append(index)
+        for index, group in enumerate(groups):
+            pools.setdefault(group.kind if settings.scope == "isomorphic" else (), []).append(index)
         for pool in pools.values():
-            counts = _lowest_overall([candidates[index].scores for index in pool], settings.ratio)
+            counts = _lowest_overall([groups[index].scores for index in pool], settings.ratio)
             for index, count in zip(pool, counts, strict=True):
-                doomed[index] = count
-    return [
-        kept_channels(len(candidate.scores), count, settings)
-        for candidate, count in zip(candidates, doomed, strict=True)
-    ]
+                removed[index] = count
+    return [kept_channels(len(group.scores), count, settings) for group, count in zip(groups, removed, strict=True)]
 
 
 def _lowest_overall(scores: Sequence[Tensor], ratio: float) -> list[int]:
     """Ranks the channels of several groups together; returns how many of each are among the lowest."""
     ranked = torch.cat(list(scores))
-    doomed = torch.zeros(len(ranked), dtype=torch.bool)
-    doomed[torch.argsort(ranked, stable=True)[: math.floor(ratio * len(ranked))]] = True
-    return [int(part.sum()) for part in torch.split(doomed, [len(part) for part in scores])]
+    removed = torch.zeros(len(ranked), dtype=torch.bool)
+    removed[torch.argsort(ranked, stable=True)[: math.floor(ratio * len(ranked))]] = True
+    return [int(part.sum()) for part in torch.split(removed, [len(part) for part in scores])]
 
 
 def kept_channels(channels: int, removed: int, settings: PruneSettings) -> int:
@@ -174,7 +167,7 @@ def _remove_(module: nn.Module, removed: Mapping[str, list[int]], example_input:
 
 
 def _check_runs(dense: nn.Module, pruned: nn.Module, example_input: Tensor) -> None:
-    advice = "Layers whose channel count is written into the network's forward must be kept (--keep NAME)."
+    advice = "Layers whose channel count is written into the network's forward must be kept (`keep`)."
     try:
         with torch.no_grad():
             shape = pruned(example_input).shape

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jetseg.compress.change import LayerChange
-from jetseg.compress.groups import match_layers
+from jetseg.compress.layers import LayerChange, match_layers
+from jetseg.compress.unstructured import WeightScorer
 from jetseg.errors import ConfigError
 
 _GROUP = 4
 
 
-def prune_two_four(module: nn.Module, keep: Sequence[str] = ()) -> tuple[nn.Module, tuple[LayerChange, ...]]:
-    """Returns a copy of a network in which the two smaller weights of every four are zero.
+def prune_two_four(
+    module: nn.Module, keep: Sequence[str] = (), score: WeightScorer | None = None
+) -> tuple[nn.Module, tuple[LayerChange, ...]]:
+    """Returns a copy of a network in which the two least important weights of every four are zero.
 
     The four stand beside each other along the input channels, at one output channel and one position of the kernel:
     that is how TensorRT wants them.
@@ -27,6 +29,7 @@ def prune_two_four(module: nn.Module, keep: Sequence[str] = ()) -> tuple[nn.Modu
     Args:
         module: The network.
         keep: Patterns of layers to leave alone.
+        score: Scores the weights; by default their magnitude does.
 
     Returns:
         The copy, and for each convolution and linear layer its weights before and those that are not zero after; a
@@ -41,10 +44,11 @@ def prune_two_four(module: nn.Module, keep: Sequence[str] = ()) -> tuple[nn.Modu
     notes = {name: "kept on request" if name in kept else reason_against(layer) for name, layer in layers.items()}
     if all(notes.values()):
         raise ConfigError("No layer is left that could be 2:4 sparse.", "Keep fewer layers.")
-    for name, layer in layers.items():
-        if not notes[name]:
-            with torch.no_grad():
-                layer.weight.mul_(two_four_mask(layer.weight))
+    targets = {name: layer for name, layer in layers.items() if not notes[name]}
+    scores = {name: layer.weight for name, layer in targets.items()} if score is None else score(targets)
+    for name, layer in targets.items():
+        with torch.no_grad():
+            layer.weight.mul_(two_four_mask(scores[name]))
     return pruned, tuple(
         LayerChange(name, layer.weight.numel(), int(torch.count_nonzero(layer.weight)), notes[name])
         for name, layer in layers.items()

@@ -13,7 +13,7 @@ from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest, Precision
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.quantization.observe.observer import collect
+from jetseg.quantization.observe.observer import observe
 from jetseg.quantization.qdq.placement import observed_tensors
 from jetseg.quantization.ranges import RangesRecord, TensorRange
 
@@ -58,7 +58,7 @@ def _noise_ranges(network: Network) -> RangesRecord:
     """Returns the ranges that a frame of noise has: their signs decide which operators a backend can fuse."""
     graph, spec = network.float_graph(), network.manifest.input
     frame = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
-    seen = collect(graph, observed_tensors(graph), network.manifest, network.image_input, [frame], threads=1)
+    seen = observe(graph, observed_tensors(graph), network.manifest, network.image_input, [frame], threads=1)
     tensors = {}
     for name, histogram in seen.histograms.items():
         low, high = histogram.low, max(histogram.high, 1e-3)  # no scale may be zero

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
 
 from jetseg.onnx.file import load_onnx
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int
+from jetseg.onnx.quantizers import DEQUANTIZE, quantizer_of
 
 _GROUP = 4
 
@@ -55,11 +56,11 @@ def layer_sparsity(path: Path) -> tuple[LayerSparsity, ...]:
 
 def graph_sparsity(model: onnx.ModelProto) -> tuple[LayerSparsity, ...]:
     """Examines the weights of an ONNX model in memory; see `layer_sparsity`."""
-    constants = _constants(model.graph)
+    graph = Graph(model)
     found = []
-    for node in model.graph.node:
+    for node in graph.nodes:
         position = _WEIGHT_POSITION.get(node.op_type)
-        values = constants.get(node.input[position]) if position is not None else None
+        values = _weight(graph, node.input[position]) if position is not None else None
         if values is not None and values.ndim >= 2:
             found.append(_examine(node, values))
     return tuple(found)
@@ -73,23 +74,22 @@ def gzip_bytes(path: Path) -> int:
 _WEIGHT_POSITION = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "QLinearConv": 3, "ConvInteger": 1}
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, npt.NDArray[Any]]:
-    """Returns constant tensors, those behind quantizers included: a scale moves no zero."""
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        elif node.op_type == "QuantizeLinear" and node.input[0] in values:
-            values[node.output[0]] = _quantized(node, values)
-        elif node.op_type == "DequantizeLinear" and node.input[0] in values:
-            values[node.output[0]] = values[node.input[0]]
-    return values
+def _weight(graph: Graph, name: str) -> npt.NDArray[Any] | None:
+    """Returns a constant tensor; one behind quantizers as integers without the zero point, as a scale moves no zero."""
+    producer = graph.producer.get(name)
+    if producer is not None and producer.op_type == DEQUANTIZE:
+        name = producer.input[0]
+    quantizer = quantizer_of(graph, name)
+    source = name if quantizer is None else quantizer.input[0]
+    if source not in graph.constants:
+        return None
+    weight = graph.weight(source)
+    return weight if quantizer is None else _quantized(weight, graph.weight(quantizer.input[1]), quantizer)
 
 
-def _quantized(node: onnx.NodeProto, values: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Returns weights as integers, without the zero point: small ones become zero as well."""
-    weight, scale = values[node.input[0]], values[node.input[1]]
-    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+def _quantized(weight: npt.NDArray[Any], scale: npt.NDArray[Any], quantizer: onnx.NodeProto) -> npt.NDArray[Any]:
+    """Returns weights as integers: small ones become zero as well."""
+    axis = attribute_int(quantizer, "axis", 1)
     if scale.ndim == 1 and weight.ndim > 1 and len(scale) == weight.shape[axis]:
         scale = scale.reshape([-1 if index == axis % weight.ndim else 1 for index in range(weight.ndim)])
     return np.asarray(np.rint(weight / scale))
@@ -107,7 +107,7 @@ def _examine(node: onnx.NodeProto, values: npt.NDArray[Any]) -> LayerSparsity:
 
 
 def _input_axis(node: onnx.NodeProto) -> int:
-    if node.op_type == "MatMul" or (node.op_type == "Gemm" and not _attribute(node, "transB", 0)):
+    if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute_int(node, "transB", 0)):
         return 0
     return 1
 
@@ -115,11 +115,7 @@ def _input_axis(node: onnx.NodeProto) -> int:
 def _reason_against(node: onnx.NodeProto, values: npt.NDArray[Any]) -> str:
     if node.op_type == "ConvTranspose":
         return "transposed convolution"
-    if _attribute(node, "group", 1) > 1:
+    if attribute_int(node, "group", 1) > 1:
         return "grouped convolution"
     channels = values.shape[_input_axis(node)]
     return f"{channels} input channels are not a multiple of {_GROUP}" if channels % _GROUP else ""
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)

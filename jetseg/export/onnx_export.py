@@ -9,19 +9,20 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import onnx
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from jetseg.config import changed
+from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, MissingDependencyError
+from jetseg.export.config import ExportConfig
 from jetseg.export.graph_ends import DeployedNetwork
 from jetseg.export.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, Stage
-from jetseg.network import save_manifest
+from jetseg.network import Network, open_network, save_manifest
 from jetseg.onnx.file import save_onnx
 from jetseg.storage import atomic_path
 from jetseg.train.checkpoint import load_checkpoint
@@ -29,74 +30,59 @@ from jetseg.train.checkpoint import load_checkpoint
 INPUT_NAME = "image"
 
 
-class ExportConfig(BaseModel):
-    """Settings of the export stage.
-
-    Attributes:
-        checkpoint: Network to export.
-        out: ONNX file to write.
-        head: What comes out: "logits", or "classmap" for uint8 class ids.
-        input: What goes in: "normalized" float32, or "frame" for uint8 pixels, normalized in the graph.
-        height: Input height in pixels; by default that of the checkpoint.
-        width: Input width in pixels; by default that of the checkpoint.
-        opset: ONNX opset. 18 is what torch's exporter writes natively; others are converted from it.
-        parity_frames: Number of frames on which torch and ONNX Runtime are compared.
-        data: Dataset spec to take these frames from; random images by default.
-        split: Split of it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    checkpoint: Path
-    out: Path
-    head: Literal["logits", "classmap"] = "logits"
-    input: Literal["normalized", "frame"] = "normalized"
-    height: int | None = Field(None, gt=0)
-    width: int | None = Field(None, gt=0)
-    opset: int = Field(18, ge=18)
-    parity_frames: int = Field(4, ge=1)
-    data: str | None = None
-    split: str = "val"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ExportConfig:
-        if self.out.suffix != ".onnx":
-            raise ValueError("out must end in .onnx")
-        return self
-
-
 @dataclass(frozen=True)
 class ExportResult:
     """What export made.
 
     Attributes:
-        path: The ONNX file, weights inside.
-        manifest: Its manifest, as written beside it, with the measured parity.
+        network: The exported network, opened: an ONNX file with its weights inside, or an engine. The manifest of an
+            ONNX file holds the measured parity.
     """
 
-    path: Path
-    manifest: Manifest
+    network: Network
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.network.path
+
+    @property
+    def manifest(self) -> Manifest:
+        """Its manifest, as written beside it."""
+        return self.network.manifest
 
 
-def run(config: ExportConfig) -> ExportResult:
+def export_onnx(
+    checkpoint: Network, config: ExportConfig, out: Path, *, dataset: Dataset | None = None
+) -> ExportResult:
     """Exports a checkpoint to ONNX with static shapes and batch 1, and proves that both compute the same.
+
+    Args:
+        checkpoint: Network to export.
+        config: Settings.
+        out: ONNX file to write.
+        dataset: Frames to compare torch and ONNX Runtime on; random images by default.
 
     Raises:
         ArtifactError: The checkpoint is broken, or its network cannot be exported.
         QualityError: ONNX Runtime computes something else than torch; no file is written then.
         MissingDependencyError: onnxscript or onnxruntime is not installed.
     """
-    network, parent = load_checkpoint(config.checkpoint)
+    network, parent = load_checkpoint(checkpoint)
     network.requires_grad_(False)
-    manifest = _manifest(parent, config)
+    recorded = config.model_dump(mode="json", exclude_none=True)
+    if dataset is not None:
+        recorded["data"] = dataset.spec
+    manifest = _manifest(parent, config, Stage(name="export", settings=recorded))
     deployed = DeployedNetwork(network, manifest.input, config.input, config.head).eval()
     model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
-    frames = parity_frames(manifest, config.data, config.split, config.parity_frames)
-    with atomic_path(config.out) as temporary:
+    split = None if dataset is None else dataset.split(config.split)
+    frames = parity_frames(manifest, split, config.parity_frames)
+    with atomic_path(out) as temporary:
         save_onnx(temporary, model)
-        parity = measure_parity(temporary, manifest, network, frames, config.out.name)
-    manifest = manifest.changed(parity=parity)
-    return ExportResult(config.out, save_manifest(config.out, manifest))
+        parity = measure_parity(temporary, manifest, network, frames, out.name)
+    save_manifest(out, manifest.changed(parity=parity))
+    return ExportResult(open_network(out))
 
 
 def export_module(module: nn.Module, example: Tensor, output_name: str, opset: int = 18) -> onnx.ModelProto:
@@ -151,15 +137,10 @@ def example_input(spec: InputSpec) -> Tensor:
     return torch.zeros((1, spec.channels, spec.height, spec.width))
 
 
-def _manifest(parent: Manifest, config: ExportConfig) -> Manifest:
+def _manifest(parent: Manifest, config: ExportConfig, stage: Stage) -> Manifest:
     size = {"height": config.height or parent.input.height, "width": config.width or parent.input.width}
-    recorded: dict[str, Any] = config.model_dump(mode="json", exclude={"checkpoint", "out"}, exclude_none=True)
-    derived = parent.derive(
-        Stage(name="export", settings=recorded),
-        kind="onnx",
-        input=changed(parent.input, name=INPUT_NAME, kind=config.input, **size),
-    )
-    return derived.with_output(name=config.head, kind=config.head)
+    spec = changed(parent.input, name=INPUT_NAME, kind=config.input, **size)
+    return parent.derive(stage, kind="onnx", input=spec).with_output(name=config.head, kind=config.head)
 
 
 @contextmanager

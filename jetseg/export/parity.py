@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from jetseg.config import changed
-from jetseg.data.dataset import open_split
+from jetseg.data.contract import Split
 from jetseg.errors import QualityError
 from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import Manifest, Parity
@@ -24,10 +24,9 @@ MAX_RELATIVE_ERROR = 1e-2
 """Largest logit error, as a fraction of the largest logit."""
 
 
-def parity_frames(manifest: Manifest, data: str | None, split: str, count: int) -> list[FrameU8]:
-    """Returns BGR frames to compare on: from a dataset, or without one smooth random images."""
-    if data is not None:
-        dataset = open_split(data, split)
+def parity_frames(manifest: Manifest, dataset: Split | None, count: int) -> list[FrameU8]:
+    """Returns BGR frames to compare on: from a split of a dataset, or without one smooth random images."""
+    if dataset is not None:
         return [dataset[index].image_hwc_u8 for index in spread(len(dataset), count)]
     generator = np.random.default_rng(0)
     height, width = manifest.input.height, manifest.input.width

@@ -9,17 +9,18 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jetseg.config import changed
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
+from jetseg.export.config import PlanConfig
 from jetseg.export.graph_ends import DeployedNetwork
 from jetseg.export.onnx_export import ExportResult, example_input
 from jetseg.manifest import Stage
-from jetseg.network import save_manifest
+from jetseg.network import Network, open_network, save_manifest
 from jetseg.storage import write_bytes
 from jetseg.train.checkpoint import load_checkpoint
 
@@ -27,38 +28,13 @@ DEVICE = "cuda"
 PLAN_SUFFIX = ".engine"
 
 
-class PlanConfig(BaseModel):
-    """Settings of `run`.
-
-    Attributes:
-        checkpoint: Network to convert.
-        out: Engine to write.
-        head: What comes out: "logits", or "classmap" for uint8 class ids.
-        input: What goes in: "normalized" float32, or "frame" for uint8 pixels, normalized in the graph.
-        precision: What TensorRT may compute in; INT8 goes through ONNX and calibration.
-        workspace_mb: Device memory that the builder may try layers with; 0 lets TensorRT choose.
-        optimization_level: 0 (fast build) to 5 (fast engine).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    checkpoint: Path
-    out: Path
-    head: Literal["logits", "classmap"] = "logits"
-    input: Literal["normalized", "frame"] = "normalized"
-    precision: Literal["fp32", "fp16"] = "fp16"
-    workspace_mb: int = Field(default=0, ge=0)
-    optimization_level: int = Field(default=3, ge=0, le=5)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> PlanConfig:
-        if self.out.suffix != PLAN_SUFFIX:
-            raise ValueError(f"out must end in {PLAN_SUFFIX}")
-        return self
-
-
-def run(config: PlanConfig) -> ExportResult:
+def convert_to_plan(checkpoint: Network, config: PlanConfig, out: Path) -> ExportResult:
     """Converts a checkpoint on the device that will run it; batch 1, static shapes.
+
+    Args:
+        checkpoint: Network to convert.
+        config: Settings.
+        out: Engine to write.
 
     Raises:
         MissingDependencyError: torch-tensorrt is not installed.
@@ -67,18 +43,18 @@ def run(config: PlanConfig) -> ExportResult:
     """
     library = _load()
     device = _gpu_label()
-    network, parent = load_checkpoint(config.checkpoint)
+    network, parent = load_checkpoint(checkpoint)
     network.requires_grad_(False)
     spec = changed(parent.input, kind=config.input, name=None)
     deployed = DeployedNetwork(network, spec, config.input, config.head).eval().to(DEVICE)
     plan = _convert(library, deployed, example_input(spec).to(DEVICE), config)
-    recorded = config.model_dump(mode="json", exclude={"checkpoint", "out"})
-    stage = Stage(name="export", settings={**recorded, "converter": "torch-tensorrt"})
+    stage = Stage(name="export", settings={**config.model_dump(mode="json"), "converter": "torch-tensorrt"})
     derived = parent.derive(stage, kind="engine", backend="tensorrt", precision=config.precision, input=spec)
     manifest = derived.with_output(kind=config.head)
-    write_bytes(config.out, plan)
+    write_bytes(out, plan)
     versions = {"torch-tensorrt": str(library.__version__), "tensorrt": _tensorrt_version()}
-    return ExportResult(config.out, save_manifest(config.out, manifest, device=device, versions=versions))
+    save_manifest(out, manifest, device=device, versions=versions)
+    return ExportResult(open_network(out))
 
 
 def _load() -> ModuleType:
@@ -90,7 +66,7 @@ def _load() -> ModuleType:
             "train",
             "converts checkpoints to TensorRT engines",
             fix="NVIDIA's package host has it, for one torch and one TensorRT version each. Without it, export to ONNX "
-            "(`--out NAME.onnx`) and use `jetseg build-engine --backend tensorrt`.",
+            "(NAME.onnx) and use `jetseg build-engine --backend tensorrt`.",
         ) from error
 
 

@@ -13,19 +13,7 @@ from typing import Any
 from torch import nn
 
 from jetseg.errors import ConfigError
-from jetseg.models.ddrnet import DDRNet
-from jetseg.models.efficientnet_lite import EfficientNetLiteFPN
-from jetseg.models.fast_scnn import FastSCNN
-from jetseg.models.tiny import Tiny
-from jetseg.models.unet import UNet
-
-_NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "fast-scnn": FastSCNN,
-    "ddrnet-23-slim": DDRNet,
-    "efficientnet-lite-fpn": EfficientNetLiteFPN,
-    "unet": UNet,
-    "tiny": Tiny,
-}
+from jetseg.registry import NETWORKS
 
 
 def create_model(factory: str, num_classes: int, in_channels: int = 3, **options: Any) -> nn.Module:  # noqa: ANN401 - belongs to the network
@@ -62,13 +50,14 @@ def create_model(factory: str, num_classes: int, in_channels: int = 3, **options
 
 
 def model_names() -> tuple[str, ...]:
-    """Returns the names of the networks that come with jetseg."""
-    return tuple(_NETWORKS)
+    """Returns the names of all networks, those that other packages bring included."""
+    return NETWORKS.names()
 
 
 def _find(factory: str) -> Callable[..., Any]:
-    if factory in _NETWORKS:
-        return _NETWORKS[factory]
+    if factory in NETWORKS:
+        found: Callable[..., Any] = NETWORKS.get(factory)
+        return found
     module_name, colon, attribute = factory.partition(":")
     if not (module_name and colon and attribute):
         raise ConfigError(

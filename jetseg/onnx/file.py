@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from jetseg.errors import ArtifactError
-from jetseg.storage import write_bytes
+from jetseg.storage import sha256_file, write_bytes
 
 
 def load_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
@@ -23,6 +24,49 @@ def load_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
         ArtifactError: The file is missing, no ONNX file, truncated, or its external data is missing or lies
             outside the file's folder.
     """
+    model = _parse(path)
+    if _weight_files(path, model) and weights:
+        try:
+            onnx.load_external_data_for_model(model, str(path.parent))
+        except (ValueError, OSError, onnx.checker.ValidationError) as error:
+            raise ArtifactError(
+                f"{path} keeps weights in another file, which is damaged: {error}.", "Copy both files again."
+            ) from error
+    return model
+
+
+def weight_files(path: Path) -> tuple[Path, ...]:
+    """Returns the other files that hold weights of an ONNX file, sorted by name; see `load_onnx` for what it raises."""
+    return _weight_files(path, _parse(path))
+
+
+def onnx_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a network, weights in other files included, as 64 hexadecimal digits.
+
+    It is the hash of the file itself where all weights lie inside. Otherwise it is the hash of a text: the file's hash
+    on the first line, then for each file with weights, sorted by name, its name within the folder and its hash.
+
+    Raises:
+        ArtifactError: See `load_onnx`.
+    """
+    files = weight_files(path)
+    if not files:
+        return sha256_file(path)
+    lines = [sha256_file(path), *(f"{file.relative_to(path.parent).as_posix()} {sha256_file(file)}" for file in files)]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def has_external_data(path: Path) -> bool:
+    """Tells whether an ONNX file keeps weights in other files; see `load_onnx` for what it raises."""
+    return bool(weight_files(path))
+
+
+def save_onnx(path: Path, model: onnx.ModelProto) -> None:
+    """Writes an ONNX file atomically, weights inside."""
+    write_bytes(path, model.SerializeToString())
+
+
+def _parse(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist.", "Check the path.")
     try:
@@ -33,32 +77,18 @@ def load_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
         ) from error
     if not model.graph.node:
         raise ArtifactError(f"{path} holds no network.", "Check that it is an ONNX file, and export it again.")
-    for tensor in _tensors(model.graph):
-        _check_external(path, tensor)
-    if weights:
-        try:
-            onnx.load_external_data_for_model(model, str(path.parent))
-        except (ValueError, OSError, onnx.checker.ValidationError) as error:
-            raise ArtifactError(
-                f"{path} keeps weights in another file, which is damaged: {error}.", "Copy both files again."
-            ) from error
     return model
 
 
-def has_external_data(path: Path) -> bool:
-    """Tells whether an ONNX file keeps weights in other files; see `load_onnx` for what it raises."""
-    model = load_onnx(path, weights=False)
-    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph))
+def _weight_files(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:
+    places = {
+        _external_place(path, tensor) for tensor in _tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL
+    }
+    return tuple(path.parent / place for place in sorted(places))
 
 
-def save_onnx(path: Path, model: onnx.ModelProto) -> None:
-    """Writes an ONNX file atomically, weights inside."""
-    write_bytes(path, model.SerializeToString())
-
-
-def _check_external(path: Path, tensor: onnx.TensorProto) -> None:
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
+def _external_place(path: Path, tensor: onnx.TensorProto) -> str:
+    """Returns where a tensor's values lie, within the folder of the ONNX file."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     folder = path.parent.resolve()
     target = (folder / location).resolve()
@@ -72,15 +102,15 @@ def _check_external(path: Path, tensor: onnx.TensorProto) -> None:
             f"{path} keeps the weights {tensor.name} in {location}, and that file is not beside it.",
             "Copy it there as well, or export the network with its weights inside.",
         )
+    return target.relative_to(folder).as_posix()
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yields all weights of a graph, those of constant nodes and nested graphs included."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for nested in (attribute.g, *attribute.graphs):
-                yield from _tensors(nested)
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Yields all tensors, wherever they lie: initializers, attributes, branches, functions, sparse ones."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if isinstance(value, Message) else value:
+                yield from _tensors(inner)

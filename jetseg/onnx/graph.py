@@ -1,260 +1,238 @@
-"""The float graph that calibration and quantization both start from."""
+"""One graph over an ONNX model, with rewrites that are checked and keep its look-up tables right."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper, version_converter
+from onnx import helper, numpy_helper
 
-from jetseg.errors import ArtifactError
-from jetseg.onnx.file import load_onnx
-
-QUANTIZED_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
-MIN_OPSET = 13
-"""The first opset with quantizers per channel."""
-_MIN_IR = 7
-"""The first format of the file that opset 13 belongs to; initializers need not be inputs there."""
-_FIRST_MODES_OPSET = 11
-"""The first opset whose Resize names how coordinates are computed, with another default than before."""
+from jetseg.onnx.lookup import GraphError, GraphLookup
+from jetseg.onnx.node import node_title, tensors_read
 
 
-@dataclass
-class FloatGraph:
-    """A network with constants as initializers, batch norms folded, and look-up tables over its nodes.
+class Graph(GraphLookup):
+    """An ONNX graph that can be changed.
 
-    Names of activations are those of the original file, so a ranges file holds for both.
-
-    Attributes:
-        model: The ONNX model; the other attributes index its graph.
-        weights: Initializers by name.
-        producer: Node that makes a tensor, by the tensor's name.
-        consumers: Nodes that read a tensor, by the tensor's name.
+    Whoever changes a graph does so by the methods below. They keep the tables right, and raise `GraphError` before
+    they leave a reader without its tensor or make a tensor twice. Nodes stay the same objects throughout.
     """
 
-    model: onnx.ModelProto
-    weights: dict[str, onnx.TensorProto] = field(init=False)
-    producer: dict[str, onnx.NodeProto] = field(init=False)
-    consumers: dict[str, list[onnx.NodeProto]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.index()
-
-    def index(self) -> None:
-        """Builds the look-up tables anew after the graph changed."""
-        graph = self.model.graph
-        self.weights = {tensor.name: tensor for tensor in graph.initializer}
-        self.producer = {name: node for node in graph.node for name in node.output}
-        self.consumers = defaultdict(list)
-        for node in graph.node:
-            for name in node.input:
-                self.consumers[name].append(node)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the graph's true inputs."""
-        return tuple(port.name for port in self.model.graph.input)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the graph's outputs."""
-        return tuple(port.name for port in self.model.graph.output)
-
-    def float_tensors(self) -> frozenset[str]:
-        """Returns the activations that hold float values, graph inputs included."""
-        inferred = onnx.shape_inference.infer_shapes(self.model).graph
-        ports = (*inferred.input, *inferred.value_info, *inferred.output)
-        return frozenset(port.name for port in ports if port.type.tensor_type.elem_type == onnx.TensorProto.FLOAT)
-
-    def copy(self) -> FloatGraph:
+    def copy(self) -> Graph:
         """Returns a graph of its own with the same content."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
-        return FloatGraph(model)
-
-    def weight(self, name: str) -> npt.NDArray[np.float32]:
-        """Returns an initializer's values."""
-        return np.asarray(numpy_helper.to_array(self.weights[name]))
+        return Graph(model)
 
     def set_weight(self, name: str, values: npt.NDArray[np.generic]) -> None:
-        """Replaces an initializer's values, as float32."""
-        self.weights[name].CopyFrom(numpy_helper.from_array(np.asarray(values, dtype=np.float32), name))
+        """Replaces the values of an initializer or a constant node, as float32."""
+        if name not in self.constants:
+            raise GraphError(f"{name} is no constant, so it cannot be set.")
+        tensor = self.constants[name]
+        tensor.CopyFrom(numpy_helper.from_array(np.asarray(values, dtype=np.float32), tensor.name))
+        if name not in self.weights:
+            node = self.producer[name]
+            node.attribute[0].CopyFrom(helper.make_attribute("value", tensor))
+            self.constants[name] = node.attribute[0].t
+        self._types = None
 
-    def add_to_bias(self, node: onnx.NodeProto, values: npt.NDArray[np.floating]) -> None:
-        """Adds to the bias of a convolution, or to the shift of a batch norm; a layer without a bias gets one."""
-        if len(node.input) > 2 and node.input[2]:
-            self.set_weight(node.input[2], self.weight(node.input[2]) + values)
-            return
-        name = f"{node.output[0]}.bias"
-        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, dtype=np.float32), name))
-        self.weights[name] = self.model.graph.initializer[-1]
-        del node.input[2:]
-        node.input.append(name)
-        self.consumers[name] = [node]
+    def add_initializer(self, name: str, values: npt.NDArray[np.generic]) -> str:
+        """Adds a constant; returns its name."""
+        self._refuse_known(name)
+        self.model.graph.initializer.append(numpy_helper.from_array(values, name))
+        self.weights[name] = self.constants[name] = self.model.graph.initializer[-1]
+        return name
 
-    def only_consumer(self, name: str) -> onnx.NodeProto | None:
-        """Returns the one node that reads a tensor, or None if there are several or it is an output."""
-        consumers = self.consumers.get(name, [])
-        return consumers[0] if len(consumers) == 1 and name not in self.outputs else None
-
-
-def load_float_graph(path: Path) -> FloatGraph:
-    """Loads an ONNX file for calibration or quantization; an opset older than 13 is lifted in memory.
-
-    Raises:
-        ArtifactError: The file is broken, is quantized already, is not float32, has branches, or cannot be lifted.
-    """
-    model = load_onnx(path)
-    found = sorted({node.op_type for node in model.graph.node} & QUANTIZED_OPERATORS)
-    if found:
-        raise ArtifactError(
-            f"{path} is quantized already (it has {', '.join(found)}).", "Give the float network that it came from."
-        )
-    _refuse_what_cannot_be_calibrated(path, model.graph)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if opset < MIN_OPSET:
-        model = _lift(path, model, opset)
-    _collect_constants(model.graph)
-    _bypass_identities(model.graph)
-    graph = FloatGraph(model)
-    fold_batch_norms_(graph)
-    return graph
-
-
-def _refuse_what_cannot_be_calibrated(path: Path, graph: onnx.GraphProto) -> None:
-    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if any(tensor.data_type in half for tensor in graph.initializer):
-        raise ArtifactError(
-            f"{path} has weights in 16 bits.", "Give the float32 network; jetseg chooses the precision of an engine."
-        )
-    for node in graph.node:
-        if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
-            raise ArtifactError(
-                f"{path} has branches or loops: node {node.name or node.output[0]} ({node.op_type}).",
-                "Export the network for one fixed input size, without control flow.",
-            )
-
-
-def _lift(path: Path, model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Returns the same network in opset 13; its tensors keep their names."""
-    ports = list(model.graph.output)
-    inner = {name for node in model.graph.node for name in node.output if name} - {port.name for port in ports}
-    # the converter keeps the names of outputs, and of other tensors only mostly
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(inner))
-    try:
-        lifted = version_converter.convert_version(model, MIN_OPSET)
-    except Exception as error:  # the converter's exceptions share no base of their own
-        raise ArtifactError(
-            f"{path} uses opset {opset}; quantizers per channel need {MIN_OPSET} or later, and ONNX's converter "
-            f"could not lift it: {error}.",
-            f"Export it again with opset {MIN_OPSET} or later.",
-        ) from error
-    del lifted.graph.output[:]
-    lifted.graph.output.extend(ports)
-    lifted.ir_version = max(lifted.ir_version, _MIN_IR)
-    if opset < _FIRST_MODES_OPSET:  # the converter leaves the newer defaults, which sample elsewhere
-        for node in lifted.graph.node:
-            if node.op_type == "Resize":
-                node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-                node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
-    return lifted
-
-
-def fold_batch_norms_(graph: FloatGraph) -> int:
-    """Folds each batch norm that alone reads a convolution into that convolution; returns how many.
-
-    The convolution takes over the name of the batch norm's output.
-    """
-    folded = 0
-    for norm in [node for node in graph.model.graph.node if node.op_type == "BatchNormalization"]:
-        conv = graph.producer.get(norm.input[0])
-        if conv is not None and _can_fold(graph, conv, norm):
-            _fold(graph, conv, norm)
-            folded += 1
-    return folded
-
-
-def _can_fold(graph: FloatGraph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> bool:
-    return (
-        conv.op_type in ("Conv", "ConvTranspose")
-        and all(name in graph.weights for name in (*conv.input[1:], *norm.input[1:]) if name)
-        and len(graph.consumers[conv.input[1]]) == 1
-        and graph.only_consumer(norm.input[0]) is norm
-    )
-
-
-def _fold(graph: FloatGraph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> None:
-    scale, shift, mean, variance = (graph.weight(name) for name in norm.input[1:5])
-    epsilon = attribute(norm, "epsilon", 1e-5)
-    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-    weight = graph.weight(conv.input[1])
-    if conv.op_type == "Conv":
-        spread = factor.reshape(-1, *([1] * (weight.ndim - 1)))
-    else:  # input channels x output channels per group x kernel
-        per_group = factor.reshape(int(attribute(conv, "group", 1)), 1, -1)
-        spread = np.repeat(per_group, weight.shape[0] // per_group.shape[0], axis=1)
-        spread = spread.reshape(weight.shape[0], -1, *([1] * (weight.ndim - 2)))
-    bias = graph.weight(conv.input[2]) if len(conv.input) > 2 and conv.input[2] else np.zeros_like(mean)
-    folded_weight = (weight * spread).astype(np.float32)
-    folded_bias = ((bias - mean) * factor + shift).astype(np.float32)
-    initializers = graph.model.graph.initializer
-    weight_name, bias_name = f"{conv.input[1]}.folded", f"{norm.output[0]}.bias"
-    initializers.append(numpy_helper.from_array(folded_weight, weight_name))
-    initializers.append(numpy_helper.from_array(folded_bias, bias_name))
-    del conv.input[1:]
-    conv.input.extend([weight_name, bias_name])
-    conv.output[0] = norm.output[0]
-    graph.model.graph.node.remove(norm)
-    drop_unused_initializers_(graph)
-
-
-def drop_unused_initializers_(graph: FloatGraph) -> None:
-    """Removes initializers that no node reads any more, and indexes the graph anew."""
-    used = {name for node in graph.model.graph.node for name in node.input} | set(graph.outputs)
-    kept = [tensor for tensor in graph.model.graph.initializer if tensor.name in used]
-    del graph.model.graph.initializer[:]
-    graph.model.graph.initializer.extend(kept)
-    graph.index()
-
-
-def attribute(node: onnx.NodeProto, name: str, default: float) -> float:
-    """Returns a numeric attribute of a node, or the default."""
-    for entry in node.attribute:
-        if entry.name == name:
-            return float(onnx.helper.get_attribute_value(entry))
-    return default
-
-
-def _collect_constants(graph: onnx.GraphProto) -> None:
-    """Turns constant nodes into initializers, and takes initializers off the list of inputs."""
-    constants = [
-        node
-        for node in graph.node
-        if node.op_type == "Constant" and any(entry.name == "value" for entry in node.attribute)
-    ]
-    for node in constants:
+    def hold_constant(self, node: onnx.NodeProto) -> None:
+        """Turns a constant node into an initializer of the same name."""
+        name = node.output[0]
         tensor = onnx.TensorProto()
-        tensor.CopyFrom(node.attribute[0].t)
-        tensor.name = node.output[0]
-        graph.initializer.append(tensor)
-        graph.node.remove(node)
-    names = {tensor.name for tensor in graph.initializer}
-    for port in [port for port in graph.input if port.name in names]:
-        graph.input.remove(port)
+        tensor.CopyFrom(self.constants[name])
+        tensor.name = name
+        self._leave(node)
+        self.model.graph.initializer.append(tensor)
+        self.weights[name] = self.constants[name] = self.model.graph.initializer[-1]
 
+    def unlist_weights(self) -> None:
+        """Takes initializers off the list of inputs, where old files name them."""
+        for value in [value for value in self.model.graph.input if value.name in self.weights]:
+            self.model.graph.input.remove(value)
+        self._types = None
 
-def _bypass_identities(graph: onnx.GraphProto) -> None:
-    """Lets who reads a copy of an initializer read the initializer, as exporters write shared weights."""
-    source = {tensor.name: tensor.name for tensor in graph.initializer}
-    outputs = {port.name for port in graph.output}
-    for node in list(graph.node):
-        if node.op_type == "Identity" and node.input[0] in source and node.output[0] not in outputs:
-            source[node.output[0]] = source[node.input[0]]
-            graph.node.remove(node)
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = source.get(name, name)
+    def insert_before(self, place: onnx.NodeProto, *nodes: onnx.NodeProto) -> onnx.NodeProto:
+        """Puts copies of nodes before a node, in their order; they may read one another. Returns the last of them."""
+        return self._insert(self._position(place), nodes)
+
+    def insert_after(self, place: onnx.NodeProto | None, *nodes: onnx.NodeProto) -> onnx.NodeProto:
+        """Puts copies of nodes after a node, or before all nodes; see `insert_before`."""
+        return self._insert(0 if place is None else self._position(place) + 1, nodes)
+
+    def interpose(self, node: onnx.NodeProto) -> None:
+        """Puts a node between a tensor's producer and all that read the tensor, the network's end included.
+
+        Args:
+            node: Makes the tensor, and reads what its producer makes from now on: a new name.
+        """
+        name, inner = node.output[0], node.input[0]
+        producer = self.producer.get(name)
+        if producer is None:
+            raise GraphError(f"{name} is made by no node, so nothing can stand behind its producer.")
+        self._refuse_known(inner)
+        for other in node.input[1:]:
+            self._require(other, node)
+        self.producer[inner] = self.producer.pop(name)
+        self._rename_output(producer, name, inner)
+        self.insert_after(producer, node)
+
+    def set_inputs(self, node: onnx.NodeProto, names: Iterable[str]) -> None:
+        """Lets a node read other tensors; an empty name leaves an optional input out."""
+        names = list(names)
+        self._position(node)
+        for name in names:
+            self._require(name, node)
+        self._unread(node)
+        node.input[:] = names
+        self._read(node)
+        self._types = None
+
+    def replace_input(self, node: onnx.NodeProto, old: str, new: str) -> None:
+        """Lets a node read one tensor in place of another, wherever it does."""
+        if old not in node.input:
+            raise GraphError(f"Node {node_title(node)} does not read {old}.")
+        self.set_inputs(node, [new if name == old else name for name in node.input])
+
+    def remove_node(self, node: onnx.NodeProto, instead: str | None = None) -> None:
+        """Removes a node.
+
+        Args:
+            node: The node.
+            instead: The tensor that readers of its first output read from now on; needed where there are any.
+        """
+        first = node.output[0]
+        kept = [name for name in node.output if name in self.outputs or (name != first and name in self.consumers)]
+        if kept:
+            raise GraphError(f"Node {node_title(node)} cannot be removed: {kept[0]} is still needed.")
+        readers = self.readers(first)
+        if readers and (instead is None or instead == first or any(first not in reader.input for reader in readers)):
+            raise GraphError(f"Node {node_title(node)} cannot be removed: {first} is still read.")
+        for reader in readers:
+            self.replace_input(reader, first, str(instead))
+        self._leave(node)
+
+    def replace_node(self, node: onnx.NodeProto, other: onnx.NodeProto) -> None:
+        """Puts another node in a node's place, which makes the same tensors."""
+        if list(other.output) != list(node.output):
+            raise GraphError(f"Node {node_title(other)} does not make what {node_title(node)} makes.")
+        for name in tensors_read(other):
+            self._require(name, other)
+        position = self._position(node)
+        self._leave(node)
+        self._insert(position, [other])
+
+    def absorb(self, node: onnx.NodeProto, reader: onnx.NodeProto) -> None:
+        """Removes the only reader of a node's only output; the node makes the reader's output from now on."""
+        alone = len(node.output) == len(reader.output) == 1 and self.only_consumer(node.output[0]) is reader
+        if not alone:
+            raise GraphError(
+                f"Node {node_title(node)} cannot do the work of {node_title(reader)}, which is not all that reads it."
+            )
+        del self.producer[node.output[0]]
+        self._leave(reader)
+        node.output[0] = reader.output[0]
+        self.producer[node.output[0]] = node
+
+    def drop_outputs(self, node: onnx.NodeProto, count: int) -> None:
+        """Leaves out all but the first outputs of a node, which nothing may read."""
+        for name in node.output[count:]:
+            if name in self.consumers or name in self.outputs:
+                raise GraphError(f"Output {name} of node {node_title(node)} is still needed.")
+            self.producer.pop(name, None)
+        del node.output[count:]
+        self._types = None
+
+    def rename(self, old: str, new: str) -> None:
+        """Renames an activation or initializer wherever it is made and read; the network's ends keep their names."""
+        if old in self.outputs or old in self.inputs or not self._knows(old):
+            raise GraphError(f"{old} is no inner tensor, so it cannot be renamed.")
+        self._refuse_known(new)
+        if old in self.constants:
+            self.constants[new] = self.constants.pop(old)
+        if old in self.weights:
+            self.weights[new] = self.weights.pop(old)
+            self.weights[new].name = new
+        else:
+            self.producer[new] = self.producer.pop(old)
+            self._rename_output(self.producer[new], old, new)
+        for reader in self.readers(old):
+            self.replace_input(reader, old, new)
+
+    def drop_unused(self) -> None:
+        """Removes initializers that no node reads."""
+        initializers, needed = self.model.graph.initializer, {*self.consumers, *self.outputs}
+        for position in reversed(range(len(initializers))):
+            name = initializers[position].name
+            if name not in needed:
+                del initializers[position], self.weights[name], self.constants[name]
+
+    def sort(self) -> None:
+        """Moves nodes so that each reads what is made before it; what is in order stays as it is."""
+        done: dict[int, onnx.NodeProto] = {}
+        for start in self._nodes:
+            path = [start]
+            while path:
+                makers = (self.producer.get(name) for name in tensors_read(path[-1]))
+                waiting = next((maker for maker in makers if maker is not None and id(maker) not in done), None)
+                if waiting is None:
+                    done.setdefault(id(path[-1]), path.pop())
+                elif len(path) > len(self._nodes):
+                    raise GraphError(f"Node {node_title(start)} waits for what it makes itself.")
+                else:
+                    path.append(waiting)
+        places = {key: place for place, key in enumerate(done)}
+        for nodes in (self._nodes, self.model.graph.node, *self.consumers.values()):
+            nodes.sort(key=lambda node: places[id(node)])
+
+    def fix_input_size(self, name: str, sizes: Mapping[int, int]) -> None:
+        """Gives an input's axes sizes, by axis, where the network leaves them open."""
+        for value in self.model.graph.input:
+            if value.name == name:
+                for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+                    if axis in sizes and dimension.dim_value <= 0:
+                        dimension.dim_value = sizes[axis]
+        self._types = None
+
+    def forget_types(self) -> None:
+        """Drops the types and shapes that the file notes of activations, where a rewrite has changed them."""
+        del self.model.graph.value_info[:]
+        self._types = None
+
+    def _insert(self, position: int, nodes: Sequence[onnx.NodeProto]) -> onnx.NodeProto:
+        made: set[str] = set()
+        for node in nodes:
+            for name in tensors_read(node):
+                if name not in made:
+                    self._require(name, node)
+            for name in filter(None, node.output):
+                if name in made:
+                    raise GraphError(f"Node {node_title(node)} makes {name}, which is there already.")
+                self._refuse_known(name)
+                made.add(name)
+        for place, node in enumerate(nodes, position):
+            self.model.graph.node.insert(place, node)
+            self._enter(place, self.model.graph.node[place])
+        self._types = None
+        return self._nodes[position + len(nodes) - 1]
+
+    def _rename_output(self, node: onnx.NodeProto, old: str, new: str) -> None:
+        node.output[list(node.output).index(old)] = new
+        self._types = None
+
+    def _require(self, name: str, node: onnx.NodeProto) -> None:
+        if name and not self._knows(name):
+            raise GraphError(f"Node {node_title(node)} cannot read {name}: nothing makes it.")
+
+    def _refuse_known(self, name: str) -> None:
+        if self._knows(name):
+            raise GraphError(f"The graph has a tensor {name} already.")

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int, attribute_ints, attribute_text
 
 Pair = tuple[int, int]
 
@@ -83,6 +90,32 @@ class LayerShape:
 
 def _pair(pair: Pair) -> str:
     return f"{pair[0]}x{pair[1]}"
+
+
+def layer_shape(graph: Graph, node: onnx.NodeProto, values: Mapping[str, npt.NDArray[Any]]) -> LayerShape | None:
+    """Returns the shape of a convolution, given the activations that it reads; None for any other operator."""
+    if node.op_type not in ("Conv", "ConvTranspose") or node.input[1] not in graph.weights:
+        return None
+    dims, size = graph.weights[node.input[1]].dims, values[node.input[0]].shape
+    if len(size) != 4 or attribute_text(node, "auto_pad", "NOTSET") not in ("NOTSET", ""):
+        return None
+    groups, transposed = attribute_int(node, "group", 1), node.op_type == "ConvTranspose"
+    return LayerShape(
+        in_channels=size[1],
+        out_channels=dims[1] * groups if transposed else dims[0],
+        height=size[2],
+        width=size[3],
+        kernel=(dims[2], dims[3]),
+        stride=_first_two(attribute_ints(node, "strides", (1, 1))),
+        padding=_first_two(attribute_ints(node, "pads", (0, 0, 0, 0))),
+        dilation=_first_two(attribute_ints(node, "dilations", (1, 1))),
+        groups=groups,
+        transposed=transposed,
+    )
+
+
+def _first_two(values: Sequence[int]) -> Pair:
+    return values[0], values[1]
 
 
 Piece = tuple[LayerShape, ...]

@@ -12,14 +12,14 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session, run_session
 
 Tensor = npt.NDArray[Any]
 _SUBSTITUTE = ".substitute"
 
 
-class Stepper:
+class LayerwiseRunner:
     """Holds the live activations of some frames and runs one node at a time on them.
 
     Args:
@@ -28,11 +28,11 @@ class Stepper:
         threads: Threads of ONNX Runtime.
     """
 
-    def __init__(self, graph: FloatGraph, feeds: Sequence[Mapping[str, Tensor]], threads: int | None = None) -> None:
+    def __init__(self, graph: Graph, feeds: Sequence[Mapping[str, Tensor]], threads: int | None = None) -> None:
         self._graph = graph
         self._threads = threads
         self.frames: list[dict[str, Tensor]] = [dict(feed) for feed in feeds]
-        self._unread = Counter(name for node in graph.model.graph.node for name in set(node.input))
+        self._unread = Counter(name for node in graph.nodes for name in set(node.input))
 
     def run(self, node: onnx.NodeProto) -> None:
         """Runs the next node on what was computed before and forgets what no later node reads."""
@@ -71,26 +71,17 @@ class Stepper:
 
     def evaluate(self, node: onnx.NodeProto, reads: Mapping[str, str]) -> list[list[Tensor]]:
         """Returns what a node computes for each frame, without keeping it; `reads` as `substitute` returns it."""
-        constants = [self._graph.weights[name] for name in reads if name in self._graph.weights]
         live = [name for name in reads if name not in self._graph.weights]
         first = self.frames[0]
-        model = helper.make_model(
-            helper.make_graph(
-                [node],
-                "step",
-                [_port(name, first[reads[name]]) for name in live],
-                [onnx.ValueInfoProto(name=name) for name in node.output if name],
-                constants,
-            ),
-            opset_imports=self._graph.model.opset_import,
-            ir_version=self._graph.model.ir_version,
-        )
-        session = make_session(model.SerializeToString(), threads=self._threads)
+        inputs = [value_info(name, first[reads[name]]) for name in live]
         outputs = [name for name in node.output if name]
+        model = self._graph.part([node], inputs, [onnx.ValueInfoProto(name=name) for name in outputs])
+        session = make_session(model.SerializeToString(), threads=self._threads)
         return [run_session(session, outputs, {name: frame[reads[name]] for name in live}) for frame in self.frames]
 
 
-def _port(name: str, value: Tensor) -> onnx.ValueInfoProto:
+def value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
+    """Describes an input of a network that takes a value."""
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape))
 
 
@@ -107,15 +98,15 @@ class Probe:
     peak_bytes: int
 
 
-def probe(graph: FloatGraph, feed: Mapping[str, Tensor], threads: int | None = None) -> Probe:
+def probe(graph: Graph, feed: Mapping[str, Tensor], threads: int | None = None) -> Probe:
     """Runs a network node by node on one frame and looks at its activations."""
-    stepper = Stepper(graph, [feed], threads)
+    runner = LayerwiseRunner(graph, [feed], threads)
     channels: dict[str, int] = {}
     peak = 0
-    live = stepper.frames[0]
-    for node in (None, *graph.model.graph.node):
+    live = runner.frames[0]
+    for node in (None, *graph.nodes):
         if node is not None:
-            stepper.run(node)
+            runner.run(node)
         peak = max(peak, sum(value.nbytes for value in live.values()))
         channels.update(
             {name: value.shape[1] for name, value in live.items() if value.ndim == 4 and value.dtype == np.float32}

@@ -14,6 +14,7 @@ import onnx
 from jetseg.errors import ArtifactError, ManifestError, MissingDependencyError
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.signature import fits, input_shape, pick_tensor
 
 try:
@@ -66,17 +67,17 @@ def choose_input_and_output(path: Path, session: onnxruntime.InferenceSession, m
     Raises:
         ManifestError: There are several and the manifest names none, or the shapes or types do not match.
     """
-    inputs = {port.name: port for port in session.get_inputs()}
-    outputs = {port.name: port for port in session.get_outputs()}
+    inputs = {value.name: value for value in session.get_inputs()}
+    outputs = {value.name: value for value in session.get_outputs()}
     input_name = pick_tensor(path, "input", list(inputs), manifest.input.name)
     output_name = pick_tensor(path, "output", list(outputs), manifest.output.name)
     spec = manifest.input
     expected = input_shape(spec)
     kind = "tensor(uint8)" if spec.kind == "frame" else "tensor(float)"
-    port = inputs[input_name]
-    if port.type != kind or not fits(port.shape, expected):
+    value = inputs[input_name]
+    if value.type != kind or not fits(value.shape, expected):
         raise ManifestError(
-            f"{path}: input {input_name} is {port.type} of shape {port.shape}, but the manifest says {kind} of "
+            f"{path}: input {input_name} is {value.type} of shape {value.shape}, but the manifest says {kind} of "
             f"shape {list(expected)} (input.kind {spec.kind}).",
             "Correct `input` in the manifest.",
         )
@@ -102,8 +103,9 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of every weight too small for half precision
-        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
-    return converted
+        graph = Graph(convert_float_to_float16(model, keep_io_types=True))
+    graph.sort()  # it puts its casts at the end
+    return graph.model
 
 
 def _reason(error: Exception) -> str:

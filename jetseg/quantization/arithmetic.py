@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.insertion import (
     render_symmetric_,
@@ -32,9 +32,9 @@ class Arithmetic:
         weight_limit: Largest magnitude of an integer weight.
     """
 
-    place: Callable[[FloatGraph, Policy, Mapping[str, TensorRange]], Placement]
+    place: Callable[[Graph, Policy, Mapping[str, TensorRange]], Placement]
     quantizers: Callable[[Placement, Mapping[str, TensorRange]], dict[str, Quantizer]]
-    render: Callable[[FloatGraph, Placement, Mapping[str, TensorRange]], onnx.ModelProto]
+    render: Callable[[Graph, Placement, Mapping[str, TensorRange]], onnx.ModelProto]
     weight_limit: int
 
 

@@ -14,16 +14,16 @@ from jetseg.evaluate.accuracy import spread
 from jetseg.manifest import Manifest, Stage
 from jetseg.network import Network, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.progress import track
 from jetseg.quantization.config import CalibrateConfig, Method
 from jetseg.quantization.correct import input_folding
-from jetseg.quantization.correct.corrector import Candidate, Corrector, Outcome
+from jetseg.quantization.correct.corrector import CorrectedGraph, Corrector, Outcome
 from jetseg.quantization.observe.coverage import coverage
 from jetseg.quantization.observe.histogram import StreamingHistogram
-from jetseg.quantization.observe.observer import Observed, collect
+from jetseg.quantization.observe.observer import Observed, observe
 from jetseg.quantization.observe.range_estimators import choose_range
 from jetseg.quantization.qdq.placement import observed_tensors
 from jetseg.quantization.ranges import CorrectedNetwork, Ranges, RangesRecord, TensorRange, save_ranges
@@ -31,9 +31,9 @@ from jetseg.quantization.ranges import CorrectedNetwork, Ranges, RangesRecord, T
 BEST_METHODS: tuple[Method, ...] = ("mse", "percentile", "entropy")
 _HELD_OUT_SHARE = 4
 _MOST_HELD_OUT = 16
-_MOST_REFIT_FRAMES = 32
-_REFIT_BYTES = 800e6
-"""Memory for the activations of the frames that weights are refitted on; two networks are held at a time."""
+_MOST_RECONSTRUCTION_FRAMES = 32
+_RECONSTRUCTION_BYTES = 800e6
+"""Memory for the activations of the frames that weights are reconstructed on; two networks are held at a time."""
 
 
 def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: Path) -> Ranges:
@@ -75,17 +75,19 @@ def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: 
     return save_ranges(out, network, record)
 
 
-def _search(config: CalibrateConfig, graph: FloatGraph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
+def _search(config: CalibrateConfig, graph: Graph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
     """Returns the method that did best, and what it found."""
     allowed = config.allowed()
     if not allowed:
-        return config.method, Outcome({"tensorrt": Candidate(graph, _ranges(seen, config.method))}, ())
+        return config.method, Outcome({"tensorrt": CorrectedGraph(graph, _ranges(seen, config.method))}, ())
     watch = partial(images.watch, threads=config.threads, by_channel=True)
     frames, held_out = images.divide(graph, config.threads)
     corrector = Corrector(images.manifest, images.input_name, config.placement, watch, frames, held_out, config.threads)
     variants = corrector.variants(graph, seen, allowed)
     found: dict[Method, Outcome] = {
-        method: corrector.run(variants, partial(_ranges, method=method), config.targets, refit="refit" in allowed)
+        method: corrector.run(
+            variants, partial(_ranges, method=method), config.targets, reconstruct="reconstruct" in allowed
+        )
         for method in (BEST_METHODS if config.preset == "best" else (config.method,))
     }
     best = max(found, key=lambda method: max(trial.agreement for trial in found[method].trials))
@@ -99,9 +101,9 @@ class _Images:
         self.manifest, self.input_name = manifest, input_name
         self._dataset, self._indices = dataset, indices
 
-    def watch(self, graph: FloatGraph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
+    def watch(self, graph: Graph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
         """Observes a network on all images, or on so many of them, spread evenly."""
-        return collect(
+        return observe(
             graph,
             observed_tensors(graph),
             self.manifest,
@@ -112,13 +114,13 @@ class _Images:
         )
 
     def divide(
-        self, graph: FloatGraph, threads: int | None
+        self, graph: Graph, threads: int | None
     ) -> tuple[list[Mapping[str, Tensor]], list[Mapping[str, Tensor]]]:
-        """Returns graph inputs to refit weights on, and others to judge by; the same where there are too few."""
+        """Returns graph inputs to reconstruct weights on, and others to judge by; the same where there are too few."""
         held_out = self._indices[:: max(_HELD_OUT_SHARE, len(self._indices) // _MOST_HELD_OUT)]
         rest = [index for index in self._indices if index not in set(held_out)] or held_out
         bytes_per_frame = 2 * probe(graph, self._feed(rest[0]), threads).peak_bytes
-        count = max(4, min(_MOST_REFIT_FRAMES, int(_REFIT_BYTES // bytes_per_frame)))
+        count = max(4, min(_MOST_RECONSTRUCTION_FRAMES, int(_RECONSTRUCTION_BYTES // bytes_per_frame)))
         chosen = [rest[position] for position in spread(len(rest), count)]
         return [self._feed(index) for index in chosen], [self._feed(index) for index in held_out[:_MOST_HELD_OUT]]
 
@@ -135,7 +137,7 @@ def _ranges(seen: Observed, method: Method) -> dict[str, TensorRange]:
     return {name: _choose(histogram, method) for name, histogram in seen.histograms.items()}
 
 
-def _save_network(network: Network, target: str, candidate: Candidate, ranges_file: Path) -> CorrectedNetwork:
+def _save_network(network: Network, target: str, candidate: CorrectedGraph, ranges_file: Path) -> CorrectedNetwork:
     """Writes a corrected network beside the ranges file."""
     path = ranges_file.with_name(f"{ranges_file.name.removesuffix('.json')}.{target}.onnx")
     save_onnx(path, candidate.graph.model)

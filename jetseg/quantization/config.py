@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from jetseg.config import Cli, Settings
 
@@ -12,8 +12,23 @@ Method = Literal["entropy", "percentile", "minmax", "mse"]
 Policy = Literal["conv-inputs", "full"]
 """Where symmetric quantizers stand; see `jetseg.quantization.qdq.placement`."""
 Preset = Literal["fast", "accurate", "best"]
-Correction = Literal["pixels", "shift", "equalize", "refit"]
-Target = Literal["tensorrt", "onnxruntime"]
+_FORMER_CORRECTIONS = {"pixels": "input-folding", "refit": "reconstruct"}
+"""Names that earlier files and commands have; they are read for one more release."""
+
+
+def current_correction(name: object) -> object:
+    """Returns the present name of a correction, given that or its former one; anything else stays as it is.
+
+    >>> current_correction("refit"), current_correction("shift")
+    ('reconstruct', 'shift')
+    """
+    return _FORMER_CORRECTIONS.get(name, name) if isinstance(name, str) else name
+
+
+Correction = Annotated[
+    Literal["input-folding", "shift", "equalize", "reconstruct"], BeforeValidator(current_correction)
+]
+ArithmeticName = Literal["tensorrt", "onnxruntime"]
 """Arithmetics that weights are corrected for; see `jetseg.quantization.arithmetic`."""
 
 
@@ -55,9 +70,9 @@ class CalibrateConfig(CalibrationImages):
         "additions, concatenations and poolings.",
     )
     corrections: Annotated[tuple[Correction, ...] | None, Cli(flag="--correct", metavar="NAME")] = Field(
-        None, description="Corrections to try in place of the preset's: pixels, shift, equalize, refit."
+        None, description="Corrections to try in place of the preset's: input-folding, shift, equalize, reconstruct."
     )
-    targets: Annotated[tuple[Target, ...], Cli(hidden=True)] = Field(
+    targets: Annotated[tuple[ArithmeticName, ...], Cli(hidden=True)] = Field(
         ("tensorrt", "onnxruntime"),
         min_length=1,
         description="Backends to correct weights for; each gets a network of its own, the ranges are the same.",
@@ -69,4 +84,4 @@ class CalibrateConfig(CalibrationImages):
             return self.corrections
         if self.preset == "fast":
             return ()
-        return ("pixels", "shift", "equalize", "refit")
+        return ("input-folding", "shift", "equalize", "reconstruct")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from jetseg.config import Record, explain
 from jetseg.errors import CalibrationError
 from jetseg.manifest import InputSpec
 from jetseg.network import Network
-from jetseg.quantization.config import Method, Policy
+from jetseg.quantization.config import Method, Policy, current_correction
 from jetseg.storage import sha256_file, write_text
 
 BackendName = Annotated[str, Field(pattern="^[a-z_]+$")]
@@ -41,14 +41,22 @@ class Trial(Record):
     Attributes:
         target: Backend whose arithmetic was simulated.
         corrections: What was done to the network.
-        refit_frames: Frames that its weights were refitted on.
+        reconstruction_frames: Frames that its weights were reconstructed on.
         agreement: Pixels of held-out frames that got the float network's class, in percent.
     """
 
     target: str
-    corrections: tuple[str, ...]
-    refit_frames: int = 0
+    corrections: tuple[Annotated[str, BeforeValidator(current_correction)], ...]
+    reconstruction_frames: int = 0
     agreement: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_name(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        if isinstance(values, dict) and "refit_frames" in values and "reconstruction_frames" not in values:
+            values = {**values, "reconstruction_frames": values["refit_frames"]}
+            del values["refit_frames"]
+        return values
 
 
 class CorrectedNetwork(Record):

@@ -13,7 +13,7 @@ from jetseg.errors import CalibrationError
 from jetseg.manifest import Stage
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.insertion import render_explicit_
 from jetseg.quantization.qdq.placement import check_layers, place_symmetric
@@ -36,7 +36,7 @@ def qdq_network(
 
 
 def insert_quantizers_(
-    graph: FloatGraph,
+    graph: Graph,
     record: RangesRecord,
     placement: Policy | None = None,
     keep_float: frozenset[str] = frozenset(),

@@ -9,10 +9,9 @@ import numpy as np
 import onnx
 
 from jetseg.manifest import Manifest
-from jetseg.onnx.conv_shape import layer_shape
-from jetseg.onnx.graph import FloatGraph
-from jetseg.onnx.layer_shape import LayerShape
-from jetseg.onnx.layerwise import Stepper, Tensor
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.layer_shape import LayerShape, layer_shape
+from jetseg.onnx.layerwise import LayerwiseRunner, Tensor, value_info
 from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.progress import track
@@ -56,7 +55,7 @@ class LayerEffect:
 
 
 def layer_sensitivity(
-    graph: FloatGraph,
+    graph: Graph,
     manifest: Manifest,
     arithmetic: Arithmetic,
     policy: Policy,
@@ -84,24 +83,24 @@ def layer_sensitivity(
     quantizers = arithmetic.quantizers(placement, tensors)
     wanted = [_decide(_Rest(graph, 0, threads), manifest, feed) for feed in feeds]
     graph = graph.copy()  # rounded weights stand in it for a while
-    stepper = Stepper(graph, feeds, threads)
+    runner = LayerwiseRunner(graph, feeds, threads)
 
     def agreement(node: onnx.NodeProto, rest: _Rest, rounded: Sequence[str]) -> float:
         exact = {name: graph.weight(name) for name in rounded if name in graph.weights}
         for name, weight in exact.items():
             graph.set_weight(name, _round_weight(weight, placement.weights[name], arithmetic.weight_limit))
-        reads = stepper.substitute(node, {name: quantizers[name] for name in rounded if name not in exact})
-        outputs = stepper.evaluate(node, reads)
+        reads = runner.substitute(node, {name: quantizers[name] for name in rounded if name not in exact})
+        outputs = runner.evaluate(node, reads)
         for name, weight in exact.items():
             graph.set_weight(name, weight)
         same = [
             np.mean(_decide(rest, manifest, {**frame, **dict(zip(node.output, values, strict=True))}) == classes)
-            for frame, values, classes in zip(stepper.frames, outputs, wanted, strict=True)
+            for frame, values, classes in zip(runner.frames, outputs, wanted, strict=True)
         ]
         return round(100.0 * float(np.mean(same)), 3)
 
     effects = []
-    for position, node in track(list(enumerate(graph.model.graph.node)), "Looking for sensitive layers"):
+    for position, node in track(list(enumerate(graph.nodes)), "Looking for sensitive layers"):
         layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
         rounded = [name for name in dict.fromkeys(node.input) if placement.reads_rounded(graph, node, name)]
         rounded += [node.input[1]] if layer else []
@@ -110,29 +109,22 @@ def layer_sensitivity(
             whole = agreement(node, rest, rounded)
             alone = [agreement(node, rest, [name]) for name in rounded] if len(rounded) > 1 else [whole]
             parts = tuple(map(QuantizerEffect, rounded, alone))
-            shape = layer_shape(graph, node, stepper.frames[0])
+            shape = layer_shape(graph, node, runner.frames[0])
             effects.append(LayerEffect(node.output[0], whole, parts, shape))
-        stepper.run(node)
+        runner.run(node)
     return sorted(effects, key=lambda effect: effect.agreement)
 
 
 class _Rest:
     """The part of a network from some node on."""
 
-    def __init__(self, graph: FloatGraph, position: int, threads: int | None) -> None:
-        model = onnx.ModelProto()
-        model.CopyFrom(graph.model)
-        nodes = list(model.graph.node)[position:]
-        made = {name for node in nodes for name in node.output}
+    def __init__(self, graph: Graph, position: int, threads: int | None) -> None:
         self.outputs = graph.outputs
-        self._reads = sorted({name for node in nodes for name in node.input if name} - made - set(graph.weights))
-        self._made = made
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
-        kept = [port for port in model.graph.output if port.name in made]
-        del model.graph.output[:]
-        model.graph.output.extend(kept)
-        self._model, self._session, self._threads = model, None, threads
+        self._graph, self._nodes, self._threads = graph, graph.nodes[position:], threads
+        self._made = {name for node in self._nodes for name in node.output}
+        read = {name for node in self._nodes for name in node.input if name}
+        self._reads = sorted(read - self._made - set(graph.weights))
+        self._session = None
 
     def run(self, values: Mapping[str, Tensor], output: str) -> Tensor:
         """Returns an output of the network, given what the first part computed."""
@@ -140,11 +132,10 @@ class _Rest:
             return values[output]
         feed = {name: values[name] for name in self._reads}
         if self._session is None:
-            del self._model.graph.input[:]
-            for name, value in feed.items():
-                kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-                self._model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, list(value.shape)))
-            self._session = make_session(self._model.SerializeToString(), threads=self._threads)
+            inputs = [value_info(name, value) for name, value in feed.items()]
+            outputs = [value for value in self._graph.model.graph.output if value.name in self._made]
+            model = self._graph.part(self._nodes, inputs, outputs)
+            self._session = make_session(model.SerializeToString(), threads=self._threads)
         return run_session(self._session, [output], feed)[0]
 
 

@@ -1,8 +1,1 @@
-"""Training, distillation and checkpoints; needs torch."""
-
-from jetseg.errors import MissingDependencyError
-
-try:
-    import torch  # noqa: F401 - the one place that says plainly what is missing
-except ImportError as error:  # pragma: no cover - depends on the machine
-    raise MissingDependencyError("torch", "train", "builds and trains networks") from error
+"""Training, distillation and checkpoints; what runs them needs torch, their settings do not."""

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import Manifest
 from jetseg.models import create_model, fit_shapes_
-from jetseg.network import load_manifest, save_manifest
+from jetseg.network import Network, open_network, save_manifest
 from jetseg.storage import atomic_path
 
 SUFFIX = ".safetensors"
@@ -50,14 +51,18 @@ def save_checkpoint(path: Path, module: nn.Module, manifest: Manifest) -> Manife
     return save_manifest(path, manifest.changed(kind="checkpoint"))
 
 
-def load_checkpoint(path: Path) -> tuple[nn.Module, Manifest]:
+def load_checkpoint(checkpoint: Network | Path) -> tuple[nn.Module, Manifest]:
     """Rebuilds the network of a checkpoint, pruned channels included, in eval mode on the CPU.
+
+    Args:
+        checkpoint: The file, opened or by its path.
 
     Raises:
         ArtifactError: The file is missing, truncated, not a checkpoint, or does not fit its network.
         ManifestError: The manifest is missing or malformed.
     """
-    manifest = load_manifest(path)
+    network = checkpoint if isinstance(checkpoint, Network) else open_network(checkpoint)
+    path, manifest = network.path, network.manifest
     if manifest.kind != "checkpoint" or manifest.model is None:
         raise ArtifactError(
             f"{path} is not a checkpoint: its manifest says kind {manifest.kind!r}"

@@ -73,7 +73,7 @@ def open_frames(config: TrainConfig) -> tuple[LabelledFrames, LabelledFrames]:
         DataError: A split is missing or empty, or a frame is broken.
     """
     splits = []
-    for split in (config.split, config.val_split):
+    for split in (config.split, config.eval_split):
         dataset = open_labelled_split(config.data, split)
         indices = spread(len(dataset), config.frames)
         splits.append(LabelledFrames(dataset, indices, config.cache_mb))

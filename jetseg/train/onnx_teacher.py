@@ -15,7 +15,7 @@ from jetseg.manifest import Manifest
 from jetseg.onnx.session import choose_input_and_output, make_session, run_session
 from jetseg.train.normalize import Normalize
 from jetseg.train.resizing import as_teacher_logits, resize_batch
-from jetseg.train.teacher import Opinion
+from jetseg.train.teacher import TeacherOutput
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +42,7 @@ class OnnxTeacher:
         self._path = path
         self._session = make_session(path, threads=torch.get_num_threads())
         self._input, self._output = choose_input_and_output(path, self._session, manifest)
-        shape = next(port.shape for port in self._session.get_inputs() if port.name == self._input)
+        shape = next(value.shape for value in self._session.get_inputs() if value.name == self._input)
         height, width = shape[1:3] if manifest.input.kind == "frame" else shape[2:4]
         self._one_by_one = isinstance(shape[0], int)
         self._size_is_fixed = isinstance(height, int) or isinstance(width, int)
@@ -50,13 +50,13 @@ class OnnxTeacher:
 
     feature_channels: int | None = None
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
+    def __call__(self, frames_nhwc_u8: Tensor) -> TeacherOutput:
         """Runs the teacher; see `jetseg.train.teacher.Teacher`."""
         batch = self._network_input(frames_nhwc_u8.cpu())
         parts = np.split(batch, len(batch)) if self._one_by_one else [batch]
         logits = np.concatenate([self._run(part) for part in parts])
         on_device = torch.from_numpy(logits).to(frames_nhwc_u8.device)
-        return Opinion(as_teacher_logits(on_device, self.manifest, frames_nhwc_u8))
+        return TeacherOutput(as_teacher_logits(on_device, self.manifest, frames_nhwc_u8))
 
     def _network_input(self, frames_nhwc: Tensor) -> Array:
         spec = self.manifest.input

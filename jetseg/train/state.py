@@ -73,7 +73,7 @@ def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{path} is not the state of a training run.",
-            "Give another folder, or --no-resume to start over.",
+            "Give another folder, or turn `resume` off to start over.",
         ) from error
 
 

@@ -1,26 +1,22 @@
-"""A teacher: any trained network, torch or ONNX, that gives logits for the crops which the student sees."""
+"""A teacher: any trained network that gives logits for the crops which the student sees."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import Manifest, manifest_path
-from jetseg.network import load_manifest
-from jetseg.train.checkpoint import SUFFIX, load_checkpoint
+from jetseg.manifest import Manifest
 from jetseg.train.features import feature_channels, features_into
 from jetseg.train.normalize import Normalize
 from jetseg.train.resizing import as_teacher_logits
 
 
 @dataclass(frozen=True)
-class Opinion:
+class TeacherOutput:
     """What a teacher says about some crops.
 
     Attributes:
@@ -39,7 +35,7 @@ class Teacher(Protocol):
     feature_channels: int | None
     """Channels of the features; None if it gives none."""
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
+    def __call__(self, frames_nhwc_u8: Tensor) -> TeacherOutput:
         """Runs the teacher.
 
         Args:
@@ -49,40 +45,6 @@ class Teacher(Protocol):
             What it says, on the same device, without gradient.
         """
         ...
-
-
-def open_teacher(path: Path, manifest_file: Path | None = None, feature_layer: str | None = None) -> Teacher:
-    """Opens a teacher.
-
-    Args:
-        path: A checkpoint (.safetensors) or an ONNX file.
-        manifest_file: The ONNX file's manifest if it is not beside it.
-        feature_layer: Convolution of a checkpoint whose input are the features; None for no features.
-
-    Raises:
-        ArtifactError: The file is broken, or is neither of both kinds.
-        ManifestError: The manifest is missing or malformed.
-        MissingDependencyError: The teacher is an ONNX file and onnxruntime is not installed.
-    """
-    if path.suffix == SUFFIX:
-        if manifest_file is not None and manifest_file != manifest_path(path):
-            raise ConfigError(
-                f"{path.name} is a checkpoint and brings its own manifest.", "Leave out --teacher-manifest."
-            )
-        return TorchTeacher(*load_checkpoint(path), feature_layer)
-    if feature_layer is not None:
-        raise ConfigError(
-            f"{path.name} gives no features to compare with: it is not a checkpoint.",
-            "Give a checkpoint (.safetensors) as the teacher, or set distill.relation_weight and mimic_weight to 0.",
-        )
-    if path.suffix == ".onnx":
-        from jetseg.train.onnx_teacher import OnnxTeacher
-
-        return OnnxTeacher(path, load_manifest(path, manifest_file))
-    raise ArtifactError(
-        f"{path} cannot teach: it is neither a checkpoint (.safetensors) nor an ONNX file (.onnx).",
-        "Export the network to ONNX, or train a checkpoint with jetseg.",
-    )
 
 
 class TorchTeacher:
@@ -95,7 +57,7 @@ class TorchTeacher:
         self._module = module.eval().requires_grad_(False)
         self._normalize = Normalize(manifest.input)
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
+    def __call__(self, frames_nhwc_u8: Tensor) -> TeacherOutput:
         """Runs the teacher; see `Teacher`."""
         device = frames_nhwc_u8.device
         self._module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,4 +67,4 @@ class TorchTeacher:
         with torch.no_grad(), watched as seen:
             logits = self._module(self._normalize.to(device)(frames_nhwc_u8))
         features = seen[0].float() if seen else None
-        return Opinion(as_teacher_logits(logits, self.manifest, frames_nhwc_u8), features)
+        return TeacherOutput(as_teacher_logits(logits, self.manifest, frames_nhwc_u8), features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn

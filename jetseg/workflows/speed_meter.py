@@ -13,26 +13,25 @@ from jetseg.config import changed
 from jetseg.engine.backend import find_backend
 from jetseg.engine.layer_timer import LayerTimer, quiet_latencies_ms
 from jetseg.manifest import Manifest, Precision
-from jetseg.network import load_manifest
+from jetseg.network import Network
 from jetseg.onnx.layer_shape import Piece
 
 if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from jetseg.compress.factorize import FactorizeConfig
-    from jetseg.compress.prune import PruneConfig
+    from jetseg.compress.config import FactorizeConfig, PruneConfig
     from jetseg.engine.engine import Engine
 
 _ROUNDS = 10
 _TURN_SECONDS = 0.06
 
 
-def speed_meter(config: PruneConfig) -> BackendMeter | None:
+def speed_meter(network: Network, config: PruneConfig) -> BackendMeter | None:
     """Returns what measures the speed that pruning is to reach; None where it is told how much to remove."""
     if not config.wants_speed:
         return None
-    return BackendMeter(load_manifest(config.checkpoint), config.backend, config.precision, config.threads)
+    return BackendMeter(network.manifest, config.backend, config.precision, config.threads)
 
 
 def layer_timer(config: FactorizeConfig) -> LayerTimer | None:

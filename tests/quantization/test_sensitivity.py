@@ -5,7 +5,7 @@ import pytest
 from small_network import HEIGHT, WIDTH, small_manifest
 
 from jetseg.config import changed
-from jetseg.onnx.layerwise import Stepper
+from jetseg.onnx.layerwise import LayerwiseRunner
 from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.ranges import TensorRange
 from jetseg.quantization.sensitivity import layer_sensitivity
@@ -20,11 +20,11 @@ def feeds():
 @pytest.fixture
 def tensors(small, feeds):
     """Ranges that clip nothing."""
-    stepper, found = Stepper(small, feeds[:1]), {}
-    for node in (None, *small.model.graph.node):
+    runner, found = LayerwiseRunner(small, feeds[:1]), {}
+    for node in (None, *small.nodes):
         if node is not None:
-            stepper.run(node)
-        for name, values in stepper.frames[0].items():
+            runner.run(node)
+        for name, values in runner.frames[0].items():
             low, high = float(values.min()), float(values.max())
             amax = max(-low, high) * 1.2
             found[name] = TensorRange(low=low, high=high, amax=amax, seen_low=low, seen_high=high)

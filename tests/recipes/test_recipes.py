@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jetseg.recipes.speed_meter import BackendMeter
 
 from jetseg.errors import ConfigError, JetsegError
 from jetseg.models.cost import module_cost
@@ -11,9 +12,8 @@ from jetseg.network import load_manifest
 from jetseg.recipes import run as runner
 from jetseg.recipes import speed_meter
 from jetseg.recipes.recipe import Recipe, load_recipe, recipe_names
-from jetseg.workflows.stage_results import networks_of_run
-from jetseg.recipes.speed_meter import BackendMeter
 from jetseg.recipes.stages import KINDS, Kind
+from jetseg.workflows.stage_results import networks_of_run
 
 CROPS = {"crop_height": 64, "crop_width": 64, "batch_size": 2, "epochs": 1}
 STAGES = [

@@ -62,6 +62,7 @@ def test_weights_of_another_network_are_named(tmp_path, module, manifest):
     path = tmp_path / "net.safetensors"
     save_checkpoint(path, module, manifest)
     content = json.loads(manifest_path(path).read_text())
+    del content["content_sha256"]
     content["model"] = {"factory": "unet", "options": {}}
     manifest_path(path).write_text(json.dumps(content))
     with pytest.raises(ArtifactError, match=r"net\.safetensors: .* lack encoder"):
@@ -72,7 +73,7 @@ def test_an_engine_is_no_checkpoint(tmp_path, module, manifest):
     path = tmp_path / "net.safetensors"
     save_checkpoint(path, module, manifest)
     content = json.loads(manifest_path(path).read_text())
-    manifest_path(path).write_text(json.dumps({**content, "kind": "onnx"}))
+    manifest_path(path).write_text(json.dumps({**content, "kind": "onnx", "content_sha256": None}))
     with pytest.raises(ArtifactError, match="is not a checkpoint: its manifest says kind 'onnx'"):
         load_checkpoint(path)
 

@@ -6,7 +6,7 @@ import torch
 
 from jetseg.errors import ConfigError
 from jetseg.train.config import DistillConfig
-from jetseg.train.distill import DistillationLoss, check_same_classes, distillation_warnings, make_student
+from jetseg.train.distillation import DistillationLoss, check_same_classes, distillation_warnings, with_features
 from jetseg.train.distillation_losses import (
     channel_wise_loss,
     feature_loss,
@@ -14,7 +14,7 @@ from jetseg.train.distillation_losses import (
     relational_loss,
     soft_label_loss,
 )
-from jetseg.train.teacher import Opinion
+from jetseg.train.teacher import TeacherOutput
 
 generator = torch.Generator().manual_seed(1)
 STUDENT = torch.randn(2, 3, 4, 5, generator=generator)
@@ -58,7 +58,7 @@ class FakeTeacher:
 
     def __call__(self, frames):
         self.seen = frames
-        return Opinion(torch.ones(len(frames), 3, *frames.shape[1:3]))
+        return TeacherOutput(torch.ones(len(frames), 3, *frames.shape[1:3]))
 
 
 def test_a_teacher_with_a_larger_input_sees_larger_crops(manifest):
@@ -109,7 +109,7 @@ def test_features_are_compared_in_units_of_their_channel():
 
 def test_a_student_learns_features_through_an_adapter():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 3, 1))
-    student = make_student(network, 6, DistillConfig(mimic_weight=1.0, student_layer="1"))
+    student = with_features(network, 6, DistillConfig(mimic_weight=1.0, student_layer="1"))
     outputs, features, adapted = student(torch.randn(1, 3, 8, 8))
     assert outputs.shape == (1, 3, 8, 8)
     torch.testing.assert_close(network[1](features), outputs)
@@ -121,7 +121,7 @@ def test_a_student_learns_features_through_an_adapter():
 
 def test_a_layer_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="student has no convolution named 'classifier'"):
-        make_student(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)), 6, DistillConfig(relation_weight=1.0))
+        with_features(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)), 6, DistillConfig(relation_weight=1.0))
 
 
 def test_a_method_known_to_hurt_is_warned_about():

@@ -12,8 +12,8 @@ from jetseg.models import create_model
 from jetseg.network import save_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.train.checkpoint import save_checkpoint
+from jetseg.train.open_teacher import open_teacher
 from jetseg.train.resizing import resize_batch
-from jetseg.train.teacher import open_teacher
 
 FRAMES = torch.randint(0, 256, (3, 16, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 WEIGHT = np.random.default_rng(0).standard_normal((5, 3, 1, 1)).astype(np.float32)

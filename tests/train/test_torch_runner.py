@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from jetseg.engine.contract import Runner, Segmenter
+from jetseg.engine.backend import Runner
+from jetseg.engine.engine import Engine
 from jetseg.errors import ArtifactError
 from jetseg.models import create_model
 from jetseg.train.checkpoint import save_checkpoint
@@ -20,7 +21,7 @@ def test_a_checkpoint_runs_as_an_engine_does(tmp_path, manifest):
         expected = module(torch.from_numpy(value)).numpy()
     np.testing.assert_array_equal(runner.infer(value), expected)
     frame = np.zeros((50, 70, 3), np.uint8)
-    assert Segmenter(runner)(frame).shape == (32, 48)
+    assert Engine(runner).segment(frame).shape == (32, 48)
     runner.close()
     runner.close()
     with pytest.raises(ArtifactError, match="closed"):

@@ -17,10 +17,10 @@ from jetseg.network import load_manifest
 from jetseg.train import loop
 from jetseg.train.checkpoint import load_checkpoint, read_tensors
 from jetseg.train.config import TrainConfig
-from jetseg.train.ema import RunningMean
 from jetseg.train.initialization import resolve
 from jetseg.train.loaders import LabelledFrames
 from jetseg.train.optimize import learning_rate
+from jetseg.train.parameters import RunningMean
 from jetseg.train.validate import validate
 
 
@@ -43,7 +43,7 @@ def interrupt_at(monkeypatch, call: int) -> None:
 
 def test_a_run_learns_and_leaves_what_it_promises(toy_config, toy_roads):
     config = toy_config(epochs=8, class_weights="median", dice_weight=0.5)
-    result = loop.run(config)
+    result = loop.train(config)
     assert result.miou > 75
     module, manifest = load_checkpoint(result.best)
     frames = LabelledFrames(toy_roads("toy", "val"), list(range(4)), 10)
@@ -59,7 +59,7 @@ def test_a_run_learns_and_leaves_what_it_promises(toy_config, toy_roads):
     assert written == resolve(config)
     assert (written.height, written.crop_width, written.mean) == (32, 48, (0.485, 0.456, 0.406))
     assert written.augment["horizontal_flip"] == 0.5
-    assert loop.run(written) == result, "the written settings are not those of the run"
+    assert loop.train(written) == result, "the written settings are not those of the run"
     assert load_manifest(result.last).kind == "checkpoint"
 
 
@@ -74,14 +74,14 @@ RESUMED = {
 def test_a_resumed_run_ends_with_exactly_the_same_weights(toy_config, tmp_path, monkeypatch, changes):
     settings = {**changes, "validate_every": 2}
     whole = toy_config(out=tmp_path / "whole", **settings)
-    loop.run(whole)
+    loop.train(whole)
     broken = toy_config(out=tmp_path / "broken", **settings)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 8)  # the second step of the third epoch
         with pytest.raises(KeyboardInterrupt):
-            loop.run(broken)
+            loop.train(broken)
     assert json.loads(state_of(broken)[1]["progress"])["epochs_done"] == 2
-    loop.run(broken)
+    loop.train(broken)
     (tensors, text), (again, text_again) = state_of(whole), state_of(broken)
     assert tensors.keys() == again.keys()
     parts = {name.split(".", 1)[0] for name in tensors}
@@ -94,14 +94,14 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(toy_config, tmp_path, 
 
 
 def test_a_run_does_not_go_on_from_a_file_that_changed(toy_config, tmp_path):
-    first, second = (loop.run(toy_config(epochs=1, seed=seed, out=tmp_path / f"{seed}")).last for seed in (0, 1))
+    first, second = (loop.train(toy_config(epochs=1, seed=seed, out=tmp_path / f"{seed}")).last for seed in (0, 1))
     tuned = toy_config(epochs=1, model=None, model_options=None, init=first, out=tmp_path / "tuned")
-    loop.run(tuned)
-    loop.run(tuned)  # the same file: nothing to do
+    loop.train(tuned)
+    loop.train(tuned)  # the same file: nothing to do
     for suffix in ("", ".json"):
         Path(f"{first}{suffix}").write_bytes(Path(f"{second}{suffix}").read_bytes())
     with pytest.raises(ConfigError, match="input_sha256"):
-        loop.run(tuned)
+        loop.train(tuned)
 
 
 def test_loader_processes_change_nothing(toy_config, tmp_path):
@@ -109,8 +109,8 @@ def test_loader_processes_change_nothing(toy_config, tmp_path):
         toy_config(out=tmp_path / "a", epochs=2),
         toy_config(out=tmp_path / "b", epochs=2, workers=2),
     )
-    loop.run(alone)
-    loop.run(helped)
+    loop.train(alone)
+    loop.train(helped)
     assert (alone.out / "last.safetensors").read_bytes() == (helped.out / "last.safetensors").read_bytes()
 
 
@@ -125,7 +125,7 @@ def test_a_broken_frame_is_one_plain_message(toy_config, toy_roads, monkeypatch,
 
     monkeypatch.setattr(toy_roads, "__getitem__", broken)
     with pytest.raises(DataError) as caught:
-        loop.run(toy_config(epochs=1, workers=workers, cache_mb=0))
+        loop.train(toy_config(epochs=1, workers=workers, cache_mb=0))
     assert str(caught.value) == "frame7.png is damaged. Copy it again."
 
 
@@ -133,7 +133,7 @@ def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
     weights = []
     for seed in (0, 1):
         config = toy_config(out=tmp_path / str(seed), epochs=1, seed=seed)
-        loop.run(config)
+        loop.train(config)
         weights.append(state_of(config)[0]["weights.network.classifier.weight"])
     assert not torch.equal(*weights)
     training = loop._Training(loop.open_fabric(config), resolve(config), resume=False)
@@ -142,32 +142,31 @@ def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
     assert torch.equal(first, next(iter(training.feed.epoch(0)))[0])
 
 
-def test_ctrl_c_says_how_to_go_on(toy_config, monkeypatch, capsys):
+def test_ctrl_c_says_how_to_go_on(toy_config, monkeypatch, caplog):
     interrupt_at(monkeypatch, 5)
-    with pytest.raises(KeyboardInterrupt):
-        loop.run(toy_config())
-    message = capsys.readouterr().err
-    assert "Epochs 1 to 1 of 4 are kept in" in message
-    assert "run the same command again" in message
+    with caplog.at_level("INFO"), pytest.raises(KeyboardInterrupt):
+        loop.train(toy_config())
+    assert "Epochs 1 to 1 of 4 are kept in" in caplog.text
+    assert "run the same again" in caplog.text
 
 
 def test_a_finished_run_is_not_run_again(toy_config, monkeypatch):
     config = toy_config(epochs=1)
-    first = loop.run(config)
+    first = loop.train(config)
     interrupt_at(monkeypatch, 1)
-    assert loop.run(config) == first
+    assert loop.train(config) == first
     with pytest.raises(KeyboardInterrupt):
-        loop.run(toy_config(epochs=1, resume=False))
+        loop.train(toy_config(epochs=1, resume=False))
     assert loop.read_progress(config.out) is None, "the state of the run that was given up is still there"
 
 
 def test_other_settings_in_the_same_folder_are_refused(toy_config):
-    loop.run(toy_config(epochs=1))
+    loop.train(toy_config(epochs=1))
     with pytest.raises(ConfigError) as caught:
-        loop.run(toy_config(epochs=2, lr=0.5))
+        loop.train(toy_config(epochs=2, lr=0.5))
     assert "epochs: 1 then, 2 now" in str(caught.value)
     assert "lr: 0.01 then, 0.5 now" in str(caught.value)
-    assert "--no-resume" in str(caught.value)
+    assert "`resume` off" in str(caught.value)
 
 
 def test_a_diverging_loss_is_explained(toy_config, monkeypatch):
@@ -180,19 +179,19 @@ def test_a_diverging_loss_is_explained(toy_config, monkeypatch):
     monkeypatch.setattr(loop.SegmentationLoss, "forward", exploding)
     config = toy_config(class_weights="enet")
     with pytest.raises(TrainingDivergedError) as caught:
-        loop.run(config)
+        loop.train(config)
     message = str(caught.value)
     assert "in epoch 2, step 2" in message
     assert str(config.out / "best.safetensors") in message
-    assert "--lr 0.01" in message
+    assert "`lr`, now 0.01" in message
     assert "'enet'" in message
     assert caught.value.exit_code == 1
 
 
 def test_fine_tuning_starts_from_the_checkpoint(toy_config, tmp_path):
-    first = loop.run(toy_config(epochs=1, color="bgr"))
+    first = loop.train(toy_config(epochs=1, color="bgr"))
     changed = {"model": None, "model_options": None, "init": first.best, "lr": 1e-12, "ema_decay": 0.0}
-    second = loop.run(toy_config(out=tmp_path / "tuned", epochs=1, **changed))
+    second = loop.train(toy_config(out=tmp_path / "tuned", epochs=1, **changed))
     before, parent = load_checkpoint(first.best)
     after, manifest = load_checkpoint(second.last)
     assert manifest.parent_sha256 == parent.sha256
@@ -200,63 +199,63 @@ def test_fine_tuning_starts_from_the_checkpoint(toy_config, tmp_path):
     assert [stage.name for stage in manifest.stages] == ["train", "train"]
     torch.testing.assert_close(after.classifier.weight, before.classifier.weight)
     written = TrainConfig(**yaml.safe_load((second.last.parent / "config.yaml").read_text()))
-    assert loop.run(written) == second
+    assert loop.train(written) == second
     with pytest.raises(ValueError, match="init brings its own color"):
         toy_config(model=None, model_options=None, init=first.best, color="rgb")
 
 
 def test_plain_weights_are_a_start(toy_config, tmp_path):
-    first = loop.run(toy_config(epochs=1))
+    first = loop.train(toy_config(epochs=1))
     module, _ = load_checkpoint(first.best)
     torch.save({"state_dict": module.state_dict()}, tmp_path / "plain.pth")
     config = toy_config(out=tmp_path / "second", epochs=1, weights=tmp_path / "plain.pth", lr=1e-12, ema_decay=0.0)
-    second, _ = load_checkpoint(loop.run(config).last)
+    second, _ = load_checkpoint(loop.train(config).last)
     torch.testing.assert_close(second.classifier.weight, module.classifier.weight)
 
 
 def test_a_student_learns_from_its_teacher(toy_config, tmp_path, monkeypatch):
-    teacher = loop.run(toy_config(epochs=8, out=tmp_path / "teacher", validate_every=8)).best
+    teacher = loop.train(toy_config(epochs=8, out=tmp_path / "teacher", validate_every=8)).best
     # without the labels' loss, all that the student knows comes from the teacher
     monkeypatch.setattr(loop.SegmentationLoss, "forward", lambda *arguments: arguments[1].sum() * 0.0)
-    result = loop.run(toy_config(epochs=8, teacher=teacher, validate_every=8))
+    result = loop.train(toy_config(epochs=8, teacher=teacher, validate_every=8))
     assert result.miou > 65
     assert load_manifest(result.best).stages[-1].name == "distill"
 
 
 def test_features_are_learned_from_a_checkpoint_and_resumed(toy_config, tmp_path, monkeypatch):
-    teacher = loop.run(toy_config(epochs=2, out=tmp_path / "teacher", validate_every=2)).best
+    teacher = loop.train(toy_config(epochs=2, out=tmp_path / "teacher", validate_every=2)).best
     settings = {
         "teacher": teacher,
         "distill": {"mimic_weight": 0.5, "relation_weight": 0.5, "dist_weight": 1.0},
         "validate_every": 3,
     }
     whole = toy_config(out=tmp_path / "whole", **settings)
-    loop.run(whole)
+    loop.train(whole)
     broken = toy_config(out=tmp_path / "broken", **settings)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 8)
         with pytest.raises(KeyboardInterrupt):
-            loop.run(broken)
-    loop.run(broken)
+            loop.train(broken)
+    loop.train(broken)
     (tensors, _), (again, _) = state_of(whole), state_of(broken)
     assert any("adapter" in name for name in tensors)
     assert [name for name in tensors if not torch.equal(tensors[name], again[name])] == []
 
 
 def test_frozen_parts_stay_as_they_are(toy_config, tmp_path):
-    start = loop.run(toy_config(epochs=1, out=tmp_path / "a")).last
+    start = loop.train(toy_config(epochs=1, out=tmp_path / "a")).last
     own = {"model": None, "model_options": None, "init": start, "epochs": 1, "ema_decay": 0.0}
-    end = loop.run(toy_config(**own, freeze=("stem", "stage?"), out=tmp_path / "b")).last
+    end = loop.train(toy_config(**own, freeze=("stem", "stage?"), out=tmp_path / "b")).last
     before, after = (load_checkpoint(path)[0].state_dict() for path in (start, end))
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if name.startswith(("stem", "stage4", "stage8"))} <= same
     assert not {name for name in before if name.startswith("stage16") and not name.endswith("tracked")} & same
     with pytest.raises(ConfigError, match="no part of the network is named 'head'"):
-        loop.run(toy_config(freeze=("head",), out=tmp_path / "c"))
+        loop.train(toy_config(freeze=("head",), out=tmp_path / "c"))
     with pytest.raises(ConfigError, match="nothing to train"):
-        loop.run(toy_config(freeze=("*",), out=tmp_path / "d"))
+        loop.train(toy_config(freeze=("*",), out=tmp_path / "d"))
     with pytest.raises(ConfigError, match="no weight is named 'head"):
-        loop.run(toy_config(lr_factors={"head*": 0.1}, out=tmp_path / "e"))
+        loop.train(toy_config(lr_factors={"head*": 0.1}, out=tmp_path / "e"))
 
 
 def test_settings_that_cannot_work(toy_config):
@@ -269,9 +268,9 @@ def test_settings_that_cannot_work(toy_config):
     with pytest.raises(ValueError, match="use bf16-mixed"):
         toy_config(precision="bf16-true")
     with pytest.raises(ConfigError, match="precision"):
-        loop.run(toy_config(precision="3-bit"))
+        loop.train(toy_config(precision="3-bit"))
     with pytest.raises(DataError, match="too few to train on"):
-        loop.run(toy_config(frames=1))
+        loop.train(toy_config(frames=1))
 
 
 def test_the_mean_follows_the_weights():
@@ -307,11 +306,11 @@ from conftest import ToyRoads
 import jetseg.train.loaders as feeding
 feeding.open_split = ToyRoads
 from jetseg.train.config import TrainConfig
-from jetseg.train.loop import run
+from jetseg.train.loop import train
 torch.set_num_threads(1)
 config = dict(data="toy", model="tiny", model_options={"width": 8}, epochs=int(sys.argv[3]))
 config["batch_size"] = int(sys.argv[5]) if len(sys.argv) > 5 else 4
-run(TrainConfig(**config, out=Path(sys.argv[1]), accelerator="cpu", devices=int(sys.argv[4])))
+train(TrainConfig(**config, out=Path(sys.argv[1]), accelerator="cpu", devices=int(sys.argv[4])))
 """
 
 

@@ -98,7 +98,7 @@ def open_monitor(
     source: Source,
     *,
     drift: bool = True,
-    reference: Runner | None = None,
+    reference: Engine | None = None,
     every: int = 30,
     bound: float | None = None,
 ) -> Iterator[MonitorSink]:
@@ -119,7 +119,7 @@ def open_monitor(
     shadow = None
     if reference is not None:
         check_classes(manifest.classes, reference.manifest.classes, "the reference")
-        shadow = ShadowMonitor(Engine(reference).segment, manifest, every=every, bound=bound)
+        shadow = ShadowMonitor(reference.segment, manifest, every=every, bound=bound)
     profile = manifest.profile if drift else None
     sink = MonitorSink(
         manifest,

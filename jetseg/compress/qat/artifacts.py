@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 from torch import Tensor
 
 from jetseg.compress.qat.graph import PAIR
@@ -15,6 +14,7 @@ from jetseg.compress.qat.quantizers import LARGEST
 from jetseg.manifest import Manifest
 from jetseg.network import save_manifest
 from jetseg.onnx.file import save_onnx
+from jetseg.onnx.graph import Graph
 from jetseg.storage import write_json
 
 
@@ -55,48 +55,31 @@ def trained_graph(model: onnx.ModelProto, module: OnnxModule) -> onnx.ModelProto
     values: dict[str, Tensor] = {name: weight.detach() for name, weight in changed.items()}
     scales = module.scales()
     values |= {name: scales[source] for name, source in module.scale_sources.items()}
-    trained = onnx.ModelProto()
-    trained.CopyFrom(model)
-    constants = [node for node in trained.graph.node if node.op_type == "Constant" and node.output[0] in values]
-    tensors = [*trained.graph.initializer, *(node.attribute[0].t for node in constants)]
-    names = [*(tensor.name for tensor in trained.graph.initializer), *(node.output[0] for node in constants)]
-    for name, tensor in zip(names, tensors, strict=True):
-        if name in values:
-            array = values[name].cpu().numpy().astype(np.float32).reshape(tuple(tensor.dims))
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    return trained
+    graph = Graph(model).copy()
+    for name, tensor in values.items():
+        graph.set_weight(name, tensor.cpu().numpy().reshape(tuple(graph.constants[name].dims)))
+    return graph.model
 
 
 def float_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns a copy of a graph without its quantizers; every other tensor keeps its name."""
-    plain = onnx.ModelProto()
-    plain.CopyFrom(model)
-    graph = plain.graph
-    before = {node.output[0]: node.input[0] for node in graph.node if node.op_type in PAIR}
-    nodes = [node for node in graph.node if node.op_type not in PAIR]
-    for node in nodes:
-        node.input[:] = [_unquantized(name, before) for name in node.input]
-    nodes += [
-        helper.make_node("Identity", [_unquantized(port.name, before)], [port.name], f"{port.name}.identity")
-        for port in graph.output
-        if port.name in before
-    ]
-    used = {name for node in nodes for name in node.input} | {port.name for port in graph.output}
-    weights = [tensor for tensor in graph.initializer if tensor.name in used]
-    shapes = [port for port in graph.value_info if port.name not in before]
-    for container, kept in ((graph.node, nodes), (graph.initializer, weights), (graph.value_info, shapes)):
-        copies = [type(item).FromString(item.SerializeToString()) for item in kept]
-        del container[:]
-        container.extend(copies)
-    return plain
+    graph = Graph(model).copy()
+    for node in graph.nodes:
+        if node.op_type not in PAIR:
+            continue
+        source, output = node.input[0], node.output[0]
+        for reader in graph.readers(output):
+            graph.replace_input(reader, output, source)
+        if output in graph.outputs:
+            graph.replace_node(node, helper.make_node("Identity", [source], [output], f"{output}.identity"))
+        else:
+            graph.remove_node(node)
+    graph.drop_unused()
+    graph.forget_types()
+    graph.check()
+    return graph.model
 
 
 def activation_ranges(module: OnnxModule) -> dict[str, float]:
     """Returns the largest magnitude that each quantized activation can hold: 127 times its scale."""
     return {name: float(scale) * LARGEST for name, scale in module.scales().items() if name not in module.weight_names}
-
-
-def _unquantized(name: str, before: dict[str, str]) -> str:
-    while name in before:
-        name = before[name]
-    return name

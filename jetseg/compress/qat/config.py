@@ -3,132 +3,114 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from jetseg.compress.qat.artifacts import float_twin_path
-from jetseg.compress.qat.quantizers import Ranges
+from jetseg.config import Cli, Settings
 from jetseg.manifest import InputSpec
-from jetseg.train.config import DistillConfig, TrainConfig
+from jetseg.train.config import FREE_ON_RESUME, DistillConfig, TrainConfig, accept_old_names
 
 
-class QuantizeConfig(BaseModel):
-    """Everything that a run depends on.
+class QatConfig(Settings):
+    """Settings of quantization-aware training."""
 
-    Attributes:
-        qdq: ONNX file with symmetric int8 QuantizeLinear and DequantizeLinear pairs; its manifest is beside it.
-        out: Q/DQ file to write; `.float.onnx` and `.scales.json` take its name, and a folder `.run` its state.
-        data: Dataset spec.
-        split: Split to learn from.
-        val_split: Split to choose the best epoch by.
-        frames: Learn from (and validate on) only this many frames, spread evenly; all by default.
-        labels: False learns from the teacher alone, so the frames need no labels.
-        label_weight: Weight of the loss against labels beside a teacher; without a teacher it is 1.
-        parent: The float ONNX file that `qdq` was made from; it teaches unless another teacher is given.
-        teacher: Checkpoint or ONNX file to imitate instead of the parent.
-        teacher_manifest: The teacher's manifest if it is not beside it.
-        distill: How to imitate it.
-        ranges: "learned" trains the scales of activations, "fixed" keeps the calibrated ones.
-        epochs: Passes over the training frames.
-        batch_size: Crops per step.
-        lr: Highest learning rate of weights; falls to 0 as (1 - progress)^power.
-        scale_lr: The same for the logarithms of the scales.
-        warmup_fraction: Part of the run in which the learning rates rise linearly from 0.
-        power: Exponent of the decay.
-        crop_height: Height of the training crops; by default the network's. Others need a fully convolutional graph.
-        crop_width: Width of the training crops; by default the network's.
-        class_weights: "none", "enet" or "median", as in training.
-        ema_decay: Decay of the running mean of the weights, which is validated and kept; 0 turns it off.
-        seed: Fixes order and augmentation.
-        workers: Loader processes.
-        cache_mb: Keep decoded frames in memory if they need no more than this.
-        accelerator: Lightning Fabric's accelerator.
-        resume: Go on with an unfinished run; if False, start over.
-        augment: Random changes of the frames: settings of `jetseg.data.augment.AugmentConfig` but `crop`. Zoom is
-            1 to 1.5 if nothing else is said: smaller frames would be padded, and what the teacher says about
-            padding is noise.
-    """
+    split: str = Field("train", description="Split to learn from.")
+    eval_split: str = Field("val", description="Split to choose the best epoch by.")
+    frames: int | None = Field(
+        None, gt=0, description="Learn from (and validate on) only this many frames, spread evenly; all by default."
+    )
+    labels: bool = Field(
+        True, description="Learn from labels too, not from the teacher alone; without, the frames need none."
+    )
+    label_weight: float = Field(
+        0.1, ge=0, description="Weight of the loss against labels beside a teacher; without a teacher it is 1."
+    )
+    teacher: Annotated[Path | None, Cli(metavar="FILE")] = Field(
+        None, description="Checkpoint or ONNX file to imitate instead of the float network."
+    )
+    teacher_manifest: Annotated[Path | None, Cli(metavar="FILE")] = Field(
+        None, description="The teacher's manifest if it is not beside it."
+    )
+    distill: DistillConfig = Field(DistillConfig(), description="How to imitate the teacher.")
+    ranges: Literal["learned", "fixed"] = Field(
+        "learned", description="learned trains the scales of activations, fixed keeps the calibrated ones."
+    )
+    epochs: int = Field(10, gt=0, description="Passes over the training frames.")
+    batch_size: int = Field(4, gt=0, description="Crops per step.")
+    lr: float = Field(0.0001, gt=0, description="Highest learning rate of weights; falls to 0 as (1 - progress)^power.")
+    scale_lr: float = Field(0.001, gt=0, description="The same for the logarithms of the scales.")
+    warmup_fraction: float = Field(
+        0.05, ge=0, lt=1, description="Part of the run in which the learning rates rise linearly from 0."
+    )
+    power: float = Field(0.9, ge=0, description="Exponent of the decay.")
+    crop_height: int | None = Field(
+        None,
+        gt=0,
+        description="Height of the training crops; by default the network's. Others need a fully convolutional graph.",
+    )
+    crop_width: int | None = Field(None, gt=0, description="Width of the training crops; by default the network's.")
+    class_weights: Literal["none", "enet", "median"] = Field(
+        "none", description="Weights of the classes in the loss against labels: none, enet or median, as in training."
+    )
+    ema_decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="Decay of the running mean of the weights, which is validated and kept; 0 turns it off.",
+    )
+    seed: int = Field(0, ge=0, description="Fixes order and augmentation.")
+    workers: int = Field(0, ge=0, description="Loader processes.")
+    cache_mb: int = Field(1000, ge=0, description="Keep decoded frames in memory if they need no more than this.")
+    accelerator: str = Field("auto", description="Lightning Fabric's accelerator.")
+    resume: bool = Field(True, description="Go on with an unfinished run; if False, start over.")
+    augment: Annotated[dict[str, Any], Cli(hidden=True)] = Field(
+        default_factory=dict,
+        description=(
+            "Random changes of the frames: settings of `jetseg.data.augment.AugmentConfig` but `crop`. Zoom is 1 "
+            "to 1.5 if nothing else is said: smaller frames would be padded, and what the teacher says about "
+            "padding is noise."
+        ),
+    )
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    qdq: Path
-    out: Path
-    data: str
-    split: str = "train"
-    val_split: str = "val"
-    frames: int | None = Field(default=None, gt=0)
-    labels: bool = True
-    label_weight: float = Field(default=0.1, ge=0)
-    parent: Path | None = None
-    teacher: Path | None = None
-    teacher_manifest: Path | None = None
-    distill: DistillConfig = DistillConfig()
-    ranges: Ranges = "learned"
-    epochs: int = Field(default=10, gt=0)
-    batch_size: int = Field(default=4, gt=0)
-    lr: float = Field(default=1e-4, gt=0)
-    scale_lr: float = Field(default=1e-3, gt=0)
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    power: float = Field(default=0.9, ge=0)
-    crop_height: int | None = Field(default=None, gt=0)
-    crop_width: int | None = Field(default=None, gt=0)
-    class_weights: Literal["none", "enet", "median"] = "none"
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
-    workers: int = Field(default=0, ge=0)
-    cache_mb: int = Field(default=1000, ge=0)
-    accelerator: str = "auto"
-    resume: bool = True
-    augment: dict[str, Any] = Field(default_factory=dict)
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is validated
+        return accept_old_names(values)
 
     @model_validator(mode="after")
-    def _consistent(self) -> QuantizeConfig:
-        if self.out.suffix != ".onnx":
-            raise ValueError("out must end in .onnx")
-        written = {path.resolve() for path in (self.out, float_twin_path(self.out))}
-        read = {path.resolve() for path in (self.qdq, self.parent, self.teacher) if path is not None}
-        if written & read:
-            raise ValueError("out, and its float twin OUT.float.onnx, must be other files than qdq, parent and teacher")
+    def _consistent(self) -> QatConfig:
         if self.distill.compares_features:
             raise ValueError("distill: features cannot be compared here; set relation_weight and mimic_weight to 0")
-        if not self.labels and self.taught_by is None:
-            raise ValueError("without labels there must be a teacher: give parent or teacher")
+        if self.teacher is None and self.teacher_manifest is not None:
+            raise ValueError("teacher_manifest needs a teacher")
         return self
 
-    @property
-    def taught_by(self) -> Path | None:
-        """The network to imitate; None learns from labels alone."""
-        return self.teacher or self.parent
-
-    @property
-    def folder(self) -> Path:
-        """Where the run keeps its state."""
-        return self.out.with_suffix(".run")
-
-    def as_training(self, spec: InputSpec) -> TrainConfig:
+    def as_training(self, spec: InputSpec, data: str, folder: Path) -> TrainConfig:
         """Returns the settings that this run has in common with training.
 
         Args:
             spec: The network's input; crops have its size if nothing else is said.
+            data: Dataset spec.
+            folder: Where the run keeps its state.
         """
         shared = {name: getattr(self, name) for name in _SHARED}
         shared["augment"] = {"scale": (1.0, 1.5), **self.augment}
         return TrainConfig(
             **shared,
-            out=self.folder,
+            data=data,
+            out=folder,
             batch_size=max(self.batch_size, 2),
             crop_height=self.crop_height or spec.height,
             crop_width=self.crop_width or spec.width,
-            teacher=self.taught_by,
         )
 
     def identity(self) -> dict[str, Any]:
         """Returns the settings that decide the result, as JSON values; a resumed run must have the same."""
-        return self.model_dump(mode="json", exclude={"out", "resume", "workers", "accelerator", "cache_mb"})
+        return self.model_dump(mode="json", exclude=set(FREE_ON_RESUME))
 
 
 _SHARED = (
-    *("data", "split", "val_split", "frames", "epochs", "lr", "warmup_fraction", "power", "class_weights"),
-    *("ema_decay", "seed", "workers", "cache_mb", "accelerator", "teacher_manifest", "distill", "resume"),
+    *("split", "eval_split", "frames", "epochs", "lr", "warmup_fraction", "power", "class_weights"),
+    *("ema_decay", "seed", "workers", "cache_mb", "accelerator", "resume"),
 )

@@ -13,7 +13,7 @@ from jetseg.manifest import Manifest
 from jetseg.preprocess import resize_frame
 from jetseg.train.config import TrainConfig
 from jetseg.train.loaders import LabelledFrames, open_frames, open_labelled_split
-from jetseg.train.teacher import Opinion, Teacher
+from jetseg.train.teacher import Teacher, TeacherOutput
 
 _NEVER = -1e4
 """A logit that leaves a class no probability, whatever the temperature."""
@@ -38,7 +38,7 @@ def open_run_frames(
         check_classes(manifest.classes, learn_from.source.classes, learn_from.source.spec)
         return learn_from, watched
     opened = []
-    for split, judge in ((config.split, None), (config.val_split, teacher)):
+    for split, judge in ((config.split, None), (config.eval_split, teacher)):
         source = TaughtFrames(open_labelled_split(config.data, split), manifest, judge)
         opened.append(LabelledFrames(source, spread(len(source), config.frames), config.cache_mb))
     return opened[0], opened[1]
@@ -88,7 +88,7 @@ class WithoutVoid:
 
     feature_channels: int | None = None
 
-    def __call__(self, frames_nhwc_u8: Tensor) -> Opinion:
+    def __call__(self, frames_nhwc_u8: Tensor) -> TeacherOutput:
         """Runs the teacher; see `jetseg.train.teacher.Teacher`."""
         logits = self._teacher(frames_nhwc_u8).logits
-        return Opinion(F.pad(logits, (0, 0, 0, 0, 0, self._extra), value=_NEVER))
+        return TeacherOutput(F.pad(logits, (0, 0, 0, 0, 0, self._extra), value=_NEVER))

@@ -1,82 +1,63 @@
-"""Reads from an ONNX graph what training must know: needed nodes, trained weights, sound quantizers."""
+"""Reads from an ONNX graph what training must know: trained weights, sound quantizers, when memory is free."""
 
 from __future__ import annotations
 
-import onnx
 import torch
 from torch import Tensor
 
 from jetseg.compress.qat.node import Node, as_torch, parse_node
 from jetseg.errors import ArtifactError
+from jetseg.onnx.float_graph import MIN_OPSET
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
 
-MIN_OPSET = 13
-PAIR = ("QuantizeLinear", "DequantizeLinear")
+PAIR = (QUANTIZE, DEQUANTIZE)
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _PASSING = frozenset({*PAIR, "Identity"})
 _AFTER_ARGMAX = frozenset({"Cast", "Squeeze", "Identity", "Reshape"})
 
 
-def read_graph(graph: onnx.GraphProto) -> tuple[list[Node], dict[str, Tensor]]:
-    """Returns the nodes and the constants of a graph; constant nodes are among the latter."""
-    constants = {tensor.name: as_torch(tensor) for tensor in graph.initializer}
+def read_graph(graph: Graph, output: str) -> tuple[list[Node], dict[str, Tensor]]:
+    """Returns the nodes that an output depends on, and the constants; constant nodes are among the latter.
+
+    Raises:
+        ArtifactError: A constant holds no numbers.
+    """
     nodes = []
-    for node in map(parse_node, graph.node):
-        value = next(iter(node.attributes.values()), None)
-        if node.operator != "Constant":
-            nodes.append(node)
-        elif isinstance(value, Tensor | int | float | list):
-            constants[node.outputs[0]] = value if isinstance(value, Tensor) else torch.tensor(value)
-        else:
+    for node in graph.needed_by(output):
+        if node.op_type != "Constant":
+            nodes.append(parse_node(node))
+        elif node.output[0] not in graph.constants:
             raise ArtifactError(f"The constant {node.name} holds no numbers.", "Export the network again.")
-    return nodes, constants
+    return nodes, {name: as_torch(tensor) for name, tensor in graph.constants.items()}
 
 
-def check_opset(model: onnx.ModelProto) -> None:
+def check_opset(graph: Graph) -> None:
     """Refuses graphs from before quantizers per channel.
 
     Raises:
         ArtifactError: The opset is older than 13.
     """
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if opset < MIN_OPSET:
+    if graph.opset < MIN_OPSET:
         raise ArtifactError(
-            f"The network uses opset {opset}; training needs {MIN_OPSET} or later.",
+            f"The network uses opset {graph.opset}; training needs {MIN_OPSET} or later.",
             f"Export it again with opset {MIN_OPSET} or later.",
         )
 
 
-def logits_name(model: onnx.ModelProto, output: str) -> str:
+def logits_name(graph: Graph, output: str) -> str:
     """Returns the tensor whose largest channel an output names; the output itself if it is no class map."""
-    producer = {name: node for node in model.graph.node for name in node.output}
-    node = producer.get(output)
-    while node is not None and node.op_type in _AFTER_ARGMAX:
-        node = producer.get(node.input[0])
+    node = graph.producer.get(graph.origin(output, _AFTER_ARGMAX))
     return str(node.input[0]) if node is not None and node.op_type == "ArgMax" else output
 
 
-def needed_nodes(nodes: list[Node], output: str) -> list[Node]:
-    """Returns the nodes that an output depends on, in graph order."""
-    wanted, kept = {output}, []
-    for node in reversed(nodes):
-        if wanted.intersection(node.outputs):
-            wanted.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]
-
-
-def trained_names(nodes: list[Node], constants: dict[str, Tensor]) -> set[str]:
+def trained_names(graph: Graph, nodes: list[Node], constants: dict[str, Tensor]) -> set[str]:
     """Returns the constants that are trained: weights and biases of matrix layers, slopes of PRelu."""
-    producer = {name: node for node in nodes for name in node.outputs}
-    found = set()
+    found = set[str]()
     for node in nodes:
         read = node.inputs[1:] if node.operator in _LAYERS else node.inputs[1:2] if node.operator == "PRelu" else ()
-        for name in read:
-            source = name
-            while source in producer and producer[source].operator in _PASSING:
-                source = producer[source].inputs[0]
-            if source in constants and constants[source].is_floating_point():
-                found.add(source)
-    return found
+        found.update(graph.origin(name, _PASSING) for name in read)
+    return {name for name in found if name in constants and constants[name].is_floating_point()}
 
 
 def with_releases(nodes: list[Node], output: str) -> list[tuple[Node, tuple[str, ...]]]:
@@ -106,15 +87,16 @@ def checked_scale(node: Node, constants: dict[str, Tensor]) -> Tensor:
     return scale
 
 
-def check_pair(node: Node, nodes: list[Node], constants: dict[str, Tensor]) -> None:
+def check_pair(node: Node, graph: Graph, constants: dict[str, Tensor]) -> None:
     """Checks that a DequantizeLinear undoes the QuantizeLinear before it.
 
     Raises:
         ArtifactError: It reads something else, or has another scale or axis.
     """
-    first = next((other for other in nodes if node.inputs[0] in other.outputs), None)
-    if first is None or first.operator != PAIR[0]:
+    quantizer = quantizer_of(graph, node.inputs[0])
+    if quantizer is None:
         raise asymmetric(node, "it reads integers that no QuantizeLinear made")
+    first = parse_node(quantizer)
     same_axis = first.get("axis", 1) == node.get("axis", 1)
     if not torch.equal(checked_scale(node, constants), checked_scale(first, constants)) or not same_axis:
         raise asymmetric(node, f"its scale is not that of {first.name}")

@@ -15,7 +15,6 @@ from jetseg.compress.qat.graph import (
     check_opset,
     check_pair,
     checked_scale,
-    needed_nodes,
     read_graph,
     trained_names,
     with_releases,
@@ -24,6 +23,7 @@ from jetseg.compress.qat.node import Node
 from jetseg.compress.qat.operators import OPERATORS, Result
 from jetseg.compress.qat.quantizers import ActivationQuantizer, Ranges, WeightQuantizer
 from jetseg.errors import ArtifactError
+from jetseg.onnx.graph import Graph
 
 
 class OnnxModule(nn.Module):
@@ -44,12 +44,12 @@ class OnnxModule(nn.Module):
 
     def __init__(self, model: onnx.ModelProto, output: str | None = None, ranges: Ranges = "learned") -> None:
         super().__init__()
-        check_opset(model)
-        nodes, constants = read_graph(model.graph)
-        self.input_name = _only("input", [port.name for port in model.graph.input if port.name not in constants])
-        self.output_name = output or _only("output", [port.name for port in model.graph.output])
-        nodes = needed_nodes(nodes, self.output_name)
-        trained = trained_names(nodes, constants)
+        graph = Graph(model)
+        check_opset(graph)
+        self.input_name = _only("input", graph.inputs)
+        self.output_name = output or _only("output", graph.outputs)
+        nodes, constants = read_graph(graph, self.output_name)
+        trained = trained_names(graph, nodes, constants)
         self.weight_names = tuple(name for name in constants if name in trained)
         """Initializers that are trained, in the order of `weights`."""
         self.weights = nn.ParameterList([nn.Parameter(constants[name]) for name in self.weight_names])
@@ -63,7 +63,7 @@ class OnnxModule(nn.Module):
             if node.operator == PAIR[0]:
                 self._add_quantizer(node, constants, ranges)
             elif node.operator == PAIR[1]:
-                check_pair(node, nodes, constants)
+                check_pair(node, graph, constants)
             elif node.operator not in OPERATORS:
                 raise ArtifactError(
                     f"Node {node.name} is a {node.operator}, which cannot be trained.",
@@ -158,7 +158,7 @@ class OnnxModule(nn.Module):
                 self._integers[name] = constants[name]
 
 
-def _only(role: str, names: list[str]) -> str:
+def _only(role: str, names: Sequence[str]) -> str:
     if len(names) != 1:
         raise ArtifactError(
             f"The network has {len(names)} {role}s ({', '.join(names)}); training needs exactly one.",

@@ -7,8 +7,10 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor
+
+from jetseg.onnx.node import attributes
 
 Value = Tensor | None
 """An input of an operator; None where an optional one is left out."""
@@ -39,8 +41,11 @@ class Node:
 
 def parse_node(node: onnx.NodeProto) -> Node:
     """Reads a node."""
-    attributes = {entry.name: _plain(helper.get_attribute_value(entry)) for entry in node.attribute}
-    return Node(node.op_type, node.name or node.output[0], tuple(node.input), tuple(node.output), attributes)
+    values = {
+        name: as_torch(value) if isinstance(value, onnx.TensorProto) else value
+        for name, value in attributes(node).items()
+    }
+    return Node(node.op_type, node.name or node.output[0], tuple(node.input), tuple(node.output), values)
 
 
 def as_torch(tensor: onnx.TensorProto) -> Tensor:
@@ -51,9 +56,3 @@ def as_torch(tensor: onnx.TensorProto) -> Tensor:
 def integers(value: Tensor) -> list[int]:
     """Returns the elements of an integer tensor."""
     return [int(element) for element in value.flatten().tolist()]
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - attributes have many types
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return as_torch(value) if isinstance(value, onnx.TensorProto) else value

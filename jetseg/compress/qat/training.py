@@ -3,171 +3,178 @@
 from __future__ import annotations
 
 import json
-import logging
-import math
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import lightning_fabric
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from jetseg.compress.qat.artifacts import write_artifacts
-from jetseg.compress.qat.config import QuantizeConfig
+from jetseg.compress.qat.artifacts import float_twin_path, scales_path, write_artifacts
+from jetseg.compress.qat.config import QatConfig
+from jetseg.compress.qat.crops import CropNetwork, open_trainable
 from jetseg.compress.qat.frames import WithoutVoid, open_run_frames
 from jetseg.compress.qat.module import OnnxModule
-from jetseg.compress.qat.student import Student, open_student
-from jetseg.errors import ArtifactError, TrainingDivergedError
+from jetseg.data.dataset import Dataset
+from jetseg.errors import ArtifactError, ConfigError
 from jetseg.evaluate.accuracy import as_record
-from jetseg.manifest import Manifest, Parity, Stage
-from jetseg.network import load_manifest
+from jetseg.manifest import Parity, Stage
+from jetseg.network import Network, open_network
 from jetseg.onnx.file import load_onnx
-from jetseg.progress import Task, task
+from jetseg.progress import Task
 from jetseg.storage import write_json
 from jetseg.train.checkpoint import read_tensors, write_tensors
 from jetseg.train.class_weights import class_weights
 from jetseg.train.config import check_resumable
 from jetseg.train.devices import deterministic, open_fabric
-from jetseg.train.distill import DistillationLoss, check_same_classes
-from jetseg.train.ema import RunningMean
+from jetseg.train.distillation import DistillationLoss, check_same_classes
+from jetseg.train.epochs import BEST_NAME, EpochLoop
 from jetseg.train.loaders import Batch, Crops, Feed, LabelledFrames
 from jetseg.train.losses import SegmentationLoss
+from jetseg.train.open_teacher import open_teacher
 from jetseg.train.optimize import learning_rate
-from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state, save_state
-from jetseg.train.teacher import Teacher, open_teacher
+from jetseg.train.parameters import RunningMean
+from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.train.teacher import Teacher
 from jetseg.train.validate import defined_miou, validate
 
-_LOG = logging.getLogger(__name__)
-
-BEST_NAME = "best.safetensors"
 METRICS_NAME = "metrics.json"
 
 
-def run(config: QuantizeConfig) -> Path:
+@dataclass(frozen=True)
+class TrainedGraph:
+    """What quantization-aware training made.
+
+    Attributes:
+        qdq: The Q/DQ network with trained weights and scales.
+        float_twin: The same weights without quantizers.
+        scales: File of the trained ranges: the largest magnitude of each quantized activation, by its name.
+        best_epoch: The epoch that was kept; 0 is before training.
+        score: mIoU on the validation split in percent, or without labels the agreement with the teacher.
+    """
+
+    qdq: Network
+    float_twin: Network
+    scales: Path
+    best_epoch: int
+    score: float
+
+
+def train_quantized(
+    start: Network, dataset: Dataset, config: QatConfig, out: Path, *, teacher: Network | None = None
+) -> TrainedGraph:
     """Trains a Q/DQ graph under its own fake quantization, or goes on with an interrupted run.
 
     Kept is the epoch with the highest mIoU on the validation split (without labels: the highest agreement with
     the teacher); the untrained graph takes part as epoch 0, so training never makes it worse there.
 
-    Returns:
-        `config.out`, with its manifest; `.float.onnx` and `.scales.json` lie beside it.
+    Args:
+        start: ONNX file with symmetric int8 QuantizeLinear and DequantizeLinear pairs.
+        dataset: Frames to learn from and to choose the best epoch by.
+        config: Settings.
+        out: Q/DQ file to write; `.float.onnx` and `.scales.json` take its name, and a folder `.run` its state.
+        teacher: The float network that `start` was made from, which teaches unless `config` names another teacher.
 
     Raises:
         ArtifactError: The graph cannot be trained: an operator, or a quantizer that is not symmetric int8.
-        ConfigError: The crops do not fit the graph, or the folder holds a run with other settings.
+        ConfigError: The crops do not fit the graph, the folder holds a run with other settings, or there are neither
+            labels nor a teacher.
         DataError: A frame or a label is broken, or classes differ.
         TrainingDivergedError: The loss is no longer a number.
     """
-    manifest = load_manifest(config.qdq)
-    identity = {**config.identity(), "qdq_sha256": manifest.sha256}
-    progress = read_progress(config.folder) if config.resume else None
+    if not config.labels and config.teacher is None and teacher is None:
+        raise ConfigError("Without `labels` there must be a teacher.", "Give a `teacher`.")
+    folder = out.with_suffix(".run")
+    own_teacher = None if config.teacher is None else open_network(config.teacher, config.teacher_manifest)
+    taught_by = own_teacher or teacher
+    inputs = {"data": dataset.spec, "qdq_sha256": start.sha256, "teacher_sha256": taught_by and taught_by.sha256}
+    identity = {**config.identity(), **inputs}
+    progress = read_progress(folder) if config.resume else None
     if progress is not None:
-        check_resumable(config.folder, progress.config, identity)
-    fabric = open_fabric(config.as_training(manifest.input))
+        check_resumable(folder, progress.config, identity)
+    fabric = open_fabric(config.as_training(start.manifest.input, dataset.spec, folder))
     with deterministic(fabric):
-        training = _Training(fabric, config, manifest, identity, resume=progress is not None)
-        try:
-            training.run()
-        except KeyboardInterrupt:
-            _LOG.info("Stopped. Finished epochs are kept in %s; run the same again to go on.", config.folder)
-            raise
-        training.write()
-    return config.out
+        training = _Training(fabric, config, start, dataset, taught_by, folder, identity, resume=progress is not None)
+        training.run()
+        return training.write(out)
 
 
-class _Training:
-    """One run: what it needs, and its epochs."""
+class _Training(EpochLoop):
+    """One run: what it needs, and what belongs to a step and to an epoch."""
+
+    title = "Training in 8 bits"
+    config: QatConfig
+    trained: OnnxModule
 
     def __init__(
         self,
         fabric: lightning_fabric.Fabric,
-        config: QuantizeConfig,
-        manifest: Manifest,
+        config: QatConfig,
+        start: Network,
+        dataset: Dataset,
+        taught_by: Network | None,
+        folder: Path,
         identity: dict[str, Any],
         *,
         resume: bool,
     ) -> None:
-        self.fabric, self.config, self.parent_manifest = fabric, config, manifest
-        self.settings = config.as_training(manifest.input)
-        self.model = load_onnx(config.qdq)
-        self.module, self.manifest = open_student(self.model, manifest, config.ranges)
-        teacher = self._open_teacher()
-        learn_from, self.watched = open_run_frames(self.settings, manifest, teacher, labels=config.labels)
-        augment = self.settings.augment_config()
-        size = (manifest.input.height, manifest.input.width)
+        self.fabric, self.config, self.folder, self.start = fabric, config, folder, start
+        spec = start.manifest.input
+        self.settings = config.as_training(spec, dataset.spec, folder)
+        self.model = load_onnx(start.path)
+        self.trained, self.manifest = open_trainable(self.model, start.manifest, config.ranges)
+        teacher = None if taught_by is None else open_teacher(taught_by)
+        if teacher is not None:
+            check_same_classes(teacher.manifest.classes, self.manifest.classes)
+        learn_from, self.watched = open_run_frames(self.settings, start.manifest, teacher, labels=config.labels)
+        augment, size = self.settings.augment_config(), (spec.height, spec.width)
         crops = Crops(learn_from, size, augment, config.seed)
         self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
-        self.module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.student = Student(self.module, manifest.input, augment.crop, fabric.device)
+        self.trained.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = CropNetwork(self.trained, spec, augment.crop, fabric.device)
         self.loss, self.distillation = self._make_losses(learn_from, teacher, size)
-        self.optimizer = _make_optimizer(self.module, config)
-        self.mean = RunningMean(self.module, config.ema_decay)
+        self.optimizer = _make_optimizer(self.trained, config)
+        self.mean = RunningMean(self.trained, config.ema_decay)
         self.progress = Progress(identity)
+        self.measured: dict[str, Any] = {}
+        """The newest measurement, as the manifest records it."""
         if resume:
-            self.progress = restore_state(config.folder, self.module, self.mean.module, self.optimizer)
+            self.progress = restore_state(folder, self.trained, self.mean.module, self.optimizer)
         else:
             for name in (STATE_NAME, BEST_NAME):
-                (config.folder / name).unlink(missing_ok=True)
-
-    def _open_teacher(self) -> Teacher | None:
-        if self.config.taught_by is None:
-            return None
-        teacher = open_teacher(self.config.taught_by, self.config.teacher_manifest)
-        check_same_classes(teacher.manifest.classes, self.manifest.classes)
-        return teacher
+                (folder / name).unlink(missing_ok=True)
 
     def _make_losses(
         self, frames: LabelledFrames, teacher: Teacher | None, size: tuple[int, int]
     ) -> tuple[SegmentationLoss | None, DistillationLoss | None]:
         loss, distillation = None, None
         if self.config.labels:
-            weights = class_weights(self.config.class_weights, frames, self.config.folder)
+            weights = class_weights(self.config.class_weights, frames, self.folder)
             loss = SegmentationLoss(self.manifest.ignore_index, weights).to(self.fabric.device)
         if teacher is not None:
-            same_channels = WithoutVoid(teacher, self.student.channels)
+            same_channels = WithoutVoid(teacher, self.network.channels)
             distillation = DistillationLoss(same_channels, size, self.config.distill)
         return loss, distillation
 
-    def run(self) -> None:
-        """Runs the epochs that are left."""
-        config, steps = self.config, self.feed.steps
-        with task("Training in 8 bits", config.epochs * steps) as running:
-            running.update(done=self.progress.epochs_done * steps)
-            if not self.progress.history:
-                running.update(note="validating the start")
-                self._keep(0, None)
-            for epoch in range(self.progress.epochs_done, config.epochs):
-                loss = self._epoch(epoch, running)
-                running.update(note=f"{self._note(epoch, loss)}, validating")
-                self._keep(epoch + 1, loss)
+    def before_first_epoch(self, running: Task) -> None:
+        """Scores the untrained graph, which takes part as epoch 0."""
+        if not self.progress.history:
+            running.update(note="validating the start")
+            self.keep(0, None)
 
-    def _epoch(self, epoch: int, running: Task) -> float:
-        """Runs one epoch; returns its mean loss."""
-        total, steps = 0.0, self.feed.steps
-        for index, batch in enumerate(self.feed.epoch(epoch)):
-            step = epoch * steps + index
-            share = learning_rate(self.settings, step, self.config.epochs * steps) / self.settings.lr
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["highest_lr"] * share
-            self.optimizer.zero_grad()
-            loss = self._loss(batch)
-            if not math.isfinite(float(loss.detach())):
-                raise TrainingDivergedError(
-                    f"The loss became infinite or not a number in epoch {epoch + 1}, step {index + 1}.",
-                    f"Lower the learning rates (now {self.config.lr:g}, scales {self.config.scale_lr:g}).",
-                )
-            self.fabric.backward(loss)
-            self.optimizer.step()
-            self.mean.update(step)
-            total += float(loss.detach())
-            running.update(advance=1, note=self._note(epoch, total / (index + 1)))
-        return total / steps
+    def set_step(self, step: int) -> None:
+        """Sets the learning rates of weights and scales."""
+        share = learning_rate(self.settings, step, self.steps) / self.settings.lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["highest_lr"] * share
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Returns the loss against labels and against the teacher, whichever there are."""
         frames, labels = batch
-        logits = self.student(frames)
+        logits = self.network(frames)
         loss = logits.new_zeros(())
         if self.loss is not None:
             weight = 1.0 if self.distillation is None else self.config.label_weight
@@ -176,57 +183,66 @@ class _Training:
             loss = loss + self.distillation(logits, frames)
         return loss
 
-    def _keep(self, done: int, loss: float | None) -> None:
-        """Validates, and writes the best weights, the metrics and, last of all, the state."""
-        folder, best = self.config.folder, self.progress.best_miou
+    def validate(self, done: int) -> float:  # noqa: ARG002
+        """Returns the mIoU on the validation split; without labels, the agreement with the teacher."""
         scored = validate(self.mean.module, self.manifest, self.watched, self.fabric.device)
         if self.config.labels:
-            score, measured = defined_miou(scored, self.watched), as_record(scored, self.watched.source).model_dump()
-        else:
-            score = scored.pixel_accuracy or 0.0
-            measured = Parity(frames=scored.frames, argmax_agreement=score / 100).model_dump()
-        if best is None or score > best:
-            best = score
-            notes = {"measured": json.dumps(measured), "epoch": str(done)}
-            write_tensors(folder / BEST_NAME, self.mean.module.state_dict(), notes)
-        row: dict[str, float | None] = {"epoch": done, "loss": loss, self._score_name: score}
-        progress = replace(self.progress, epochs_done=done, best_miou=best, history=[*self.progress.history, row])
-        write_json(folder / METRICS_NAME, progress.history)
-        save_state(folder, progress, self.module, self.mean.module, self.optimizer)
-        self.progress = progress
+            self.measured = as_record(scored, self.watched.source).model_dump()
+            return defined_miou(scored, self.watched)
+        score = scored.pixel_accuracy or 0.0
+        self.measured = Parity(frames=scored.frames, argmax_agreement=score / 100).model_dump()
+        return score
+
+    def save_best(self, done: int) -> None:
+        """Writes the weights of the best epoch."""
+        notes = {"measured": json.dumps(self.measured), "epoch": str(done)}
+        write_tensors(self.folder / BEST_NAME, self.mean.module.state_dict(), notes)
+
+    def figures(self, score: float | None) -> dict[str, float | None]:
+        """Returns the score under its name."""
+        return {self._score_name: score}
+
+    def write_metrics(self, history: list[dict[str, float | None]]) -> None:
+        """Writes metrics.json."""
+        write_json(self.folder / METRICS_NAME, history)
 
     @property
     def _score_name(self) -> str:
         return "val_miou" if self.config.labels else "val_agreement"
 
-    def _note(self, epoch: int, loss: float) -> str:
-        latest = self.progress.history[-1][self._score_name]
-        return f"epoch {epoch + 1}/{self.config.epochs}, loss {loss:.3f}, {self._score_name} {latest:.2f}"
+    def latest_score(self) -> str:
+        """Returns the newest score."""
+        return f"{self._score_name} {self.progress.history[-1][self._score_name]:.2f}"
 
-    def write(self) -> None:
+    def advice(self) -> str:
+        """Says what to do about a loss that is no longer a number."""
+        return f"Lower the learning rates (`lr`, now {self.config.lr:g}; `scale_lr`, now {self.config.scale_lr:g})."
+
+    def write(self, out: Path) -> TrainedGraph:
         """Writes what the best epoch made."""
-        tensors, notes = read_tensors(self.config.folder / BEST_NAME)
+        tensors, notes = read_tensors(self.folder / BEST_NAME)
         try:
             epoch, measured = int(notes["epoch"]), json.loads(notes["measured"])
         except (KeyError, ValueError) as error:
             raise ArtifactError(
-                f"{self.config.folder / BEST_NAME} is not what this run wrote.", "Start over with --no-resume."
+                f"{self.folder / BEST_NAME} is not what this run wrote.", "Turn `resume` off to start over."
             ) from error
-        self.module.load_state_dict(tensors)
-        settings = self.config.model_dump(mode="json", exclude={"out", "resume", "workers"}, exclude_none=True)
-        stage = Stage(name="quantize", settings={**settings, "best_epoch": epoch, "history": self.progress.history})
-        changes = {
-            "kind": "onnx",
-            "parent_sha256": self.parent_manifest.sha256,
-            "stages": (*self.parent_manifest.stages, stage),
-            "accuracy": (measured,) if self.config.labels else (),
-            "parity": None if self.config.labels else measured,
-        }
-        manifest = Manifest.model_validate({**self.parent_manifest.model_dump(), **changes})
-        write_artifacts(self.config.out, self.model, self.module, manifest)
+        self.trained.load_state_dict(tensors)
+        settings = self.config.model_dump(mode="json", exclude={"resume", "workers"}, exclude_none=True)
+        settings |= {"data": self.settings.data, "best_epoch": epoch, "history": self.progress.history}
+        manifest = self.start.manifest.derive(
+            Stage(name="qat", settings=settings),
+            kind="onnx",
+            parent_sha256=self.start.sha256,
+            accuracy=(measured,) if self.config.labels else (),
+            parity=None if self.config.labels else measured,
+        )
+        write_artifacts(out, self.model, self.trained, manifest)
+        best = self.progress.best_miou if self.progress.best_miou is not None else float("nan")
+        return TrainedGraph(open_network(out), open_network(float_twin_path(out)), scales_path(out), epoch, best)
 
 
-def _make_optimizer(module: OnnxModule, config: QuantizeConfig) -> Adam:
+def _make_optimizer(module: OnnxModule, config: QatConfig) -> Adam:
     """Builds Adam over weights and scales, each with its own learning rate; a short run needs no weight decay."""
     weights = list(module.weights)
     scales = [parameter for parameter in module.activations.parameters() if parameter.requires_grad]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jetseg.engine.tensorrt.dla_layers import FREE, Layer, Tensors
+from jetseg.engine.tensorrt.dla_layers import FREE, Layer
 from jetseg.engine.tensorrt.dla_rules import dla_refusal
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 
 MAX_LOADABLES = 16
 """Pieces of networks that one DLA core holds at a time."""
@@ -30,15 +30,14 @@ class DlaPlan:
     hops: int
 
 
-def plan_dla(graph: FloatGraph, tensors: Tensors) -> DlaPlan:
+def plan_dla(graph: Graph) -> DlaPlan:
     """Divides a network between DLA and GPU, and counts the pieces and what goes between them.
 
     Args:
         graph: The network.
-        tensors: What is known of its tensors.
     """
-    nodes = [node for node in graph.model.graph.node if node.op_type not in FREE]
-    refusals = {node.output[0]: dla_refusal(Layer(graph, tensors, node)) for node in nodes}
+    nodes = [node for node in graph.nodes if node.op_type not in FREE]
+    refusals = {node.output[0]: dla_refusal(Layer(graph, node)) for node in nodes}
     on_dla = {name for name, reason in refusals.items() if reason is None}
     piece = {name: name for name in on_dla}
     crossing = set()
@@ -59,13 +58,11 @@ def plan_dla(graph: FloatGraph, tensors: Tensors) -> DlaPlan:
     )
 
 
-def _source(graph: FloatGraph, name: str) -> str:
+def _source(graph: Graph, name: str) -> str:
     """Returns the first output of the node that makes a tensor, seen through operators that leave no layer."""
-    node = graph.producer.get(name)
-    while node is not None and node.op_type in FREE and node.input:
-        name = node.input[0]
-        node = graph.producer.get(name)
-    return str(node.output[0]) if node is not None else name
+    origin = graph.origin(name, FREE)
+    node = graph.producer.get(origin)
+    return str(node.output[0]) if node is not None else origin
 
 
 def _root(piece: dict[str, str], name: str) -> str:

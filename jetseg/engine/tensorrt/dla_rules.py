@@ -32,13 +32,13 @@ _BUFFER_BANKS, _BANK_BYTES, _BANK_ENTRIES = 16, 32768, 256
 
 def dla_refusal(layer: Layer) -> str | None:
     """Returns why the DLA does not take a node; None if it does."""
-    tensors, node = layer.tensors, layer.node
+    graph, node = layer.graph, layer.node
     read = [name for position, name in enumerate(node.input) if name and not layer.is_constant(position)]
     data = [*read, *(name for name in node.output if name)]
-    if any(tensors.types.get(name) not in _FLOATS for name in data):
+    if any(graph.types.get(name) not in _FLOATS for name in data):
         return "it touches integers or an unknown type"
     for name in data:
-        reason = _size_refusal(tensors.shapes.get(name))
+        reason = _size_refusal(graph.shapes.get(name))
         if reason:
             return reason
     if node.op_type in _FREELY:

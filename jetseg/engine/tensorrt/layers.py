@@ -91,8 +91,8 @@ def _changes(devices: Sequence[str]) -> int:
 
 def _precision(layer: Any) -> str:  # noqa: ANN401
     """Returns what a layer reads: its narrowest input."""
-    ports = layer.get("Inputs") or [] if isinstance(layer, dict) else []
-    formats = " ".join(str(port.get("Format/Datatype", "")) for port in ports if isinstance(port, dict))
+    inputs = layer.get("Inputs") or [] if isinstance(layer, dict) else []
+    formats = " ".join(str(entry.get("Format/Datatype", "")) for entry in inputs if isinstance(entry, dict))
     for name, pattern in _PRECISIONS:
         if re.search(pattern, formats, re.IGNORECASE):
             return name

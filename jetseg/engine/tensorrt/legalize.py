@@ -7,25 +7,28 @@ from collections.abc import Callable
 import onnx
 from onnx import TensorProto, helper
 
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int
+
 _MOVERS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity"})
 """Operators that only move values, and take any type."""
 
 
-def legalize_(model: onnx.ModelProto) -> tuple[str, ...]:
+def legalize_(graph: Graph) -> tuple[str, ...]:
     """Applies every rewrite; returns a sentence for each one that found something.
 
     Args:
-        model: The network; it is changed in place.
+        graph: The network; it is changed in place.
     """
-    passes: tuple[tuple[Callable[[onnx.ModelProto], int], str], ...] = (
+    passes: tuple[tuple[Callable[[Graph], int], str], ...] = (
         (cast_frames_first_, "the uint8 frame is cast before its axes are reordered"),
         (cast_class_maps_last_, "the class map becomes uint8 at the network's end only"),
         (drop_unread_indices_, "indices of max pooling that nothing reads are left out"),
     )
-    return tuple(sentence for rewrite, sentence in passes if rewrite(model))
+    return tuple(sentence for rewrite, sentence in passes if rewrite(graph))
 
 
-def cast_frames_first_(model: onnx.ModelProto) -> int:
+def cast_frames_first_(graph: Graph) -> int:
     """Turns uint8 inputs into float32 before anything else reads them; returns how many were rewritten.
 
     TensorRT takes uint8 at the network's ends alone, and there only a Cast may read it. A frame whose axes are
@@ -33,42 +36,41 @@ def cast_frames_first_(model: onnx.ModelProto) -> int:
     and casts reads is left alone.
 
     Args:
-        model: The network; it is changed in place.
+        graph: The network; it is changed in place.
     """
-    graph = model.graph
     rewritten = 0
-    for port in graph.input:
-        if port.type.tensor_type.elem_type != TensorProto.UINT8 or not _only_moved(graph, port.name):
+    for frame in graph.inputs:
+        if graph.types.get(frame) != TensorProto.UINT8 or not _only_moved(graph, frame):
             continue
-        name = f"{port.name}.float"
-        for node in graph.node:
-            node.input[:] = [name if given == port.name else given for given in node.input]
-        graph.node.insert(0, helper.make_node("Cast", [port.name], [name], f"{port.name}.cast", to=TensorProto.FLOAT))
+        readers, name = graph.readers(frame), graph.free_name(f"{frame}.float")
+        graph.insert_after(None, helper.make_node("Cast", [frame], [name], f"{frame}.cast", to=TensorProto.FLOAT))
+        for node in readers:
+            graph.replace_input(node, frame, name)
         rewritten += 1
     if rewritten:
-        del graph.value_info[:]  # types between the input and its old cast have changed
+        graph.forget_types()  # those between the input and its old cast have changed
     return rewritten
 
 
-def _only_moved(graph: onnx.GraphProto, tensor: str) -> bool:
+def _only_moved(graph: Graph, tensor: str) -> bool:
     """Tells whether only movers, and casts at their ends, read a tensor, and at least one mover does so first."""
-    readers = [node for node in graph.node if tensor in node.input]
-    if not readers or tensor in {port.name for port in graph.output}:
+    readers = graph.readers(tensor)
+    if not readers or tensor in graph.outputs:
         return False
     if all(node.op_type == "Cast" for node in readers):
         return False  # as TensorRT wants it
     return all(_ends_in_casts(graph, node) for node in readers)
 
 
-def _ends_in_casts(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+def _ends_in_casts(graph: Graph, node: onnx.NodeProto) -> bool:
     if node.op_type == "Cast":
         return True
-    if node.op_type not in _MOVERS or node.output[0] in {port.name for port in graph.output}:
+    if node.op_type not in _MOVERS or node.output[0] in graph.outputs:
         return False
-    return all(_ends_in_casts(graph, reader) for reader in graph.node if node.output[0] in reader.input)
+    return all(_ends_in_casts(graph, reader) for reader in graph.readers(node.output[0]))
 
 
-def cast_class_maps_last_(model: onnx.ModelProto) -> int:
+def cast_class_maps_last_(graph: Graph) -> int:
     """Lets integers become uint8 only after the last mover before an output; returns how many were rewritten.
 
     TensorRT takes uint8 at the network's ends alone. A cast to uint8 whose result is moved before it leaves the network
@@ -76,56 +78,50 @@ def cast_class_maps_last_(model: onnx.ModelProto) -> int:
     is left alone.
 
     Args:
-        model: The network; it is changed in place.
+        graph: The network; it is changed in place.
     """
-    graph = model.graph
-    outputs = {port.name for port in graph.output}
     rewritten = 0
-    for cast in [node for node in graph.node if node.op_type == "Cast" and _casts_to(node, TensorProto.UINT8)]:
-        movers = _movers_to_output(graph, cast.output[0], outputs)
+    for cast in graph.nodes:
+        if cast.op_type != "Cast" or attribute_int(cast, "to", 0) != TensorProto.UINT8:
+            continue
+        movers = _movers_to_output(graph, cast.output[0])
         if not movers:
             continue
         result = movers[-1].output[0]
-        before = f"{result}.before_cast"
-        movers[-1].output[0] = before
-        movers[0].input[0] = cast.input[0]
-        graph.node.remove(cast)
-        cast.input[0], cast.output[0] = before, result
-        graph.node.append(cast)
+        graph.remove_node(cast, instead=cast.input[0])
+        moved = onnx.NodeProto()
+        moved.CopyFrom(cast)
+        moved.input[0], moved.output[0] = graph.free_name(f"{result}.before_cast"), result
+        graph.interpose(moved)
         rewritten += 1
     if rewritten:
-        del graph.value_info[:]  # types between the old cast and the output have changed
+        graph.forget_types()  # those between the old cast and the output have changed
     return rewritten
 
 
-def drop_unread_indices_(model: onnx.ModelProto) -> int:
+def drop_unread_indices_(graph: Graph) -> int:
     """Drops the second output of max pooling where nothing reads it; returns how many were dropped.
 
     TensorRT's pooling has one output.
 
     Args:
-        model: The network; it is changed in place.
+        graph: The network; it is changed in place.
     """
-    graph = model.graph
-    read = {name for node in graph.node for name in node.input} | {port.name for port in graph.output}
-    unread = [node for node in graph.node if node.op_type == "MaxPool" and len(node.output) > 1]
-    unread = [node for node in unread if node.output[1] not in read]
+    needed = {*graph.consumers, *graph.outputs}
+    unread = [node for node in graph.nodes if node.op_type == "MaxPool" and len(node.output) > 1]
+    unread = [node for node in unread if node.output[1] not in needed]
     for node in unread:
-        del node.output[1:]
+        graph.drop_outputs(node, 1)
     return len(unread)
 
 
-def _casts_to(node: onnx.NodeProto, dtype: int) -> bool:
-    return any(entry.name == "to" and entry.i == dtype for entry in node.attribute)
-
-
-def _movers_to_output(graph: onnx.GraphProto, tensor: str, outputs: set[str]) -> list[onnx.NodeProto]:
+def _movers_to_output(graph: Graph, tensor: str) -> list[onnx.NodeProto]:
     """Returns the movers, one after the other, that bring a tensor to an output; none if it goes another way too."""
     movers: list[onnx.NodeProto] = []
-    while tensor not in outputs:
-        readers = [node for node in graph.node if tensor in node.input]
+    while tensor not in graph.outputs:
+        readers = graph.readers(tensor)
         if len(readers) != 1 or readers[0].op_type not in _MOVERS or readers[0].input[0] != tensor:
             return []
         movers.append(readers[0])
         tensor = readers[0].output[0]
-    return [] if any(tensor in node.input for node in graph.node) else movers
+    return [] if graph.readers(tensor) else movers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,14 +11,16 @@ import onnx
 from onnx import TensorProto
 
 from jetseg.engine.tensorrt.dla import MAX_LOADABLES, DlaPlan, plan_dla
-from jetseg.engine.tensorrt.dla_layers import Tensors, infer_tensors
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.lint_config import Device, LintConfig
 from jetseg.engine.tensorrt.source import fix_input_size_
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
-from jetseg.onnx.graph import QUANTIZED_OPERATORS, FloatGraph, attribute, load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int, attribute_ints, attribute_text
+from jetseg.onnx.quantizers import QUANTIZE, QUANTIZED_OPERATORS, of_type
 from jetseg.quantization.tensorrt.rules import UNKNOWN_OPERATORS, check_qdq
 from jetseg.targets import Software, find_target
 
@@ -90,63 +92,59 @@ def lint(path: Path, config: LintConfig, manifest: Manifest | None = None) -> Li
         raise ConfigError(f"{target.title} has no DLA.", "Leave out `device` dla.")
     graph = _load(path)
     if manifest is not None:
-        fix_input_size_(graph.model, manifest.input)
-    rewritten = legalize_(graph.model)
-    graph.index()
-    tensors = infer_tensors(graph.model)
-    dla = plan_dla(graph, tensors) if config.device == "dla" else None
-    findings = [*_refused(graph), *_on_gpu(graph, dla), *_slow(graph, tensors)]
+        fix_input_size_(graph, manifest.input)
+    rewritten = legalize_(graph)
+    dla = plan_dla(graph) if config.device == "dla" else None
+    findings = [*_refused(graph), *_on_gpu(graph, dla), *_slow(graph)]
     releases = tuple(_about(software, config.device) for software in target.software) if target else ()
-    return LintResult(tuple(findings), len(graph.model.graph.node), dla, rewritten, releases)
+    return LintResult(tuple(findings), len(graph.nodes), dla, rewritten, releases)
 
 
-def _load(path: Path) -> FloatGraph:
+def _load(path: Path) -> Graph:
     """Loads a network as the builder would; one with quantizers as it stands."""
     model = load_onnx(path)
     if any(node.op_type in QUANTIZED_OPERATORS for node in model.graph.node):
-        return FloatGraph(model)
+        return Graph(model)
     return load_float_graph(path)
 
 
-def _refused(graph: FloatGraph) -> Iterator[Finding]:
-    outputs = set(graph.outputs)
-    for port in graph.model.graph.input:
-        if any(not dim.HasField("dim_value") for dim in port.type.tensor_type.shape.dim):
+def _refused(graph: Graph) -> Iterator[Finding]:
+    for name in graph.inputs:
+        if None in graph.shapes.get(name, ()):
             yield Finding(
                 "refused",
-                port.name,
+                name,
                 "input",
                 "a size is not fixed.",
                 "Give a manifest with the size, or options max_batch, smallest and largest.",
             )
-    for node in graph.model.graph.node:
-        reason = _refusal(node, outputs)
+    for node in graph.nodes:
+        reason = _refusal(node, graph.outputs)
         if reason:
             yield Finding("refused", node.output[0], node.op_type, *reason)
-    for problem in check_qdq(graph.model) if any(n.op_type == "QuantizeLinear" for n in graph.model.graph.node) else ():
-        node = graph.producer.get(problem.place)
-        yield Finding("refused", problem.place, node.op_type if node else "", problem.found, problem.fix)
+    for violation in check_qdq(graph.model) if any(of_type(graph, QUANTIZE)) else ():
+        maker = graph.producer.get(violation.place)
+        operator = maker.op_type if maker else ""
+        yield Finding("refused", violation.place, operator, violation.found, violation.fix)
 
 
-def _refusal(node: onnx.NodeProto, outputs: set[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - one per rule
+def _refusal(node: onnx.NodeProto, outputs: Sequence[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - one per rule
     """Returns why TensorRT's parser does not take a node, as its messages say, and what to do."""
     operator = node.op_type
     if operator in UNKNOWN_OPERATORS or node.domain not in _STANDARD_DOMAINS or not onnx.defs.has(operator):
         return "TensorRT has no such operator.", "Replace it by standard ONNX operators and export again."
     if operator == "Cast":
-        kind = int(attribute(node, "to", 0))
+        kind = attribute_int(node, "to", 0)
         if kind == TensorProto.UINT8 and node.output[0] in outputs:
             return None
         if kind not in _CASTS:
             name = str(TensorProto.DataType.Name(kind)).lower()
             return f"TensorRT has no {name} inside a network.", "Cast to int32 or float32 instead."
-    texts = {entry.name: entry.s.decode(errors="replace") for entry in node.attribute if entry.s}
-    if operator == "Resize" and texts.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+    if operator == "Resize" and attribute_text(node, "coordinate_transformation_mode") == "tf_crop_and_resize":
         return "it crops while it resizes.", "Slice first, then resize."
-    if operator == "Resize" and attribute(node, "antialias", 0):
+    if operator == "Resize" and attribute_int(node, "antialias", 0):
         return "it resizes with antialiasing.", "Export it without, or average-pool instead."
-    dilated = any(size != 1 for entry in node.attribute if entry.name == "dilations" for size in entry.ints)
-    strided = any(size != 1 for entry in node.attribute if entry.name == "strides" for size in entry.ints)
+    dilated, strided = (any(size != 1 for size in attribute_ints(node, name)) for name in ("dilations", "strides"))
     if operator == "MaxPool" and dilated:
         return "max pooling is dilated.", "Pool without dilation and train again."
     if operator == "MaxPool" and len(node.output) > 1:
@@ -156,7 +154,7 @@ def _refusal(node: onnx.NodeProto, outputs: set[str]) -> tuple[str, str] | None:
     return None
 
 
-def _on_gpu(graph: FloatGraph, dla: DlaPlan | None) -> Iterator[Finding]:
+def _on_gpu(graph: Graph, dla: DlaPlan | None) -> Iterator[Finding]:
     if dla is None:
         return
     for name, reason in dla.on_gpu.items():
@@ -167,13 +165,13 @@ def _on_gpu(graph: FloatGraph, dla: DlaPlan | None) -> Iterator[Finding]:
         yield Finding("dla", "", "", f"{dla.pieces} pieces, and a core holds {MAX_LOADABLES}.", fix)
 
 
-def _slow(graph: FloatGraph, tensors: Tensors) -> Iterator[Finding]:
+def _slow(graph: Graph) -> Iterator[Finding]:
     """Yields convolutions that leave INT8 tensor cores partly idle."""
-    for node in graph.model.graph.node:
-        shape = tensors.shapes.get(node.input[1]) if node.op_type == "Conv" else None
+    for node in graph.nodes:
+        shape = graph.shapes.get(node.input[1]) if node.op_type == "Conv" else None
         if shape is None or len(shape) != 4 or shape[0] is None or shape[1] is None:
             continue
-        groups, inputs = int(attribute(node, "group", 1)), shape[1]
+        groups, inputs = attribute_int(node, "group", 1), shape[1]
         if groups > 1 and inputs < _CHANNELS:
             found = f"a convolution in {groups} groups of {inputs} input channels does not fill tensor cores."
             yield Finding("slow", node.output[0], "Conv", found, "INT8 gains little here; measure before you keep it.")
@@ -182,7 +180,7 @@ def _slow(graph: FloatGraph, tensors: Tensors) -> Iterator[Finding]:
             yield Finding("slow", node.output[0], "Conv", found, "Prune to multiples: `jetseg prune --round-to 32`.")
 
 
-def _reads_network(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def _reads_network(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tells whether a layer reads what the network made, and not its input, whose channels nobody chooses."""
     return node.input[0] in graph.producer
 

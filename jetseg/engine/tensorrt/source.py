@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from jetseg.engine.backend import BuildRequest
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.errors import ArtifactError
 from jetseg.manifest import InputSpec
-from jetseg.onnx.qdq_graph import DEQUANTIZE, QUANTIZE
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, of_type
 from jetseg.onnx.signature import input_shape
 from jetseg.quantization.qdq.placement import matrix_layers
 from jetseg.quantization.render import insert_quantizers_
@@ -58,17 +58,15 @@ def strongly_typed_source(
     layers = matrix_layers(graph)
     integer: tuple[str, ...] = ()
     if request.precision == "int8" and request.ranges is not None:
-        model = insert_quantizers_(graph, request.ranges, keep_float=request.keep_float)
+        graph = Graph(insert_quantizers_(graph, request.ranges, keep_float=request.keep_float))
         if half_rest:
-            _fit_scales_to_half_(model)
-            model = _to_half(model)
+            _fit_scales_to_half_(graph)
+            graph = _to_half(graph)
         integer = tuple(name for name in layers if name not in request.keep_float)
     elif request.precision == "fp16":
-        model = _to_half(graph.model)
-    else:
-        model = graph.model
-    _fit_to_parser_(model, request.network.manifest.input, kept_open)
-    return Source(model, integer, tuple(name for name in layers if name not in integer))
+        graph = _to_half(graph)
+    _fit_to_parser_(graph, request.network.manifest.input, kept_open)
+    return Source(graph.model, integer, tuple(name for name in layers if name not in integer))
 
 
 def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset()) -> Source:
@@ -79,52 +77,48 @@ def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset())
         kept_open: Axes of the input that keep any size.
     """
     graph = request.network.float_graph()
-    _fit_to_parser_(graph.model, request.network.manifest.input, kept_open)
+    _fit_to_parser_(graph, request.network.manifest.input, kept_open)
     return Source(graph.model, (), ())
 
 
-def _fit_to_parser_(model: onnx.ModelProto, spec: InputSpec, kept_open: frozenset[int]) -> None:
-    fix_input_size_(model, spec, kept_open)
-    for sentence in legalize_(model):
+def _fit_to_parser_(graph: Graph, spec: InputSpec, kept_open: frozenset[int]) -> None:
+    fix_input_size_(graph, spec, kept_open)
+    for sentence in legalize_(graph):
         _LOG.info("Legalized: %s.", sentence)
+    graph.check()
 
 
-def _to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+def _to_half(graph: Graph) -> Graph:
     from jetseg.onnx.session import to_float16  # ONNX Runtime is not needed for anything else here
 
-    return to_float16(model)
+    return Graph(to_float16(graph.model))
 
 
-def _fit_scales_to_half_(model: onnx.ModelProto) -> None:
+def _fit_scales_to_half_(graph: Graph) -> None:
     """Makes scales ready for half precision, which below 6e-5 has fewer and fewer digits, and then none.
 
     A weight's scale is raised to that: such a channel is nearly dead. An activation's is refused.
     """
-    scales = {node.input[1] for node in model.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE)}
-    for tensor in model.graph.initializer:
-        if tensor.name not in scales:
-            continue
-        values = numpy_helper.to_array(tensor)
+    for name in sorted({node.input[1] for node in of_type(graph, QUANTIZE, DEQUANTIZE)} & graph.weights.keys()):
+        values = graph.weight(name)
         if values.ndim:
-            tensor.CopyFrom(numpy_helper.from_array(np.maximum(values, _LEAST_HALF), tensor.name))
+            graph.set_weight(name, np.maximum(values, _LEAST_HALF))
         elif values < _LEAST_HALF:
             raise ArtifactError(
-                f"{tensor.name} is {values:.3g}, which half precision cannot hold.",
-                "Leave out --option rest=fp16, or scale the network's input so that its values are about 1.",
+                f"{name} is {values:.3g}, which half precision cannot hold.",
+                "Leave out `options` rest=fp16, or scale the network's input so that its values are about 1.",
             )
 
 
-def fix_input_size_(model: onnx.ModelProto, spec: InputSpec, kept_open: frozenset[int] = frozenset()) -> None:
+def fix_input_size_(graph: Graph, spec: InputSpec, kept_open: frozenset[int] = frozenset()) -> None:
     """Gives the input that the manifest describes its size, batch 1, where the network leaves that open.
 
     Args:
-        model: The network; it is changed in place.
+        graph: The network; it is changed in place.
         spec: What the manifest says.
         kept_open: Axes that stay open.
     """
-    ports = [port for port in model.graph.input if port.name == spec.name or len(model.graph.input) == 1]
-    for port in ports:
-        dims = port.type.tensor_type.shape.dim
-        for axis, (dim, size) in enumerate(zip(dims, input_shape(spec), strict=False)):
-            if axis not in kept_open and not dim.HasField("dim_value"):
-                dim.dim_value = size
+    sizes = {axis: size for axis, size in enumerate(input_shape(spec)) if axis not in kept_open}
+    for name in graph.inputs:
+        if name == spec.name or len(graph.inputs) == 1:
+            graph.fix_input_size(name, sizes)

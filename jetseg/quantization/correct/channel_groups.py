@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jetseg.onnx.graph import FloatGraph, attribute
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int, attribute_ints
 
 PASSES_SCALE = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "Dropout", "Identity"}
@@ -41,7 +42,7 @@ class ChannelGroups:
         return np.asarray(by_group[self.of[tensor]])
 
 
-def channel_groups(graph: FloatGraph, channels: Mapping[str, int]) -> ChannelGroups:
+def channel_groups(graph: Graph, channels: Mapping[str, int]) -> ChannelGroups:
     """Finds the free factors of a network.
 
     Args:
@@ -56,9 +57,9 @@ def channel_groups(graph: FloatGraph, channels: Mapping[str, int]) -> ChannelGro
         tying.open(name)
         tying.freeze(name)
     constants = _constants(graph)
-    shuffles = {found.output: found for node in graph.model.graph.node if (found := _shuffle(graph, node, channels))}
+    shuffles = {found.output: found for node in graph.nodes if (found := _shuffle(graph, node, channels))}
     inner = {name for found in shuffles.values() for name in found.inner}
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         output = node.output[0]
         if output in shuffles:
             tying.of[output] = shuffles[output].reorder(tying.of[shuffles[output].source])
@@ -74,7 +75,7 @@ def channel_groups(graph: FloatGraph, channels: Mapping[str, int]) -> ChannelGro
     return tying.groups()
 
 
-def _tie(graph: FloatGraph, node: onnx.NodeProto, reads: list[str], tying: _Tying) -> bool:
+def _tie(graph: Graph, node: onnx.NodeProto, reads: list[str], tying: _Tying) -> bool:
     """Ties the channels of a node's output to those that it reads; False if it allows no factor."""
     output = node.output[0]
     if output not in tying.channels or any(name not in tying.of for name in reads):
@@ -90,7 +91,7 @@ def _tie(graph: FloatGraph, node: onnx.NodeProto, reads: list[str], tying: _Tyin
         if sum(gates) != 1:
             return False
         tying.of[output] = known[gates.index(False)]
-    elif node.op_type == "Concat" and attribute(node, "axis", 0) == 1 and len(known) == len(node.input):
+    elif node.op_type == "Concat" and attribute_int(node, "axis", 0) == 1 and len(known) == len(node.input):
         tying.of[output] = np.concatenate(known)
     elif node.op_type == "Add" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
         tying.tie(known[0], known[1])
@@ -141,28 +142,28 @@ class _Tying:
         return group
 
 
-def has_own_weights(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def has_own_weights(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tells whether all of a layer's weights are constants that no other node reads."""
     names = [name for name in node.input[1:] if name]
     return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in names)
 
 
-def _passes(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def _passes(graph: Graph, node: onnx.NodeProto) -> bool:
     if node.op_type == "MatMul":  # rows or columns of each channel are mixed, as adaptive pooling is exported
         return any(len(graph.weights[name].dims) == 2 for name in node.input if name in graph.weights)
     return node.op_type in PASSES_SCALE
 
 
-def _constants(graph: FloatGraph) -> frozenset[str]:
+def _constants(graph: Graph) -> frozenset[str]:
     """Returns the initializers, and what is computed from them and from shapes alone, as sizes of a Resize are."""
     found = set(graph.weights)
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         if node.op_type == "Shape" or found.issuperset(name for name in node.input if name):
             found.update(node.output)
     return frozenset(found)
 
 
-def _is_gate(graph: FloatGraph, name: str) -> bool:
+def _is_gate(graph: Graph, name: str) -> bool:
     """Tells whether a tensor is what a sigmoid makes; its channels are never scaled."""
     producer = graph.producer.get(name)
     return producer is not None and producer.op_type in ("Sigmoid", "HardSigmoid")
@@ -189,14 +190,14 @@ class _Shuffle:
         return np.asarray(channels.reshape(self.groups, -1).T.ravel())
 
 
-def _shuffle(graph: FloatGraph, node: onnx.NodeProto, channels: Mapping[str, int]) -> _Shuffle | None:
+def _shuffle(graph: Graph, node: onnx.NodeProto, channels: Mapping[str, int]) -> _Shuffle | None:
     """Recognizes a channel shuffle by its last node: the channel axis is split, its halves are swapped, and joined."""
     swap = graph.producer.get(node.input[0]) if node.op_type == "Reshape" else None
     split = graph.producer.get(swap.input[0]) if swap is not None and swap.op_type == "Transpose" else None
     if swap is None or split is None or split.op_type != "Reshape" or split.input[1] not in graph.weights:
         return None
     source, inner, output = split.input[0], (split.output[0], swap.output[0]), node.output[0]
-    order = next((tuple(entry.ints) for entry in swap.attribute if entry.name == "perm"), ())
+    order = attribute_ints(swap, "perm")
     parts = graph.weight(split.input[1]).tolist()
     count = channels.get(source)
     if (
@@ -210,7 +211,7 @@ def _shuffle(graph: FloatGraph, node: onnx.NodeProto, channels: Mapping[str, int
     return _Shuffle(source, inner, output, int(parts[1]))
 
 
-def adds_constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def adds_constant(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tells whether a node adds a number of its own to each channel."""
     if node.op_type != "Add" or node.input[1] not in graph.weights or len(graph.consumers[node.input[1]]) != 1:
         return False

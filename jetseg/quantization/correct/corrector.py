@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from jetseg.manifest import Manifest
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import ClassMap, class_map
@@ -17,14 +17,14 @@ from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.config import Correction, Policy
 from jetseg.quantization.correct.activation_shift import shift_
 from jetseg.quantization.correct.equalization import EVEN, equalize_
-from jetseg.quantization.correct.input_folding import restore_pixels_
-from jetseg.quantization.correct.weight_reconstruction import refit_
+from jetseg.quantization.correct.input_folding import fold_input_
+from jetseg.quantization.correct.weight_reconstruction import reconstruct_weights_
 from jetseg.quantization.observe.observer import Observed
 from jetseg.quantization.ranges import TensorRange, Trial
 
 Feeds = Sequence[Mapping[str, Tensor]]
 _TRIAL_FRAMES = 8
-"""Frames that weights are refitted on to compare starting points; on CamVid the order is that of four times as many."""
+"""Frames of the reconstructions that compare starting points; on CamVid the order is that of four times as many."""
 
 _GLIMPSE_FRAMES = 16
 """Frames that a variant is observed on before it is compared with others."""
@@ -33,20 +33,20 @@ _LEAST_SHARE = 0.002
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CorrectedGraph:
     """A network, corrected or not, with the ranges of its activations.
 
     Attributes:
         graph: The network, in float.
         tensors: Ranges by activation.
         corrections: What was done to it.
-        refit_frames: Frames that its weights were refitted on.
+        reconstruction_frames: Frames that its weights were reconstructed on.
     """
 
-    graph: FloatGraph
+    graph: Graph
     tensors: dict[str, TensorRange]
     corrections: tuple[Correction, ...] = ()
-    refit_frames: int = 0
+    reconstruction_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Variant:
         corrections: What was done to it.
     """
 
-    graph: FloatGraph
+    graph: Graph
     glimpse: Observed
     observe: Callable[[], Observed]
     corrections: tuple[Correction, ...] = ()
@@ -75,7 +75,7 @@ class Outcome:
         trials: Everything that was tried.
     """
 
-    networks: dict[str, Candidate]
+    networks: dict[str, CorrectedGraph]
     trials: tuple[Trial, ...]
 
 
@@ -88,7 +88,7 @@ class Corrector:
         input_name: Its input that takes the image.
         policy: Placement of the quantizers.
         watch: Observes a network's activations on so many of the calibration frames; None for all.
-        frames: Frames that `refit` learns from.
+        frames: Frames that weight reconstruction learns from.
         held_out: Frames that decide.
         threads: Threads of ONNX Runtime.
     """
@@ -96,20 +96,20 @@ class Corrector:
     manifest: Manifest
     input_name: str
     policy: Policy
-    watch: Callable[[FloatGraph, int | None], Observed]
+    watch: Callable[[Graph, int | None], Observed]
     frames: Feeds
     held_out: Feeds
     threads: int | None = None
 
-    def variants(self, graph: FloatGraph, seen: Observed, allowed: Sequence[Correction]) -> list[Variant]:
+    def variants(self, graph: Graph, seen: Observed, allowed: Sequence[Correction]) -> list[Variant]:
         """Returns the network as it is, equalized, and shifted and equalized, as far as that is allowed.
 
         All but the first read pixels, if that is allowed.
         """
         found = [Variant(graph, seen, lambda: seen)]
         start = graph.copy()
-        pixels = "pixels" in allowed and restore_pixels_(start, self.manifest.input, self.input_name)
-        before: tuple[Correction, ...] = ("pixels",) if pixels else ()
+        folded = "input-folding" in allowed and fold_input_(start, self.manifest.input, self.input_name)
+        before: tuple[Correction, ...] = ("input-folding",) if folded else ()
         if before and "equalize" not in allowed:
             found.append(self._watched(start, before))
         channels = probe(start, self.frames[0], self.threads).channels
@@ -125,44 +125,46 @@ class Corrector:
         choose: Callable[[Observed], dict[str, TensorRange]],
         targets: Sequence[str],
         *,
-        refit: bool,
+        reconstruct: bool,
     ) -> Outcome:
         """Tries variants and keeps what is best on the held-out frames.
 
-        All are refitted on a few frames and judged in the arithmetic of the first target, with ranges from a glimpse.
-        What wins is observed on all calibration frames and refitted on all of `frames` for each target, on the same
-        ranges.
+        The weights of all are reconstructed on a few frames and judged in the arithmetic of the first target, with
+        ranges from a glimpse. What wins is observed on all calibration frames and reconstructed on all of `frames` for
+        each target, on the same ranges.
 
         Args:
             variants: As `variants` gives them, the network as it is first.
             choose: Chooses ranges from what was observed.
             targets: Backends.
-            refit: Whether weights may be refitted.
+            reconstruct: Whether weights may be reconstructed.
         """
-        starts = [Candidate(variant.graph, choose(variant.glimpse), variant.corrections) for variant in variants]
+        starts = [CorrectedGraph(variant.graph, choose(variant.glimpse), variant.corrections) for variant in variants]
         plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
         judge = _Judge(self, self.class_maps(float_network, self.held_out))
         frames = (
-            list(zip(self.frames, rarity(self.class_maps(float_network, self.frames)), strict=True)) if refit else []
+            list(zip(self.frames, rarity(self.class_maps(float_network, self.frames)), strict=True))
+            if reconstruct
+            else []
         )
         few = frames[:: max(1, len(frames) // _TRIAL_FRAMES)]
-        tried = [self._refitted(start, targets[0], few) for start in starts] if refit else starts
+        tried = [self._reconstructed(start, targets[0], few) for start in starts] if reconstruct else starts
         winner = judge.best(tried, targets[0])
         variant, start = next(
             (variant, start) for variant, start, found in zip(variants, starts, tried, strict=True) if found is winner
         )
         settled = variant.observe() is variant.glimpse
         if not settled:
-            start = Candidate(variant.graph, choose(variant.observe()), variant.corrections)
-        if not refit:
+            start = CorrectedGraph(variant.graph, choose(variant.observe()), variant.corrections)
+        if not reconstruct:
             return Outcome(dict.fromkeys(targets, judge.best([start, plain], targets[0])), judge.trials)
-        final = winner if settled and len(few) == len(frames) else self._refitted(start, targets[0], frames)
+        final = winner if settled and len(few) == len(frames) else self._reconstructed(start, targets[0], frames)
         lead = judge.best([start, plain, final], targets[0])
         if lead is plain:  # no correction helped, and all targets share the ranges
             start = plain
         networks = {targets[0]: lead}
         for target in targets[1:]:
-            networks[target] = judge.best([start, self._refitted(start, target, frames)], target)
+            networks[target] = judge.best([start, self._reconstructed(start, target, frames)], target)
         return Outcome(networks, judge.trials)
 
     def class_maps(self, model: bytes, feeds: Feeds) -> list[ClassMap]:
@@ -172,7 +174,7 @@ class Corrector:
         return [class_map(run_session(session, output, dict(feed))[0], self.manifest) for feed in feeds]
 
     def _equalized(
-        self, start: FloatGraph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
+        self, start: Graph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
     ) -> Variant:
         graph = start.copy()
         magnitudes = {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
@@ -181,7 +183,7 @@ class Corrector:
         return self._watched(graph, (*before, "equalize"))
 
     def _shifted(
-        self, start: FloatGraph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
+        self, start: Graph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
     ) -> list[Variant]:
         graph = start.copy()
         centers = {name: (low + seen.channel_high[name]) / 2 for name, low in seen.channel_low.items()}
@@ -191,21 +193,22 @@ class Corrector:
         shifted = self.watch(graph, _GLIMPSE_FRAMES)
         return [self._equalized(graph, shifted, channels, (*before, "shift"))]
 
-    def _watched(self, graph: FloatGraph, corrections: tuple[Correction, ...]) -> Variant:
+    def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
+        graph.check()
         glimpse = self.watch(graph, _GLIMPSE_FRAMES)
         observe = (lambda: glimpse) if glimpse.frames < _GLIMPSE_FRAMES else cache(partial(self.watch, graph, None))
         return Variant(graph, glimpse, observe, corrections)
 
-    def _refitted(
-        self, start: Candidate, target: str, frames: Sequence[tuple[Mapping[str, Tensor], Tensor]]
-    ) -> Candidate:
+    def _reconstructed(
+        self, start: CorrectedGraph, target: str, frames: Sequence[tuple[Mapping[str, Tensor], Tensor]]
+    ) -> CorrectedGraph:
         arithmetic, graph = ARITHMETICS[target], start.graph.copy()
         placement = arithmetic.place(graph, self.policy, start.tensors)
         quantizers = arithmetic.quantizers(placement, start.tensors)
         limit = arithmetic.weight_limit
         feeds, interest = zip(*frames, strict=True)
-        refit_(graph, placement, quantizers, feeds, interest, weight_limit=limit, threads=self.threads)
-        return Candidate(graph, start.tensors, (*start.corrections, "refit"), len(frames))
+        reconstruct_weights_(graph, placement, quantizers, feeds, interest, weight_limit=limit, threads=self.threads)
+        return CorrectedGraph(graph, start.tensors, (*start.corrections, "reconstruct"), len(frames))
 
 
 def rarity(class_maps: Sequence[ClassMap]) -> list[Tensor]:
@@ -228,18 +231,18 @@ class _Judge:
 
     def __init__(self, corrector: Corrector, wanted: list[ClassMap]) -> None:
         self._corrector, self._wanted = corrector, wanted
-        self._judged: list[tuple[Candidate, Trial]] = []
+        self._judged: list[tuple[CorrectedGraph, Trial]] = []
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """What was tried, in order."""
         return tuple(trial for _, trial in self._judged)
 
-    def best(self, candidates: Sequence[Candidate], target: str) -> Candidate:
+    def best(self, candidates: Sequence[CorrectedGraph], target: str) -> CorrectedGraph:
         """Returns the best candidate; of equals the first."""
         return max(candidates, key=lambda candidate: self._score(candidate, target))
 
-    def _score(self, candidate: Candidate, target: str) -> float:
+    def _score(self, candidate: CorrectedGraph, target: str) -> float:
         for judged, trial in self._judged:
             if judged is candidate and trial.target == target:
                 return trial.agreement
@@ -247,7 +250,7 @@ class _Judge:
         self._judged.append((candidate, trial))
         return trial.agreement
 
-    def _try(self, candidate: Candidate, target: str) -> Trial:
+    def _try(self, candidate: CorrectedGraph, target: str) -> Trial:
         arithmetic = ARITHMETICS[target]
         placement = arithmetic.place(candidate.graph, self._corrector.policy, candidate.tensors)
         model = arithmetic.render(candidate.graph.copy(), placement, candidate.tensors)
@@ -256,6 +259,6 @@ class _Judge:
         return Trial(
             target=target,
             corrections=candidate.corrections,
-            refit_frames=candidate.refit_frames,
+            reconstruction_frames=candidate.reconstruction_frames,
             agreement=round(100.0 * float(np.mean(same)), 3),
         )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from jetseg.onnx.graph import FloatGraph, attribute
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_float, attribute_int
 from jetseg.quantization.correct.channel_groups import (
     SCALABLE_LAYERS,
     ChannelGroups,
@@ -25,7 +26,7 @@ _NARROWEST = 1e-6
 
 
 def equalize_(
-    graph: FloatGraph,
+    graph: Graph,
     magnitudes: Mapping[str, Factors],
     channels: Mapping[str, int],
     strength: float | None = None,
@@ -56,7 +57,7 @@ def equalize_(
     layers = readings(graph, groups, magnitudes)
     if strength is None and layers:
         by_group = balance(layers, groups, by_group)
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         if node.output[0] not in groups.of:
             continue
         if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
@@ -76,12 +77,12 @@ def _factors(groups: ChannelGroups, seen: Factors, strength: float) -> Factors:
     return by_group
 
 
-def _rescale_(graph: FloatGraph, node: onnx.NodeProto, groups: ChannelGroups, by_group: Factors) -> None:
+def _rescale_(graph: Graph, node: onnx.NodeProto, groups: ChannelGroups, by_group: Factors) -> None:
     own = groups.factors(node.output[0], by_group)
     reads = groups.factors(node.input[0], by_group) if node.input[0] in groups.of else None
     if node.op_type == "BatchNormalization":
         scale, shift, mean, variance = (graph.weight(name).astype(np.float64) for name in node.input[1:5])
-        epsilon = attribute(node, "epsilon", 1e-5)
+        epsilon = attribute_float(node, "epsilon", 1e-5)
         gain = scale / np.sqrt(variance + epsilon)
         shift = (shift - mean * gain) / own
         gain = gain / own * (reads if reads is not None else 1.0)
@@ -91,7 +92,7 @@ def _rescale_(graph: FloatGraph, node: onnx.NodeProto, groups: ChannelGroups, by
         graph.set_weight(node.input[4], np.ones_like(variance))
         return
     weight = graph.weight(node.input[1]).astype(np.float64)
-    per_group = int(attribute(node, "group", 1))
+    per_group = attribute_int(node, "group", 1)
     spatial = [1] * (weight.ndim - 2)
     if node.op_type == "Conv":
         weight = weight / own.reshape(-1, 1, *spatial)

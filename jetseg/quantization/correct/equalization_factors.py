@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.onnx.graph import FloatGraph, attribute
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int
 from jetseg.quantization.correct.channel_groups import ChannelGroups, Factors, Group
 from jetseg.quantization.qdq.placement import is_matrix_layer, range_source
 
@@ -38,17 +39,17 @@ class Reading:
     gains: Factors
 
 
-def readings(graph: FloatGraph, groups: ChannelGroups, magnitudes: Mapping[str, Factors]) -> list[Reading]:
+def readings(graph: Graph, groups: ChannelGroups, magnitudes: Mapping[str, Factors]) -> list[Reading]:
     """Returns what the convolutions read, as far as its channels and ranges are known."""
     found = []
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         source = range_source(graph, node.input[0]) if node.input else ""
         known = node.input and node.input[0] in groups.of and source in groups.of and source in magnitudes
         if node.op_type not in ("Conv", "ConvTranspose") or not known or not is_matrix_layer(graph, node):
             continue
         power = graph.weight(node.input[1]).astype(np.float64) ** 2
         if node.op_type == "Conv":
-            parts = power.reshape(int(attribute(node, "group", 1)), -1, power.shape[1], int(np.prod(power.shape[2:])))
+            parts = power.reshape(attribute_int(node, "group", 1), -1, power.shape[1], int(np.prod(power.shape[2:])))
             gains = parts.sum(axis=(1, 3)).ravel()
         else:
             gains = power.reshape(power.shape[0], -1).sum(axis=1)

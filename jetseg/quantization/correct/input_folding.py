@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from jetseg.manifest import InputSpec
-from jetseg.onnx.graph import FloatGraph, attribute
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int
 from jetseg.quantization.correct.activation_shift import absorb_shift_
 from jetseg.quantization.ranges import TensorRange
 
@@ -20,7 +21,7 @@ _MOST_OFF = 32.0
 """Gray levels that the border may see in place of the mean color; a normalization without a mean is farther off."""
 
 
-def restore_pixels_(graph: FloatGraph, spec: InputSpec, name: str) -> bool:
+def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
     """Lets the first convolutions read pixels minus 128 in place of the normalized image.
 
     A normalized channel has only 256 values, but each channel has its own, so that a common scale rounds nearly all
@@ -37,26 +38,31 @@ def restore_pixels_(graph: FloatGraph, spec: InputSpec, name: str) -> bool:
     """
     gain = np.asarray(spec.std, np.float64) / spec.scale
     offset = np.asarray(spec.mean, np.float64) / spec.scale - _MIDDLE
-    readers = [node for node in graph.consumers[name] if _takes(graph, node, name)]
+    readers = [node for node in graph.readers(name) if _takes(graph, node, name)]
     if spec.kind != "normalized" or np.abs(offset).max() > _MOST_OFF or not readers:
         return False
     for node in readers:
         weight = graph.weight(node.input[1]).astype(np.float64)
-        per_group = int(attribute(node, "group", 1))
+        per_group = attribute_int(node, "group", 1)
         rows = np.repeat(gain.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
         graph.set_weight(node.input[1], weight / rows.reshape(*weight.shape[:2], 1, 1))
         absorb_shift_(graph, node, -offset)
-        node.input[0] = f"{name}{SUFFIX}"
-    for key, values in (("gain", gain), ("offset", offset)):
-        constant = values.astype(np.float32).reshape(1, -1, 1, 1)
-        graph.model.graph.initializer.append(numpy_helper.from_array(constant, f"{name}.{key}"))
-    graph.model.graph.node.insert(0, helper.make_node("Add", [f"{name}.scaled", f"{name}.offset"], [f"{name}{SUFFIX}"]))
-    graph.model.graph.node.insert(0, helper.make_node("Mul", [name, f"{name}.gain"], [f"{name}.scaled"]))
-    graph.index()
+    constants = [
+        graph.add_initializer(graph.free_name(f"{name}.{key}"), values.astype(np.float32).reshape(1, -1, 1, 1))
+        for key, values in (("gain", gain), ("offset", offset))
+    ]
+    scaled, pixels = (graph.free_name(f"{name}{end}") for end in (".scaled", SUFFIX))
+    graph.insert_after(
+        None,
+        helper.make_node("Mul", [name, constants[0]], [scaled]),
+        helper.make_node("Add", [scaled, constants[1]], [pixels]),
+    )
+    for node in readers:
+        graph.replace_input(node, name, pixels)
     return True
 
 
-def _takes(graph: FloatGraph, node: onnx.NodeProto, name: str) -> bool:
+def _takes(graph: Graph, node: onnx.NodeProto, name: str) -> bool:
     """Tells whether a node is a convolution of the image with constants of its own."""
     constants = [key for key in node.input[1:] if key]
     own = all(key in graph.weights and len(graph.consumers[key]) == 1 for key in constants)

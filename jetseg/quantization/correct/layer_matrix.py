@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper
+
+from jetseg.onnx.node import attribute_ints, attribute_text
 
 Array = npt.NDArray[Any]
 
@@ -37,20 +38,19 @@ class LayerMatrix:
     @classmethod
     def of(cls, node: onnx.NodeProto, shape: Sequence[int], groups: int) -> LayerMatrix | None:
         """Reads the layout off a node; None for layers that it cannot express."""
-        found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if node.op_type not in ("Conv", "ConvTranspose") or len(shape) != 4:
             return None
-        if found.get("auto_pad", b"NOTSET") not in (b"NOTSET", b""):
+        if attribute_text(node, "auto_pad", "NOTSET") not in ("NOTSET", ""):
             return None
         transposed = node.op_type == "ConvTranspose"
-        top, left, bottom, right = (int(value) for value in found.get("pads", (0, 0, 0, 0)))
-        strides, dilations = found.get("strides", (1, 1)), found.get("dilations", (1, 1))
+        top, left, bottom, right = attribute_ints(node, "pads", (0, 0, 0, 0))
+        strides, dilations = attribute_ints(node, "strides", (1, 1)), attribute_ints(node, "dilations", (1, 1))
         layout = cls(
             transposed,
             groups,
             (int(shape[2]), int(shape[3])),
-            (int(strides[0]), int(strides[1])),
-            (int(dilations[0]), int(dilations[1])),
+            (strides[0], strides[1]),
+            (dilations[0], dilations[1]),
             (top, left, bottom, right),
             int(shape[0]) if transposed else int(np.prod(shape[1:])),
         )

@@ -1,4 +1,4 @@
-"""Refits weights and biases layer by layer, so that each layer makes up for the quantizers before it."""
+"""Weight reconstruction: layer by layer, so that each layer makes up for the quantizers before it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jetseg.onnx.graph import FloatGraph, attribute
-from jetseg.onnx.layerwise import Stepper, Tensor
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.layerwise import LayerwiseRunner, Tensor
+from jetseg.onnx.node import attribute_int
 from jetseg.progress import track
+from jetseg.quantization.correct.activation_shift import add_to_bias_
 from jetseg.quantization.correct.layer_matrix import LayerMatrix
 from jetseg.quantization.qdq.placement import Placement, is_matrix_layer
 from jetseg.quantization.qdq.schemes import SYMMETRIC_LIMIT, Quantizer
@@ -27,8 +29,8 @@ _WITH_BIAS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
 Matrix = npt.NDArray[np.float64]
 
 
-def refit_(
-    graph: FloatGraph,
+def reconstruct_weights_(
+    graph: Graph,
     placement: Placement,
     quantizers: Mapping[str, Quantizer],
     feeds: Sequence[Mapping[str, Tensor]],
@@ -38,7 +40,7 @@ def refit_(
     threads: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Refits every quantized layer in graph order on some frames.
+    """Reconstructs the weights and biases of every quantized layer, in graph order, on some frames.
 
     The float network and the quantized one advance together. For each layer: weights by least squares, so that
     what it computes from quantized inputs comes nearest to what the float network computes there; then rounded
@@ -57,9 +59,9 @@ def refit_(
     """
     sampler = _Sampler(interest, seed)
     original = graph.copy()
-    target, own = Stepper(original, feeds, threads), Stepper(graph, feeds, threads)
-    pairs = list(zip(original.model.graph.node, graph.model.graph.node, strict=True))
-    for reference, node in track(pairs, "Refitting layers"):
+    target, own = LayerwiseRunner(original, feeds, threads), LayerwiseRunner(graph, feeds, threads)
+    pairs = list(zip(original.nodes, graph.nodes, strict=True))
+    for reference, node in track(pairs, "Reconstructing weights"):
         target.run(reference)
         rounded = {name: quantizers[name] for name in node.input if placement.reads_rounded(graph, node, name)}
         reads = own.substitute(node, rounded)
@@ -68,10 +70,10 @@ def refit_(
         layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
         if layer:
             inputs = [frame[reads[node.input[0]]] for frame in own.frames]
-            _refit_weight_(graph, node, inputs, wanted, weight_limit, sampler)
+            _reconstruct_weight_(graph, node, inputs, wanted, weight_limit, sampler)
         outputs = own.evaluate(node, reads)
         if layer or (node.op_type == "BatchNormalization" and _constant(graph, node)):
-            _refit_bias_(graph, node, [values[0] for values in outputs], wanted)
+            _correct_bias_(graph, node, [values[0] for values in outputs], wanted)
         own.advance(node, outputs)
 
 
@@ -131,12 +133,12 @@ def round_columns(weight: Matrix, moments: Matrix, limit: int = SYMMETRIC_LIMIT)
     return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], 2)
 
 
-def _constant(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def _constant(graph: Graph, node: onnx.NodeProto) -> bool:
     return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in node.input[1:])
 
 
-def _refit_weight_(
-    graph: FloatGraph,
+def _reconstruct_weight_(
+    graph: Graph,
     node: onnx.NodeProto,
     inputs: Sequence[Tensor],
     wanted: Sequence[Tensor],
@@ -146,7 +148,7 @@ def _refit_weight_(
     weight = graph.weight(node.input[1])
     if np.count_nonzero(weight == 0) > _PRUNED * weight.size:
         return  # a solution of the least squares would fill the zeros
-    layout = LayerMatrix.of(node, weight.shape, int(attribute(node, "group", 1)))
+    layout = LayerMatrix.of(node, weight.shape, attribute_int(node, "group", 1))
     if layout is None or layout.inputs > LARGEST_SYSTEM or len(graph.consumers[node.input[1]]) != 1:
         return
     system = _System(layout.to_blocks(weight).astype(np.float64))
@@ -200,7 +202,7 @@ class _System:
         self._products += miss.transpose(0, 2, 1) @ inputs
 
     def solve(self, limit: int) -> Matrix:
-        """Returns the refitted and rounded weights; those of inputs that are always zero are only rounded."""
+        """Returns the reconstructed and rounded weights; those of inputs that are always zero are only rounded."""
         moments, products = self._moments / self._count, self._products / self._count
         mean, miss = self._sum / self._count, self._miss / self._count
         centered = moments - mean[:, :, None] * mean[:, None, :]
@@ -208,7 +210,7 @@ class _System:
         return round_columns(weight, moments, limit)
 
 
-def _refit_bias_(graph: FloatGraph, node: onnx.NodeProto, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+def _correct_bias_(graph: Graph, node: onnx.NodeProto, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
     """Changes the bias of a layer, and with it what the layer computed for each frame."""
     if (
         node.op_type not in _WITH_BIAS
@@ -221,6 +223,6 @@ def _refit_bias_(graph: FloatGraph, node: onnx.NodeProto, outputs: Sequence[Tens
         for target, output in zip(wanted, outputs, strict=True)
     ]
     change = np.asarray(np.mean(misses, axis=0), dtype=np.float32)
-    graph.add_to_bias(node, change)
+    add_to_bias_(graph, node, change)
     for output in outputs:
         np.add(output, change[:, None, None], out=output)

@@ -11,7 +11,7 @@ import onnx
 
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Manifest
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session, run_session
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.quantization.observe.histogram import StreamingHistogram
@@ -39,8 +39,8 @@ class Observed:
         return max((len(values) for values in self.amax_by_frame.values()), default=0)
 
 
-def collect(
-    graph: FloatGraph,
+def observe(
+    graph: Graph,
     tensors: Iterable[str],
     manifest: Manifest,
     input_name: str,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from jetseg.errors import CalibrationError
-from jetseg.onnx.graph import FloatGraph, drop_unused_initializers_
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, before_quantizers
 from jetseg.quantization.qdq.placement import Placement
 from jetseg.quantization.qdq.schemes import (
     REDUCED_WEIGHT_LIMIT,
@@ -27,8 +28,11 @@ from jetseg.quantization.ranges import TensorRange
 _BIAS_LIMIT = float(2**30)
 _LONG_DOMAIN = "com.microsoft"
 
+_Constants = tuple[float, npt.NDArray[np.integer[Any]]]
+"""Scale and zero point of an activation."""
 
-def render_unsigned_(graph: FloatGraph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
+
+def render_unsigned_(graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
     """Renders a network for ONNX Runtime's integer kernels.
 
     Activations are uint8 with a zero point, weights int8 per output channel in reduced range, biases int32.
@@ -44,36 +48,26 @@ def render_unsigned_(graph: FloatGraph, placement: Placement, tensors: Mapping[s
     Raises:
         CalibrationError: An activation has no range.
     """
-    bounds = _bounds(placement, tensors)
-    scales = {name: unsigned_scale(entry.low, entry.high) for name, entry in bounds.items()}
-
-    def append_(name: str) -> None:
-        scale, zero_point = scales[name]
-        _append_activation_(graph, placement, name, scale, np.asarray(zero_point, np.uint8))
-
-    nodes = list(graph.model.graph.node)
-    del graph.model.graph.node[:]
-    for name in graph.inputs:
-        if name in scales:
-            append_(name)
+    found = unsigned_quantizers(placement, tensors)
+    quantizers = {name: (entry.scale, np.asarray(entry.zero_point, np.uint8)) for name, entry in found.items()}
+    nodes = graph.nodes
+    _insert_activations_(graph, placement, None, graph.inputs, quantizers)
     for node in nodes:
         if node.op_type == "Conv" and node.output[0] in placement.integer_nodes:
-            _quantize_layer_(graph, node, scales)
-        graph.model.graph.node.append(node)
-        for name in node.output:
-            if name in scales:
-                append_(name)
-    drop_unused_initializers_(graph)
+            _quantize_layer_(graph, node, quantizers)
+        _insert_activations_(graph, placement, node, node.output, quantizers)
+    graph.drop_unused()
+    graph.check()
     return graph.model
 
 
-def render_symmetric_(graph: FloatGraph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
+def render_symmetric_(graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
     """Renders a network for TensorRT's explicit quantization; see `render_explicit_`."""
     return render_explicit_(graph, placement, tensors, TENSORRT)
 
 
 def render_explicit_(
-    graph: FloatGraph, placement: Placement, tensors: Mapping[str, TensorRange], scheme: Scheme
+    graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange], scheme: Scheme
 ) -> onnx.ModelProto:
     """Renders a network with a pair of QuantizeLinear and DequantizeLinear at each place.
 
@@ -93,28 +87,19 @@ def render_explicit_(
     Raises:
         CalibrationError: An activation has no range.
     """
-    quantizers = {name: scheme.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
     kind = _integer(scheme.bits, signed=scheme.symmetric)
-
-    def append_(name: str) -> None:
-        quantizer = quantizers[name]
-        _append_activation_(graph, placement, name, quantizer.scale, np.asarray(quantizer.zero_point, kind))
-
-    nodes = list(graph.model.graph.node)
-    del graph.model.graph.node[:]
+    found = {name: scheme.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
+    quantizers = {name: (entry.scale, np.asarray(entry.zero_point, kind)) for name, entry in found.items()}
+    nodes = graph.nodes
     if scheme.bits == 16:
         graph.model.opset_import.append(helper.make_opsetid(_LONG_DOMAIN, 1))
-    for name in graph.inputs:
-        if name in quantizers:
-            append_(name)
+    _insert_activations_(graph, placement, None, graph.inputs, quantizers)
     for node in nodes:
         if node.output[0] in placement.integer_nodes and len(node.input) > 1 and node.input[1] in placement.weights:
-            node.input[1] = _append_weight_(graph, node, placement.weights[node.input[1]], scheme)
-        graph.model.graph.node.append(node)
-        for name in node.output:
-            if name in quantizers:
-                append_(name)
-    drop_unused_initializers_(graph)
+            _insert_weight_(graph, node, placement.weights[node.input[1]], scheme)
+        _insert_activations_(graph, placement, node, node.output, quantizers)
+    graph.drop_unused()
+    graph.check()
     return graph.model
 
 
@@ -139,59 +124,67 @@ def _bounds(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[st
     return {name: tensors[source] for name, source in placement.activations.items()}
 
 
-def _append_activation_(
-    graph: FloatGraph, placement: Placement, name: str, scale: float, zero_point: npt.NDArray[np.integer[Any]]
+def _insert_activations_(
+    graph: Graph,
+    placement: Placement,
+    place: onnx.NodeProto | None,
+    made: Iterable[str],
+    quantizers: Mapping[str, _Constants],
 ) -> None:
-    """Appends the pair of one activation and points its quantized readers to it.
+    """Inserts the pairs of what a node makes, or of the network's inputs, and points their quantized readers to them.
 
     An integer operator always reads the quantized tensor. A float operator reads the float tensor where a float
     operator made it, so that nothing is rounded that need not be.
     """
-    _append_pair_(graph, name, name, np.asarray(scale, np.float32), zero_point, None)
-    for reader in graph.consumers[name]:
-        if placement.reads_rounded(graph, reader, name):
-            _replace_input_(reader, name, f"{name}.dequantized")
+    for name in made:
+        if name not in quantizers:
+            continue
+        scale, zero_point = quantizers[name]
+        readers = [reader for reader in graph.readers(name) if placement.reads_rounded(graph, reader, name)]
+        place = graph.insert_after(place, *_pair(graph, name, name, np.asarray(scale, np.float32), zero_point, None))
+        for reader in readers:
+            graph.replace_input(reader, name, place.output[0])
 
 
-def _append_weight_(graph: FloatGraph, node: onnx.NodeProto, axis: int, scheme: Scheme) -> str:
-    """Appends the pair of one layer's weight; returns the name of the quantized weight."""
-    name = f"{node.output[0]}.weight"
-    scale = weight_scales(graph.weight(node.input[1]), axis, 2 ** (scheme.bits - 1) - 1)
-    _append_pair_(graph, node.input[1], name, scale, np.zeros(scale.shape, _integer(scheme.bits, signed=True)), axis)
-    return f"{name}.dequantized"
+def _insert_weight_(graph: Graph, node: onnx.NodeProto, axis: int, scheme: Scheme) -> None:
+    """Inserts the pair of one layer's weight."""
+    weight = node.input[1]
+    scale = weight_scales(graph.weight(weight), axis, 2 ** (scheme.bits - 1) - 1)
+    zero_point = np.zeros(scale.shape, _integer(scheme.bits, signed=True))
+    last = graph.insert_before(node, *_pair(graph, weight, f"{node.output[0]}.weight", scale, zero_point, axis))
+    graph.set_inputs(node, [node.input[0], last.output[0], *node.input[2:]])
 
 
 def _integer(bits: int, *, signed: bool) -> np.dtype[np.integer[Any]]:
     return np.dtype(f"{'int' if signed else 'uint'}{bits}")
 
 
-def _append_pair_(
-    graph: FloatGraph,
+def _pair(
+    graph: Graph,
     source: str,
     name: str,
     scale: npt.NDArray[np.float32],
     zero_point: npt.NDArray[np.integer[Any]],
     axis: int | None,
-) -> None:
-    constants = [f"{name}.scale", f"{name}.zero_point"]
-    for key, values in zip(constants, (scale, zero_point), strict=True):
-        graph.model.graph.initializer.append(numpy_helper.from_array(values, key))
+) -> tuple[onnx.NodeProto, onnx.NodeProto]:
+    """Returns a quantizer of a tensor and its dequantizer; their constants are in the graph already."""
+    constants = [
+        graph.add_initializer(graph.free_name(f"{name}.{key}"), values)
+        for key, values in (("scale", scale), ("zero_point", zero_point))
+    ]
     where: dict[str, Any] = {} if axis is None else {"axis": axis}
     if zero_point.dtype.itemsize == 2:
         where["domain"] = _LONG_DOMAIN
-    quantized, dequantized = f"{name}.quantized", f"{name}.dequantized"
-    graph.model.graph.node.extend(
-        [
-            helper.make_node("QuantizeLinear", [source, *constants], [quantized], f"{name}.quantize", **where),
-            helper.make_node("DequantizeLinear", [quantized, *constants], [dequantized], f"{name}.dequantize", **where),
-        ]
+    quantized, dequantized = (graph.free_name(f"{name}.{end}") for end in ("quantized", "dequantized"))
+    return (
+        helper.make_node(QUANTIZE, [source, *constants], [quantized], f"{name}.quantize", **where),
+        helper.make_node(DEQUANTIZE, [quantized, *constants], [dequantized], f"{name}.dequantize", **where),
     )
 
 
-def _quantize_layer_(graph: FloatGraph, conv: onnx.NodeProto, scales: Mapping[str, tuple[float, int]]) -> None:
+def _quantize_layer_(graph: Graph, conv: onnx.NodeProto, quantizers: Mapping[str, _Constants]) -> None:
     """Puts dequantizers over the weight and bias of a convolution whose input is quantized already."""
-    activation_scale, _ = scales[conv.input[0].removesuffix(".dequantized")]
-    layer = conv.output[0]
+    activation_scale, _ = quantizers[before_quantizers(graph, conv.input[0])]
     weight = graph.weight(conv.input[1])
     has_bias = len(conv.input) > 2 and bool(conv.input[2])
     bias = graph.weight(conv.input[2]).astype(np.float64) if has_bias else np.zeros(weight.shape[0])
@@ -202,28 +195,26 @@ def _quantize_layer_(graph: FloatGraph, conv: onnx.NodeProto, scales: Mapping[st
     spread = weight_scale.reshape(-1, *([1] * (weight.ndim - 1)))
     limit = REDUCED_WEIGHT_LIMIT
     integers = np.clip(np.round(weight / spread), -limit, limit).astype(np.int8)
-    conv.input[1] = _dequantized(graph, f"{layer}.weight", integers, weight_scale)
+    inputs = [conv.input[0], _dequantized(graph, conv, "weight", integers, weight_scale), *conv.input[2:]]
     if has_bias:
         bias_scale = (weight_scale.astype(np.float64) * np.float32(activation_scale)).astype(np.float32)
-        conv.input[2] = _dequantized(graph, f"{layer}.bias", np.round(bias / bias_scale).astype(np.int32), bias_scale)
+        inputs[2] = _dequantized(graph, conv, "bias", np.round(bias / bias_scale).astype(np.int32), bias_scale)
+    graph.set_inputs(conv, inputs)
 
 
 def _dequantized(
-    graph: FloatGraph, name: str, integers: npt.NDArray[np.generic], scale: npt.NDArray[np.float32]
+    graph: Graph,
+    conv: onnx.NodeProto,
+    role: str,
+    integers: npt.NDArray[np.generic],
+    scale: npt.NDArray[np.float32],
 ) -> str:
-    """Appends integers with a dequantizer per output channel; returns the name of its output."""
-    initializers = graph.model.graph.initializer
-    inputs = [f"{name}.quantized", f"{name}.scale", f"{name}.zero_point"]
-    zeros = np.zeros(len(scale), dtype=integers.dtype)
-    for key, values in zip(inputs, (integers, scale, zeros), strict=True):
-        initializers.append(numpy_helper.from_array(np.asarray(values), key))
-    graph.model.graph.node.append(
-        helper.make_node("DequantizeLinear", inputs, [f"{name}.dequantized"], f"{name}.dequantize", axis=0)
-    )
-    return f"{name}.dequantized"
-
-
-def _replace_input_(node: onnx.NodeProto, old: str, new: str) -> None:
-    for position, name in enumerate(node.input):
-        if name == old:
-            node.input[position] = new
+    """Inserts integers with a dequantizer per output channel before a layer; returns the name of its output."""
+    name, zeros = f"{conv.output[0]}.{role}", np.zeros(len(scale), dtype=integers.dtype)
+    inputs = [
+        graph.add_initializer(graph.free_name(f"{name}.{key}"), np.asarray(values))
+        for key, values in (("quantized", integers), ("scale", scale), ("zero_point", zeros))
+    ]
+    output = graph.free_name(f"{name}.dequantized")
+    graph.insert_before(conv, helper.make_node(DEQUANTIZE, inputs, [output], f"{name}.dequantize", axis=0))
+    return output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.quantization.qdq.placement import (
     INTEGER_OPERATORS,
     SAME_RANGE,
@@ -15,7 +15,7 @@ from jetseg.quantization.qdq.placement import (
 )
 
 
-def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = frozenset()) -> Placement:
+def place_for_integer_kernels(graph: Graph, keep_float: frozenset[str] = frozenset()) -> Placement:
     """Places quantizers for backends whose integer convolutions also write integers, as ONNX Runtime's do.
 
     A convolution reads and writes 8-bit values; additions, concatenations and poolings between such convolutions
@@ -26,7 +26,7 @@ def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = fr
     activations: dict[str, str] = {}
     weights: dict[str, int] = {}
     integer_nodes: set[str] = set()
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         constant = all(name in graph.weights for name in node.input[1:] if name)
         if node.op_type == "Conv" and is_matrix_layer(graph, node) and constant and node.output[0] not in heads:
             output = absorbed_output(graph, node)
@@ -38,14 +38,14 @@ def place_for_integer_kernels(graph: FloatGraph, keep_float: frozenset[str] = fr
     return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True)
 
 
-def _extend_over_integer_operators_(graph: FloatGraph, activations: dict[str, str], integer_nodes: set[str]) -> None:
+def _extend_over_integer_operators_(graph: Graph, activations: dict[str, str], integer_nodes: set[str]) -> None:
     """Adds the outputs of operators that can stay on integers because all they read is quantized.
 
     An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
     """
-    wanted = {name for node in graph.model.graph.node if node.output[0] in integer_nodes for name in node.input}
+    wanted = {name for node in graph.nodes if node.output[0] in integer_nodes for name in node.input}
     found: dict[str, tuple[onnx.NodeProto, str]] = {}
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         reads = [name for name in node.input if name and name not in graph.weights]
         if not reads or any(name not in activations and name not in found for name in reads):
             continue
@@ -63,11 +63,11 @@ def _extend_over_integer_operators_(graph: FloatGraph, activations: dict[str, st
             activations.setdefault(output, source)
 
 
-def _head_layers(graph: FloatGraph) -> set[str]:
+def _head_layers(graph: Graph) -> set[str]:
     """Returns the outputs of the convolutions from which no other convolution follows."""
     reaches_layer: set[str] = set()
     heads = set()
-    for node in reversed(graph.model.graph.node):
+    for node in reversed(graph.nodes):
         if any(name in reaches_layer for name in node.output):
             reaches_layer.update(node.input)
         elif is_matrix_layer(graph, node):

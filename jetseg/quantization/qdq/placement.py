@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import onnx
 
 from jetseg.errors import ConfigError
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int
 from jetseg.quantization.config import Policy
 from jetseg.quantization.ranges import TensorRange
 
@@ -45,7 +46,7 @@ class Placement:
     integer_nodes: frozenset[str]
     integer_outputs: bool = False
 
-    def reads_rounded(self, graph: FloatGraph, node: onnx.NodeProto, name: str) -> bool:
+    def reads_rounded(self, graph: Graph, node: onnx.NodeProto, name: str) -> bool:
         """Tells whether a node reads the quantized values of an activation; in float it reads them unrounded."""
         if name not in self.activations:
             return False
@@ -54,10 +55,10 @@ class Placement:
         return written or node.output[0] in self.integer_nodes
 
 
-def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
+def observed_tensors(graph: Graph) -> tuple[str, ...]:
     """Returns the inputs and the activations that some placement may quantize, in graph order, one of each range."""
     names: dict[str, None] = dict.fromkeys(graph.inputs)
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         if is_matrix_layer(graph, node):
             names[node.input[0]] = None
             names[absorbed_output(graph, node)] = None
@@ -69,9 +70,9 @@ def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
     return tuple(dict.fromkeys(source for name in names if (source := range_source(graph, name)) in floats))
 
 
-def matrix_layers(graph: FloatGraph) -> tuple[str, ...]:
+def matrix_layers(graph: Graph) -> tuple[str, ...]:
     """Returns the convolutions and matrix products with constant weights, each by its output tensor."""
-    return tuple(node.output[0] for node in graph.model.graph.node if is_matrix_layer(graph, node))
+    return tuple(node.output[0] for node in graph.nodes if is_matrix_layer(graph, node))
 
 
 def check_layers(known: Iterable[str], names: frozenset[str]) -> None:
@@ -86,7 +87,7 @@ def check_layers(known: Iterable[str], names: frozenset[str]) -> None:
 
 
 def place_symmetric(
-    graph: FloatGraph,
+    graph: Graph,
     policy: Policy,
     tensors: Mapping[str, TensorRange],
     keep_float: frozenset[str] = frozenset(),
@@ -106,29 +107,29 @@ def place_symmetric(
     if not keep_float:
         return placement
     nodes = placement.integer_nodes - keep_float
-    read = {name for node in graph.model.graph.node if node.output[0] in nodes for name in node.input}
+    read = {name for node in graph.nodes if node.output[0] in nodes for name in node.input}
     activations = {name: source for name, source in placement.activations.items() if name in read}
     return Placement(activations, placement.weights, nodes)
 
 
-def _place_everywhere(graph: FloatGraph, policy: Policy, tensors: Mapping[str, TensorRange]) -> Placement:
-    layers = [node for node in graph.model.graph.node if is_matrix_layer(graph, node)]
+def _place_everywhere(graph: Graph, policy: Policy, tensors: Mapping[str, TensorRange]) -> Placement:
+    layers = [node for node in graph.nodes if is_matrix_layer(graph, node)]
     weights = {node.input[1]: output_axis(node) for node in layers}
     if policy == "conv-inputs":
         activations = {node.input[0]: range_source(graph, node.input[0]) for node in layers}
         return Placement(activations, weights, frozenset(node.output[0] for node in layers))
     activations = _share_scales(graph, _stored_tensors(graph), tensors)
-    return Placement(activations, weights, frozenset(node.output[0] for node in graph.model.graph.node))
+    return Placement(activations, weights, frozenset(node.output[0] for node in graph.nodes))
 
 
 def output_axis(node: onnx.NodeProto) -> int:
     """Returns the axis of a layer's weight that counts its output channels (per group for ConvTranspose)."""
     if node.op_type == "Gemm":
-        return 0 if any(entry.name == "transB" and entry.i for entry in node.attribute) else 1
+        return 0 if attribute_int(node, "transB", 0) else 1
     return 0 if node.op_type == "Conv" else 1
 
 
-def is_matrix_layer(graph: FloatGraph, node: onnx.NodeProto) -> bool:
+def is_matrix_layer(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tells whether a node multiplies an activation with a constant weight matrix or kernel."""
     if len(node.input) < 2 or node.input[0] in graph.weights or node.input[1] not in graph.weights:
         return False
@@ -136,7 +137,7 @@ def is_matrix_layer(graph: FloatGraph, node: onnx.NodeProto) -> bool:
     return products or node.op_type in ("Conv", "ConvTranspose")
 
 
-def absorbed_output(graph: FloatGraph, node: onnx.NodeProto) -> str:
+def absorbed_output(graph: Graph, node: onnx.NodeProto) -> str:
     """Returns the output of a node, or that of the activation that alone reads it and fuses with it."""
     reader = graph.only_consumer(node.output[0])
     if reader is not None and reader.op_type in FUSED_ACTIVATIONS:
@@ -144,20 +145,16 @@ def absorbed_output(graph: FloatGraph, node: onnx.NodeProto) -> str:
     return str(node.output[0])
 
 
-def range_source(graph: FloatGraph, name: str) -> str:
+def range_source(graph: Graph, name: str) -> str:
     """Follows a tensor up through operators that keep its range."""
-    node = graph.producer.get(name)
-    while node is not None and node.op_type in SAME_RANGE:
-        name = node.input[0]
-        node = graph.producer.get(name)
-    return name
+    return graph.origin(name, SAME_RANGE)
 
 
-def _stored_tensors(graph: FloatGraph) -> tuple[str, ...]:
+def _stored_tensors(graph: Graph) -> tuple[str, ...]:
     """Returns the activations that go through memory to a reader that can take 8 bits, in graph order."""
     floats, fused = graph.float_tensors(), set[str]()
     stored: dict[str, None] = {}
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         layer = is_matrix_layer(graph, node)
         if not layer and node.op_type not in POINTWISE | MOVERS:
             continue
@@ -174,7 +171,7 @@ def _stored_tensors(graph: FloatGraph) -> tuple[str, ...]:
     return tuple(stored)
 
 
-def _in_one_kernel(graph: FloatGraph, name: str) -> bool:
+def _in_one_kernel(graph: Graph, name: str) -> bool:
     """Tells whether a tensor passes from a layer or pointwise operator to its only reader without being stored."""
     producer = graph.producer.get(name)
     return (
@@ -184,7 +181,7 @@ def _in_one_kernel(graph: FloatGraph, name: str) -> bool:
     )
 
 
-def _share_scales(graph: FloatGraph, stored: tuple[str, ...], tensors: Mapping[str, TensorRange]) -> dict[str, str]:
+def _share_scales(graph: Graph, stored: tuple[str, ...], tensors: Mapping[str, TensorRange]) -> dict[str, str]:
     """Returns the tensor whose range each stored tensor uses.
 
     A concatenation on 8 bits is a copy if its inputs have the scale of its output; an input with a much smaller
@@ -196,7 +193,7 @@ def _share_scales(graph: FloatGraph, stored: tuple[str, ...], tensors: Mapping[s
         entry = tensors.get(range_source(graph, name))
         return entry.amax if entry else 0.0
 
-    for node in graph.model.graph.node:
+    for node in graph.nodes:
         output = node.output[0]
         if node.op_type != "Concat" or output not in sources:
             continue

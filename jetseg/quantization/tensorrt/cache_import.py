@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jetseg.errors import CalibrationError
 from jetseg.network import Network
-from jetseg.onnx.graph import FloatGraph
+from jetseg.onnx.graph import Graph
 from jetseg.quantization.config import Method
 from jetseg.quantization.qdq.placement import place_symmetric
 from jetseg.quantization.ranges import Ranges, RangesRecord, TensorRange, save_ranges
@@ -58,7 +58,7 @@ def ranges_from_cache(network: Network, cache_file: Path, out: Path) -> Ranges:
     return save_ranges(out, network, record)
 
 
-def _bounds(graph: FloatGraph, name: str, amax: float) -> TensorRange:
+def _bounds(graph: Graph, name: str, amax: float) -> TensorRange:
     producer = graph.producer.get(name)
     low = 0.0 if producer is not None and producer.op_type in _NOT_NEGATIVE else -amax
     return TensorRange(low=low, high=amax, amax=amax, seen_low=low, seen_high=amax)

@@ -8,8 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from jetseg.onnx.graph import attribute
-from jetseg.onnx.qdq_graph import DEQUANTIZE, QUANTIZE, QdqGraph
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.node import attribute_int, attribute_ints
+from jetseg.onnx.quantizers import (
+    DEQUANTIZE,
+    QUANTIZE,
+    before_quantizers,
+    integer_type,
+    of_type,
+    only_reader,
+    quantizer_constant,
+    quantizer_roots,
+)
 from jetseg.quantization.qdq.placement import output_axis
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -23,7 +33,7 @@ UNKNOWN_OPERATORS = frozenset(
 
 
 @dataclass(frozen=True)
-class Problem:
+class Violation:
     """One thing that is wrong with a network.
 
     Attributes:
@@ -40,7 +50,7 @@ class Problem:
         return f"{self.place}: {self.found} {self.fix}"
 
 
-def check_qdq(model: onnx.ModelProto) -> list[Problem]:
+def check_qdq(model: onnx.ModelProto) -> list[Violation]:
     """Checks a Q/DQ network against the rules of TensorRT's explicit quantization.
 
     Some breaches make TensorRT's parser refuse the network. Others it takes in silence: it reads uint8 as int8, runs
@@ -53,148 +63,148 @@ def check_qdq(model: onnx.ModelProto) -> list[Problem]:
     Returns:
         What is wrong, rule by rule and in graph order; empty if all is well.
     """
-    graph = QdqGraph(model)
+    graph = Graph(model)
     rules = (_operators, _types, _zero_points, _scales, _granularity, _pairs, _readers, _ends, _fusions, _additions)
-    return [problem for rule in rules for problem in rule(graph)]
+    return [violation for rule in rules for violation in rule(graph)]
 
 
-def _operators(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.of_type(*UNKNOWN_OPERATORS):
-        yield Problem(
+def _operators(graph: Graph) -> Iterator[Violation]:
+    for node in of_type(graph, *UNKNOWN_OPERATORS):
+        yield Violation(
             node.output[0],
             f"TensorRT's parser has no operator {node.op_type}.",
             "Export the layer as float operators with quantizers before it.",
         )
 
 
-def _types(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.roots():
-        found = graph.integer_type(node)
+def _types(graph: Graph) -> Iterator[Violation]:
+    for node in quantizer_roots(graph):
+        found = integer_type(graph, node)
         if found == "int32":
-            yield Problem(
+            yield Violation(
                 node.output[0], "a bias is quantized to int32, which TensorRT does not read.", "Leave biases float."
             )
         elif found not in ("int8", None):
-            yield Problem(
+            yield Violation(
                 node.output[0], f"{node.op_type} uses {found}.", "Quantize to int8, symmetric, with zero point 0."
             )
 
 
-def _zero_points(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.roots():
-        zero_point = graph.value(node, 2)
+def _zero_points(graph: Graph) -> Iterator[Violation]:
+    for node in quantizer_roots(graph):
+        zero_point = quantizer_constant(graph, node, 2)
         if zero_point is None:
-            yield Problem(node.output[0], "its zero point is computed.", "Make it a constant 0.")
+            yield Violation(node.output[0], "its zero point is computed.", "Make it a constant 0.")
         elif np.any(zero_point != 0):
-            yield Problem(
+            yield Violation(
                 node.output[0], "its zero point is not 0.", "Quantize symmetrically: int8, zero point 0, amax / 127."
             )
 
 
-def _scales(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.roots():
-        scale = graph.value(node, 1)
+def _scales(graph: Graph) -> Iterator[Violation]:
+    for node in quantizer_roots(graph):
+        scale = quantizer_constant(graph, node, 1)
         if scale is None:
-            yield Problem(node.output[0], "its scale is computed.", "Calibrate, and make it a constant.")
+            yield Violation(node.output[0], "its scale is computed.", "Calibrate, and make it a constant.")
         elif not (np.all(np.isfinite(scale)) and np.all(scale > 0)):
-            yield Problem(
+            yield Violation(
                 node.output[0],
                 "a scale is not a positive finite number.",
                 "Calibrate again; give a channel that is always zero the scale 1.",
             )
 
 
-def _granularity(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.of_type(DEQUANTIZE):
-        scale, output = graph.value(node, 1), node.output[0]
-        if scale is None or scale.size == 1 or graph.integer_type(node) == "int32":
+def _granularity(graph: Graph) -> Iterator[Violation]:
+    for node in of_type(graph, DEQUANTIZE):
+        scale, output = quantizer_constant(graph, node, 1), node.output[0]
+        if scale is None or scale.size == 1 or integer_type(graph, node) == "int32":
             continue
-        weight = graph.constants.get(graph.source(output))
+        weight = graph.constants.get(before_quantizers(graph, output))
         if weight is None:
-            yield Problem(output, "an activation has a scale per channel.", "Give it one scale.")
+            yield Violation(output, "an activation has a scale per channel.", "Give it one scale.")
             continue
         rank = len(weight.dims)
-        axis = int(attribute(node, "axis", 1)) % rank
+        axis = attribute_int(node, "axis", 1) % rank
         layers = list(_layers(graph, output, tuple(range(rank))))
         if not layers:
-            yield Problem(output, "it has a scale per channel, but is no layer's weight.", "Give it one scale.")
+            yield Violation(output, "it has a scale per channel, but is no layer's weight.", "Give it one scale.")
         for layer, axes in layers:
             expected = axes[-1 if layer.op_type == "MatMul" else output_axis(layer)]
             if axis != expected or scale.shape != (weight.dims[expected],):
-                yield Problem(
+                yield Violation(
                     output,
                     f"a weight of {layer.op_type} has scales of shape {list(scale.shape)} on axis {axis}.",
                     f"Give it one scale per output channel: {weight.dims[expected]} on axis {expected}.",
                 )
 
 
-def _layers(graph: QdqGraph, tensor: str, axes: tuple[int, ...]) -> Iterator[tuple[onnx.NodeProto, tuple[int, ...]]]:
+def _layers(graph: Graph, tensor: str, axes: tuple[int, ...]) -> Iterator[tuple[onnx.NodeProto, tuple[int, ...]]]:
     """Yields the layers whose weight a tensor is, each with the axes of the tensor in the order that it sees."""
-    for node in graph.consumers.get(tensor, []):
+    for node in graph.consumers[tensor]:
         if node.op_type in LAYERS and node.input[1] == tensor:
             yield node, axes
         elif node.op_type == "Transpose":
-            order = next((tuple(entry.ints) for entry in node.attribute), tuple(range(len(axes)))[::-1])
+            order = attribute_ints(node, "perm", tuple(range(len(axes)))[::-1])
             yield from _layers(graph, node.output[0], tuple(axes[position] for position in order))
 
 
-def _pairs(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.of_type(QUANTIZE):
+def _pairs(graph: Graph) -> Iterator[Violation]:
+    for node in of_type(graph, QUANTIZE):
         output = node.output[0]
-        readers = graph.consumers.get(output, [])
+        readers = graph.consumers[output]
         others = [reader.op_type for reader in readers if reader.op_type not in UNKNOWN_OPERATORS | {DEQUANTIZE}]
         if others or not readers:
-            yield Problem(
+            yield Violation(
                 output,
                 f"a QuantizeLinear is read by {', '.join(others) or 'nothing'}.",
                 "Put a DequantizeLinear with the same scale after it.",
             )
         for reader in readers:
             if reader.op_type == DEQUANTIZE and not _same_numbers(graph, node, reader):
-                yield Problem(
+                yield Violation(
                     reader.output[0],
                     "its scale, zero point or axis is not that of its QuantizeLinear.",
                     "Give both the same.",
                 )
 
 
-def _same_numbers(graph: QdqGraph, quantizer: onnx.NodeProto, dequantizer: onnx.NodeProto) -> bool:
+def _same_numbers(graph: Graph, quantizer: onnx.NodeProto, dequantizer: onnx.NodeProto) -> bool:
     for position in (1, 2):
-        before, after = graph.value(quantizer, position), graph.value(dequantizer, position)
+        before, after = quantizer_constant(graph, quantizer, position), quantizer_constant(graph, dequantizer, position)
         if before is None or after is None:
             same = list(quantizer.input[position:][:1]) == list(dequantizer.input[position:][:1])
         else:
             same = np.array_equal(before, after) or (position == 2 and not np.any(before) and not np.any(after))
         if not same:
             return False
-    scale = graph.value(quantizer, 1)
+    scale = quantizer_constant(graph, quantizer, 1)
     per_tensor = scale is not None and scale.size == 1
-    return per_tensor or attribute(quantizer, "axis", 1) == attribute(dequantizer, "axis", 1)
+    return per_tensor or attribute_int(quantizer, "axis", 1) == attribute_int(dequantizer, "axis", 1)
 
 
-def _readers(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.of_type(DEQUANTIZE):
+def _readers(graph: Graph) -> Iterator[Violation]:
+    for node in of_type(graph, DEQUANTIZE):
         if not graph.consumers.get(node.output[0]) and node.output[0] not in graph.outputs:
-            yield Problem(node.output[0], "nothing reads this DequantizeLinear.", "Remove it and its QuantizeLinear.")
+            yield Violation(node.output[0], "nothing reads this DequantizeLinear.", "Remove it and its QuantizeLinear.")
 
 
-def _ends(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.of_type(QUANTIZE, DEQUANTIZE):
+def _ends(graph: Graph) -> Iterator[Violation]:
+    for node in of_type(graph, QUANTIZE, DEQUANTIZE):
         if node.output[0] in graph.outputs:
-            yield Problem(
+            yield Violation(
                 node.output[0], f"a {node.op_type} makes a graph output.", "Let the last float layer make the output."
             )
 
 
-def _fusions(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.of_type(*CONVOLUTIONS):
+def _fusions(graph: Graph) -> Iterator[Violation]:
+    for node in of_type(graph, *CONVOLUTIONS):
         tensor = node.output[0]
         for operators in (frozenset({"BatchNormalization"}), ACTIVATIONS):
-            reader = graph.only_reader(tensor)
+            reader = only_reader(graph, tensor)
             if reader is None or reader[0].op_type not in operators:
                 continue
             if reader[1]:
-                yield Problem(
+                yield Violation(
                     tensor,
                     f"a quantizer stands between a {node.op_type} and the {reader[0].op_type} that fuses with it.",
                     "Move it behind.",
@@ -202,12 +212,12 @@ def _fusions(graph: QdqGraph) -> Iterator[Problem]:
             tensor = reader[0].output[0]
 
 
-def _additions(graph: QdqGraph) -> Iterator[Problem]:
-    for node in graph.of_type("Add"):
-        sources = [(name, graph.source(name)) for name in node.input]
+def _additions(graph: Graph) -> Iterator[Violation]:
+    for node in of_type(graph, "Add"):
+        sources = [(name, before_quantizers(graph, name)) for name in node.input]
         written = [(name, source) for name, source in sources if _convolution_writes(graph, source, node)]
         if written and all(name != source for name, source in written):
-            yield Problem(
+            yield Violation(
                 node.output[0],
                 f"every convolution that this Add could be fused with is quantized "
                 f"({', '.join(source for _, source in written)}).",
@@ -215,9 +225,9 @@ def _additions(graph: QdqGraph) -> Iterator[Problem]:
             )
 
 
-def _convolution_writes(graph: QdqGraph, tensor: str, add: onnx.NodeProto) -> bool:
+def _convolution_writes(graph: Graph, tensor: str, add: onnx.NodeProto) -> bool:
     """Tells whether a convolution, or the batch norm after it, writes a tensor that only this Add reads."""
-    reader, producer = graph.only_reader(tensor), graph.producer.get(tensor)
+    reader, producer = only_reader(graph, tensor), graph.producer.get(tensor)
     if producer is not None and producer.op_type == "BatchNormalization":
         producer = graph.producer.get(producer.input[0])
     return reader is not None and reader[0] is add and producer is not None and producer.op_type in CONVOLUTIONS

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jetseg.engine.backend import BuildRequest
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.network import Network
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.placement import observed_tensors
 from jetseg.quantization.ranges import RangesRecord, TensorRange

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jetseg.engine.tensorrt.legalize import cast_class_maps_last_, cast_frames_first_, drop_unread_indices_, legalize_
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.errors import ArtifactError
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
 
 
@@ -32,11 +33,11 @@ def test_a_frame_is_cast_before_it_is_moved_and_all_values_stay():
     model = network(MOVE, CAST, HALVE, constants=[HALF])
     frame = np.random.default_rng(0).integers(0, 256, (1, 4, 6, 3), dtype=np.uint8)
     before = make_session(model.SerializeToString()).run(None, {"frame": frame})[0]
-    assert cast_frames_first_(model) == 1
+    assert cast_frames_first_(Graph(model)) == 1
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == ["Cast", "Transpose", "Cast", "Mul"]
     np.testing.assert_array_equal(make_session(model.SerializeToString()).run(None, {"frame": frame})[0], before)
-    assert cast_frames_first_(model) == 0
+    assert cast_frames_first_(Graph(model)) == 0
 
 
 @pytest.mark.parametrize("operator", ["a cast already", "no mover", "a mover and more"])
@@ -50,7 +51,7 @@ def test_other_readers_are_left_alone(operator):
         *{"a cast already": [cast], "no mover": [largest, lifted], "a mover and more": [moved, peak, lifted]}[operator]
     )
     before = model.SerializeToString()
-    assert cast_frames_first_(model) == 0
+    assert cast_frames_first_(Graph(model)) == 0
     assert model.SerializeToString() == before
 
 
@@ -94,30 +95,30 @@ def test_a_rewrite_changes_no_value_and_the_real_parser_takes_its_result(name):
 
     with pytest.raises(ArtifactError, match="TensorRT refuses the network"):
         build_plan(trt, model, sm86)
-    assert rewrite(model) == 1
+    assert rewrite(Graph(model)) == 1
     onnx.checker.check_model(model, full_check=True)
     after = make_session(model.SerializeToString()).run(["out"], {"image": image})[0]
     assert (after.dtype, after.shape) == (before.dtype, before.shape)
     np.testing.assert_array_equal(after, before)
     assert len(build_plan(trt, model, sm86)) > 10_000
-    assert rewrite(model) == 0
+    assert rewrite(Graph(model)) == 0
 
 
 def test_a_cast_that_more_than_movers_read_is_left_alone():
     other = helper.make_node("Cast", ["small"], ["out"], to=TensorProto.FLOAT)
     model = class_map_network(ARGMAX, TO_UINT8, other, output=(TensorProto.FLOAT, [1, 1, 8, 8]))
-    assert cast_class_maps_last_(model) == 0
+    assert cast_class_maps_last_(Graph(model)) == 0
     last = helper.make_node("Cast", ["ids"], ["out"], to=TensorProto.UINT8)
-    assert cast_class_maps_last_(class_map_network(ARGMAX, last, output=(TensorProto.UINT8, [1, 1, 8, 8]))) == 0
+    assert cast_class_maps_last_(Graph(class_map_network(ARGMAX, last, output=(TensorProto.UINT8, [1, 1, 8, 8])))) == 0
 
 
 def test_indices_that_are_read_stay():
     model = class_map_network(POOL, output=POOLED)
     model.graph.output.append(helper.make_tensor_value_info("where", TensorProto.INT64, [1, 3, 4, 4]))
-    assert drop_unread_indices_(model) == 0
+    assert drop_unread_indices_(Graph(model)) == 0
     assert len(model.graph.node[0].output) == 2
 
 
 def test_each_rewrite_that_found_something_is_told():
-    (sentence,) = legalize_(class_map_network(ARGMAX, TO_UINT8, SQUEEZE))
+    (sentence,) = legalize_(Graph(class_map_network(ARGMAX, TO_UINT8, SQUEEZE)))
     assert "class map" in sentence

@@ -17,6 +17,7 @@ from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import InputSpec
 from jetseg.network import save_manifest
+from jetseg.onnx.graph import Graph
 from jetseg.workflows.linting import lint
 
 node = helper.make_node
@@ -69,7 +70,7 @@ def test_what_is_called_refused_is_what_the_real_parser_refuses(name, tmp_path):
 
     model = judged_graphs()[name]
     found = lint(write(tmp_path, model)).findings
-    legalize_(model)
+    legalize_(Graph(model))
     try:
         build_plan(trt, model, sm86)
         refused = False

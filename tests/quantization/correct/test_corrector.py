@@ -9,27 +9,27 @@ from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
 
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import CalibrationError
-from jetseg.network import load_manifest, save_manifest
-from jetseg.onnx.graph import FloatGraph, load_float_graph
+from jetseg.network import load_manifest, open_network, save_manifest
+from jetseg.onnx.float_graph import load_float_graph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import probe
 from jetseg.onnx.session import make_session
-from jetseg.quantization.calibration import CalibrateConfig, run
 from jetseg.quantization.correct.activation_shift import shift_
 from jetseg.quantization.correct.corrector import rarity
 from jetseg.quantization.correct.equalization import equalize_
 from jetseg.quantization.correct.layer_matrix import LayerMatrix
-from jetseg.quantization.correct.weight_reconstruction import refit_
+from jetseg.quantization.correct.weight_reconstruction import reconstruct_weights_
 from jetseg.quantization.observe.coverage import coverage, warnings
 from jetseg.quantization.qdq.insertion import render_symmetric_, render_unsigned_, symmetric_quantizers
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
-from jetseg.quantization.ranges import TensorRange, calibrated_network, load_ranges
-from jetseg.storage import sha256_file
+from jetseg.quantization.ranges import TensorRange, open_ranges
+from jetseg.workflows.calibration import calibrate
 
 EVERYWHERE = [np.ones((1, 1))]
 
 
-def network(nodes, weights, image=(1, 3, 8, 10), output="y") -> FloatGraph:
+def network(nodes, weights, image=(1, 3, 8, 10), output="y") -> Graph:
     graph = helper.make_graph(
         nodes,
         "g",
@@ -38,10 +38,10 @@ def network(nodes, weights, image=(1, 3, 8, 10), output="y") -> FloatGraph:
         [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    return FloatGraph(model)
+    return Graph(model)
 
 
-def everything(graph: FloatGraph, image: np.ndarray) -> dict[str, np.ndarray]:
+def everything(graph: Graph, image: np.ndarray) -> dict[str, np.ndarray]:
     """All activations of one frame."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
@@ -110,10 +110,8 @@ def test_equalizing_passes_resamplings_shuffles_and_gates():
     }
     graph = network(nodes, weights)
     sizes = {"two": [2], "four": [4], "batch_and_channels": [1, 6], "split": [1, 2, 3, 4, 5], "joined": [1, 6, 4, 5]}
-    graph.model.graph.initializer.extend(
-        numpy_helper.from_array(np.asarray(value, np.int64), name) for name, value in sizes.items()
-    )
-    graph.index()
+    for name, value in sizes.items():
+        graph.add_initializer(name, np.asarray(value, np.int64))
     frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
     values, reference = everything(graph, frame), final(graph.model, frame)
     equalize_(graph, {"gated": channel_amax(values)["gated"]}, probe(graph, {"image": frame}).channels, strength=1.0)
@@ -178,7 +176,7 @@ def test_a_layer_is_the_matrix_that_it_is_said_to_be(operator, shape, attributes
     weight = rng.normal(size=shape).astype(np.float32)
     graph = network([helper.make_node(operator, ["image", "w"], ["y"], **attributes)], {"w": weight})
     frame = rng.normal(size=(1, 3, 8, 10)).astype(np.float32)
-    layout = LayerMatrix.of(graph.model.graph.node[0], shape, groups)
+    layout = LayerMatrix.of(graph.nodes[0], shape, groups)
     blocks = layout.to_blocks(weight)
     inputs, targets = layout.samples(frame, final(graph.model, frame), rng.random((50, 2)))
     assert len(blocks) == groups
@@ -186,11 +184,9 @@ def test_a_layer_is_the_matrix_that_it_is_said_to_be(operator, shape, attributes
     np.testing.assert_array_equal(layout.from_blocks(blocks, shape), weight)
 
 
-def test_refitting_brings_the_quantized_network_nearer(tmp_path):
+def test_reconstruction_brings_the_quantized_network_nearer(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
-    ranges = run(
-        CalibrateConfig(model=model, data=data, split="all", preset="fast", out=tmp_path / "r.json", method="minmax")
-    )
+    ranges = calibrate(model, data=data, split="all", preset="fast", out=tmp_path / "r.json", method="minmax")
     graph = load_float_graph(model)
     rng = np.random.default_rng(4)
     frames = [{"image": rng.uniform(-2, 2, (1, 3, HEIGHT, WIDTH)).astype(np.float32)} for _ in range(9)]
@@ -198,9 +194,11 @@ def test_refitting_brings_the_quantized_network_nearer(tmp_path):
     placement = place_symmetric(graph, "full", ranges.tensors)
     wanted = final(graph.model, other)
     plain = final(render_symmetric_(graph.copy(), placement, ranges.tensors), other)
-    refitted = graph.copy()
-    refit_(refitted, placement, symmetric_quantizers(placement, ranges.tensors), frames, EVERYWHERE * len(frames))
-    found = final(render_symmetric_(refitted, placement, ranges.tensors), other)
+    reconstructed = graph.copy()
+    reconstruct_weights_(
+        reconstructed, placement, symmetric_quantizers(placement, ranges.tensors), frames, EVERYWHERE * len(frames)
+    )
+    found = final(render_symmetric_(reconstructed, placement, ranges.tensors), other)
     assert np.square(found - wanted).mean() < 0.8 * np.square(plain - wanted).mean()
 
 
@@ -215,69 +213,69 @@ def test_rare_classes_are_looked_at_more_often_within_reason():
     assert chance[speck] < 0.01 * chance[common]
 
 
-def test_refitting_looks_only_where_it_is_told_to():
+def test_reconstruction_looks_only_where_it_is_told_to():
     frame = np.random.default_rng(0).normal(size=(1, 3, 8, 16)).astype(np.float32)
     frame[..., 8:] = np.nan
     tensors = {"image": TensorRange(low=-3.0, high=3.0, amax=3.0, seen_low=-3.0, seen_high=3.0)}
 
-    def refitted(interest: np.ndarray) -> np.ndarray:
+    def reconstructed(interest: np.ndarray) -> np.ndarray:
         graph = network([helper.make_node("Conv", ["image", "w"], ["y"])], {"w": np.ones((2, 3, 1, 1))}, frame.shape)
         placement = place_symmetric(graph, "conv-inputs", tensors)
-        refit_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], [interest])
+        reconstruct_weights_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], [interest])
         return graph.weight("w")
 
-    assert np.isfinite(refitted(np.repeat([[1.0, 0.0]], 4, axis=0))).all()
-    assert not np.isfinite(refitted(np.repeat([[0.0, 1.0]], 4, axis=0))).all()
+    assert np.isfinite(reconstructed(np.repeat([[1.0, 0.0]], 4, axis=0))).all()
+    assert not np.isfinite(reconstructed(np.repeat([[0.0, 1.0]], 4, axis=0))).all()
 
 
 @pytest.mark.parametrize("placement", ["conv-inputs", "full"])
 def test_calibration_keeps_what_helps_and_both_backends_find_their_network(tmp_path, placement):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
     out = tmp_path / "r.json"
-    ranges = run(CalibrateConfig(model=model, data=data, split="all", placement=placement, out=out))
-    most = max(trial.refit_frames for trial in ranges.trials)
-    final = [trial for trial in ranges.trials if trial.refit_frames in (0, most)]
+    ranges = calibrate(model, data=data, split="all", placement=placement, out=out)
+    most = max(trial.reconstruction_frames for trial in ranges.record.trials)
+    final = [trial for trial in ranges.record.trials if trial.reconstruction_frames in (0, most)]
     by_target = {
         target: {trial.corrections: trial.agreement for trial in final if trial.target == target}
         for target in ("tensorrt", "onnxruntime")
     }
     assert () in by_target["tensorrt"]
-    assert any("refit" in corrections for corrections in by_target["onnxruntime"])
+    assert any("reconstruct" in corrections for corrections in by_target["onnxruntime"])
     for target, scores in by_target.items():
-        network_file = calibrated_network(out, ranges, target, model)
+        network_file = ranges.network_for(target).path
         stages = load_manifest(network_file).stages if network_file != model else ()
         kept = tuple(stages[-1].settings["corrections"]) if stages else ()
         assert scores[kept] == max(scores.values())
-    runner = simulate_tensorrt(model, out)
+    runner = simulate_tensorrt(ranges)
     assert runner.manifest.precision == "int8"
 
 
 def test_every_candidate_is_tried_once_per_target(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
-    ranges = run(CalibrateConfig(model=model, data=data, split="all", out=tmp_path / "r.json"))
-    tried = [(trial.target, trial.corrections, trial.refit_frames) for trial in ranges.trials]
+    ranges = calibrate(model, data=data, split="all", out=tmp_path / "r.json")
+    tried = [(trial.target, trial.corrections, trial.reconstruction_frames) for trial in ranges.record.trials]
     assert len(tried) == len(set(tried))
 
 
 def test_a_corrected_network_that_is_gone_or_changed_is_refused(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
     out = tmp_path / "r.json"
-    run(CalibrateConfig(model=model, data=data, split="all", out=out, corrections=("equalize", "refit")))
-    ranges = load_ranges(out, model_sha256=sha256_file(model), preprocessing=load_manifest(model).input)
-    target, entry = next(iter(ranges.networks.items()))
+    calibrate(model, data=data, split="all", out=out, corrections=("equalize", "reconstruct"))
+    ranges = open_ranges(out, open_network(model))
+    target, entry = next(iter(ranges.record.networks.items()))
     path = tmp_path / entry.file
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(CalibrationError, match="SHA-256 differs"):
-        calibrated_network(out, ranges, target, model)
+        ranges.network_for(target)
     path.unlink()
     with pytest.raises(CalibrationError, match="not beside it"):
-        calibrated_network(out, ranges, target, model)
+        ranges.network_for(target)
     content = json.loads(out.read_text())
     content["networks"][target]["file"] = "../small.onnx"
     out.write_text(json.dumps(content))
-    ranges = load_ranges(out, model_sha256=sha256_file(model), preprocessing=load_manifest(model).input)
+    ranges = open_ranges(out, open_network(model))
     with pytest.raises(CalibrationError, match="outside its own folder"):
-        calibrated_network(out, ranges, target, model)
+        ranges.network_for(target)
 
 
 def test_few_images_and_a_dominating_one_are_told():
@@ -348,7 +346,7 @@ def test_calibrating_by_channel_reads_every_frame(tmp_path):
     """Guards the pass structure: the frames of each pass are the same ones."""
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
     out = tmp_path / "r.json"
-    ranges = run(CalibrateConfig(model=model, data=data, split="all", out=out, method="minmax", corrections=("refit",)))
+    ranges = calibrate(model, data=data, split="all", out=out, method="minmax", corrections=("reconstruct",))
     preprocess_max = max(
         float(cv2.imread(str(path)).max()) for path in sorted((tmp_path / "data" / "images").iterdir())
     )
@@ -368,7 +366,7 @@ def test_a_dead_channel_becomes_zeros(tmp_path, size):
     manifest = load_manifest(model)
     save_manifest(tmp_path / "dead.onnx", manifest)
     config = {"data": data, "split": "all", "preset": "fast", "out": tmp_path / "r.json"}
-    ranges = run(CalibrateConfig(model=tmp_path / "dead.onnx", **config))
+    ranges = calibrate(tmp_path / "dead.onnx", **config)
     graph = load_float_graph(tmp_path / "dead.onnx")
     image = np.random.default_rng(0).uniform(-2, 2, (1, 3, HEIGHT, WIDTH)).astype(np.float32)
     wanted = final(graph.model, image)
@@ -380,7 +378,7 @@ def test_a_dead_channel_becomes_zeros(tmp_path, size):
         assert error < 10**-2
 
 
-def test_refitting_passes_over_layers_without_a_bias():
+def test_reconstruction_passes_over_layers_without_a_bias():
     """A matrix product with constants, as some exporters write bilinear resizing, has no bias to correct."""
     rng = np.random.default_rng(6)
     nodes = [
@@ -401,6 +399,6 @@ def test_refitting_passes_over_layers_without_a_bias():
         tensors[name] = TensorRange(low=-amax, high=amax, amax=amax, seen_low=-amax, seen_high=amax)
     placement = place_symmetric(graph, "conv-inputs", tensors)
     wanted = final(graph.model, frame)
-    refit_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], EVERYWHERE)
+    reconstruct_weights_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], EVERYWHERE)
     found = final(render_symmetric_(graph, placement, tensors), frame)
     assert np.square(found - wanted).mean() < 1e-2 * np.square(wanted).mean()

@@ -5,15 +5,16 @@ from onnx import TensorProto, helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_network
 
 from jetseg.errors import CalibrationError
-from jetseg.onnx.graph import FloatGraph, load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
-from jetseg.quantization.qdq.insertion import render_unsigned_
+from jetseg.quantization.qdq.insertion import render_symmetric_, render_unsigned_
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
-from jetseg.quantization.qdq.placement import observed_tensors
+from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
 from jetseg.quantization.ranges import TensorRange
 
 
-def ranges_of(graph: FloatGraph, feeds: dict[str, np.ndarray]) -> dict[str, TensorRange]:
+def ranges_of(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, TensorRange]:
     """Exact ranges of all observed tensors for one input."""
     watched = onnx.ModelProto()
     watched.CopyFrom(graph.model)
@@ -82,7 +83,7 @@ def test_nothing_is_rounded_that_only_float_operators_read():
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 4, 4]) for name in ("x", "y")]
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
     content = helper.make_graph(nodes, "g", ports[:1], ports[1:], constants)
-    placement = place_for_integer_kernels(FloatGraph(helper.make_model(content)))
+    placement = place_for_integer_kernels(Graph(helper.make_model(content)))
     assert set(placement.activations) == {"x", "a", "b", "p", "c", "read", "d"}
     assert placement.integer_nodes == {"a", "b", "c", "read", "d"}
 
@@ -91,7 +92,7 @@ def test_kernels_do_not_saturate_at_the_largest_products():
     """All activations 255 and all weights at their limit: AVX2 kernels add such products in 16 bits."""
     weights = np.full((8, 32, 3, 3), 1.0, dtype=np.float32)
     weights[1::2] *= -1
-    graph = FloatGraph(_two_convolutions(weights))
+    graph = Graph(_two_convolutions(weights))
     x = np.full((1, 32, 8, 8), 1.0, dtype=np.float32)
     bounds = ranges_of(graph, {"x": x})
     content = render_unsigned_(graph, place_for_integer_kernels(graph), bounds).SerializeToString()
@@ -105,13 +106,33 @@ def test_dead_channels_and_large_biases_survive():
     weights = np.random.default_rng(0).normal(size=(8, 32, 3, 3)).astype(np.float32)
     weights[0] = 0.0
     weights[1] = 1e-12
-    graph = FloatGraph(_two_convolutions(weights, bias=np.linspace(-50, 50, 8)))
+    graph = Graph(_two_convolutions(weights, bias=np.linspace(-50, 50, 8)))
     x = np.random.default_rng(1).uniform(0, 1, (1, 32, 8, 8)).astype(np.float32)
     (expected,) = make_session(graph.model.SerializeToString()).run(None, {"x": x})
     bounds = ranges_of(graph, {"x": x})
     content = render_unsigned_(graph, place_for_integer_kernels(graph), bounds).SerializeToString()
     (actual,) = make_session(content).run(None, {"x": x})
     assert np.abs(actual - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("render", [render_unsigned_, render_symmetric_])
+def test_constants_of_quantizers_do_not_take_the_names_of_weights(render):
+    """An exporter may call a weight just as the scale of a quantizer would be called."""
+    weights = np.random.default_rng(0).normal(size=(8, 32, 3, 3)).astype(np.float32)
+    x = np.random.default_rng(1).uniform(0, 1, (1, 32, 8, 8)).astype(np.float32)
+
+    def rendered(*renamed: str) -> list[np.ndarray]:
+        graph = Graph(_two_convolutions(weights))
+        bounds = ranges_of(graph, {"x": x})
+        for old, new in zip(sorted(graph.weights), renamed, strict=False):
+            graph.rename(old, new)
+        unsigned = render is render_unsigned_
+        where = place_for_integer_kernels(graph) if unsigned else place_symmetric(graph, "conv-inputs", bounds)
+        return make_session(render(graph, where, bounds).SerializeToString(), optimize=False).run(None, {"x": x})
+
+    plain = rendered()
+    assert np.abs(plain[0]).max() > 0
+    np.testing.assert_array_equal(rendered("x.scale", "x.zero_point", "x.quantized", "x.dequantized")[0], plain[0])
 
 
 def test_a_tensor_without_range_is_named(graph):

@@ -7,7 +7,7 @@ from illegal_graphs import BREACHES, good_network, node_of, quantize, read, set_
 from onnx import TensorProto, helper
 from small_network import small_network
 
-from jetseg.onnx.graph import load_float_graph
+from jetseg.onnx.float_graph import load_float_graph
 from jetseg.quantization.qdq.insertion import render_symmetric_
 from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
 from jetseg.quantization.ranges import TensorRange

@@ -1,0 +1,102 @@
+"""The network in training under quantization: how it is fed, and which crops it can take."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from jetseg.compress.qat.graph import logits_name
+from jetseg.compress.qat.module import OnnxModule
+from jetseg.compress.qat.quantizers import Ranges
+from jetseg.errors import ArtifactError, ConfigError
+from jetseg.manifest import InputSpec, Manifest
+from jetseg.onnx.graph import Graph
+from jetseg.train.normalize import Normalize
+
+
+def open_trainable(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> tuple[OnnxModule, Manifest]:
+    """Makes a module of a graph that gives logits, those before the choice of the class if it gives a class map.
+
+    Returns:
+        The module, and the manifest as it holds for the module.
+
+    Raises:
+        ArtifactError: An operator or a quantizer cannot be trained, or nothing is quantized.
+    """
+    graph = Graph(model)
+    output = manifest.output.name or (graph.outputs[0] if len(graph.outputs) == 1 else None)
+    if output is not None:
+        output = logits_name(graph, output)
+    module = OnnxModule(model, output, ranges)
+    if not module.quantizer_of:
+        raise ArtifactError(
+            "The network has no quantizers to train under.", "Give a Q/DQ file, not the float network it came from."
+        )
+    return module, manifest.with_output(name=module.output_name, kind="logits")
+
+
+class CropNetwork:
+    """Runs a network on batches of crops.
+
+    Args:
+        module: The network; may have been wrapped for training.
+        spec: Its input.
+        crop: Height and width of the crops.
+
+    Attributes:
+        channels: Channels of the logits.
+
+    Raises:
+        ConfigError: The graph is fixed to another size.
+    """
+
+    def __init__(self, module: nn.Module, spec: InputSpec, crop: tuple[int, int], device: torch.device) -> None:
+        self._module, self._kind, self._color = module, spec.kind, spec.color
+        self._normalize = Normalize(spec).to(device)
+        self._one_by_one = False
+        own = (spec.height, spec.width)
+        try:
+            logits = self._try(2, crop, device)
+            self._one_by_one = len(logits) != 2
+        except ArtifactError:
+            # a reshape that is fixed to a batch of 1, or a size that the graph cannot take at all
+            self._one_by_one = True
+        try:
+            logits = self._try(1, crop, device)
+            expected = self._try(1, own, device) if crop != own else logits
+        except ArtifactError as error:
+            raise _fixed_size(own, crop, error.found) from error
+        if any(
+            size * whole != full * part
+            for size, full, part, whole in zip(logits.shape[2:], expected.shape[2:], crop, own, strict=True)
+        ):
+            raise _fixed_size(own, crop, f"it gives {tuple(logits.shape[2:])} logits for crops")
+        self.channels = int(logits.shape[1])
+
+    def __call__(self, frames_nhwc_u8: Tensor) -> Tensor:
+        """Returns logits, float32, N x channels x h x w.
+
+        Args:
+            frames_nhwc_u8: Crops, N x H x W x 3, BGR, 0..255.
+        """
+        if self._kind == "frame":
+            batch = frames_nhwc_u8.flip(3) if self._color == "rgb" else frames_nhwc_u8
+        else:
+            batch = self._normalize(frames_nhwc_u8)
+        if not self._one_by_one:
+            return cast("Tensor", self._module(batch))
+        return torch.cat([self._module(part) for part in torch.split(batch, 1)])
+
+    def _try(self, count: int, size: tuple[int, int], device: torch.device) -> Tensor:
+        with torch.no_grad():
+            return self(torch.zeros((count, *size, 3), dtype=torch.uint8, device=device))
+
+
+def _fixed_size(own: tuple[int, int], crop: tuple[int, int], reason: str) -> ConfigError:
+    return ConfigError(
+        f"Crops of {crop[0]}x{crop[1]} do not fit this network, which was exported for {own[0]}x{own[1]}: {reason}",
+        "Leave out the crop size, so that crops have the network's own.",
+    )

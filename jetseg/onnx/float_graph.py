@@ -1,0 +1,148 @@
+"""Loads a float network for calibration and quantization: constants as initializers, batch norms folded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, version_converter
+
+from jetseg.errors import ArtifactError
+from jetseg.onnx.file import load_onnx
+from jetseg.onnx.graph import Graph
+from jetseg.onnx.lookup import GraphError
+from jetseg.onnx.node import attribute_float, attribute_int
+from jetseg.onnx.quantizers import QUANTIZED_OPERATORS
+
+MIN_OPSET = 13
+"""The first opset with quantizers per channel."""
+_MIN_IR = 7
+"""The first format of the file that opset 13 belongs to; initializers need not be inputs there."""
+_FIRST_MODES_OPSET = 11
+"""The first opset whose Resize names how coordinates are computed, with another default than before."""
+
+
+def load_float_graph(path: Path) -> Graph:
+    """Loads an ONNX file for calibration or quantization; an opset older than 13 is lifted in memory.
+
+    Raises:
+        ArtifactError: The file is broken, is quantized already, is not float32, has branches, or cannot be lifted.
+    """
+    graph = Graph(load_onnx(path))
+    found = sorted({node.op_type for node in graph.nodes} & QUANTIZED_OPERATORS)
+    if found:
+        raise ArtifactError(
+            f"{path} is quantized already (it has {', '.join(found)}).", "Give the float network that it came from."
+        )
+    _refuse_what_cannot_be_calibrated(path, graph)
+    if graph.opset < MIN_OPSET:
+        graph = Graph(_lift(path, graph.model, graph.opset))
+    try:
+        graph.check()
+    except GraphError as error:
+        raise ArtifactError(f"{path} holds no sound network. {error}", "Export it again.") from error
+    hold_constants_(graph)
+    bypass_identities_(graph)
+    fold_batch_norms_(graph)
+    return graph
+
+
+def _refuse_what_cannot_be_calibrated(path: Path, graph: Graph) -> None:
+    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    if any(tensor.data_type in half for tensor in graph.weights.values()):
+        raise ArtifactError(
+            f"{path} has weights in 16 bits.", "Give the float32 network; jetseg chooses the precision of an engine."
+        )
+    for node in graph.nodes:
+        if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
+            raise ArtifactError(
+                f"{path} has branches or loops: node {node.name or node.output[0]} ({node.op_type}).",
+                "Export the network for one fixed input size, without control flow.",
+            )
+
+
+def _lift(path: Path, model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Returns the same network in opset 13; its tensors keep their names."""
+    outputs = list(model.graph.output)
+    inner = {name for node in model.graph.node for name in node.output if name} - {value.name for value in outputs}
+    # the converter keeps the names of outputs, and of other tensors only mostly
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(inner))
+    try:
+        lifted = version_converter.convert_version(model, MIN_OPSET)
+    except Exception as error:  # the converter's exceptions share no base of their own
+        raise ArtifactError(
+            f"{path} uses opset {opset}; quantizers per channel need {MIN_OPSET} or later, and ONNX's converter "
+            f"could not lift it: {error}.",
+            f"Export it again with opset {MIN_OPSET} or later.",
+        ) from error
+    del lifted.graph.output[:]
+    lifted.graph.output.extend(outputs)
+    lifted.ir_version = max(lifted.ir_version, _MIN_IR)
+    if opset < _FIRST_MODES_OPSET:  # the converter leaves the newer defaults, which sample elsewhere
+        for node in lifted.graph.node:
+            if node.op_type == "Resize":
+                node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+                node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+    return lifted
+
+
+def hold_constants_(graph: Graph) -> None:
+    """Turns constant nodes that hold a tensor into initializers, and takes initializers off the list of inputs."""
+    for node in graph.nodes:
+        if node.op_type == "Constant" and any(entry.name == "value" for entry in node.attribute):
+            graph.hold_constant(node)
+    graph.unlist_weights()
+
+
+def bypass_identities_(graph: Graph) -> None:
+    """Lets who reads a copy of an initializer read the initializer, as exporters write shared weights."""
+    outputs = graph.outputs
+    for node in graph.nodes:
+        if node.op_type == "Identity" and node.input[0] in graph.weights and node.output[0] not in outputs:
+            graph.remove_node(node, instead=node.input[0])
+
+
+def fold_batch_norms_(graph: Graph) -> int:
+    """Folds each batch norm that alone reads a convolution into that convolution; returns how many.
+
+    The convolution takes over the name of the batch norm's output.
+    """
+    folded = 0
+    for norm in graph.nodes:
+        conv = graph.producer.get(norm.input[0]) if norm.op_type == "BatchNormalization" else None
+        if conv is not None and _can_fold(graph, conv, norm):
+            _fold(graph, conv, norm)
+            folded += 1
+    if folded:
+        graph.drop_unused()
+    return folded
+
+
+def _can_fold(graph: Graph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> bool:
+    return (
+        conv.op_type in ("Conv", "ConvTranspose")
+        and len(norm.output) == 1
+        and all(name in graph.weights for name in (*conv.input[1:], *norm.input[1:]) if name)
+        and len(graph.consumers[conv.input[1]]) == 1
+        and graph.only_consumer(norm.input[0]) is norm
+    )
+
+
+def _fold(graph: Graph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> None:
+    scale, shift, mean, variance = (graph.weight(name) for name in norm.input[1:5])
+    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + attribute_float(norm, "epsilon", 1e-5))
+    weight = graph.weight(conv.input[1])
+    if conv.op_type == "Conv":
+        spread = factor.reshape(-1, *([1] * (weight.ndim - 1)))
+    else:  # input channels x output channels per group x kernel
+        per_group = factor.reshape(attribute_int(conv, "group", 1), 1, -1)
+        spread = np.repeat(per_group, weight.shape[0] // per_group.shape[0], axis=1)
+        spread = spread.reshape(weight.shape[0], -1, *([1] * (weight.ndim - 2)))
+    bias = graph.weight(conv.input[2]) if len(conv.input) > 2 and conv.input[2] else np.zeros_like(mean)
+    folded_weight = (weight * spread).astype(np.float32)
+    folded_bias = ((bias - mean) * factor + shift).astype(np.float32)
+    weight_name = graph.add_initializer(graph.free_name(f"{conv.input[1]}.folded"), folded_weight)
+    bias_name = graph.add_initializer(graph.free_name(f"{norm.output[0]}.bias"), folded_bias)
+    graph.set_inputs(conv, [conv.input[0], weight_name, bias_name])
+    graph.absorb(conv, norm)

@@ -1,0 +1,58 @@
+"""Settings that belong to a workflow and to none of its stages, and how settings of several stages are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from jetseg.config import Settings, validate_config
+from jetseg.errors import ConfigError
+from jetseg.quantization.config import Policy
+
+
+class StartRanges(Settings):
+    """How a network that has no ranges yet is calibrated before quantization-aware training."""
+
+    images: int = Field(64, gt=0, description="How many images it is calibrated on first, if it has no ranges.")
+    placement: Policy | None = Field(
+        None, description="Where quantizers stand; by default where the ranges were made for, and conv-inputs without."
+    )
+
+
+def validate_each(values: Mapping[str, Any], *models: type[BaseModel]) -> list[Any]:
+    """Builds the settings of several models from one set of values; each takes those that it knows.
+
+    Raises:
+        ConfigError: Some are wrong, or no model knows them; all mistakes are named together.
+    """
+    known = {name for model in models[1:] for name in model.model_fields}
+    built, mistakes = [], {}
+    for index, model in enumerate(models):
+        own = {
+            name: value
+            for name, value in values.items()
+            if name in model.model_fields or (index == 0 and name not in known)
+        }
+        try:
+            built.append(validate_config(model, own))
+        except ConfigError as error:
+            mistakes.update(dict.fromkeys(error.found.splitlines()))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return built
+
+
+def check_output(out: Path, suffix: str, reads: Iterable[Path] = ()) -> None:
+    """Refuses a place that cannot be written to: one of another kind, or one that is read.
+
+    Raises:
+        ConfigError: It is such a place.
+    """
+    if out.suffix != suffix:
+        raise ConfigError(f"`out` must end in {suffix}, and {out.name} does not.", "Rename it.")
+    for path in reads:
+        if path.resolve() == out.resolve():
+            raise ConfigError(f"`out` must be another file than {path}, which is read.", "Give another one.")
