@@ -8,7 +8,7 @@ from pydantic import Field
 
 from jetseg.config import Cli, Settings
 from jetseg.manifest import EnginePrecision
-from jetseg.quantization.config import CalibrateConfig, CalibrationImages, ArithmeticName
+from jetseg.quantization.config import ArithmeticName, CalibrateConfig, CalibrationImages
 
 
 class Budget(Settings):

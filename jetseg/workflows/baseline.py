@@ -57,10 +57,6 @@ def measure_baseline(
         ConfigError: Settings are wrong.
         DataError: There are too few frames.
         JetsegError: The engine or the data is wrong.
-
-    >>> found = measure_baseline("camvid-light.int8.onnx", data="synthetic:8", frames=8, threads=1)
-    >>> found.profile.frames, found.path.name
-    (8, 'camvid-light.int8.onnx.json')
     """
     config = validate_config(BaselineConfig, settings)
     with report_progress(progress), ExitStack() as stack:

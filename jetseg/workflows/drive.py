@@ -120,7 +120,7 @@ class Drive:
         if config.drift and self.engine.manifest.profile is None:
             _LOG.info(
                 "Drift is not watched: the engine's manifest has no calibration profile. "
-                "`jetseg baseline ENGINE --data SPEC` measures one."
+                "`jetseg baseline` measures one."
             )
         self.monitor = self._stack.enter_context(
             open_monitor(

@@ -82,7 +82,7 @@ def test_a_main_thread_that_hangs_is_ended_from_outside():
         from camera_fakes import ANY_SPEED, Collector, FakeRunner, FakeSource
         from jetseg.camera import loop
         from jetseg.camera.config import LoopConfig
-from jetseg.camera.loop import new_statistics
+        from jetseg.camera.loop import new_statistics
 
         class Hanging(Collector):
             def write(self, result):

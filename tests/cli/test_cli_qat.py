@@ -1,11 +1,11 @@
 import json
 
+from jetseg.engine.build_config import BuildConfig
 from small_network import write_dataset, write_small_network
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
 from jetseg.engine.build import run as build_engine
-from jetseg.engine.build_config import BuildConfig
 
 
 def test_a_trained_network_becomes_an_engine(tmp_path):

@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 import torch
+from jetseg.compress.layer_shapes import layer_shapes
 from torch import nn
 
 from jetseg.compress.importance import magnitude
 from jetseg.compress.latency import NetworkLatency, _choices, _losses, allocate
-from jetseg.compress.layer_shapes import layer_shapes
 from jetseg.compress.speed import prune_to_speed, search_amount
 from jetseg.compress.structured import Pruner, PruneSettings
 from jetseg.errors import ConfigError, QualityError

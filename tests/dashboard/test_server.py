@@ -29,7 +29,7 @@ def served(monkeypatch):
     monkeypatch.setattr(server_module, "_CHECK_SECONDS", 0.1)
     before, events = set(threading.enumerate()), EventLog()
     guarded = Guard(app, "127.0.0.1", events)
-    with PageServer(guarded, "127.0.0.1", 0, option="--dashboard", events=events, silent_seconds=0.6) as server:
+    with PageServer(guarded, "127.0.0.1", 0, setting="metrics", events=events, silent_seconds=0.6) as server:
         server.events = events
         yield server
     assert set(threading.enumerate()) == before

@@ -11,7 +11,7 @@ from jetseg.camera.sinks.monitors import open_monitor
 from jetseg.engine.engine import Engine
 from jetseg.errors import DataError
 from jetseg.evaluate.profile import measure_profile
-from jetseg.manifest import Accuracy
+from jetseg.manifest import Accuracy, Manifest
 from jetseg.monitor.score_tap import ScoreTap
 
 
@@ -74,7 +74,7 @@ def test_shadow_tells_a_broken_engine_from_a_sound_one_and_ends_with_the_run():
 
 def test_a_reference_with_other_classes_is_refused():
     reference = FakeRunner()
-    reference.manifest = MANIFEST.changed(classes=("a", "b", "c"))
+    reference.manifest = Manifest.model_validate({"classes": ["a", "b", "c"], "input": {"height": 24, "width": 32}})
     with (
         pytest.raises(DataError, match="a, b, c"),
         open_monitor(FakeRunner(), FakeSource(1), reference=Engine(reference)),

@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from jetseg.compress.qat.student import Student, open_student
 from onnx import helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_manifest, small_network, write_dataset, write_small_network
 from symmetric_qdq import quantize_symmetric
@@ -12,7 +13,6 @@ from symmetric_qdq import quantize_symmetric
 from jetseg.compress.qat import training
 from jetseg.compress.qat.config import QuantizeConfig
 from jetseg.compress.qat.module import OnnxModule
-from jetseg.compress.qat.student import Student, open_student
 from jetseg.compress.qat.training import run
 from jetseg.errors import ArtifactError, ConfigError, TrainingDivergedError
 from jetseg.network import load_manifest, save_manifest

@@ -10,7 +10,7 @@ from tensorrt_double import GPU_LABEL, MAGIC
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.engine.opening import open_runner
+from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
 from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.network import load_manifest
@@ -70,9 +70,8 @@ def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, c
     manifest = load_manifest(out)
     assert (manifest.backend, manifest.kind, manifest.toolchain["torch-tensorrt"]) == ("tensorrt", "engine", "2.9.0")
     assert manifest.parent_sha256 == load_manifest(checkpoint).sha256
-    runner = open_runner(out)
-    found = runner.infer(INPUT).copy()
-    runner.close()
+    with open_engine(out) as engine:
+        found = engine.infer(INPUT).copy()
     from jetseg.train.torch_runner import TorchRunner
 
     np.testing.assert_allclose(found, TorchRunner(checkpoint).infer(INPUT), atol=1e-4)

@@ -4,6 +4,12 @@ import subprocess
 import sys
 
 import pytest
+from color_network import write_color_network
+
+
+@pytest.fixture
+def network(tmp_path):
+    return write_color_network(tmp_path)
 
 
 def test_summary_and_evaluation_agree(network, jetseg):

@@ -1,20 +1,16 @@
-"""A network and a command line for tests of `jetseg run`."""
+"""A network for tests of `jetseg run`."""
 
 import json
-import sys
 
 import numpy as np
 import onnx
-import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.cli.main import main
 from jetseg.data.dataset import open_split
 
 
-@pytest.fixture
-def network(tmp_path):
-    """A 1x1 convolution from colors to the classes of the synthetic world, with its manifest."""
+def write_color_network(folder):
+    """Writes a 1x1 convolution from colors to the classes of the synthetic world, with its manifest."""
     classes = open_split("synthetic:1", "test").classes
     weight = np.random.default_rng(0).normal(size=(len(classes), 3, 1, 1)).astype(np.float32)
     graph = helper.make_graph(
@@ -25,21 +21,8 @@ def network(tmp_path):
         [numpy_helper.from_array(weight, "weight")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path = tmp_path / "colors.onnx"
+    path = folder / "colors.onnx"
     onnx.save(model, path)
     manifest = {"classes": classes, "input": {"height": 48, "width": 80}, "ignore_index": 255}
-    (tmp_path / "colors.onnx.json").write_text(json.dumps(manifest))
+    (folder / "colors.onnx.json").write_text(json.dumps(manifest))
     return path
-
-
-@pytest.fixture
-def jetseg(monkeypatch, capsys):
-    """Runs a command line and returns its exit code and what it printed on stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jetseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return (caught.value.code, *capsys.readouterr())
-
-    return run

@@ -162,13 +162,3 @@ def test_pace_makes_a_dataset_live():
     source = open_source("synthetic:2", pace=50.0)
     assert (source.live, source.frames_per_second) == (True, 50.0)
     assert len(frames_of(source)) == 2
-
-
-def test_an_older_opencv_gets_only_the_properties_that_it_has(monkeypatch):
-    import cv2
-
-    from jetseg.camera.sources.opencv import known_properties
-
-    monkeypatch.delattr(cv2, "CAP_PROP_N_THREADS")
-    assert known_properties(CAP_PROP_N_THREADS=1, CAP_PROP_BUFFERSIZE=2) == [cv2.CAP_PROP_BUFFERSIZE, 2]
-    assert known_properties(CAP_PROP_N_THREADS=1) == []

@@ -9,12 +9,18 @@ import uuid
 from contextlib import contextmanager
 
 import pytest
+from color_network import write_color_network
 from results import frames_in
 
 from jetseg.camera.sinks.ring import SHARED_MEMORY, RingReader
 
 pytest.importorskip("av", reason="PyAV (extra `record`) is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn (extra `dashboard`) is not installed")
+
+
+@pytest.fixture
+def network(tmp_path):
+    return write_color_network(tmp_path)
 
 
 @contextmanager
@@ -122,3 +128,20 @@ def test_machine_is_in_the_summary(network, jetseg):
     code, _, err = jetseg("run", network, "--source", "synthetic:3", "--threads", 1)
     assert code == 0
     assert "machine:" in err
+
+
+def test_sinks_are_opened_by_name(network, tmp_path, jetseg):
+    sinks = ["--sink", f"class_map_files:{tmp_path / 'maps'}", "--sink", f"video:{tmp_path / 'out.mp4'}"]
+    code, _, err = jetseg("run", network, "--source", "synthetic:3", "--threads", 1, *sinks)
+    assert code == 0, err
+    assert len(list((tmp_path / "maps").glob("*.png"))) == frames_in(tmp_path / "out.mp4") == 3
+    code, _, err = jetseg("run", network, "--source", "synthetic:3", "--sink", "nowhere:x")
+    assert code == 2
+    assert "Known forms: video:FILE.mp4, segments:DIR" in " ".join(err.split())
+
+
+def test_help_lists_what_is_registered(jetseg):
+    code, out, _ = jetseg("run", "--help")
+    assert code == 0
+    words = out.replace("\u2502", " ").replace(",", " ").replace(".", " ").replace(";", " ").split()
+    assert {"csi", "synthetic", "camvid", "segments", "class_map_files", "ring", "publish", "window"} <= set(words)
