@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from jetseg.cli.peak_memory import measure_peak_memory
 from small_network import write_dataset, write_small_network
 
-from jetseg.cli.peak_memory import measure_peak_memory
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path
 from jetseg.models import create_model
 from jetseg.train.checkpoint import save_checkpoint

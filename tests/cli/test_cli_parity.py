@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from jetseg.engine.contract import Segmenter
+from jetseg.engine.opening import open_runner
 from onnx import numpy_helper
 from small_network import CLASSES, HEIGHT, WIDTH, small_manifest, write_dataset, write_small_network
 
-from jetseg.engine.contract import Segmenter
-from jetseg.engine.opening import open_runner
 from jetseg.export.onnx_export import ExportConfig
 from jetseg.export.onnx_export import run as export
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+
 from jetseg.engine.backend import Runner
 from jetseg.engine.engine import Engine
-
 from jetseg.errors import ArtifactError
 from jetseg.models import create_model
 from jetseg.train.checkpoint import save_checkpoint
