@@ -24,7 +24,7 @@ from jetseg.export.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, Stage
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.onnx.file import save_onnx
-from jetseg.storage import atomic_path
+from jetseg.storage import atomic_path, check_output
 from jetseg.train.checkpoint import load_checkpoint
 
 INPUT_NAME = "image"
@@ -68,6 +68,7 @@ def export_onnx(
         QualityError: ONNX Runtime computes something else than torch; no file is written then.
         MissingDependencyError: onnxscript or onnxruntime is not installed.
     """
+    check_output(out, ".onnx", [checkpoint.path])
     network, parent = load_checkpoint(checkpoint)
     network.requires_grad_(False)
     recorded = config.model_dump(mode="json", exclude_none=True)

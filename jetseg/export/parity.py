@@ -68,24 +68,19 @@ def measure_parity(
             scale = max(scale, float(np.abs(expected).max()))
             output = argmax_channels(output[0])
         agreements.append(float(np.mean(argmax_channels(expected[0]) == output)))
-    parity = Parity(
-        frames=len(frames),
-        max_abs_error=max(errors) if errors else None,
-        argmax_agreement=float(np.mean(agreements)),
-    )
-    _check(name or path.name, parity, scale)
-    return parity
+    agreement, error = float(np.mean(agreements)), float(np.max(errors)) if errors else None
+    _check(name or path.name, len(frames), agreement, error, scale)
+    return Parity(frames=len(frames), max_abs_error=error, argmax_agreement=agreement)
 
 
-def _check(name: str, parity: Parity, scale: float) -> None:
-    error = parity.max_abs_error
+def _check(name: str, frames: int, agreement: float, error: float | None, scale: float) -> None:
     # written so that a NaN fails as well
-    same_classes = parity.argmax_agreement >= MIN_AGREEMENT
+    same_classes = agreement >= MIN_AGREEMENT
     same_logits = error is None or error <= MAX_RELATIVE_ERROR * scale
     if not (same_classes and same_logits):
         logits = "" if error is None else f", and logits differ by up to {error:.3g} (largest logit {scale:.3g})"
         raise QualityError(
-            f"{name} does not compute what the checkpoint computes: over {parity.frames} frames "
-            f"{100 * parity.argmax_agreement:.2f} % of the pixels get the same class{logits}.",
+            f"{name} does not compute what the checkpoint computes: over {frames} frames "
+            f"{100 * agreement:.2f} % of the pixels get the same class{logits}.",
             "No file was written. Try another opset, or replace the operation that both see differently.",
         )

@@ -152,7 +152,8 @@ class _Training(EpochLoop):
     @property
     def stepper(self) -> Optimizer:
         """The optimizer as Fabric wrapped it."""
-        return self._stepper
+        wrapped: Optimizer = self._stepper
+        return wrapped
 
     def start_epoch(self) -> None:
         """Turns on training mode but in frozen parts, whose batch norm stays as it is."""

@@ -23,6 +23,7 @@ from jetseg.provenance import device_name, toolchain
 from jetseg.report.config import ReportConfig
 from jetseg.report.rows import Entry, Row, make_rows, unique_names
 from jetseg.shipped import find_artifact
+from jetseg.workflows.exporting import export
 from jetseg.workflows.opening import manifest_for, open_engine
 from jetseg.workflows.peak_memory import measure_peak_memory
 from jetseg.workflows.stage_results import networks_of_run
@@ -228,9 +229,7 @@ def _named(networks: Networks) -> list[tuple[str, Network | Path]]:
 
 
 def _export(checkpoint: Network, folder: Path) -> Network:
-    from jetseg.export.onnx_export import ExportConfig, run
-
-    return open_network(run(ExportConfig(checkpoint=checkpoint.path, out=folder / f"{checkpoint.name}.onnx")).path)
+    return export(checkpoint, out=folder / f"{checkpoint.name}.onnx").network
 
 
 def _cost(network: Network, engine: Engine) -> Cost | None:

@@ -9,7 +9,6 @@ from jetseg.config import validate_config
 from jetseg.export.config import ExportConfig, PlanConfig
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
-from jetseg.workflows.config import check_output
 from jetseg.workflows.opening import as_network
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ def export(
 
             return convert_to_plan(network, plan, target)
         config = validate_config(ExportConfig, settings)
-        check_output(target, ".onnx")
         from jetseg.data.dataset import open_dataset
         from jetseg.export.onnx_export import export_onnx
 

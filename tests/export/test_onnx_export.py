@@ -12,19 +12,19 @@ from torch import nn
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.compress.prune import PruneConfig
-from jetseg.compress.prune import run as prune
 from jetseg.errors import ArtifactError, MissingDependencyError, QualityError
 from jetseg.export import parity
 from jetseg.export.graph_ends import FrameNormalization
-from jetseg.export.onnx_export import ExportConfig, export_module, run
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, Parity
+from jetseg.export.onnx_export import export_module
+from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.models import create_model
 from jetseg.network import load_manifest
 from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
+from jetseg.workflows.exporting import export
+from jetseg.workflows.pruning import prune
 
 CLASSES = ("road", "sky", "car")
 CLEAN = {"Conv", "ConvTranspose", "Relu", "Add", "AveragePool", "MaxPool", "Resize", "Concat"}
@@ -53,8 +53,8 @@ def save(path, name, size=(72, 104), **spec):
 @pytest.mark.parametrize("name", SMALL)
 def test_pruned_network_exports_to_a_clean_static_graph(tmp_path, name, capfd):
     checkpoint = save(tmp_path / "net.safetensors", name)
-    prune(PruneConfig(checkpoint=checkpoint, out=tmp_path / "cut.safetensors", ratio=0.25, round_to=2))
-    result = run(ExportConfig(checkpoint=tmp_path / "cut.safetensors", out=tmp_path / "net.onnx"))
+    prune(checkpoint, out=tmp_path / "cut.safetensors", ratio=0.25, round_to=2)
+    result = export(tmp_path / "cut.safetensors", out=tmp_path / "net.onnx")
     assert capfd.readouterr() == ("", "")  # the exporter's chatter stays inside
     model = onnx.load(result.path)
     assert {node.op_type for node in model.graph.node} <= CLEAN
@@ -81,11 +81,7 @@ def test_pruned_network_exports_to_a_clean_static_graph(tmp_path, name, capfd):
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_frame_in_class_map_out(tmp_path, color):
     checkpoint = save(tmp_path / "net.safetensors", "tiny", color=color)
-    result = run(
-        ExportConfig(
-            checkpoint=checkpoint, out=tmp_path / "a.onnx", head="classmap", input="frame", height=64, width=96
-        )
-    )
+    result = export(checkpoint, out=tmp_path / "a.onnx", head="classmap", input="frame", height=64, width=96)
     spec = result.manifest.input
     assert (spec.kind, spec.height, spec.width, spec.color) == ("frame", 64, 96, color)
     frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
@@ -128,7 +124,7 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr("jetseg.export.onnx_export.measure_parity", with_other_weights)
     with pytest.raises(QualityError, match=r"net\.onnx does not compute what the checkpoint computes"):
-        run(ExportConfig(checkpoint=checkpoint, out=tmp_path / "net.onnx"))
+        export(checkpoint, out=tmp_path / "net.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.safetensors", "net.safetensors.json"]
     assert load_manifest(checkpoint) == manifest
 
@@ -138,9 +134,8 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
     [(1.0, 1e-4, True), (0.9985, 1e-4, False), (1.0, 0.2, False), (1.0, float("nan"), False), (0.9995, None, True)],
 )
 def test_parity_needs_both_classes_and_logits(agreement, error, passes):
-    measured = Parity(frames=4, max_abs_error=error, argmax_agreement=agreement)
     with nullcontext() if passes else pytest.raises(QualityError, match="over 4 frames"):
-        parity._check("net.onnx", measured, scale=10.0)
+        parity._check("net.onnx", 4, agreement, error, scale=10.0)
 
 
 class Choosy(nn.Module):
@@ -174,7 +169,7 @@ def test_verb(tmp_path):
 
 def test_parity_frames_are_reproducible_and_of_the_inputs_size():
     manifest = Manifest(classes=CLASSES, input=InputSpec(height=50, width=70))
-    first, second = (parity.parity_frames(manifest, None, "val", 2) for _ in range(2))
+    first, second = (parity.parity_frames(manifest, None, 2) for _ in range(2))
     assert [frame.shape for frame in first] == [(50, 70, 3)] * 2
     assert np.array_equal(first, second)
     assert not np.array_equal(first[0], first[1])
