@@ -16,7 +16,7 @@ FIRST = {
     "registry": (
         "Registry and protocols",
         "What a package outside jetseg implements, and how it is found.",
-        ("registry", "engine.backend", "engine.contract", "data.contract", "compress.importance", "camera.contract"),
+        ("registry", "engine.backend", "data.contract", "compress.importance", "camera.contract"),
     ),
     "errors": ("Errors", "Every error that jetseg raises on purpose, and the exit code of each.", ("errors",)),
     "manifest": ("Manifest", "The file beside every artifact.", ("manifest",)),
