@@ -15,9 +15,9 @@ from small_network import CLASSES, HEIGHT, WIDTH, edit_manifest, small_manifest,
 from jetseg.engine.engine import open_engine
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path
 from jetseg.models import create_model
-from jetseg.workflows.exporting import export
 from jetseg.network import save_manifest
-from jetseg.train.checkpoint import save_checkpoint
+from jetseg.training.checkpoint import save_checkpoint
+from jetseg.workflows.exporting import export
 
 
 @pytest.fixture
