@@ -11,15 +11,15 @@ import tempfile
 from pathlib import Path
 
 import torch
+from jetseg.engine.build_config import BuildConfig
 
 from jetseg.data.synthetic.classes import CLASSES
 from jetseg.engine.build import run as build_engine
-from jetseg.engine.build_config import BuildConfig
-from jetseg.export.onnx_export import ExportConfig
-from jetseg.export.onnx_export import run as export
+from jetseg.exporters.onnx_export import ExportConfig
+from jetseg.exporters.onnx_export import run as export
 from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.models import create_model
-from jetseg.train.checkpoint import save_checkpoint
+from jetseg.training.checkpoint import save_checkpoint
 
 BENCH = Path(__file__).parent
 OPEN = {"max_drop": 100.0, "max_class_drop": 100.0}  # random weights have no accuracy to lose

@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.gl
 @pytest.mark.parametrize("name", jetseg.__all__)
 def test_a_name_stays_callable(name):
     """Packages of the same name, as jetseg.train, are imported on the way and must not take its place."""
-    for package in ("jetseg.train", "jetseg.export", "jetseg.evaluate"):
+    for package in ("jetseg.training", "jetseg.exporters", "jetseg.evaluation"):
         importlib.import_module(package)
     assert callable(getattr(jetseg, name))
     assert inspect.getdoc(getattr(jetseg, name))
