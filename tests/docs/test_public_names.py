@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 
@@ -15,9 +16,10 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.gl
 
 @pytest.mark.parametrize("name", jetseg.__all__)
 def test_a_name_stays_callable(name):
-    """Packages of the same name, as jetseg.train, are imported on the way and must not take its place."""
-    for package in ("jetseg.training", "jetseg.exporters", "jetseg.evaluation"):
-        importlib.import_module(package)
+    """Packages of jetseg are imported on the way, and must not take its place."""
+    for module in pkgutil.iter_modules(jetseg.__path__):
+        if module.ispkg:
+            importlib.import_module(f"jetseg.{module.name}")
     assert callable(getattr(jetseg, name))
     assert inspect.getdoc(getattr(jetseg, name))
 
