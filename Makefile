@@ -5,9 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS := cpu,train,report,rtx,dashboard,record,publish,dev
 READY := $(VENV)/.installed
+DOCS_VENV ?= .venv-docs
+DOCS_BIN := $(DOCS_VENV)/bin
+DOCS_READY := $(DOCS_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bindings soak bench images clean
+.PHONY: help demo test lint docs package changelog bindings soak bench images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,6 +33,21 @@ lint: $(READY) ## Checks style, types and the import graph.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(DOCS_READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_BIN)/python -m pip install --quiet --upgrade pip
+	$(DOCS_BIN)/python -m pip install --constraint constraints.txt --editable '.[cpu,docs,release]'
+	@touch $@
+
+docs: $(DOCS_READY) ## Builds the documentation into site/, in a small environment without torch; warnings are errors.
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build --strict
+
+package: $(DOCS_READY) ## Makes an sdist, and a wheel from it, in dist/.
+	$(DOCS_BIN)/python -m build --outdir dist .
+
+changelog: $(DOCS_READY) ## Moves the fragments of changes/ into CHANGELOG.md, under the version of pyproject.toml.
+	$(DOCS_BIN)/towncrier build --yes
+
 bindings: $(READY) ## Slow tests against NVIDIA's own bindings of four versions (4 MB are downloaded) and its builder.
 	$(BIN)/python -m pytest -m slow tests/engine/tensorrt
 
@@ -43,4 +61,4 @@ images: $(READY) ## Builds the container images (root, buildah, debootstrap, qem
 	$(BIN)/python -m pytest -s -m slow tests/docker
 
 clean: ## Removes what the targets made; never engines/ or calibration/.
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DOCS_VENV) site build dist runs .mypy_cache .ruff_cache .pytest_cache

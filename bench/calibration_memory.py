@@ -64,35 +64,23 @@ def _run(arguments: argparse.Namespace, kind: str, images: int) -> dict[str, flo
 
 def _measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Runs inside the measured process; loading of libraries is in the peak, not in the time."""
-    from jetseg.data.dataset import open_split
-    from jetseg.engine.opening import open_runner
-    from jetseg.evaluate.accuracy import spread
+    from jetseg import calibrate, open_dataset, open_engine, open_network
+    from jetseg.evaluation.accuracy import spread
     from jetseg.preprocess import Preprocessor
-    from jetseg.quantization.calibration import CalibrateConfig, run
 
-    images = arguments.images[0]
+    images, network = arguments.images[0], open_network(arguments.network, arguments.manifest)
     started = time.process_time()
     if arguments.inside == "calibrate":
         with tempfile.TemporaryDirectory() as folder:
-            run(
-                CalibrateConfig(
-                    model=arguments.network,
-                    data=arguments.data,
-                    split=arguments.split,
-                    images=images,
-                    method=arguments.method,
-                    preset=arguments.preset,
-                    out=Path(folder) / "ranges.json",
-                    manifest=arguments.manifest,
-                    threads=1,
-                )
-            )
+            settings = {"split": arguments.split, "images": images, "method": arguments.method, "threads": 1}
+            place = Path(folder) / "ranges.json"
+            calibrate(network, data=arguments.data, out=place, preset=arguments.preset, **settings)
     else:
-        runner = open_runner(arguments.network, manifest_file=arguments.manifest, threads=1)
-        dataset = open_split(arguments.data, arguments.split)
-        preprocess = Preprocessor(runner.manifest.input)
+        engine = open_engine(network, threads=1)
+        dataset = open_dataset(arguments.data).split(arguments.split)
+        preprocess = Preprocessor(engine.manifest.input)
         for index in spread(len(dataset), images):
-            runner.infer(preprocess(dataset[index].image_hwc_u8))
+            engine.infer(preprocess(dataset[index].image_hwc_u8))
     cpu = time.process_time() - started
     return {"cpu_s": cpu, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

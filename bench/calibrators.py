@@ -85,7 +85,7 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> None:
     import numpy as np
 
     from jetseg.data.dataset import open_split
-    from jetseg.evaluate.accuracy import spread
+    from jetseg.evaluation.accuracy import spread
     from jetseg.network import load_manifest
     from jetseg.preprocess import Preprocessor
 
@@ -116,21 +116,11 @@ def _measure(name: str, network: str, folder: str, data: str, split: str, images
 
 
 def _jetseg(network: str, _folder: str, data: str, split: str, images: int) -> Callable[[], Any]:
-    from jetseg.quantization.calibration import CalibrateConfig, run
+    from jetseg import calibrate
 
     out = tempfile.TemporaryDirectory()  # lives as long as the process
-    return lambda: run(
-        CalibrateConfig(
-            model=Path(network),
-            data=data,
-            split=split,
-            images=images,
-            method="entropy",
-            preset="fast",
-            out=Path(out.name) / "ranges.json",
-            threads=1,
-        )
-    )
+    settings = {"split": split, "images": images, "method": "entropy", "preset": "fast", "threads": 1}
+    return lambda: calibrate(network, data=data, out=Path(out.name) / "ranges.json", **settings)
 
 
 def _onnxruntime(network: str, folder: str, *_: Any) -> Callable[[], Any]:

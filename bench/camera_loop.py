@@ -25,25 +25,23 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jetseg.camera.contract import FrameResult, SourceFrame
-from jetseg.camera.loop import LoopConfig, new_statistics, run
-from jetseg.camera.sources.feeds import PacedSource
-from jetseg.engine.contract import Runner
-from jetseg.engine.opening import open_runner
+from jetseg.camera.config import LoopConfig
+from jetseg.camera.contract import FrameResult, Source, SourceFrame
+from jetseg.camera.loop import new_statistics, run_loop
+from jetseg.camera.sources.paced import PacedSource
+from jetseg.engine.engine import Engine
 from jetseg.manifest import Manifest
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
-from jetseg.monitor.statistics import LoopStatistics, SourceLosses
+from jetseg.monitor.statistics import LoopStatistics
 from jetseg.provenance import device_name, toolchain
+from jetseg.workflows.opening import open_engine
 
 
 def main() -> None:
     options = _options()
-    runner = open_runner(options.engine, manifest_file=options.manifest, threads=options.threads)
-    try:
-        throughput = measure_throughput(runner, options)
-        live = measure_live(runner, options)
-    finally:
-        runner.close()
+    with open_engine(options.engine, manifest=options.manifest, threads=options.threads) as engine:
+        throughput = measure_throughput(engine, options)
+        live = measure_live(engine, options)
     result = {
         "engine": options.engine.name,
         "device": device_name(),
@@ -60,15 +58,15 @@ def main() -> None:
         _print(result)
 
 
-def measure_throughput(runner: Runner, options: argparse.Namespace) -> dict[str, Any]:
+def measure_throughput(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     """Returns the rates of each round and the ratio of the loop's to the bare engine's."""
-    bare = [measure_engine_speed(runner, options.seconds / 2)]
+    bare = [measure_engine_speed(engine, options.seconds / 2)]
     loops: list[LoopStatistics] = []
     for _ in range(options.rounds):
         frames = max(30, round(options.seconds * (bare[-1].frames_per_second or 1)))
-        source = MemorySource(runner.manifest, options, labels=options.full)
-        loops.append(run_loop(runner, source, bare[-1], LoopConfig(frames=frames), full=options.full))
-        bare.append(measure_engine_speed(runner, options.seconds / 2))
+        source = MemorySource(engine.manifest, options, labels=options.full)
+        loops.append(drive(engine, source, bare[-1], LoopConfig(frames=frames), full=options.full))
+        bare.append(measure_engine_speed(engine, options.seconds / 2))
     rates = [loop.rate.frames_per_second or 0.0 for loop in loops]
     beside = [
         ((before.frames_per_second or 0.0) + (after.frames_per_second or 0.0)) / 2 for before, after in pairwise(bare)
@@ -86,12 +84,12 @@ def measure_throughput(runner: Runner, options: argparse.Namespace) -> dict[str,
     }
 
 
-def measure_live(runner: Runner, options: argparse.Namespace) -> dict[str, Any]:
+def measure_live(engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
     """Returns frame age and dropped frames on a paced feed."""
-    source = PacedSource(MemorySource(runner.manifest, options, labels=options.full), options.pace)
-    speed = measure_engine_speed(runner, options.seconds / 2)
+    source = PacedSource(MemorySource(engine.manifest, options, labels=options.full), options.pace)
+    speed = measure_engine_speed(engine, options.seconds / 2)
     config = LoopConfig(seconds=max(options.seconds, 3.0))
-    summary = run_loop(runner, source, speed, config, full=options.full).summary()
+    summary = drive(engine, source, speed, config, full=options.full).summary()
     age = summary.frame_age_ms
     engine_ms = 1e3 / (speed.frames_per_second or 1)
     bound_ms = 2 * 1e3 / options.pace + engine_ms
@@ -109,12 +107,10 @@ def measure_live(runner: Runner, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def run_loop(
-    runner: Runner, source: MemorySource | PacedSource, speed: EngineSpeed, config: LoopConfig, *, full: bool
-) -> LoopStatistics:
+def drive(engine: Engine, source: Source, speed: EngineSpeed, config: LoopConfig, *, full: bool) -> LoopStatistics:
     """Runs the loop with an engine speed that was measured already."""
-    statistics = new_statistics(runner, source, engine=speed)
-    return run(config, runner, source, [OverlayTaker()] if full else [], statistics=statistics)
+    statistics = new_statistics(engine, source, engine=speed)
+    return run_loop(config, engine, source, [OverlayTaker()] if full else [], statistics=statistics)
 
 
 class OverlayTaker:
@@ -126,14 +122,10 @@ class OverlayTaker:
         """Takes a frame."""
 
 
-class MemorySource:
+class MemorySource(Source):
     """Endlessly repeats a few drawn frames that lie in memory."""
 
     name = "memory"
-    split = None
-    live = False
-    frames_per_second = None
-    ignore_index = None
 
     def __init__(self, manifest: Manifest, options: argparse.Namespace, *, labels: bool) -> None:
         self.size_hw = (options.height, options.width)
@@ -142,7 +134,6 @@ class MemorySource:
         coarse = rng.integers(0, 256, (8, 12, 16, 3), dtype=np.uint8)
         self._images = [cv2.resize(picture, self.size_hw[::-1]) for picture in coarse]
         self._label = rng.integers(0, manifest.num_classes, self.size_hw, dtype=np.uint8) if labels else None
-        self.losses = SourceLosses()
         self._sequence = 0
 
     def read(self) -> SourceFrame:
@@ -151,9 +142,6 @@ class MemorySource:
         self._sequence += 1
         image = self._images[sequence % len(self._images)]
         return SourceFrame(sequence, str(sequence), perf_counter(), image, self._label)
-
-    def close(self) -> None:
-        """Holds nothing open."""
 
 
 def _print(result: dict[str, Any]) -> None:

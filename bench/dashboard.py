@@ -12,19 +12,18 @@ import argparse
 import json
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 from camera_loop import MemorySource, OverlayTaker
 
-from jetseg.camera.loop import LoopConfig, new_statistics, run
-from jetseg.cli.run_outputs import OutputOptions, open_outputs
-from jetseg.engine.contract import Runner
-from jetseg.engine.opening import open_runner
+from jetseg.engine.engine import Engine
 from jetseg.monitor.engine_speed import measure_engine_speed
-from jetseg.monitor.events import EventLog
 from jetseg.provenance import device_name
+from jetseg.workflows.driving import open_drive
+from jetseg.workflows.opening import open_engine
 
 CLIENTS = {
     "no dashboard": None,
@@ -35,14 +34,11 @@ CLIENTS = {
 
 def main() -> None:
     options = _options()
-    runner = open_runner(options.engine, manifest_file=options.manifest, threads=options.threads)
     rates: dict[str, list[float]] = {name: [] for name in CLIENTS}
-    try:
+    with open_engine(options.engine, manifest=options.manifest, threads=options.threads) as engine:
         for _ in range(options.rounds):
             for name, clients in CLIENTS.items():
-                rates[name].append(measure(runner, clients, options))
-    finally:
-        runner.close()
+                rates[name].append(measure(engine, clients, options))
     without = rates["no dashboard"]
     ratios = {
         name: median(rate / base for rate, base in zip(found, without, strict=True)) for name, found in rates.items()
@@ -55,30 +51,31 @@ def main() -> None:
     print(f"{options.threads} engine thread(s); {device_name()}")
 
 
-def measure(runner: Runner, clients: list[str] | None, options: argparse.Namespace) -> float:
+def measure(engine: Engine, clients: list[str] | None, options: argparse.Namespace) -> float:
     """Returns the loop's rate over one round."""
-    source, events = MemorySource(runner.manifest, options, labels=False), EventLog()
-    outputs_of_run = OutputOptions(dashboard=None if clients is None else options.port)
-    with ExitStack() as stack:
-        title = {"engine": options.engine.name, "source": source.name}
-        outputs = stack.enter_context(open_outputs(outputs_of_run, source, runner.manifest, events, title))
-        speed = measure_engine_speed(runner, 0.2)
-        statistics = new_statistics(runner, source, engine=speed, events=events)
-        stack.enter_context(outputs.follow(statistics))
-        if clients is not None:
-            command = [
-                sys.executable,
-                str(Path(__file__).with_name("dashboard_clients.py")),
-                str(options.port),
-                *clients,
-            ]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            stack.callback(lambda: process.communicate(timeout=20))
-            assert process.stdout is not None
-            process.stdout.readline()
-        sinks = [*outputs.sinks, OverlayTaker()]
-        run(LoopConfig(seconds=options.seconds), runner, source, sinks, statistics=statistics)
-    return statistics.rate.frames_per_second or 0.0
+    source = MemorySource(engine.manifest, options, labels=False)
+    settings = {"seconds": options.seconds, "dashboard": None if clients is None else options.port}
+    speed = measure_engine_speed(engine, 0.2)
+    with (
+        open_drive(engine, source=source, sinks=[OverlayTaker()], speed=speed, **settings) as drive,
+        running(clients, options.port),
+    ):
+        drive.run()
+    return drive.statistics.rate.frames_per_second or 0.0
+
+
+@contextmanager
+def running(clients: list[str] | None, port: int) -> Iterator[None]:
+    """Runs clients of the dashboard in another process."""
+    if clients is None:
+        yield
+        return
+    command = [sys.executable, str(Path(__file__).with_name("dashboard_clients.py")), str(port), *clients]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+        process.communicate(timeout=20)
 
 
 def _options() -> argparse.Namespace:

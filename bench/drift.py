@@ -28,14 +28,14 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.data.dataset import open_split
-from jetseg.engine.contract import Runner, Segmenter
-from jetseg.engine.opening import open_runner
-from jetseg.evaluate.profile import scores_of
+from jetseg.engine.backend import Runner
+from jetseg.evaluation.profile import scores_of
 from jetseg.monitor.drift import DriftMonitor
 from jetseg.monitor.shadow import ShadowMonitor
 from jetseg.postprocess import class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.provenance import device_name, toolchain
+from jetseg.workflows.opening import open_engine
 
 FRAMES_PER_SECOND = 25
 CLEAN_FRAMES = 50
@@ -66,7 +66,7 @@ def main() -> None:
 
 def measure_drift(options: argparse.Namespace) -> dict[str, Any]:
     """Returns a row per replay, false alarms per hour of clean replay, and the cost per frame."""
-    runner = open_runner(options.engine, threads=options.threads)
+    runner = open_engine(options.engine, threads=options.threads)
     answer = Answerer(runner)
     clean = {split: frames_of(options.data, split) for split in options.splits}
     answered = {split: [answer(image) for image in images] for split, images in clean.items()}
@@ -110,7 +110,7 @@ class Answerer:
 
 def new_monitor(runner: Runner) -> DriftMonitor:
     if runner.manifest.profile is None:
-        raise SystemExit("The engine has no profile; `jetseg profile ENGINE --data SPEC` measures one.")
+        raise SystemExit("The engine has no profile; `jetseg baseline ENGINE --data SPEC` measures one.")
     return DriftMonitor(runner.manifest.profile, runner.manifest)
 
 
@@ -176,11 +176,11 @@ def shadow_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Compares the engine, and the damaged one, with the reference on the first split."""
     images = frames_of(options.data, options.splits[0])
     for engine in filter(None, (options.engine, options.damaged)):
-        runner, reference = (open_runner(path, threads=options.threads) for path in (engine, options.shadow))
-        segment, shadow = Segmenter(runner), ShadowMonitor(Segmenter(reference), runner.manifest, every=1)
+        runner, reference = (open_engine(path, threads=options.threads) for path in (engine, options.shadow))
+        shadow = ShadowMonitor(reference.segment, runner.manifest, every=1)
         notices, first = [], None
         for index, image in enumerate(images, start=1):
-            notices += shadow.offer(image, segment(image))
+            notices += shadow.offer(image, runner.segment(image))
             while shadow.state().compared < index and not notices:
                 time.sleep(0.005)
             first = index if notices and first is None else first

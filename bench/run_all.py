@@ -15,7 +15,7 @@ import torch
 from jetseg.data.synthetic.classes import CLASSES
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec
 from jetseg.models import create_model
-from jetseg.train.checkpoint import save_checkpoint
+from jetseg.training.checkpoint import save_checkpoint
 from jetseg.workflows.building import build_engine
 from jetseg.workflows.exporting import export
 

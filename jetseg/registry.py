@@ -152,16 +152,26 @@ CRITERIA: Registry[Any] = Registry(
 SOURCES: Registry[Any] = Registry(
     "source",
     "jetseg.sources",
-    {},
-    needs=("open",),
+    {
+        "csi": "jetseg.camera.sources.csi:Csi",
+        "synthetic": "jetseg.camera.sources.synthetic:Drive",
+    },
+    needs=("form", "open"),
 )
 """Classes as `jetseg.camera.contract.SourceKind`: what NAME:PLACE gives frames from, beside cameras and files."""
 
 SINKS: Registry[Any] = Registry(
     "sink",
     "jetseg.sinks",
-    {},
-    needs=("open",),
+    {
+        "video": "jetseg.camera.sinks.video:VideoSink",
+        "segments": "jetseg.camera.sinks.segments:SegmentedRecording",
+        "class_map_files": "jetseg.camera.sinks.class_map_files:ClassMapFiles",
+        "ring": "jetseg.camera.sinks.ring:RingWriter",
+        "publish": "jetseg.camera.sinks.publish:Publisher",
+        "window": "jetseg.camera.sinks.window:WindowSink",
+    },
+    needs=("form", "open"),
 )
 """Classes as `jetseg.camera.contract.SinkKind`: what takes every processed frame."""
 

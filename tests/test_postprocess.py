@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jetseg.errors import ArtifactError
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.manifest import InputSpec, Manifest
 from jetseg.postprocess import argmax_channels, class_map, resize_class_map
 
 
@@ -10,8 +10,7 @@ def manifest(kind: str = "logits", classes: int = 3) -> Manifest:
     return Manifest(
         classes=tuple(f"class {index}" for index in range(classes)),
         input=InputSpec(height=5, width=7),
-        output=OutputSpec(kind=kind),
-    )
+    ).with_output(kind=kind)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 19, 255])

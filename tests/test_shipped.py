@@ -5,13 +5,11 @@ import numpy as np
 import pytest
 
 from jetseg import shipped
-from jetseg.cli.artifacts import by_name, open_any
-from jetseg.errors import ConfigError
-from jetseg.network import load_manifest
+from jetseg.errors import ArtifactError
+from jetseg.network import load_manifest, open_network
 from jetseg.onnx.cost import onnx_cost
-from jetseg.postprocess import class_map
-from jetseg.preprocess import Preprocessor
 from jetseg.storage import sha256_file
+from jetseg.workflows.opening import open_engine
 
 FRAME = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
 
@@ -31,7 +29,6 @@ def test_a_name_means_the_engine_and_a_file_name_the_file(shelf):
     assert shipped.shipped_names() == ("road",)
     assert shipped.find_artifact(Path("road")) == shelf / "road.int8.onnx"
     assert shipped.find_artifact(Path("road.onnx")) == shelf / "road.onnx"
-    assert by_name([Path("road"), Path("mine.onnx")]) == [shelf / "road.int8.onnx", Path("mine.onnx")]
 
 
 def test_ones_own_file_wins(shelf):
@@ -41,21 +38,19 @@ def test_ones_own_file_wins(shelf):
 
 
 def test_an_unknown_name_lists_those_that_exist(shelf):
-    with pytest.raises(ConfigError, match=r"raod is no file.*Names: road"):
-        by_name(Path("raod"))
+    with pytest.raises(ArtifactError, match=r"raod does not exist. Networks that come with jetseg: road"):
+        open_network("raod")
 
 
 def test_shipped_networks_are_whole_and_say_nothing_of_the_machine_they_were_trained_on():
     assert shipped.shipped_names() == ("camvid-light", "camvid-strong")
     for name in shipped.shipped_names():
         for file in (name, f"{name}.onnx"):
-            runner = open_any(shipped.find_artifact(Path(file)))
-            classes = class_map(runner.infer(Preprocessor(runner.manifest.input)(FRAME)), runner.manifest)
-            runner.close()
-            assert classes.shape == (360, 480)
-            assert runner.manifest.num_classes == 11
-            assert not re.search(r'"[a-z]*:?/', runner.manifest.model_dump_json()), "a path of a machine"
-        assert runner.manifest.model is not None
+            with open_engine(file) as engine:
+                assert engine.segment(FRAME).shape == (360, 480)
+            assert engine.manifest.num_classes == 11
+            assert not re.search(r'"[a-z]*:?/', engine.manifest.model_dump_json()), "a path of a machine"
+        assert engine.manifest.model is not None
         card = (Path(shipped.__file__).parents[1] / "engines" / f"{name}.md").read_text(encoding="utf-8")
         assert "CC BY-NC 4.0" in card
 

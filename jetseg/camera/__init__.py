@@ -1,1 +1,1 @@
-"""The realtime loop: sources, stages on their own threads, overlay and sinks."""
+"""The realtime loop: sources of frames, stages on their own threads, and sinks that take what comes out."""

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jetseg.camera.config import LadderConfig
 from jetseg.engine.backend import Runner
 from jetseg.errors import ConfigError
 from jetseg.monitor.engine_speed import EngineSpeed
@@ -13,7 +14,7 @@ from jetseg.monitor.events import EventLog
 
 
 @dataclass(frozen=True)
-class Rung:
+class LadderEngine:
     """One engine of a ladder, open and warm.
 
     Attributes:
@@ -27,24 +28,6 @@ class Rung:
     speed: EngineSpeed
 
 
-@dataclass(frozen=True)
-class LadderSettings:
-    """When to change the engine.
-
-    Attributes:
-        window_seconds: A step down follows when half of the frames of this time were late.
-        calm_seconds: A step up follows after this time with hardly a late frame. It doubles with each step up
-            that did not last, until one does.
-        longest_calm_seconds: The most that it becomes.
-        cooling_seconds: Time that a step down is given to lower the heat, before the next one.
-    """
-
-    window_seconds: float = 1.0
-    calm_seconds: float = 10.0
-    longest_calm_seconds: float = 160.0
-    cooling_seconds: float = 20.0
-
-
 _LEAST_FRAMES = 2
 _LATE_SHARE = 0.5
 _CALM_SHARE = 0.1
@@ -56,7 +39,7 @@ class Ladder:
     A frame keeps the engine that it was prepared for, so a change loses and reorders none.
 
     Args:
-        rungs: From best to lightest; their classes are the same.
+        engines: From best to lightest; their classes are the same.
         events: Gets `ladder-down` and `ladder-up`.
         settings: When to change.
         is_hot: Asked now and then; True asks for a lighter engine. It must return at once.
@@ -67,14 +50,14 @@ class Ladder:
 
     def __init__(
         self,
-        rungs: Sequence[Rung],
+        engines: Sequence[LadderEngine],
         events: EventLog | None = None,
-        settings: LadderSettings | None = None,
+        settings: LadderConfig | None = None,
         is_hot: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.rungs = tuple(rungs)
+        self.engines = tuple(engines)
         self._events = events or EventLog()
-        self._settings = settings or LadderSettings()
+        self._settings = settings or LadderConfig()
         self._is_hot = is_hot
         self._level = 0
         self._recent: deque[tuple[float, bool]] = deque()
@@ -82,10 +65,10 @@ class Ladder:
         self._calm_since: float | None = None
         self._rose_at: float | None = None
         self._patience = self._settings.calm_seconds
-        first = self.rungs[0]
-        if len({rung.name for rung in self.rungs}) < len(self.rungs):
+        first = self.engines[0]
+        if len({engine.name for engine in self.engines}) < len(self.engines):
             raise ConfigError("The ladder names an engine twice.", "Name each engine once, from best to lightest.")
-        for other in self.rungs[1:]:
+        for other in self.engines[1:]:
             if other.runner.manifest.classes != first.runner.manifest.classes:
                 raise ConfigError(
                     f"The classes of {other.name} are not those of {first.name}.",
@@ -93,20 +76,20 @@ class Ladder:
                 )
 
     @property
-    def serving(self) -> Rung:
+    def serving(self) -> LadderEngine:
         """The engine for the next frame."""
-        return self.rungs[self._level]
+        return self.engines[self._level]
 
-    def observe(self, rung: Rung, at: float, *, late: bool, deadline_seconds: float | None) -> None:
+    def observe(self, engine: LadderEngine, at: float, *, late: bool, deadline_seconds: float | None) -> None:
         """Takes note of a finished frame, and changes the engine if it is time to.
 
         Args:
-            rung: The engine that segmented it; frames of an engine that no longer serves tell nothing.
+            engine: The engine that segmented it; frames of an engine that no longer serves tell nothing.
             at: When its class map was ready, in `perf_counter` seconds.
             late: It missed the deadline.
             deadline_seconds: The longest frame age that is in time; None without a deadline.
         """
-        if len(self.rungs) == 1 or rung is not self.serving:
+        if len(self.engines) == 1 or engine is not self.serving:
             return
         if self._changed_at is None or self._calm_since is None:
             self._changed_at = self._calm_since = at
@@ -117,7 +100,7 @@ class Ladder:
         since, hot = at - self._changed_at, self._is_hot()
         if hot or share > _CALM_SHARE:
             self._calm_since = at
-        if self._level + 1 < len(self.rungs):
+        if self._level + 1 < len(self.engines):
             sustained = since >= self._settings.window_seconds and len(self._recent) >= _LEAST_FRAMES
             if sustained and share >= _LATE_SHARE:
                 self._step(1, at, "missed deadlines", share)
@@ -130,7 +113,7 @@ class Ladder:
 
     def _may_rise(self, deadline_seconds: float | None) -> bool:
         """The better engine must be able to keep the deadline at least when it is alone."""
-        rate = self.rungs[self._level - 1].speed.frames_per_second
+        rate = self.engines[self._level - 1].speed.frames_per_second
         return deadline_seconds is None or rate is None or 1 / rate < deadline_seconds
 
     def _step(self, by: int, at: float, reason: str, share: float) -> None:

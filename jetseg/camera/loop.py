@@ -6,41 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
-from pydantic import BaseModel, ConfigDict, Field
 
+from jetseg.camera.config import LoopConfig
 from jetseg.camera.contract import Sink, Source
-from jetseg.camera.ladder import Ladder, Rung
+from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.overlay import Overlay
 from jetseg.camera.pipeline import Pipeline
-from jetseg.camera.stopping import StopFlag, stop_on_signals
+from jetseg.camera.stopping import StopFlag
 from jetseg.engine.backend import Runner
 from jetseg.errors import StageStoppedError
-from jetseg.evaluate.accuracy import check_classes
+from jetseg.evaluation.accuracy import check_classes
 from jetseg.monitor.accuracy import RunningAccuracy
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import LoopStatistics
 
 
-class LoopConfig(BaseModel):
-    """Settings of the loop.
-
-    `frames` and `seconds` end it; `alpha` is the weight of the class colors in the overlay, 0..1. A frame older
-    than `deadline_ms` when its class map is ready counts as missed. A stage that does not come back from one
-    frame for `watchdog_seconds` ends the run.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    frames: int | None = Field(default=None, gt=0)
-    seconds: float | None = Field(default=None, gt=0)
-    alpha: float = Field(default=0.5, ge=0, le=1)
-    legend: bool = False
-    deadline_ms: float | None = Field(default=None, gt=0)
-    watchdog_seconds: float = Field(default=10.0, ge=0.5)
-
-
-def run(
+def run_loop(
     config: LoopConfig,
     runner: Runner,
     source: Source,
@@ -51,7 +33,7 @@ def run(
     ladder: Ladder | None = None,
     give_up: Callable[[StageStoppedError], None] | None = None,
 ) -> LoopStatistics:
-    """Runs a network on a source until it ends, a limit is reached, or SIGINT or SIGTERM arrives.
+    """Runs a network on a source until it ends, a limit is reached, or `stop` is set.
 
     A live source gets the latest-frame policy at every hand-over: a stage that is busy finds the newest
     frame when it is free, and what was replaced counts as dropped. Other sources lose no frame.
@@ -63,7 +45,7 @@ def run(
         sinks: Take every processed frame, in the calling thread, which also owns any window.
         statistics: From `new_statistics`, which is called if they are not given. They are the caller's to
             read also after an error.
-        stop: Ends the run from outside.
+        stop: Ends the run from outside; see also `jetseg.camera.stopping.stop_on_signals`.
         ladder: Engines to change between while running; without it `runner` serves alone.
         give_up: Called, in a thread of its own, when a stage stopped. It should end the process after some
             seconds: what hangs may be the calling thread, and then this function does not return.
@@ -76,14 +58,14 @@ def run(
         JetsegError: Whatever any stage raised, after all threads have ended.
     """
     stop = stop or StopFlag()
-    with _one_opencv_thread(), stop_on_signals(stop):
+    with _one_opencv_thread():
         statistics = statistics or new_statistics(runner, source, stop=stop)
         statistics.losses = source.losses
         if config.deadline_ms is not None:
             statistics.deadline_seconds = config.deadline_ms / 1e3
         drawn = any(sink.wants_overlay for sink in sinks)
         pipeline = Pipeline(
-            ladder or Ladder([Rung("engine", runner, statistics.engine)]),
+            ladder or Ladder([LadderEngine("engine", runner, statistics.engine)]),
             source=source,
             sinks=sinks,
             overlay=Overlay(runner.manifest, config.alpha, legend=config.legend) if drawn else None,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from jetseg.camera.channel import Channel, ChannelClosed
 from jetseg.camera.contract import FrameResult, Sink, Source, SourceFrame
-from jetseg.camera.ladder import Ladder, Rung
+from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.overlay import Overlay
 from jetseg.camera.stopping import StopFlag
 from jetseg.camera.watchdog import Watchdog
@@ -32,7 +32,7 @@ _JOIN_AFTER_STOP_SECONDS = 1.0
 @dataclass(frozen=True)
 class _Prepared:
     frame: SourceFrame
-    rung: Rung
+    engine: LadderEngine
     network_input: NetworkInput
 
 
@@ -41,13 +41,13 @@ class _Inferred:
     """The raw output, or already the class map where the runner would overwrite the output."""
 
     frame: SourceFrame
-    rung: Rung
+    engine: LadderEngine
     result: npt.NDArray[Any]
     is_class_map: bool
 
 
 class Pipeline:
-    """The stages of one run and the channels between them; see `jetseg.camera.loop.run`."""
+    """The stages of one run and the channels between them; see `jetseg.camera.loop.run_loop`."""
 
     def __init__(
         self,
@@ -147,24 +147,24 @@ class Pipeline:
             self._source.close()
 
     def _preprocess(self) -> None:
-        preprocessors = {rung.name: Preprocessor(rung.runner.manifest.input) for rung in self._ladder.rungs}
+        preprocessors = {engine.name: Preprocessor(engine.runner.manifest.input) for engine in self._ladder.engines}
         for frame in self._frames:
-            rung = self._ladder.serving
+            engine = self._ladder.serving
             with self._in_hand(), self._statistics.timed("preprocess"):
-                network_input = preprocessors[rung.name](frame.image_hwc_u8)
-            if not self._prepared.put(_Prepared(frame, rung, network_input)):
+                network_input = preprocessors[engine.name](frame.image_hwc_u8)
+            if not self._prepared.put(_Prepared(frame, engine, network_input)):
                 break
 
     def _infer(self) -> None:
         # for all engines of a ladder alike: one thread alone writes the figures of a stage
-        must_finish = not all(rung.speed.outputs_stay for rung in self._ladder.rungs)
+        must_finish = not all(engine.speed.outputs_stay for engine in self._ladder.engines)
         for prepared in self._prepared:
             with self._in_hand():
-                rung = prepared.rung
+                engine = prepared.engine
                 with self._statistics.timed("infer"):
-                    output = rung.runner.infer(prepared.network_input)
-                result = self._class_map(output, rung) if must_finish else output
-            if not self._inferred.put(_Inferred(prepared.frame, rung, result, must_finish)):
+                    output = engine.runner.infer(prepared.network_input)
+                result = self._class_map(output, engine) if must_finish else output
+            if not self._inferred.put(_Inferred(prepared.frame, engine, result, must_finish)):
                 break
 
     @contextmanager
@@ -176,9 +176,9 @@ class Pipeline:
             self._lost_in_failure += 1
             raise
 
-    def _class_map(self, output: npt.NDArray[Any], rung: Rung) -> ClassMap:
+    def _class_map(self, output: npt.NDArray[Any], engine: LadderEngine) -> ClassMap:
         with self._statistics.timed("postprocess"):
-            return class_map(np.asarray(output), rung.runner.manifest)
+            return class_map(np.asarray(output), engine.runner.manifest)
 
     def _consume(self) -> None:
         """Finishes frames in the calling thread, the only one that gets signals and may own a window."""
@@ -197,16 +197,16 @@ class Pipeline:
                 self._frames.close()
 
     def _finish(self, inferred: _Inferred) -> None:
-        statistics, frame, rung = self._statistics, inferred.frame, inferred.rung
+        statistics, frame, engine = self._statistics, inferred.frame, inferred.engine
         with self._in_hand():
-            ids = inferred.result if inferred.is_class_map else self._class_map(inferred.result, rung)
+            ids = inferred.result if inferred.is_class_map else self._class_map(inferred.result, engine)
         ready_at = perf_counter()
         late = statistics.add_class_map(frame.captured_at, ready_at)
-        self._ladder.observe(rung, ready_at, late=late, deadline_seconds=statistics.deadline_seconds)
+        self._ladder.observe(engine, ready_at, late=late, deadline_seconds=statistics.deadline_seconds)
         self._count_dropped()
-        if len(self._ladder.rungs) > 1:
-            statistics.serving = rung.name
-            statistics.frames_by_engine[rung.name] = statistics.frames_by_engine.get(rung.name, 0) + 1
+        if len(self._ladder.engines) > 1:
+            statistics.serving = engine.name
+            statistics.frames_by_engine[engine.name] = statistics.frames_by_engine.get(engine.name, 0) + 1
         if statistics.accuracy is not None and frame.label_hw_u8 is not None:
             with statistics.timed("accuracy"):
                 statistics.accuracy.add(frame.label_hw_u8, ids)

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 def summary(result: BuildResult) -> dict[str, Any]:
     """Returns what `--json` prints."""
+    layers = [
+        {
+            "layer": found.layer,
+            "agreement": found.agreement,
+            "quantizers": {part.tensor: part.agreement for part in found.quantizers},
+            "float_ms": found.float_ms,
+        }
+        for found in result.sensitive_layers
+    ]
     return {
         "engine": str(result.path),
         "precision": result.manifest.precision,
@@ -32,15 +41,9 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "agreement": asdict(result.agreement) if result.agreement else None,
         "passed": not result.violations,
         "violations": list(result.violations),
-        "sensitive_layers": [
-            {
-                "layer": found.layer,
-                "agreement": found.agreement,
-                "quantizers": {part.tensor: part.agreement for part in found.quantizers},
-                "float_ms": found.float_ms,
-            }
-            for found in result.sensitive_layers
-        ],
+        "sensitive_layers": layers,
+        "broken": list(result.violations),  # names until 0.3
+        "guilty_layers": layers,
         "attempts": list(result.attempts),
     }
 

@@ -66,82 +66,56 @@ def demo(
 
 def _train(out: Path) -> dict[str, Path]:
     """Trains teacher and student, prunes and fine-tunes; returns a checkpoint by name."""
-    from jetseg.compress import prune
-    from jetseg.train import loop
-    from jetseg.train.config import TrainConfig
+    from jetseg.workflows.pruning import prune
+    from jetseg.workflows.training import train
 
     with _step("teacher", "trains (`jetseg train`)"):
-        teacher = loop.run(TrainConfig(**_TRAINING, **_TEACHER, out=out / "teacher")).best
+        teacher = train(**_TRAINING, **_TEACHER, out=out / "teacher").best
     with _step("student", "learns from the teacher's soft labels (`jetseg distill`)"):
-        learning = {**_TRAINING, "teacher": teacher, "distill": _DISTILLING}
-        student = loop.run(TrainConfig(**learning, **_STUDENT, out=out / "student")).best
+        student = train(**_TRAINING, **_STUDENT, out=out / "student", teacher=teacher, distill=_DISTILLING).best
     with _step("pruned", "loses channels, and is fine-tuned under the teacher (`jetseg prune`)"):
-        cut = out / "pruned.safetensors"
-        prune.run(prune.PruneConfig(**_PRUNING, checkpoint=student, data=_DATA, out=cut))
-        pruned = loop.run(TrainConfig(**_TRAINING, **_FINE_TUNING, out=out / "pruned", init=cut, teacher=teacher)).best
+        cut = prune(student, out=out / "pruned.safetensors", data=_DATA, **_PRUNING).checkpoint
+        pruned = train(**_TRAINING, **_FINE_TUNING, out=out / "pruned", init=cut, teacher=teacher).best
     return {"teacher": teacher, "student": student, "pruned": pruned}
 
 
 def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
     """Exports the checkpoints and builds the INT8 engine of the last one; returns ONNX files by name."""
-    from jetseg.engine import build
-    from jetseg.engine.build_config import BuildConfig
-    from jetseg.export import onnx_export
-    from jetseg.quantization import calibration
+    from jetseg.workflows.building import build_engine
+    from jetseg.workflows.calibration import calibrate
+    from jetseg.workflows.exporting import export
 
     networks = {}
     with _step("export", "writes ONNX files: camera frame in, class map out (`jetseg export`)"):
         for name, checkpoint in checkpoints.items():
-            networks[name] = out / f"{name}.onnx"
-            onnx_export.run(
-                onnx_export.ExportConfig(
-                    checkpoint=checkpoint,
-                    out=networks[name],
-                    head="classmap",
-                    input="frame",
-                    data=_DATA,
-                )
-            )
+            place = out / f"{name}.onnx"
+            networks[name] = export(checkpoint, out=place, data=_DATA, head="classmap", input="frame").network.path
     with _step("int8", "calibrates and builds (`jetseg calibrate`, `jetseg build-engine`)"):
-        ranges = out / "pruned.ranges.json"
-        calibration.run(
-            calibration.CalibrateConfig(model=networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=ranges)
-        )
-        networks["int8"] = build.run(
-            BuildConfig(model=networks["pruned"], calibration=ranges, data=_DATA, out=out / "pruned.int8.onnx")
-        ).engine
+        place = out / "pruned.ranges.json"
+        ranges = calibrate(networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=place)
+        networks["int8"] = build_engine(ranges.network, ranges=ranges, data=_DATA, out=out / "pruned.int8.onnx").path
     return networks
 
 
 def _drive(engine: Path, video: Path) -> LoopSummary:
     """Runs the camera loop over the test drive; returns its figures."""
-    from jetseg.camera import loop
-    from jetseg.camera.sinks.video import open_video_sink
-    from jetseg.camera.sources.open import open_source
-    from jetseg.camera.status_line import open_status_line
-    from jetseg.engine.opening import open_runner
+    from jetseg.cli.status_line import open_status_line
+    from jetseg.workflows.driving import run_camera
 
-    runner = open_runner(engine, threads=1)
-    try:
-        source = open_source(_TEST_DRIVE, split="test", pace=_CAMERA_FRAMES_PER_SECOND)
-        with (
-            open_video_sink(video, source.frames_per_second, live=source.live) as recording,
-            open_status_line(log) as status,
-        ):
-            return loop.run(loop.LoopConfig(), runner, source, [recording, status]).summary()
-    finally:
-        runner.close()
+    pace = _CAMERA_FRAMES_PER_SECOND
+    with open_status_line(log) as status:
+        found = run_camera(
+            engine, source=_TEST_DRIVE, split="test", pace=pace, output=video, sinks=[status], threads=1, drift=False
+        )
+    return found.summary
 
 
 def _report(networks: dict[str, Path], page: Path) -> ReportResult:
-    from jetseg.cli.entries import open_entries
-    from jetseg.data.dataset import open_split
-    from jetseg.report import build
+    from jetseg.workflows.comparing import write_report
 
-    with open_entries(list(networks.values()), None, 1) as entries:
-        return build.run(
-            build.ReportConfig(out=page, title="jetseg demo", threads=1), entries, open_split(_TEST_DRIVE, "test")
-        )
+    return write_report(
+        list(networks.values()), data=_TEST_DRIVE, split="test", out=page, title="jetseg demo", threads=1
+    )
 
 
 @contextmanager

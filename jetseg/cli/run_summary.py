@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetseg.camera.contract import Source
-    from jetseg.camera.sinks.monitors import MonitorSink
-    from jetseg.manifest import Manifest
+    from jetseg.monitor.host import HostSummary
     from jetseg.monitor.rate import Percentiles
     from jetseg.monitor.statistics import LoopSummary
+    from jetseg.workflows.drive import DriveResult
 
 
-def conditions_of(engine: Path, manifest: Manifest, source: Source, output: Path | None) -> dict[str, Any]:
-    """Returns what the figures of a run belong to."""
-    from jetseg.provenance import device_name, toolchain
-
-    backend = "torch" if manifest.kind == "checkpoint" else manifest.backend or "onnxruntime"
-    return {
-        "engine": str(engine),
-        "source": source.name,
-        "split": source.split,
-        "output": str(output) if output else None,
-        "device": device_name(),
-        "backend": backend,
-        "precision": manifest.precision,
-        "toolchain": toolchain(),
-    }
-
-
-def print_summary(summary: LoopSummary, conditions: dict[str, Any], *, to_stderr: bool = False) -> None:
+def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
     """Prints the figures of a run."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(stderr=to_stderr)
+    console, summary, conditions = Console(stderr=to_stderr), result.summary, result.conditions
     split = f" {conditions['split']}" if conditions["split"] else ""
     console.print(
         f"{summary.frames} of {summary.captured} frames from {conditions['source']}{split} in "
@@ -76,11 +58,48 @@ def print_summary(summary: LoopSummary, conditions: dict[str, Any], *, to_stderr
     )
 
 
+def print_monitors(monitors: Mapping[str, Any]) -> None:
+    """Prints where drift and shadow stand."""
+    from rich.console import Console
+
+    lines = []
+    if drift := monitors["drift"]:
+        raised = [f"{event} ({state['alarms']})" for event, state in drift["signals"].items() if state["alarms"]]
+        lines.append(f"drift: {', '.join(raised) or 'no alarm'}; on at the end: {', '.join(drift['active']) or '-'}")
+    if shadow := monitors["shadow"]:
+        lines.append(
+            f"shadow: agreement mIoU {_number(shadow['agreement_miou'], 2)} % on {shadow['compared']} frames "
+            f"({shadow['skipped']} skipped), bound {shadow['bound']:.1f} %, {shadow['alarms']} alarms"
+        )
+    for line in lines:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def host_line(summary: HostSummary | None) -> str:
+    """Writes what the machine did during a run, as one line."""
+    if summary is None:
+        return "machine: the run was too short to tell"
+    parts = [f"CPU {summary.cpu_percent:.0f}%", f"this process {summary.process_mb:.0f} MB at most"]
+    if summary.temperature_c is not None:
+        parts.append(f"{summary.temperature_c:.0f} °C at most")
+    if summary.power_w is not None:
+        parts.append(f"{summary.power_w:.1f} W")
+    if summary.power_mode is not None:
+        parts.append(f"power mode {summary.power_mode}")
+    if summary.throttled_seconds is None:
+        parts.append("whether it throttled is not known here")
+    elif summary.throttled_seconds:
+        parts.append(f"throttled for {summary.throttled_seconds:.0f} s: it ran slower than it can")
+    else:
+        parts.append("never throttled")
+    return "machine: " + ", ".join(parts)
+
+
 def say(text: str) -> None:
     """Prints a remark on stderr."""
     from jetseg.cli.bars import console
 
-    console.print(text, style="dim", markup=False, highlight=False)
+    console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _causes(summary: LoopSummary) -> str:
@@ -111,23 +130,3 @@ def rounded(value: Any) -> Any:  # noqa: ANN401 - anything that json takes
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     return value
-
-
-def print_monitor(monitor: MonitorSink) -> None:
-    """Prints where drift and shadow stand."""
-    from rich.console import Console
-
-    lines = []
-    if monitor.drift is not None:
-        raised = [f"{event} ({state.alarms})" for event, state in monitor.drift.state().items() if state.alarms]
-        lines.append(
-            f"drift: {', '.join(raised) or 'no alarm'}; on at the end: {', '.join(monitor.drift.active) or '-'}"
-        )
-    if monitor.shadow is not None:
-        found = monitor.shadow.state()
-        lines.append(
-            f"shadow: agreement mIoU {_number(found.agreement_miou, 2)} % on {found.compared} frames "
-            f"({found.skipped} skipped), bound {found.bound:.1f} %, {found.alarms} alarms"
-        )
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)

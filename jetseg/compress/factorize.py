@@ -30,7 +30,7 @@ from jetseg.network import Network
 from jetseg.onnx.cost import Cost
 from jetseg.onnx.layer_shape import LayerShape, Piece, TimeLayers
 from jetseg.storage import check_output
-from jetseg.train.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
+from jetseg.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 
 WORTHWHILE = 0.95
 """A pair pays if it takes at most this fraction of the layer's latency."""

@@ -22,8 +22,8 @@ from jetseg.compress.unstructured import prune_unstructured
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ConfigError, DataError
-from jetseg.evaluate.accuracy import check_classes, spread
-from jetseg.evaluate.sparsity import gzip_bytes
+from jetseg.evaluation.accuracy import check_classes, spread
+from jetseg.evaluation.sparsity import gzip_bytes
 from jetseg.manifest import Manifest, Stage
 from jetseg.models.cost import module_cost
 from jetseg.network import Network
@@ -32,7 +32,7 @@ from jetseg.postprocess import resize_class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.progress import track
 from jetseg.storage import check_output
-from jetseg.train.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
+from jetseg.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 
 BATCH_SIZE = 4
 

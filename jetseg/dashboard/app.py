@@ -7,7 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from jetseg.dashboard.guard import Guard
-from jetseg.dashboard.live import LiveFigures, LivePicture
+from jetseg.dashboard.live import LiveFigures, LiveView
 from jetseg.errors import MissingDependencyError
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.metrics import Metrics
@@ -26,11 +26,11 @@ _PAGE = {
 }
 
 
-def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str, events: EventLog) -> ASGIApp:
+def dashboard_app(view: LiveView, figures: LiveFigures, host: str, events: EventLog) -> ASGIApp:
     """Makes the dashboard's application.
 
     Args:
-        picture: Served as `/picture?other_than=SEQUENCE`: JPEG with the frame's number in `X-Sequence`, or
+        view: Served as `/picture?other_than=SEQUENCE`: JPEG with the frame's number in `X-Sequence`, or
             204 if no other frame comes within two seconds. The client asks again when it has drawn, so a slow
             one gets fewer and newer pictures and nothing piles up for it.
         figures: Served as `/state` and `/past`, JSON.
@@ -44,7 +44,7 @@ def dashboard_app(picture: LivePicture, figures: LiveFigures, host: str, events:
 
     async def answer_picture(request: Request) -> Response:
         asked = request.query_params.get("other_than", "")
-        found = await picture.other_than(int(asked) if asked.lstrip("-").isdecimal() and len(asked) < 19 else -1)
+        found = await view.other_than(int(asked) if asked.lstrip("-").isdecimal() and len(asked) < 19 else -1)
         if found is None:
             return _response(responses, b"", "image/jpeg", 204)
         return _response(responses, found.jpeg, "image/jpeg", X_Sequence=str(found.sequence))

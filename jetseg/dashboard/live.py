@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
 from collections import deque
@@ -21,7 +20,7 @@ from jetseg.errors import DeviceError
 from jetseg.manifest import Manifest
 from jetseg.monitor.class_shares import class_shares
 from jetseg.monitor.events import EventLog
-from jetseg.monitor.figures import json_ready
+from jetseg.monitor.json_text import json_text
 from jetseg.monitor.observer import Observation, Observer
 
 PICTURES_PER_SECOND = 10.0
@@ -35,14 +34,14 @@ _PAST = 600
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedFrame:
     """An overlay as JPEG, and its frame's number."""
 
     sequence: int
     jpeg: bytes
 
 
-class LivePicture:
+class LiveView:
     """Keeps the newest result and draws and encodes it when a browser asks; a `Sink` that costs the loop nothing.
 
     Without a viewer nothing is drawn. However many there are, a frame is drawn once, ten times a second at
@@ -58,7 +57,7 @@ class LivePicture:
     def __init__(self, manifest: Manifest, alpha: float = 0.5) -> None:
         self._overlay = Overlay(manifest, alpha)
         self._newest: FrameResult | None = None
-        self._encoded: Picture | None = None
+        self._encoded: EncodedFrame | None = None
         self._next_at = 0.0
         self._lock = asyncio.Lock()
 
@@ -71,7 +70,7 @@ class LivePicture:
         """Keeps a result."""
         self._newest = result
 
-    async def other_than(self, sequence: int) -> Picture | None:
+    async def other_than(self, sequence: int) -> EncodedFrame | None:
         """Waits for a picture of another frame than the given one; None if none comes within two seconds."""
         until = perf_counter() + _WAIT_SECONDS
         while perf_counter() < until:
@@ -86,7 +85,7 @@ class LivePicture:
             await asyncio.sleep(_POLL_SECONDS)
         return None
 
-    def _encode(self, result: FrameResult) -> Picture:
+    def _encode(self, result: FrameResult) -> EncodedFrame:
         image = result.frame.image_hwc_u8
         height, width = image.shape[:2]
         if width > _WIDEST:
@@ -95,7 +94,7 @@ class LivePicture:
         good, jpeg = cv2.imencode(".jpg", drawn, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
         if not good:
             raise DeviceError("OpenCV could not encode a picture as JPEG.", "Use a build of OpenCV with JPEG.")
-        return Picture(result.frame.sequence, jpeg.tobytes())
+        return EncodedFrame(result.frame.sequence, jpeg.tobytes())
 
 
 class LiveFigures:
@@ -103,15 +102,15 @@ class LiveFigures:
 
     Args:
         events: Of the run.
-        picture: Gives the class map for the shares of the classes.
+        view: Gives the class map for the shares of the classes.
         manifest: The network's manifest.
         title: Named at the top: engine and source.
     """
 
-    def __init__(self, events: EventLog, picture: LivePicture, manifest: Manifest, title: Mapping[str, str]) -> None:
+    def __init__(self, events: EventLog, view: LiveView, manifest: Manifest, title: Mapping[str, str]) -> None:
         self._observer: Observer | None = None
         self._events = events
-        self._picture = picture
+        self._view = view
         self._manifest = manifest
         self._fixed = {
             "run": uuid.uuid4().hex,
@@ -132,16 +131,16 @@ class LiveFigures:
     def present(self) -> bytes:
         """Returns the present state; worked out four times a second at most."""
         if perf_counter() - self._answered_at > 0.25:
-            self._answer = _json(self._state(self._observer.latest) if self._observer else self._fixed)
+            self._answer = json_text(self._state(self._observer.latest) if self._observer else self._fixed)
             self._answered_at = perf_counter()
         return self._answer
 
     def past(self) -> bytes:
         """Returns the points of the last five minutes."""
-        return _json({"run": self._fixed["run"], "points": list(self._past)})
+        return json_text({"run": self._fixed["run"], "points": list(self._past)})
 
     def _state(self, observation: Observation) -> dict[str, Any]:
-        newest = self._picture.newest
+        newest = self._view.newest
         return {
             **self._fixed,
             "now": time.time(),
@@ -171,7 +170,3 @@ def _point(observation: Observation) -> dict[str, float | None]:
         "miou": summary.miou,
         "agreement": (observation.further.get("shadow") or {}).get("agreement_miou"),
     }
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(json_ready(value), allow_nan=False, default=str, separators=(",", ":")).encode()

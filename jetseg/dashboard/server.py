@@ -35,7 +35,7 @@ class PageServer:
         app: The application.
         host: Address to bind.
         port: Port to bind; 0 takes a free one.
-        option: The option that asked for it, for messages, as in "--dashboard".
+        setting: Name of the setting that asked for it, for messages, as in "dashboard".
         events: Gets "server-stopped" if the server fails.
         silent_seconds: See above.
 
@@ -50,14 +50,14 @@ class PageServer:
         host: str,
         port: int,
         *,
-        option: str,
+        setting: str,
         events: EventLog,
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         uvicorn = _uvicorn()
         self._events = events
-        self._option = option
-        self._socket = _bind(host, port, option)
+        self._setting = setting
+        self._socket = _bind(host, port, setting)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         config = uvicorn.Config(
             app,
@@ -74,7 +74,7 @@ class PageServer:
             timeout_graceful_shutdown=1,
         )
         self._server = _server(uvicorn, config)
-        self._thread = Thread(target=self._work, name=f"jetseg-{option.lstrip('-')}", daemon=True)
+        self._thread = Thread(target=self._work, name=f"jetseg-{setting}", daemon=True)
 
     @property
     def url(self) -> str:
@@ -104,17 +104,17 @@ class PageServer:
         try:
             self._server.run(sockets=[self._socket])
         except (Exception, SystemExit) as error:
-            self._events.add("server-stopped", "alarm", f"The server of {self._option} stopped: {error}")
+            self._events.add("server-stopped", "alarm", f"The server of the {self._setting} stopped: {error}")
 
 
-def _bind(host: str, port: int, option: str) -> socket.socket:
+def _bind(host: str, port: int, setting: str) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         bound = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while")[0]  # the address is named already
         raise ConfigError(
-            f"{option} cannot use port {port} of {host}: {reason}.",
+            f"`{setting}` cannot use port {port} of {host}: {reason}.",
             "Give another port, or end the process that uses it.",
         ) from error
     bound.setblocking(False)

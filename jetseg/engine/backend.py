@@ -17,7 +17,7 @@ from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest, Precision
 from jetseg.network import Network
 from jetseg.preprocess import NetworkInput
-from jetseg.quantization.config import Target
+from jetseg.quantization.config import ArithmeticName
 from jetseg.quantization.ranges import RangesRecord
 from jetseg.registry import BACKENDS
 
@@ -123,7 +123,7 @@ class Backend(ABC):
     """
 
     suffix: ClassVar[str]
-    arithmetic: ClassVar[Target | None] = None
+    arithmetic: ClassVar[ArithmeticName | None] = None
     candidates: ClassVar[tuple[Candidate, ...]] = ()
     options: ClassVar[type[BaseModel]] = NoOptions
     in_calling_thread: ClassVar[bool] = False

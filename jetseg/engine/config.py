@@ -8,7 +8,7 @@ from pydantic import Field
 
 from jetseg.config import Cli, Settings
 from jetseg.manifest import EnginePrecision
-from jetseg.quantization.config import CalibrateConfig, CalibrationImages, Target
+from jetseg.quantization.config import ArithmeticName, CalibrateConfig, CalibrationImages
 
 
 class Budget(Settings):
@@ -56,7 +56,7 @@ class BuildConfig(CalibrationImages, Budget):
         """What the engine may lose."""
         return Budget.model_validate({name: getattr(self, name) for name in Budget.model_fields})
 
-    def calibration(self, target: Target | None) -> CalibrateConfig:
+    def calibration(self, target: ArithmeticName | None) -> CalibrateConfig:
         """Returns the settings to calibrate with, for one backend's arithmetic."""
         own = {name: getattr(self, name) for name in CalibrationImages.model_fields}
         return CalibrateConfig.model_validate({**own, **({"targets": (target,)} if target else {})})

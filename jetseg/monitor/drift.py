@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from jetseg.evaluate.profile import Mahalanobis, joint_vectors
-from jetseg.evaluate.signals import SignalMeter, Signals
+from jetseg.evaluation.profile import Mahalanobis, joint_vectors
+from jetseg.evaluation.signals import SignalMeter, Signals
 from jetseg.manifest import Manifest, Profile
 from jetseg.monitor.alarm import Alarm, Bound, Notice, Window
 from jetseg.postprocess import ClassMap
@@ -25,12 +25,12 @@ _STILL = 1e-3
 
 
 @dataclass(frozen=True)
-class Kind:
+class DriftKind:
     """One way to be off.
 
     Attributes:
         signal: Name of the signal, as in the profile.
-        event: Kind of the event.
+        event: DriftKind of the event.
         above: Whether too much of it is wrong, or too little.
         least_margin: How far beyond the outermost normal values the bound lies at least, on the signal's scale.
         text: What is wrong, for people.
@@ -46,12 +46,12 @@ class Kind:
 
 
 KINDS = (
-    Kind("brightness", "too-dark", False, 0.35, "The picture is too dark", logarithmic=True),
-    Kind("clipped", "overexposed", True, 0.1, "Too much of the picture is plain white"),
-    Kind("sharpness", "blurred", False, 0.15, "The picture is blurred"),
-    Kind("colors", "color-shifted", True, 1.0, "The colors are unlike those of the calibration frames"),
+    DriftKind("brightness", "too-dark", False, 0.35, "The picture is too dark", logarithmic=True),
+    DriftKind("clipped", "overexposed", True, 0.1, "Too much of the picture is plain white"),
+    DriftKind("sharpness", "blurred", False, 0.15, "The picture is blurred"),
+    DriftKind("colors", "color-shifted", True, 1.0, "The colors are unlike those of the calibration frames"),
     # in ratios, because calibration frames themselves have outliers here that a difference would not cover
-    Kind(
+    DriftKind(
         "scene",
         "scene-unlike-calibration",
         True,
@@ -59,12 +59,12 @@ KINDS = (
         "The picture is unlike the calibration frames",
         logarithmic=True,
     ),
-    Kind("classes", "classes-unlike-calibration", True, 1.0, "The classes are shared out unlike at calibration"),
-    Kind("doubt", "low-confidence", True, 0.35, "The network doubts its answers", logarithmic=True),
-    Kind("entropy", "high-entropy", True, 0.35, "The network wavers between classes", logarithmic=True),
-    Kind("flicker", "flicker", True, 0.1, "Classes change where the picture does not"),
+    DriftKind("classes", "classes-unlike-calibration", True, 1.0, "The classes are shared out unlike at calibration"),
+    DriftKind("doubt", "low-confidence", True, 0.35, "The network doubts its answers", logarithmic=True),
+    DriftKind("entropy", "high-entropy", True, 0.35, "The network wavers between classes", logarithmic=True),
+    DriftKind("flicker", "flicker", True, 0.1, "Classes change where the picture does not"),
 )
-FROZEN = Kind("motion", "frozen-picture", False, 0.0, "The camera repeats one and the same frame")
+FROZEN = DriftKind("motion", "frozen-picture", False, 0.0, "The camera repeats one and the same frame")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class DriftMonitor:
             moment_s: Time of the frame in seconds; differences count.
             frame_hwc_u8: BGR, any size.
             class_map_hw_u8: The network's answer.
-            scores: From `jetseg.evaluate.profile.scores_of`; None where there are no logits.
+            scores: From `jetseg.evaluation.profile.scores_of`; None where there are no logits.
 
         Returns:
             What began or ended with this frame; mostly nothing.
@@ -189,14 +189,14 @@ class DriftMonitor:
         )
 
 
-def learn_bound(quantiles: tuple[float, float, float], kind: Kind) -> Bound:
+def learn_bound(quantiles: tuple[float, float, float], kind: DriftKind) -> Bound:
     """Puts a bound as far beyond the outermost normal values as those are from the middle.
 
     Args:
         quantiles: 1 %, 50 % and 99 % at calibration.
         kind: Which side is wrong, on which scale, and the least margin.
 
-    >>> kind = Kind("sharpness", "blurred", above=False, least_margin=0.1, text="")
+    >>> kind = DriftKind("sharpness", "blurred", above=False, least_margin=0.1, text="")
     >>> learn_bound((2.0, 5.0, 9.0), kind)
     Bound(limit=-1.0, recovery=0.5, above=False)
     """
@@ -213,7 +213,7 @@ def learn_bound(quantiles: tuple[float, float, float], kind: Kind) -> Bound:
 class _Watch:
     """One signal over time."""
 
-    def __init__(self, kind: Kind, bound: Bound) -> None:
+    def __init__(self, kind: DriftKind, bound: Bound) -> None:
         self.kind = kind
         self.alarm = Alarm(bound, raise_after_s=_RAISE_AFTER_S, end_after_s=_END_AFTER_S)
         self.value: float | None = None
@@ -231,7 +231,7 @@ def _logarithm(value: float) -> float:
     return math.log(max(value, 1e-6))
 
 
-def _sentence(kind: Kind, state: SignalState) -> str:
+def _sentence(kind: DriftKind, state: SignalState) -> str:
     side = "above" if kind.above else "below"
     normal = "" if state.normal is None else f", normally {state.normal:.3g}"
     value = "unknown" if state.value is None else f"{state.value:.3g}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from threading import Lock
 from types import ModuleType
 from typing import Any
 
 from jetseg.errors import MissingDependencyError
 from jetseg.monitor.events import Event, EventLog
-from jetseg.monitor.figures import flat_numbers
 from jetseg.monitor.observer import Observation, Observer
 
 _PERCENTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
@@ -140,6 +140,21 @@ class Metrics:
 
     def _counter(self, name: str, text: str, value: float) -> Any:  # noqa: ANN401
         return self._library.metrics_core.CounterMetricFamily(name, text, value=value)
+
+
+def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yields every number of a nested mapping with its path, joined by points.
+
+    Truth values count as 0 and 1; words, and what is absent or endless, are left out.
+
+    >>> list(flat_numbers({"frames": 3, "stage_ms": {"infer": {"p50": 1.5}}, "name": "x", "miou": None}))
+    [('frames', 3.0), ('stage_ms.infer.p50', 1.5)]
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat_numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            yield f"{prefix}{key}", float(value)
 
 
 def _prometheus() -> ModuleType:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import queue
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from jetseg.monitor.events import Event, EventLog
-from jetseg.monitor.figures import json_ready
-from jetseg.monitor.observer import Observation
+from jetseg.monitor.json_text import json_text
+from jetseg.monitor.observer import Observation, Observer
 from jetseg.storage import storage_error
 
 FILE_NAME = "jetseg.jsonl"
@@ -77,6 +77,15 @@ class RunLog:
         self._thread.start()
         events.listen(self._add_event)
 
+    @contextmanager
+    def follow(self, observer: Observer) -> Iterator[None]:
+        """Writes figures while the block runs, and those at its end."""
+        observer.listen(self.add_observation)
+        try:
+            yield
+        finally:
+            self.add_last(observer.observe())
+
     def add_observation(self, observation: Observation) -> None:
         """Writes a line of figures if it is time to."""
         now = perf_counter()
@@ -100,7 +109,7 @@ class RunLog:
         self._add({"type": "event", **asdict(event)})
 
     def _add(self, record: dict[str, Any]) -> None:
-        line = json.dumps(json_ready(record), allow_nan=False, default=str).encode() + b"\n"
+        line = json_text(record) + b"\n"
         try:
             self._lines.put_nowait(line)
         except queue.Full:

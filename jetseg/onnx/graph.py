@@ -176,6 +176,24 @@ class Graph(GraphLookup):
             if name not in needed:
                 del initializers[position], self.weights[name], self.constants[name]
 
+    def sort(self) -> None:
+        """Moves nodes so that each reads what is made before it; what is in order stays as it is."""
+        done: dict[int, onnx.NodeProto] = {}
+        for start in self._nodes:
+            path = [start]
+            while path:
+                makers = (self.producer.get(name) for name in tensors_read(path[-1]))
+                waiting = next((maker for maker in makers if maker is not None and id(maker) not in done), None)
+                if waiting is None:
+                    done.setdefault(id(path[-1]), path.pop())
+                elif len(path) > len(self._nodes):
+                    raise GraphError(f"Node {node_title(start)} waits for what it makes itself.")
+                else:
+                    path.append(waiting)
+        places = {key: place for place, key in enumerate(done)}
+        for nodes in (self._nodes, self.model.graph.node, *self.consumers.values()):
+            nodes.sort(key=lambda node: places[id(node)])
+
     def fix_input_size(self, name: str, sizes: Mapping[int, int]) -> None:
         """Gives an input's axes sizes, by axis, where the network leaves them open."""
         for value in self.model.graph.input:

@@ -14,6 +14,7 @@ import onnx
 from jetseg.errors import ArtifactError, ManifestError, MissingDependencyError
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.signature import fits, input_shape, pick_tensor
 
 try:
@@ -102,8 +103,9 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of every weight too small for half precision
-        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
-    return converted
+        graph = Graph(convert_float_to_float16(model, keep_io_types=True))
+    graph.sort()  # it puts its casts at the end
+    return graph.model
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.data.fingerprint import dataset_fingerprint
 from jetseg.errors import CalibrationError
-from jetseg.evaluate.accuracy import spread
+from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import Manifest, Stage
 from jetseg.network import Network, save_manifest
 from jetseg.onnx.file import save_onnx
@@ -20,7 +20,7 @@ from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.progress import track
 from jetseg.quantization.config import CalibrateConfig, Method
 from jetseg.quantization.correct import input_folding
-from jetseg.quantization.correct.corrector import Candidate, Corrector, Outcome
+from jetseg.quantization.correct.corrector import CorrectedGraph, Corrector, Outcome
 from jetseg.quantization.observe.coverage import coverage
 from jetseg.quantization.observe.histogram import StreamingHistogram
 from jetseg.quantization.observe.observer import Observed, observe
@@ -79,7 +79,7 @@ def _search(config: CalibrateConfig, graph: Graph, seen: Observed, images: _Imag
     """Returns the method that did best, and what it found."""
     allowed = config.allowed()
     if not allowed:
-        return config.method, Outcome({"tensorrt": Candidate(graph, _ranges(seen, config.method))}, ())
+        return config.method, Outcome({"tensorrt": CorrectedGraph(graph, _ranges(seen, config.method))}, ())
     watch = partial(images.watch, threads=config.threads, by_channel=True)
     frames, held_out = images.divide(graph, config.threads)
     corrector = Corrector(images.manifest, images.input_name, config.placement, watch, frames, held_out, config.threads)
@@ -137,7 +137,7 @@ def _ranges(seen: Observed, method: Method) -> dict[str, TensorRange]:
     return {name: _choose(histogram, method) for name, histogram in seen.histograms.items()}
 
 
-def _save_network(network: Network, target: str, candidate: Candidate, ranges_file: Path) -> CorrectedNetwork:
+def _save_network(network: Network, target: str, candidate: CorrectedGraph, ranges_file: Path) -> CorrectedNetwork:
     """Writes a corrected network beside the ranges file."""
     path = ranges_file.with_name(f"{ranges_file.name.removesuffix('.json')}.{target}.onnx")
     save_onnx(path, candidate.graph.model)

@@ -28,7 +28,7 @@ def current_correction(name: object) -> object:
 Correction = Annotated[
     Literal["input-folding", "shift", "equalize", "reconstruct"], BeforeValidator(current_correction)
 ]
-Target = Literal["tensorrt", "onnxruntime"]
+ArithmeticName = Literal["tensorrt", "onnxruntime"]
 """Arithmetics that weights are corrected for; see `jetseg.quantization.arithmetic`."""
 
 
@@ -72,7 +72,7 @@ class CalibrateConfig(CalibrationImages):
     corrections: Annotated[tuple[Correction, ...] | None, Cli(flag="--correct", metavar="NAME")] = Field(
         None, description="Corrections to try in place of the preset's: input-folding, shift, equalize, reconstruct."
     )
-    targets: Annotated[tuple[Target, ...], Cli(hidden=True)] = Field(
+    targets: Annotated[tuple[ArithmeticName, ...], Cli(hidden=True)] = Field(
         ("tensorrt", "onnxruntime"),
         min_length=1,
         description="Backends to correct weights for; each gets a network of its own, the ranges are the same.",

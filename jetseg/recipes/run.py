@@ -15,7 +15,7 @@ from typing import Any
 import jetseg
 from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.evaluate.accuracy import spread
+from jetseg.evaluation.accuracy import spread
 from jetseg.recipes.recipe import Recipe, StageSpec
 from jetseg.recipes.stages import KINDS, Settings
 from jetseg.storage import sha256_file

@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from jetseg.compress.config import FactorizeConfig, FineTuneConfig, PruneConfig
 from jetseg.compress.qat.config import QatConfig
 from jetseg.engine.config import BuildConfig
-from jetseg.export.config import ExportConfig
+from jetseg.exporters.config import ExportConfig
 from jetseg.manifest import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.quantization.config import CalibrateConfig
 from jetseg.storage import write_bytes
-from jetseg.train.config import TrainConfig
+from jetseg.training.config import TrainConfig
 from jetseg.workflows.config import StartRanges, validate_each
 from jetseg.workflows.stage_results import Artifacts
 

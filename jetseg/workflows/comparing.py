@@ -13,9 +13,9 @@ from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.engine.engine import Engine
 from jetseg.errors import ConfigError
-from jetseg.evaluate.benchmark import benchmark, inference_on_noise
-from jetseg.evaluate.config import BenchConfig, Bounds, ParityConfig
-from jetseg.evaluate.parity import LadderParity, Rung, measure_parity
+from jetseg.evaluation.benchmark import benchmark, inference_on_noise
+from jetseg.evaluation.config import BenchConfig, Bounds, ParityConfig
+from jetseg.evaluation.parity import LadderParity, Rung, measure_parity
 from jetseg.network import Network, open_network
 from jetseg.onnx.cost import Cost, onnx_cost
 from jetseg.progress import ProgressCallback, report_progress, track
@@ -88,7 +88,7 @@ def compare_speed(
         networks: The first one is what the others are compared with.
         manifest: A manifest for files that have none beside them.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.evaluate.config.BenchConfig`, as in `rounds=9`.
+        settings: Fields of `jetseg.evaluation.config.BenchConfig`, as in `rounds=9`.
 
     Raises:
         ConfigError: Settings are wrong.
@@ -129,7 +129,7 @@ def follow_parity(
         data: Frames, as a spec or opened; with labels mIoU is compared too.
         manifest: A manifest for files that have none beside them.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.evaluate.config.ParityConfig`, as in `min_agreement=98.0`.
+        settings: Fields of `jetseg.evaluation.config.ParityConfig`, as in `min_agreement=98.0`.
 
     Raises:
         ConfigError: Settings are wrong, or there is only one artifact.
@@ -237,7 +237,7 @@ def _cost(network: Network, engine: Engine) -> Cost | None:
     manifest = engine.manifest
     if network.manifest.kind == "checkpoint":
         from jetseg.models.cost import module_cost
-        from jetseg.train.checkpoint import load_checkpoint
+        from jetseg.training.checkpoint import load_checkpoint
 
         module, _ = load_checkpoint(network.path)
         spec = manifest.input

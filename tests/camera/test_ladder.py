@@ -6,9 +6,10 @@ from camera_fakes import MANIFEST, Collector, FakeRunner, FakeSource
 from live_fakes import kinds
 
 from jetseg.camera import loop
-from jetseg.camera.ladder import Ladder, LadderSettings, Rung
-from jetseg.camera.loop import LoopConfig, new_statistics
-from jetseg.camera.sources.feeds import PacedSource
+from jetseg.camera.config import LadderConfig, LoopConfig
+from jetseg.camera.ladder import Ladder, LadderEngine
+from jetseg.camera.loop import new_statistics
+from jetseg.camera.sources.paced import PacedSource
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest
 from jetseg.monitor.engine_speed import EngineSpeed
@@ -27,8 +28,8 @@ class Drive:
     def __init__(self, count=3, rates=(100.0, 100.0, 100.0), **settings):
         self.hot = False
         self.events = EventLog()
-        rungs = [Rung("ABC"[index], FakeRunner(), speed(rates[index])) for index in range(count)]
-        self.ladder = Ladder(rungs, self.events, LadderSettings(**settings), lambda: self.hot)
+        engines = [LadderEngine("ABC"[index], FakeRunner(), speed(rates[index])) for index in range(count)]
+        self.ladder = Ladder(engines, self.events, LadderConfig(**settings), lambda: self.hot)
         self.now = 0.0
 
     def until(self, name, late=False):
@@ -120,7 +121,7 @@ def test_heat_steps_down_at_once_again_after_cooling_and_blocks_the_way_up():
 
 def test_frames_of_an_engine_that_no_longer_serves_tell_nothing():
     drive = Drive()
-    first = drive.ladder.rungs[0]
+    first = drive.ladder.engines[0]
     drive.frames(1.2, late=True)
     for _ in range(100):
         drive.now += 0.05
@@ -132,9 +133,9 @@ def test_engines_of_other_classes_or_named_twice_are_refused():
     other = FakeRunner()
     other.manifest = Manifest.model_validate({"classes": ["a", "b"], "input": {"height": 24, "width": 32}})
     with pytest.raises(ConfigError, match="classes of B are not those of A"):
-        Ladder([Rung("A", FakeRunner(), speed()), Rung("B", other, speed())])
+        Ladder([LadderEngine("A", FakeRunner(), speed()), LadderEngine("B", other, speed())])
     with pytest.raises(ConfigError, match="names an engine twice"):
-        Ladder([Rung("A", FakeRunner(), speed()), Rung("A", FakeRunner(), speed())])
+        Ladder([LadderEngine("A", FakeRunner(), speed()), LadderEngine("A", FakeRunner(), speed())])
 
 
 class LoadedRunner(FakeRunner):
@@ -163,8 +164,8 @@ def test_under_load_a_lighter_engine_keeps_the_deadline_and_no_frame_is_lost_to_
     events, moments = EventLog(), {}
     events.listen(lambda event: moments.setdefault(event.kind, time.perf_counter()))
     statistics = new_statistics(best, source, engine=speed(30.0), events=events)
-    rungs = [Rung("best", best, speed(30.0)), Rung("lightest", lightest, speed(300.0))]
-    ladder = Ladder(rungs, events, LadderSettings(calm_seconds=2.5))
+    engines = [LadderEngine("best", best, speed(30.0)), LadderEngine("lightest", lightest, speed(300.0))]
+    ladder = Ladder(engines, events, LadderConfig(calm_seconds=2.5))
     started = time.perf_counter()
 
     class Load(Collector):
@@ -181,7 +182,7 @@ def test_under_load_a_lighter_engine_keeps_the_deadline_and_no_frame_is_lost_to_
                 load["factor"] = 1.0
 
     sink = Load()
-    loop.run(LoopConfig(deadline_ms=150, seconds=7), best, source, [sink], statistics=statistics, ladder=ladder)
+    loop.run_loop(LoopConfig(deadline_ms=150, seconds=7), best, source, [sink], statistics=statistics, ladder=ladder)
     summary = statistics.summary()
     assert kinds(events) == ["ladder-down", "ladder-up"]
     assert moments["on"] < moments["ladder-down"] < moments["on"] + 2.0

@@ -9,20 +9,22 @@ from camera_fakes import ANY_SPEED, MANIFEST, BlobDataset, Collector, FakeRunner
 from live_fakes import FakeCamera
 
 from jetseg.camera import loop, pipeline
-from jetseg.camera.loop import LoopConfig, new_statistics
-from jetseg.camera.sources.feeds import DatasetSource, PacedSource
-from jetseg.camera.sources.live import LiveSource
-from jetseg.camera.stopping import StopFlag
-from jetseg.engine.contract import Segmenter
+from jetseg.camera.config import LoopConfig
+from jetseg.camera.loop import new_statistics
+from jetseg.camera.sources.dataset import DatasetSource
+from jetseg.camera.sources.live.live_source import LiveSource
+from jetseg.camera.sources.paced import PacedSource
+from jetseg.camera.stopping import StopFlag, stop_on_signals
+from jetseg.engine.engine import Engine
 from jetseg.errors import ArtifactError, DataError, DeviceError
-from jetseg.evaluate.accuracy import measure_accuracy
+from jetseg.evaluation.accuracy import measure_accuracy
 from jetseg.monitor.events import EventLog
 
 
 def run(source, runner=None, sinks=(), stop=None, speed=ANY_SPEED, **settings):
     runner = runner or FakeRunner()
     statistics = new_statistics(runner, source, engine=speed)
-    loop.run(LoopConfig(**settings), runner, source, sinks, statistics=statistics, stop=stop)
+    loop.run_loop(LoopConfig(**settings), runner, source, sinks, statistics=statistics, stop=stop)
     return statistics.summary()
 
 
@@ -139,7 +141,7 @@ def test_error_in_any_stage_reaches_the_caller(stage, error, live):
         sink = Collector(fails_at=5)
     statistics = new_statistics(runner, source, engine=ANY_SPEED)
     with pytest.raises(error, match="broke" if error is RuntimeError else None):
-        loop.run(LoopConfig(seconds=20), runner, source, [sink], statistics=statistics)
+        loop.run_loop(LoopConfig(seconds=20), runner, source, [sink], statistics=statistics)
     assert source.closed
     summary = statistics.summary()
     assert summary.captured == summary.frames + summary.dropped
@@ -177,7 +179,7 @@ def test_the_age_of_the_picture_grows_while_nothing_comes():
     source = FakeSource(3)
     statistics = new_statistics(FakeRunner(), source, engine=ANY_SPEED)
     assert statistics.picture_age is None
-    loop.run(LoopConfig(), FakeRunner(), source, statistics=statistics)
+    loop.run_loop(LoopConfig(), FakeRunner(), source, statistics=statistics)
     first = statistics.picture_age
     time.sleep(0.05)
     assert statistics.picture_age >= first + 0.05
@@ -200,7 +202,9 @@ def test_frames_end_a_file_without_reading_more_than_that():
 def test_signal_ends_the_run_as_if_the_source_had_ended(number):
     timer = threading.Timer(0.2, os.kill, (os.getpid(), number))
     timer.start()
-    summary = run(FakeSource(None, delay=0.002), FakeRunner())
+    stop = StopFlag()
+    with stop_on_signals(stop):
+        summary = run(FakeSource(None, delay=0.002), FakeRunner(), stop=stop)
     timer.join()
     assert summary.frames > 0
     assert summary.captured == summary.frames + summary.dropped
@@ -222,7 +226,7 @@ def test_source_that_hangs_does_not_keep_the_run_from_ending(monkeypatch):
 
 def test_miou_is_that_of_the_evaluation():
     dataset = BlobDataset()
-    expected = measure_accuracy(Segmenter(FakeRunner()), MANIFEST, dataset)
+    expected = measure_accuracy(Engine(FakeRunner()).segment, MANIFEST, dataset)
     summary = run(DatasetSource(dataset))
     assert summary.miou == expected.miou
     assert summary.per_class_iou == expected.per_class_iou

@@ -12,8 +12,9 @@ from camera_fakes import ANY_SPEED, Collector, FakeRunner, FakeSource
 from live_fakes import FakeCamera, kinds, wait_for
 
 from jetseg.camera import loop, pipeline
-from jetseg.camera.loop import LoopConfig, new_statistics
-from jetseg.camera.sources.live import LiveLimits, LiveSource
+from jetseg.camera.config import LiveLimits, LoopConfig
+from jetseg.camera.loop import new_statistics
+from jetseg.camera.sources.live.live_source import LiveSource
 from jetseg.errors import StageStoppedError
 from jetseg.monitor.events import EventLog
 
@@ -49,7 +50,7 @@ def test_a_stage_that_hangs_ends_the_run_with_its_name(stage, hang, monkeypatch)
     statistics = new_statistics(runner, source, engine=ANY_SPEED)
     told = []
     with pytest.raises(StageStoppedError, match=f"The {stage} stage stopped: it has not come back for") as caught:
-        loop.run(CONFIG, runner, source, [Collector()], statistics=statistics, give_up=told.append)
+        loop.run_loop(CONFIG, runner, source, [Collector()], statistics=statistics, give_up=told.append)
     assert caught.value.exit_code == 4
     assert statistics.seconds < 10
     assert kinds(statistics.events) == ["stage-stopped"]
@@ -70,7 +71,7 @@ def test_waiting_is_not_hanging(waits_for):
     runner = FakeRunner()
     statistics = new_statistics(runner, source, engine=ANY_SPEED, events=events)
     config = LoopConfig(watchdog_seconds=1.0, seconds=2.5)
-    loop.run(config, runner, source, [sink], statistics=statistics)
+    loop.run_loop(config, runner, source, [sink], statistics=statistics)
     assert "stage-stopped" not in kinds(events)
 
 
@@ -80,7 +81,8 @@ def test_a_main_thread_that_hangs_is_ended_from_outside():
         sys.path.insert(0, {str(TESTS)!r})
         from camera_fakes import ANY_SPEED, Collector, FakeRunner, FakeSource
         from jetseg.camera import loop
-        from jetseg.camera.loop import LoopConfig, new_statistics
+        from jetseg.camera.config import LoopConfig
+        from jetseg.camera.loop import new_statistics
 
         class Hanging(Collector):
             def write(self, result):
@@ -94,7 +96,7 @@ def test_a_main_thread_that_hangs_is_ended_from_outside():
 
         source, runner = FakeSource(None, live=True, delay=0.002), FakeRunner()
         statistics = new_statistics(runner, source, engine=ANY_SPEED)
-        loop.run(LoopConfig(watchdog_seconds=0.5), runner, source, [Hanging()], statistics=statistics, give_up=give_up)
+        loop.run_loop(LoopConfig(watchdog_seconds=0.5), runner, source, [Hanging()], statistics=statistics, give_up=give_up)
     """
     started = time.perf_counter()
     result = subprocess.run(

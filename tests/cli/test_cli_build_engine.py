@@ -27,9 +27,10 @@ def test_a_rejected_engine_gets_a_page_that_names_classes_and_layers(jetseg, cal
     assert code == 1
     page = (tmp_path / "e.rejected.html").read_text()
     assert "e.rejected is rejected" in page
-    assert all(sentence in page for sentence in result["broken"])
-    assert result["guilty_layers"]
-    assert all(entry["layer"] in page for entry in result["guilty_layers"])
+    assert all(sentence in page for sentence in result["violations"])
+    assert result["sensitive_layers"]
+    assert all(entry["layer"] in page for entry in result["sensitive_layers"])
+    assert (result["broken"], result["guilty_layers"]) == (result["violations"], result["sensitive_layers"])
     assert "Report: " in err
     assert not (tmp_path / "e.onnx").exists()
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_network import write_dataset, write_small_network
+from small_network import edit_manifest, forget_hash, write_dataset, write_small_network
 
 import jetseg as package
 from jetseg.cli import main as cli
@@ -25,11 +25,6 @@ def data(tmp_path: Path) -> str:
     return write_dataset(tmp_path / "data", frames=2)
 
 
-def change_manifest(network: Path, **changes: object) -> None:
-    path = manifest_path(network)
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 def damaged(network: Path, data: str) -> None:
     content = network.read_bytes()
     network.write_bytes(content[: len(content) // 2])
@@ -37,7 +32,7 @@ def damaged(network: Path, data: str) -> None:
 
 def damaged_without_hash(network: Path, data: str) -> None:
     damaged(network, data)
-    change_manifest(network, sha256=None)
+    forget_hash(network)
 
 
 def no_manifest(network: Path, data: str) -> None:
@@ -49,15 +44,15 @@ def broken_manifest(network: Path, data: str) -> None:
 
 
 def other_classes(network: Path, data: str) -> None:
-    change_manifest(network, classes=["road", "sky", "car"])
+    edit_manifest(network, lambda content: content["outputs"][0].update(classes=["road", "sky", "car"]))
 
 
 def other_size(network: Path, data: str) -> None:
-    change_manifest(network, input={"height": 25, "width": 32})
+    edit_manifest(network, lambda content: content.update(input={"height": 25, "width": 32}))
 
 
 def more_classes_than_channels(network: Path, data: str) -> None:
-    change_manifest(network, classes=["road", "car", "sky", "tree"])
+    edit_manifest(network, lambda content: content["outputs"][0].update(classes=["road", "car", "sky", "tree"]))
 
 
 def no_labels(network: Path, data: str) -> None:
@@ -132,7 +127,7 @@ def test_a_gate_that_failed_is_exit_code_1(jetseg, network, data, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise GateError("mIoU fell by 4.2 points.", "Calibrate with more images.")
 
-    monkeypatch.setattr("jetseg.evaluate.accuracy.measure_accuracy", fail)
+    monkeypatch.setattr("jetseg.workflows.evaluating.measure_accuracy", fail)
     code, _, err = jetseg("eval", network, "--data", data, "--split", "all")
     assert (code, "mIoU fell by 4.2 points. Calibrate with more images." in err) == (1, True)
 
@@ -141,7 +136,7 @@ def test_a_bug_is_told_apart_and_debug_shows_where(jetseg, network, data, monkey
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("jetseg.evaluate.accuracy.measure_accuracy", fail)
+    monkeypatch.setattr("jetseg.workflows.evaluating.measure_accuracy", fail)
     code, _, err = jetseg("eval", network, "--data", data, "--split", "all")
     assert (code, "did not expect: ZeroDivisionError" in err, "Traceback" in err) == (70, True, False)
     code, _, err = jetseg("--debug", "eval", network, "--data", data, "--split", "all")
@@ -152,7 +147,7 @@ def test_ctrl_c_is_exit_code_130(jetseg, network, data, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jetseg.evaluate.accuracy.measure_accuracy", interrupt)
+    monkeypatch.setattr("jetseg.workflows.evaluating.measure_accuracy", interrupt)
     code, _, err = jetseg("eval", network, "--data", data, "--split", "all")
     assert (code, "Error" in err, "Traceback" in err) == (130, False, False)
 
@@ -164,7 +159,7 @@ def test_version_and_help(jetseg):
     assert all(verb in out for verb in ("eval", "bench", "report"))
 
 
-@pytest.mark.parametrize("verb", [command.name for command in cli.app.registered_commands])
+@pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_verb_explains_itself_with_examples(jetseg, verb):
     code, out, _ = jetseg(verb, "--help")
     assert code == 0
@@ -186,6 +181,8 @@ def test_help_and_evaluation_work_without_torch(network, data):
 
 def test_a_checkpoint_without_torch_names_the_extra(tmp_path):
     (tmp_path / "net.safetensors").write_bytes(b"")
+    manifest = {"kind": "checkpoint", "classes": ["a"], "input": {"height": 24, "width": 32}}
+    (tmp_path / "net.safetensors.json").write_text(json.dumps(manifest))
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from jetseg.cli.main import main\n"

@@ -9,17 +9,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from jetseg.engine.contract import Segmenter
-from jetseg.engine.opening import open_runner
 from onnx import numpy_helper
-from small_network import CLASSES, HEIGHT, WIDTH, small_manifest, write_dataset, write_small_network
+from small_network import CLASSES, HEIGHT, WIDTH, edit_manifest, small_manifest, write_dataset, write_small_network
 
-from jetseg.export.onnx_export import ExportConfig
-from jetseg.export.onnx_export import run as export
+from jetseg.engine.engine import open_engine
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path
 from jetseg.models import create_model
 from jetseg.network import save_manifest
-from jetseg.train.checkpoint import save_checkpoint
+from jetseg.training.checkpoint import save_checkpoint
+from jetseg.workflows.exporting import export
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def network(tmp_path: Path) -> Path:
 def data(tmp_path: Path, network: Path) -> str:
     """Frames whose labels are what the network says, so that its mIoU is 100."""
     spec = write_dataset(tmp_path / "data", frames=4)
-    segment = Segmenter(open_runner(network))
+    segment = open_engine(network).segment
     for image in sorted((tmp_path / "data" / "images").iterdir()):
         cv2.imwrite(str(tmp_path / "data" / "labels" / image.name), segment(cv2.imread(str(image))))
     return spec
@@ -71,7 +69,8 @@ def test_the_first_rung_that_breaks_is_named_and_the_exit_code_is_1(jetseg, netw
     code, out, err = jetseg(*ladder, "--json")
     result = json.loads(out)
     assert code == 1
-    assert (result["holds"], result["broken"]["name"]) == (False, "bad")
+    assert (result["holds"], result["first_failing"]["name"]) == (False, "bad")
+    assert result["broken"] == result["first_failing"], "its name until 0.3"
     assert (result["frames"], result["labelled_frames"]) == (4, 4)
     first, second, third = result["rungs"]
     agreement, drop = result["broken"]["breaches"]
@@ -121,7 +120,7 @@ def test_a_checkpoint_and_what_was_exported_from_it_agree(jetseg, tmp_path, data
     )
     checkpoint = tmp_path / "net.safetensors"
     save_checkpoint(checkpoint, create_model("tiny", len(CLASSES), width=8).eval(), manifest)
-    exported = export(ExportConfig(checkpoint=checkpoint, out=tmp_path / "net.onnx", input="frame")).path
+    exported = export(checkpoint, out=tmp_path / "net.onnx", input="frame").network.path
     code, out, err = jetseg("parity", checkpoint, exported, "--data", data, "--split", "all", "--json")
     assert code == 0, err
     first, second = json.loads(out)["rungs"]
@@ -133,10 +132,7 @@ def test_a_checkpoint_and_what_was_exported_from_it_agree(jetseg, tmp_path, data
 
 
 def other_mean(network: Path) -> None:
-    path = manifest_path(network)
-    content = json.loads(path.read_text())
-    content["input"]["mean"] = [0.5, 0.5, 0.4]
-    path.write_text(json.dumps(content))
+    edit_manifest(network, lambda content: content["input"].update(mean=[0.5, 0.5, 0.4]))
 
 
 def truncated(network: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from jetseg.network import load_manifest
-from jetseg.train.config import DistillConfig
+from jetseg.training.config import DistillConfig
 
 QUICK = (
     "--data",

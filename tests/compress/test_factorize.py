@@ -16,7 +16,7 @@ from jetseg.data.dataset import open_split
 from jetseg.models import create_model, fit_shapes_
 from jetseg.models.factors import Factors
 from jetseg.network import load_manifest, open_network
-from jetseg.train.checkpoint import load_checkpoint
+from jetseg.training.checkpoint import load_checkpoint
 
 CONVOLUTIONS = [
     {"kernel_size": 3, "padding": 1},

@@ -14,7 +14,7 @@ from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import Accuracy, InputSpec, Manifest, ModelSpec, OutputSpec
 from jetseg.models import create_model
 from jetseg.network import load_manifest, open_network
-from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
+from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
 from jetseg.workflows.pruning import prune
 
 DATA = "synthetic:4"

@@ -2,20 +2,15 @@
 
 import socket
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Thread
+from unittest.mock import patch
 
 import numpy as np
-from camera_fakes import ANY_SPEED, MANIFEST, FakeRunner, FakeSource
+from camera_fakes import ANY_SPEED, FakeRunner, FakeSource
 
-from jetseg.camera import loop
-from jetseg.camera.contract import Source
-from jetseg.camera.loop import LoopConfig, new_statistics
-from jetseg.camera.sinks.monitors import open_monitor
-from jetseg.camera.stopping import StopFlag
-from jetseg.cli.run_outputs import OutputOptions, open_outputs
-from jetseg.monitor.events import EventLog
-from jetseg.monitor.statistics import LoopStatistics
+from jetseg.camera.sinks.monitors import MonitorSink
+from jetseg.engine.engine import Engine
+from jetseg.workflows.driving import open_drive
 
 
 class MovingSource(FakeSource):
@@ -30,45 +25,39 @@ class MovingSource(FakeSource):
         return frame
 
 
-@dataclass
-class Running:
-    """What a test may look at and touch."""
-
-    statistics: LoopStatistics
-    events: EventLog
-    source: Source
-    stop: StopFlag
-
-
 @contextmanager
-def running_loop(
-    options: OutputOptions, *, delay=0.01, source=None, runner=None, events=None, reference=None, further=dict
-):
-    """Runs a live loop in a thread, with outputs and a shadow if there is a reference, until the block ends."""
+def running_loop(*, delay=0.01, source=None, runner=None, events=None, reference=None, further=None, **settings):
+    """Runs a live loop in a thread, with what settings ask for and a shadow if there is a reference; gives the drive."""
     source = source or MovingSource(None, live=True, delay=delay)
-    runner, events, stop = runner or FakeRunner(0.002), events or EventLog(), StopFlag()
-    failure = []
+    failure, summary = [], MonitorSink.summary
+    shadow = None if reference is None else Engine(reference)
+    monitors = patch.object(MonitorSink, "summary", lambda self: {**summary(self), **(further or dict)()})
     with (
-        open_outputs(options, source, MANIFEST, events, {"engine": "test.onnx", "source": "moving"}) as outputs,
-        open_monitor(runner, source, reference=reference, every=5) as monitor,
+        monitors,
+        open_drive(
+            Engine(runner or FakeRunner(0.002)),
+            source=source,
+            shadow=shadow,
+            shadow_every=5,
+            events=events,
+            speed=ANY_SPEED,
+            **settings,
+        ) as drive,
     ):
-        statistics = new_statistics(runner, source, engine=ANY_SPEED, events=events)
-        sinks = [monitor, *outputs.sinks]
 
         def work():
             try:
-                loop.run(LoopConfig(), runner, source, sinks, statistics=statistics, stop=stop)
+                drive.run()
             except BaseException as error:
                 failure.append(error)
 
-        with outputs.follow(statistics, lambda: {**monitor.summary(), **further()}):
-            thread = Thread(target=work, name="loop")
-            thread.start()
-            try:
-                yield Running(statistics, events, source, stop)
-            finally:
-                stop.requested = True
-                thread.join(20)
+        thread = Thread(target=work, name="loop")
+        thread.start()
+        try:
+            yield drive
+        finally:
+            drive.stop.requested = True
+            thread.join(20)
     assert not failure, failure
 
 

@@ -7,8 +7,6 @@ import pytest
 from camera_fakes import FakeRunner
 from serving import free_port, running_loop
 
-from jetseg.cli.run_outputs import OutputOptions
-
 pytest.importorskip("uvicorn", reason="uvicorn (extra `dashboard`) is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -69,7 +67,7 @@ def content(page):
 
 def test_numbers_move_and_the_picture_changes(page):
     port, slow = free_port(), FakeRunner(0.03)  # three times as slow as the camera: frames are dropped
-    with running_loop(OutputOptions(dashboard=port), runner=slow, further=lambda: MONITORS) as running:
+    with running_loop(dashboard=port, runner=slow, further=lambda: MONITORS) as running:
         open_page(page, port)
         wait_for(page, lambda: sequence(page) > 0)
         first, dropped = content(page), page.inner_text("#dropped-note")
@@ -80,7 +78,7 @@ def test_numbers_move_and_the_picture_changes(page):
         assert page.inner_text("#events li.alarm span") == "The lens is <b>dirty</b>."  # text, never markup
         assert page.inner_text("#quality") == "97.5%"
         assert page.inner_text("#quality-name") == "agreement"
-        assert page.inner_text("#title") == "test.onnx on moving"
+        assert page.inner_text("#title") == "engine on fake"
         for stage in ("capture", "preprocess", "infer", "postprocess"):
             assert stage in page.inner_text("#stages")
         assert "memory" in page.inner_text("#host")
@@ -99,7 +97,7 @@ def test_numbers_move_and_the_picture_changes(page):
 
 def test_frames_that_stop_are_told(page):
     port = free_port()
-    with running_loop(OutputOptions(dashboard=port)) as running:
+    with running_loop(dashboard=port) as running:
         open_page(page, port)
         assert page.is_hidden("#stale")
         running.source.delay = 2.5
@@ -113,13 +111,13 @@ def test_frames_that_stop_are_told(page):
 
 def test_banner_appears_when_the_process_is_gone_and_goes_when_it_is_back(page):
     port = free_port()
-    with running_loop(OutputOptions(dashboard=port)):
+    with running_loop(dashboard=port):
         open_page(page, port)
         assert page.is_hidden("#banner")
     page.wait_for_selector("#banner", state="visible")
     assert "Connection lost" in page.inner_text("#banner")
     last = sequence(page)
-    with running_loop(OutputOptions(dashboard=port)):
+    with running_loop(dashboard=port):
         page.wait_for_selector("#banner", state="hidden")
         wait_for(page, lambda: sequence(page) != last)
 
@@ -127,6 +125,6 @@ def test_banner_appears_when_the_process_is_gone_and_goes_when_it_is_back(page):
 def test_page_fits_a_telephone(page):
     port = free_port()
     page.set_viewport_size({"width": 375, "height": 700})
-    with running_loop(OutputOptions(dashboard=port)):
+    with running_loop(dashboard=port):
         open_page(page, port)
         assert page.evaluate("document.documentElement.scrollWidth") <= 375

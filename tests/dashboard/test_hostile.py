@@ -15,8 +15,6 @@ import pytest
 from camera_fakes import FakeRunner
 from serving import free_port, running_loop
 
-from jetseg.cli.run_outputs import OutputOptions
-
 pytest.importorskip("uvicorn", reason="uvicorn (extra `dashboard`) is not installed")
 CLIENTS = Path(__file__).parents[2] / "bench" / "dashboard_clients.py"
 
@@ -38,7 +36,7 @@ def rate(statistics, seconds):
 
 def test_hostile_clients_do_not_slow_the_loop_and_leave_nothing():
     port, process = free_port(), psutil.Process()
-    with running_loop(OutputOptions(dashboard=port), delay=0.002, runner=FakeRunner(0.02)) as running:
+    with running_loop(dashboard=port, delay=0.002, runner=FakeRunner(0.02)) as running:
         quiet, disturbed = [], []
         for _ in range(2):
             quiet.append(rate(running.statistics, 0.7))

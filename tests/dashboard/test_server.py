@@ -29,7 +29,7 @@ def served(monkeypatch):
     monkeypatch.setattr(server_module, "_CHECK_SECONDS", 0.1)
     before, events = set(threading.enumerate()), EventLog()
     guarded = Guard(app, "127.0.0.1", events)
-    with PageServer(guarded, "127.0.0.1", 0, option="--dashboard", events=events, silent_seconds=0.6) as server:
+    with PageServer(guarded, "127.0.0.1", 0, setting="metrics", events=events, silent_seconds=0.6) as server:
         server.events = events
         yield server
     assert set(threading.enumerate()) == before
@@ -154,18 +154,18 @@ def test_garbage_does_no_harm(served):
 
 
 def test_port_in_use_is_named(served):
-    with pytest.raises(ConfigError, match=f"--metrics cannot use port {served.port}"):
-        PageServer(app, "127.0.0.1", served.port, option="--metrics", events=EventLog())
+    with pytest.raises(ConfigError, match=f"`metrics` cannot use port {served.port}"):
+        PageServer(app, "127.0.0.1", served.port, setting="metrics", events=EventLog())
 
 
 def test_run_that_ends_early_frees_the_port():
-    server = PageServer(app, "127.0.0.1", 0, option="--metrics", events=EventLog())
+    server = PageServer(app, "127.0.0.1", 0, setting="metrics", events=EventLog())
     server.close()
-    PageServer(app, "127.0.0.1", server.port, option="--metrics", events=EventLog()).close()
+    PageServer(app, "127.0.0.1", server.port, setting="metrics", events=EventLog()).close()
 
 
 def test_url_is_one_that_this_machine_can_open():
-    server = PageServer(app, "0.0.0.0", 0, option="--metrics", events=EventLog())
+    server = PageServer(app, "0.0.0.0", 0, setting="metrics", events=EventLog())
     assert server.url == f"http://127.0.0.1:{server.port}/"
     server.close()
 
@@ -173,4 +173,4 @@ def test_url_is_one_that_this_machine_can_open():
 def test_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(MissingDependencyError, match=r"jetseg\[dashboard\]"):
-        PageServer(app, "127.0.0.1", 0, option="--metrics", events=EventLog())
+        PageServer(app, "127.0.0.1", 0, setting="metrics", events=EventLog())

@@ -21,9 +21,9 @@ from live_fakes import FakeCamera, wait_for
 from serving import free_port, running_loop
 from test_hostile import clients
 
+from jetseg.camera.config import LiveLimits
 from jetseg.camera.sinks import background, segments
-from jetseg.camera.sources.live import LiveLimits, LiveSource
-from jetseg.cli.run_outputs import OutputOptions
+from jetseg.camera.sources.live.live_source import LiveSource
 from jetseg.monitor import run_log, shadow
 from jetseg.monitor.events import EventLog
 
@@ -161,17 +161,17 @@ def test_nothing_grows_and_nothing_is_left(seconds, tmp_path, monkeypatch):
     faults = [camera.vanishes, camera.hangs, camera.lies, camera.changes_size, disk.is_full, disk.is_slow]
     faults += [reference.breaks, reference.stalls]
     faults += [partial(clients, port, kind) for kind in ("viewer", "never-reads", "many-connections")]
-    options = OutputOptions(
-        record=tmp_path / "record",
-        segment_seconds=2.0,
-        record_gb=0.01,
-        log=tmp_path / "run.jsonl",
-        ring=f"jetseg-soak-{port}",
-        publish=f"tcp://127.0.0.1:{free_port()}",
-        dashboard=port,
-        metrics=0,
-    )
-    with running_loop(options, source=source, events=events, reference=reference) as running:
+    settings = {
+        "record": tmp_path / "record",
+        "segment_seconds": 2.0,
+        "record_gb": 0.01,
+        "log": tmp_path / "run.jsonl",
+        "ring": f"jetseg-soak-{port}",
+        "publish": f"tcp://127.0.0.1:{free_port()}",
+        "dashboard": port,
+        "metrics": 0,
+    }
+    with running_loop(source=source, events=events, reference=reference, **settings) as running:
         until, waiting = time.perf_counter() + seconds, []
         while time.perf_counter() < until:
             with ExitStack() as now:

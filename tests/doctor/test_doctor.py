@@ -6,13 +6,13 @@ import pytest
 from machines import ORIN_FILES, machine, orin
 
 from jetseg.cli.main import main
-from jetseg.doctor.examination import CHECKS, run
+from jetseg.doctor.examination import CHECKS, examine
 from jetseg.doctor.finding import Finding
 from jetseg.doctor.host import Host, Outcome, run_command
 
 
 def findings(host: Host) -> dict[str, Finding]:
-    return {finding.name: finding for finding in run(host).findings}
+    return {finding.name: finding for finding in examine(host).findings}
 
 
 def test_an_orin_where_all_is_well(tmp_path):
@@ -24,7 +24,7 @@ def test_an_orin_where_all_is_well(tmp_path):
     assert found["L4T and JetPack"].found == "L4T 36.4.3, JetPack 6.2+b77"
     assert found["CUDA driver"].found == "for CUDA 12.6; Orin, compute capability 8.7"
     assert found["cameras"].found == "/dev/video0 imx219"
-    assert run(host).lacking == {"onnxruntime": (), "tensorrt": ()}
+    assert examine(host).lacking == {"onnxruntime": (), "tensorrt": ()}
 
 
 def test_an_empty_machine_lacks_things_and_says_what_to_do(tmp_path):
@@ -38,7 +38,7 @@ def test_an_empty_machine_lacks_things_and_says_what_to_do(tmp_path):
         "Not needed to prepare networks; it comes with JetPack on the vehicle.",
     )
     assert all(finding.next_step for finding in found.values() if finding.verdict != "ok")
-    assert run(host).lacking["tensorrt"] == ("CUDA driver", "TensorRT", "pycuda", "OpenCV")
+    assert examine(host).lacking["tensorrt"] == ("CUDA driver", "TensorRT", "pycuda", "OpenCV")
 
 
 NO_GSTREAMER = {"version": "4.11.0", "build": "    GStreamer:                   NO\n"}
@@ -85,7 +85,7 @@ def test_a_full_disk(tmp_path):
 
 def test_a_driver_without_a_gpu_is_no_backend(tmp_path):
     host = orin(tmp_path, answers={"libcuda.so.1": {"status": 100, "version": 12060, "count": 0}})
-    assert run(host).lacking["tensorrt"] == ("CUDA driver",)
+    assert examine(host).lacking["tensorrt"] == ("CUDA driver",)
 
 
 def test_a_check_that_fails_does_not_hide_the_others(tmp_path):

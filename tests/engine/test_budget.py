@@ -4,15 +4,15 @@ import shutil
 import pytest
 from small_network import write_dataset, write_small_network
 
-from jetseg.engine.budget import Budget, broken_budgets
-from jetseg.engine.build import run
-from jetseg.engine.build_config import BuildConfig, EngineRejectedError
-from jetseg.engine.opening import open_runner
+from jetseg.engine.budget import accuracy_violations
+from jetseg.engine.config import Budget
+from jetseg.engine.engine import open_engine
+from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ConfigError
 from jetseg.manifest import Accuracy
 from jetseg.network import load_manifest
-from jetseg.quantization.calibration import CalibrateConfig
-from jetseg.quantization.calibration import run as calibrate
+from jetseg.workflows.building import build_engine
+from jetseg.workflows.calibration import calibrate
 
 OPEN = {"max_drop": 100.0, "max_class_drop": 100.0}
 
@@ -23,10 +23,12 @@ def accuracy(miou, **per_class):
 
 def test_a_class_may_break_its_budget_while_the_mean_holds():
     before, after = accuracy(70.0, car=80.0, pole=60.0, sky=None), accuracy(70.1, car=81.7, pole=58.5, sky=10.0)
-    assert broken_budgets(Budget(), before, after) == ("IoU of pole fell from 60.00 to 58.50 (-1.50, allowed -1.00)",)
-    assert broken_budgets(Budget(by_class={"pole": 2.0}), before, after) == ()
-    strict = broken_budgets(
-        Budget(max_drop=0.0, by_class={"pole": 0.2}), before, accuracy(69.9, car=70.0, pole=59.0, sky=None)
+    assert accuracy_violations(Budget(), before, after) == (
+        "IoU of pole fell from 60.00 to 58.50 (-1.50, allowed -1.00)",
+    )
+    assert accuracy_violations(Budget(class_budget={"pole": 2.0}), before, after) == ()
+    strict = accuracy_violations(
+        Budget(max_drop=0.0, class_budget={"pole": 0.2}), before, accuracy(69.9, car=70.0, pole=59.0, sky=None)
     )
     assert [sentence.split(" fell")[0] for sentence in strict] == ["mIoU", "IoU of car", "IoU of pole"]
 
@@ -36,80 +38,80 @@ def calibrated(tmp_path):
     """A network and a ranges file in which one layer's input was damaged: it clips nearly everything."""
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
     ranges = tmp_path / "r.json"
-    calibrate(CalibrateConfig(model=model, data=data, split="all", out=ranges, preset="fast", method="minmax"))
+    calibrate(model, data=data, split="all", out=ranges, preset="fast", method="minmax")
     content = json.loads(ranges.read_text())
     for key in ("low", "high", "amax"):
         content["tensors"]["both"][key] *= 0.01
     ranges.write_text(json.dumps(content))
-    return {"model": model, "data": data, "split": "all", "eval_split": "all", "calibration": ranges}
+    return {"network": model, "data": data, "split": "all", "eval_split": "all", "ranges": ranges}
 
 
 def test_a_broken_build_names_the_layer_and_leaves_no_engine(calibrated, tmp_path):
     engine = tmp_path / "out" / "e.onnx"
     with pytest.raises(EngineRejectedError) as caught:
-        run(BuildConfig(**calibrated, out=engine, max_drop=0.0, max_class_drop=0.0))
+        build_engine(**calibrated, out=engine, max_drop=0.0, max_class_drop=0.0)
     result = caught.value.result
     assert caught.value.exit_code == 1
     assert not engine.exists()
-    assert result.engine == tmp_path / "out" / "e.rejected.onnx"
-    assert result.guilty[0].layer == "c3"
+    assert result.path == tmp_path / "out" / "e.rejected.onnx"
+    assert result.sensitive_layers[0].layer == "c3"
     assert "c3" in str(caught.value)
     assert any(f"IoU of {name}" in str(caught.value) for name in ("road", "car", "sky"))
-    open_runner(result.engine).close()  # what is kept aside can be studied
+    open_engine(result.path).close()  # what is kept aside can be studied
 
 
 def test_an_earlier_engine_survives_a_rejected_one(calibrated, tmp_path):
     engine = tmp_path / "e.onnx"
-    run(BuildConfig(**{**calibrated, "calibration": None}, out=engine, preset="fast", **OPEN))
+    build_engine(**{**calibrated, "ranges": None}, out=engine, preset="fast", **OPEN)
     earlier = engine.read_bytes()
     with pytest.raises(EngineRejectedError):
-        run(BuildConfig(**calibrated, out=engine, max_drop=0.0, max_class_drop=0.0))
+        build_engine(**calibrated, out=engine, max_drop=0.0, max_class_drop=0.0)
     assert engine.read_bytes() == earlier
-    open_runner(engine).close()
+    open_engine(engine).close()
 
 
 def test_auto_finds_a_build_that_passes(calibrated, tmp_path):
     engine = tmp_path / "e.onnx"
-    result = run(BuildConfig(**calibrated, out=engine, max_drop=1.0, max_class_drop=2.0, auto=True))
+    result = build_engine(**calibrated, out=engine, max_drop=1.0, max_class_drop=2.0, auto=True)
     assert engine.is_file()
-    assert result.broken == ()
+    assert result.violations == ()
     assert result.attempts[0].startswith("as asked: ")
     assert result.attempts[-1].endswith("passed")
     assert len(result.attempts) > 1
 
 
 def test_a_layer_stays_in_float_by_name(calibrated, tmp_path):
-    result = run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", keep_float=("c3",), **OPEN))
+    result = build_engine(**calibrated, out=tmp_path / "e.onnx", keep_float=("c3",), **OPEN)
     assert "c3" in result.report.float_layers
     with pytest.raises(ConfigError, match="no layer nonsense"):
-        run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", keep_float=("nonsense",), **OPEN))
+        build_engine(**calibrated, out=tmp_path / "e.onnx", keep_float=("nonsense",), **OPEN)
 
 
 def test_without_labels_the_float_network_judges(calibrated, tmp_path):
     shutil.rmtree(tmp_path / "data" / "labels")
-    passed = run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", min_agreement=0.0))
+    passed = build_engine(**calibrated, out=tmp_path / "e.onnx", min_agreement=0.0)
     assert passed.agreement is not None
     assert passed.accuracy is None
-    assert load_manifest(passed.engine).accuracy == ()
+    assert load_manifest(passed.path).accuracy == ()
     bar = passed.agreement.percent + 0.5
     with pytest.raises(
         EngineRejectedError, match=r"% of the pixels get the float network's class \(at least"
     ) as caught:
-        run(BuildConfig(**calibrated, out=tmp_path / "other.onnx", min_agreement=bar))
-    assert caught.value.result.guilty[0].layer == "c3"
+        build_engine(**calibrated, out=tmp_path / "other.onnx", min_agreement=bar)
+    assert caught.value.result.sensitive_layers[0].layer == "c3"
     assert any(f"{name} keeps" in str(caught.value) for name in ("road", "car", "sky"))
     assert not (tmp_path / "other.onnx").exists()
-    repaired = run(BuildConfig(**calibrated, out=tmp_path / "other.onnx", min_agreement=bar, auto=True))
+    repaired = build_engine(**calibrated, out=tmp_path / "other.onnx", min_agreement=bar, auto=True)
     assert repaired.agreement.percent >= bar
 
 
 def test_unknown_classes_and_auto_without_data_are_refused(calibrated, tmp_path):
     with pytest.raises(ConfigError, match="no class bus"):
-        run(BuildConfig(**calibrated, out=tmp_path / "e.onnx", class_budget={"bus": 1.0}))
-    with pytest.raises(ConfigError, match="--auto needs data"):
-        run(BuildConfig(**{**calibrated, "data": None}, out=tmp_path / "e.onnx", auto=True))
+        build_engine(**calibrated, out=tmp_path / "e.onnx", class_budget={"bus": 1.0})
+    with pytest.raises(ConfigError, match="`auto` needs data"):
+        build_engine(**{**calibrated, "data": None}, out=tmp_path / "e.onnx", auto=True)
 
 
 def test_layers_are_kept_in_float_only_beside_integers(calibrated, tmp_path):
-    with pytest.raises(ConfigError, match="--keep-float is for int8, and this is fp32"):
-        run(BuildConfig(**{**calibrated, "precision": "fp32"}, out=tmp_path / "e.onnx", keep_float=("c3",)))
+    with pytest.raises(ConfigError, match="`keep_float` is for int8, and this is fp32"):
+        build_engine(**{**calibrated, "precision": "fp32"}, out=tmp_path / "e.onnx", keep_float=("c3",))

@@ -4,12 +4,16 @@ from pathlib import Path
 
 from small_network import small_manifest
 
-from jetseg.engine.build_config import BuildConfig, BuildResult
-from jetseg.engine.contract import BuildReport
+from jetseg.engine.backend import BuildReport
+from jetseg.engine.config import BuildConfig
 from jetseg.engine.float_cost import gain_per_ms, time_in_float
+from jetseg.engine.result import BuildResult
 from jetseg.engine.retries import attempts
 from jetseg.onnx.layer_shape import LayerShape
 from jetseg.quantization.sensitivity import LayerEffect
+
+RANGES = object()
+"""Stands for ranges, which are only handed on."""
 
 
 def test_a_large_layer_costs_more_to_take_back(tmp_path, monkeypatch):
@@ -29,18 +33,18 @@ def test_without_latency_the_most_harmful_layer_comes_first():
 
 
 def test_attempts_take_back_what_wins_most_per_millisecond():
-    guilty = (
+    harmful = (
         LayerEffect("dear", 90.0, float_ms=10.0),
         LayerEffect("worth it", 95.0, float_ms=1.0),
         LayerEffect("free", 99.0, float_ms=-0.2),
     )
     rejected = BuildResult(
-        Path("e.rejected.onnx"), small_manifest(), BuildReport((), ()), None, None, ("mIoU fell",), guilty
+        Path("e.rejected.onnx"), small_manifest(), BuildReport((), ()), None, None, ("mIoU fell",), harmful
     )
     kept = []
-    for attempt in attempts(BuildConfig(model=Path("n.onnx"), data="folder:x", auto=True), Path("e.onnx")):
+    for attempt in attempts(BuildConfig(auto=True), RANGES, lambda config: RANGES, calibrated=True):
         kept.append(attempt.config.keep_float)
-        attempt.failed(rejected)
+        attempt.result = rejected
     assert len(kept) == 2 + 3  # calibrated anew by the same method is not tried again
     assert [names for names in kept if names] == [
         ("free",),

@@ -8,12 +8,15 @@ from small_network import write_dataset, write_small_network
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.engine.build_config import BuildConfig, EngineRejectedError
-from jetseg.engine.onnxruntime.runtime import OnnxRunner
-from jetseg.engine.opening import open_runner
-from jetseg.engine.selection import run
+from jetseg.config import validate_config
+from jetseg.data.dataset import Dataset
+from jetseg.engine.config import BuildConfig
+from jetseg.engine.engine import open_engine
+from jetseg.engine.onnxruntime.runner import OnnxRunner
+from jetseg.engine.result import EngineRejectedError
+from jetseg.engine.selection import build_fastest
 from jetseg.errors import ConfigError
-from jetseg.network import load_manifest
+from jetseg.network import load_manifest, open_network
 
 
 @pytest.fixture
@@ -40,22 +43,26 @@ def slow_down(monkeypatch):
 
 
 def contest(settings, **changes):
-    return run(BuildConfig(**{**settings, **changes}), rounds=2, seconds=0.01)
+    values = {**settings, **changes}
+    network, data, out = open_network(values.pop("model")), values.pop("data"), values.pop("out")
+    config = validate_config(BuildConfig, values)
+    dataset = Dataset(data) if data else None
+    return build_fastest(network, config, dataset=dataset, out=out, rounds=2, seconds=0.01)
 
 
 @pytest.mark.parametrize(("slow", "winner"), [("fp32", "int8"), ("int8", "fp32")])
 def test_the_fastest_is_kept_and_tells_how_fast_all_were(settings, slow_down, tmp_path, slow, winner):
     slow_down(slow)
     found = contest(settings)
-    assert found.result.engine == settings["out"]
+    assert found.path == settings["out"]
     manifest = load_manifest(settings["out"])
     assert manifest.precision == winner
     assert set(manifest.stages[-1].settings["auto_p50_ms"]) == {"fp32", "int8"}
     assert manifest.stages[-1].settings["auto_p50_ms"][slow] > 20
-    assert manifest.accuracy == (found.result.accuracy,)
+    assert manifest.accuracy == (found.accuracy,)
     assert list(tmp_path.glob("*.candidate.onnx")) == []
     assert list(tmp_path.glob("*.candidate.onnx.json")) == []
-    open_runner(settings["out"]).close()
+    open_engine(settings["out"]).close()
 
 
 def test_the_float_network_is_measured_once(settings, monkeypatch):
@@ -75,16 +82,16 @@ def test_the_float_network_is_measured_once(settings, monkeypatch):
 def test_what_loses_too_much_cannot_win(settings, slow_down, monkeypatch):
     slow_down("fp32")
     monkeypatch.setattr(
-        "jetseg.engine.accuracy_gate.broken_budgets",
+        "jetseg.engine.accuracy_gate.accuracy_violations",
         lambda _budget, before, after: ("too much",) if after is not before and after != before else (),
     )
     found = contest(settings)
-    assert found.result.manifest.precision == "fp32"
-    assert found.result.attempts == ("int8: too much", f"fp32: passed, {found.latencies['fp32'].p50_ms:.2f} ms")
+    assert found.manifest.precision == "fp32"
+    assert found.attempts == ("int8: too much", f"fp32: passed, {found.latencies['fp32'].p50_ms:.2f} ms")
 
 
 def test_if_none_passes_the_last_rejection_is_told(settings, monkeypatch):
-    monkeypatch.setattr("jetseg.engine.accuracy_gate.broken_budgets", lambda *_: ("too much",))
+    monkeypatch.setattr("jetseg.engine.accuracy_gate.accuracy_violations", lambda *_: ("too much",))
     with pytest.raises(EngineRejectedError, match="too much"):
         contest(settings)
     assert not settings["out"].exists()

@@ -12,7 +12,8 @@ import pytest
 from jetseg.errors import ArtifactError, ConfigError, StorageError
 from jetseg.kit import archive
 from jetseg.kit.archive import unpack_kit, write_kit
-from jetseg.kit.contents import KitIndex, Tolerance
+from jetseg.kit.config import Tolerance
+from jetseg.kit.contents import KitIndex
 
 
 @pytest.fixture

@@ -1,28 +1,24 @@
+import hashlib
 import json
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from small_network import CLASSES, write_dataset, write_small_network
+from small_network import CLASSES, forget_hash, write_dataset, write_small_network
 
 from jetseg.cli.main import main
-from jetseg.engine.opening import open_runner
+from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, ConfigError, QualityError
-from jetseg.kit.contents import Tolerance
 from jetseg.kit.opening import open_kit
-from jetseg.kit.packing import PackConfig
-from jetseg.kit.packing import run as pack
-from jetseg.kit.verifying import VerifyConfig
-from jetseg.kit.verifying import run as verify
 from jetseg.manifest import manifest_path
 from jetseg.network import load_manifest, save_manifest
-from jetseg.quantization.calibration import CalibrateConfig
-from jetseg.quantization.calibration import run as calibrate
-from jetseg.quantization.ranges import Ranges, calibrated_network
+from jetseg.quantization.ranges import RangesRecord
 from jetseg.storage import sha256_file
+from jetseg.workflows.calibration import calibrate
+from jetseg.workflows.kits import pack, verify
 
-WIDE = Tolerance(min_agreement=90, max_drop=10, max_class_drop=20)
+WIDE = {"min_agreement": 90, "max_drop": 10, "max_class_drop": 20}
 """What 8 bits cost a network of random weights."""
 
 
@@ -30,14 +26,14 @@ WIDE = Tolerance(min_agreement=90, max_drop=10, max_class_drop=20)
 def material(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
     ranges = tmp_path / "r.json"
-    calibrate(CalibrateConfig(model=model, data=data, split="all", out=ranges))
+    calibrate(model, data=data, split="all", out=ranges)
     return model, data, ranges
 
 
 @pytest.fixture
 def kit(material, tmp_path):
     model, data, ranges = material
-    return pack(PackConfig(model=model, data=data, split="all", calibration=ranges, tolerance=WIDE, out=tmp_path / "s.kit.zip")).kit  # fmt: skip
+    return pack(model, data=data, split="all", ranges=ranges, out=tmp_path / "s.kit.zip", **WIDE).kit
 
 
 def damage(engine, name):
@@ -52,8 +48,8 @@ def damage(engine, name):
 
 def test_a_kit_is_verified_and_its_engine_tells_so(kit, material, tmp_path):
     out = tmp_path / "engines" / "small.int8.onnx"
-    result = verify(VerifyConfig(kit=kit, out=out))
-    assert result.comparison.broken == ()
+    result = verify(kit, out=out)
+    assert result.comparison.violations == ()
     assert result.engine == out
     manifest = load_manifest(out)
     assert manifest.parent_sha256 == sha256_file(material[0])
@@ -61,13 +57,13 @@ def test_a_kit_is_verified_and_its_engine_tells_so(kit, material, tmp_path):
     assert manifest.parity.argmax_agreement == pytest.approx(result.comparison.agreement / 100, abs=1e-5)
     assert manifest.accuracy == (result.comparison.after,)
     assert sorted(path.name for path in out.parent.iterdir()) == ["small.int8.onnx", "small.int8.onnx.json"]
-    open_runner(out).close()
-    again = verify(VerifyConfig(kit=kit, engine=out))
+    open_engine(out).close()
+    again = verify(kit, engine=out)
     assert again.comparison == result.comparison
 
 
 def test_float_agrees_with_itself(kit, tmp_path):
-    result = verify(VerifyConfig(kit=kit, precision="fp32", out=tmp_path / "f.onnx"))
+    result = verify(kit, precision="fp32", out=tmp_path / "f.onnx")
     assert result.comparison.agreement == 100.0
     assert result.comparison.before == result.comparison.after
     assert set(result.comparison.kept.values()) == {100.0}
@@ -78,51 +74,49 @@ def test_a_kit_without_ranges_or_labels(material, tmp_path):
     for label in (tmp_path / "data" / "labels").iterdir():
         label.unlink()
     (tmp_path / "data" / "labels").rmdir()
-    done = pack(PackConfig(model=model, data=data, split="all", frames=2, out=tmp_path / "f.kit.zip"))
+    done = pack(model, data=data, split="all", frames=2, out=tmp_path / "f.kit.zip")
     assert (done.index.labelled, done.index.ranges, len(done.index.frames)) == (False, None, 2)
-    result = verify(VerifyConfig(kit=done.kit, out=tmp_path / "f.onnx"))
+    result = verify(done.kit, out=tmp_path / "f.onnx")
     assert (result.comparison.agreement, result.comparison.before) == (100.0, None)
     with pytest.raises(ConfigError, match="has no ranges"):
-        verify(VerifyConfig(kit=done.kit, precision="int8"))
+        verify(done.kit, precision="int8")
 
 
 def test_ranges_may_have_any_name(material, tmp_path):
     model, data, _ = material
     ranges = tmp_path / "meine straße.ranges.json"
-    calibrate(CalibrateConfig(model=model, data=data, split="all", out=ranges, corrections=("equalize",)))
-    assert Ranges.model_validate_json(ranges.read_text()).networks, "nothing was corrected, so nothing is tested"
-    kit = pack(PackConfig(model=model, data=data, split="all", calibration=ranges, tolerance=WIDE, out=tmp_path / "s.kit.zip")).kit  # fmt: skip
-    with open_kit(kit) as network:
-        packed = Ranges.model_validate_json(network.ranges.read_text())
-        for backend, corrected in packed.networks.items():
-            path = calibrated_network(network.ranges, packed, backend, network.model)
-            assert path.name == corrected.file == f"network.{backend}.onnx"
-    assert verify(VerifyConfig(kit=kit, out=tmp_path / "s.int8.onnx")).comparison.broken == ()
+    known = calibrate(model, data=data, split="all", out=ranges, corrections=("equalize",))
+    assert known.record.networks, "nothing was corrected, so nothing is tested"
+    kit = pack(model, data=data, split="all", ranges=ranges, out=tmp_path / "s.kit.zip", **WIDE).kit
+    with open_kit(kit) as opened:
+        for backend, corrected in opened.ranges.record.networks.items():
+            assert opened.ranges.network_for(backend).path.name == corrected.file == f"network.{backend}.onnx"
+    assert verify(kit, out=tmp_path / "s.int8.onnx").comparison.violations == ()
 
 
 def test_a_damaged_engine_fails_and_the_classes_are_named(kit, tmp_path):
-    engine = verify(VerifyConfig(kit=kit, out=tmp_path / "small.int8.onnx")).engine
+    engine = verify(kit, out=tmp_path / "small.int8.onnx").engine
     damage(engine, "w4")
-    comparison = verify(VerifyConfig(kit=kit, engine=engine)).comparison
+    comparison = verify(kit, engine=engine).comparison
     assert comparison.agreement < 90
-    assert any(name in comparison.broken[0] for name in CLASSES)
+    assert any(name in comparison.violations[0] for name in CLASSES)
 
 
 def test_an_engine_that_fails_does_not_replace_the_one_before(material, kit, tmp_path, monkeypatch):
     out = tmp_path / "e" / "small.int8.onnx"
-    verify(VerifyConfig(kit=kit, out=out))
+    verify(kit, out=out)
     before = out.read_bytes()
     import jetseg.kit.verifying as module
 
-    def build_badly(config):
-        result = real(config)
-        damage(config.out, "w4")
+    def build_badly(network, config, **options):
+        result = real(network, config, **options)
+        damage(options["out"], "w4")
         return result
 
-    real = module.build
-    monkeypatch.setattr(module, "build", build_badly)
-    result = verify(VerifyConfig(kit=kit, out=out))
-    assert result.comparison.broken
+    real = module.build_engine
+    monkeypatch.setattr(module, "build_engine", build_badly)
+    result = verify(kit, out=out)
+    assert result.comparison.violations
     assert result.engine.name == "small.int8.unverified.onnx"
     assert manifest_path(result.engine).is_file()
     assert out.read_bytes() == before
@@ -132,18 +126,13 @@ def test_an_engine_of_another_network(kit, tmp_path):
     (tmp_path / "other").mkdir()
     other = write_small_network(tmp_path / "other", seed=1)
     with pytest.raises(ArtifactError, match="not built from the network in the kit"):
-        verify(VerifyConfig(kit=kit, engine=other))
+        verify(kit, engine=other)
 
 
 def test_a_kit_that_could_not_pass_is_not_written(material, tmp_path):
     model, data, ranges = material
-    strict = Tolerance(min_agreement=100)
     with pytest.raises(QualityError, match="no vehicle could verify the kit"):
-        pack(
-            PackConfig(
-                model=model, data=data, split="all", calibration=ranges, tolerance=strict, out=tmp_path / "k.zip"
-            )
-        )
+        pack(model, data=data, split="all", ranges=ranges, min_agreement=100, out=tmp_path / "k.zip")
     assert not (tmp_path / "k.zip").exists()
 
 
@@ -153,16 +142,17 @@ def test_a_kit_that_could_not_pass_is_not_written(material, tmp_path):
 def test_wrong_settings(material, tmp_path, change, words):
     model, data, _ = material
     with pytest.raises(Exception, match=words) as caught:
-        pack(PackConfig(**{"model": model, "data": data, "split": "all", "out": tmp_path / "k.zip", **change}))
+        pack(model, **{"data": data, "split": "all", "out": tmp_path / "k.zip", **change})
     assert caught.value.exit_code == 2
 
 
 def test_weights_in_other_files(material, tmp_path):
     model, data, _ = material
     onnx.save(onnx.load(str(model)), str(model), save_as_external_data=True, location="w.bin", size_threshold=100)
-    save_manifest(model, load_manifest(model, _without_hash(model)))
+    forget_hash(model)
+    save_manifest(model, load_manifest(model))
     with pytest.raises(ConfigError, match="weights in other files"):
-        pack(PackConfig(model=model, data=data, split="all", out=tmp_path / "k.zip"))
+        pack(model, data=data, split="all", out=tmp_path / "k.zip")
 
 
 def test_the_command_line_prints_the_verdict_and_exits_with_it(material, tmp_path, monkeypatch, capsys):
@@ -196,18 +186,10 @@ def test_the_command_line_prints_the_verdict_and_exits_with_it(material, tmp_pat
 def test_reference_frames_do_not_depend_on_the_machine(material, tmp_path):
     """Packing twice gives the same frames and class maps."""
     model, data, _ = material
-    kits = [
-        pack(PackConfig(model=model, data=data, split="all", out=tmp_path / name)).index for name in ("a.zip", "b.zip")
-    ]
+    kits = [pack(model, data=data, split="all", out=tmp_path / name).index for name in ("a.zip", "b.zip")]
     frames = [{name: member for name, member in kit.members.items() if name.startswith("frames")} for kit in kits]
     assert frames[0] == frames[1]
     assert np.array([name.endswith(".png") for name in frames[0]]).sum() == 18
-
-
-def _without_hash(model):
-    path = manifest_path(model)
-    path.write_text(path.read_text().replace('"sha256"', '"parent_sha256"', 1))
-    return path
 
 
 def jetseg(monkeypatch, capsys, *words):
@@ -231,7 +213,7 @@ def test_an_engine_is_built_from_a_kit_and_proven_by_it(kit, material, tmp_path,
 
 def test_a_kit_without_ranges_builds_float_and_says_what_int8_needs(material, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    kit = pack(PackConfig(model=material[0], data=material[1], split="all", frames=2, out=tmp_path / "f.kit.zip")).kit
+    kit = pack(material[0], data=material[1], split="all", frames=2, out=tmp_path / "f.kit.zip").kit
     assert jetseg(monkeypatch, capsys, "build-engine", kit, "--precision", "fp32")[0] == 0
     assert (tmp_path / "engines" / "f.fp32.onnx").is_file()
     code, _, err = jetseg(monkeypatch, capsys, "build-engine", kit)
@@ -244,7 +226,7 @@ def test_a_kit_holds_a_cache_for_each_version_that_reads_one(kit, material, tmp_
     from jetseg.kit.packing import CACHE_VERSIONS
     from jetseg.quantization.tensorrt.cache import parse_cache
 
-    ranges = Ranges.model_validate_json(material[2].read_text())
+    ranges = RangesRecord.model_validate_json(material[2].read_text())
     with zipfile.ZipFile(kit) as archive:
         for version in CACHE_VERSIONS:
             cache = parse_cache(archive.read(f"caches/{version}.cache").decode())
@@ -256,3 +238,34 @@ def test_a_kit_holds_a_cache_for_each_version_that_reads_one(kit, material, tmp_
 def test_options_reach_the_backend_through_a_kit(kit, monkeypatch, capsys):
     code, _, err = jetseg(monkeypatch, capsys, "verify", kit, "--option", "dla_core=0")
     assert (code, "dla_core" in err) == (2, True)
+
+
+def test_the_json_of_verify_keeps_its_old_key(kit, tmp_path, monkeypatch, capsys):
+    code, out, _ = jetseg(monkeypatch, capsys, "verify", kit, "--out", tmp_path / "e.onnx", "--json")
+    content = json.loads(out)
+    assert (code, content["violations"], content["broken"]) == (0, [], [])
+
+
+def test_a_kit_with_a_manifest_of_format_1(kit, material, tmp_path):
+    """As versions before 0.2 packed them: one task, beside the output."""
+    import zipfile
+
+    with zipfile.ZipFile(kit) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(files["network.onnx.json"])
+    (task,) = manifest.pop("outputs")
+    output = {"name": task["name"], "kind": task["kind"]}
+    old = {key: task[key] for key in ("classes", "palette", "ignore_index")} | {"output": output, "format": 1}
+    content = {key: value for key, value in {**manifest, **old}.items() if key != "content_sha256"}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    files["network.onnx.json"] = json.dumps({**content, "content_sha256": digest}).encode()
+    index = json.loads(files["kit.json"])
+    changed = files["network.onnx.json"]
+    index["members"]["network.onnx.json"] = {"sha256": hashlib.sha256(changed).hexdigest(), "size_bytes": len(changed)}
+    files["kit.json"] = json.dumps(index).encode()
+    with zipfile.ZipFile(tmp_path / "old.kit.zip", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    result = verify(tmp_path / "old.kit.zip", out=tmp_path / "old.onnx")
+    assert result.comparison.violations == ()
+    assert load_manifest(result.engine).classes == CLASSES

@@ -6,7 +6,7 @@ from small_network import HEIGHT, WIDTH, small_network
 
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.lookup import GraphError
-from jetseg.onnx.session import make_session
+from jetseg.onnx.session import make_session, to_float16
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 3, HEIGHT, WIDTH)).astype(np.float32)
 
@@ -188,6 +188,29 @@ def test_outputs_that_nothing_reads_can_be_left_out(graph):
     assert list(node(graph, "small").output) == ["small"]
     assert "where" not in graph.producer
     run(graph)
+
+
+def test_sorting_mends_the_order_and_leaves_what_is_right():
+    expected = small_network()
+    model = small_network()
+    model.graph.node.reverse()
+    graph = Graph(model)
+    graph.sort()
+    assert [reader.output[0] for reader in graph.consumers["r1"]] == ["c2", "sum", "pooled"]
+    run(graph)
+    graph = Graph(small_network())
+    graph.sort()
+    assert graph.model == expected
+    graph.set_inputs(graph.producer["r1"], ["sum"])
+    with pytest.raises(GraphError, match="waits for what it makes itself"):
+        graph.sort()
+
+
+def test_half_precision_is_in_order():
+    graph = Graph(to_float16(small_network()))
+    graph.check()
+    found = make_session(graph.model.SerializeToString()).run(None, {"image": IMAGE})[0]
+    np.testing.assert_allclose(found, run(Graph(small_network())), atol=0.02)
 
 
 def test_names_are_free_until_something_has_them(graph):

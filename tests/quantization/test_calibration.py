@@ -5,27 +5,28 @@ import numpy as np
 import pytest
 from small_network import write_dataset, write_small_network
 
+from jetseg.config import changed
+from jetseg.data.dataset import Dataset
 from jetseg.errors import CalibrationError
-from jetseg.network import load_manifest
+from jetseg.network import Network, open_network
 from jetseg.preprocess import Preprocessor
-from jetseg.quantization.calibration import CalibrateConfig, run
-from jetseg.quantization.ranges import load_ranges
-from jetseg.storage import sha256_file
+from jetseg.quantization.calibration import calibrate
+from jetseg.quantization.config import CalibrateConfig
+from jetseg.quantization.ranges import open_ranges
 
 
 def test_ranges_of_minmax_equal_those_of_the_frames(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
     out = tmp_path / "small.ranges.json"
-    config = CalibrateConfig(model=model, data=data, split="all", images=6, method="minmax", out=out)
-    run(config)
-    manifest = load_manifest(model)
-    preprocess = Preprocessor(manifest.input)
+    network = open_network(model)
+    calibrate(network, Dataset(data), CalibrateConfig(split="all", images=6, method="minmax"), out)
+    preprocess = Preprocessor(network.manifest.input)
     images = [preprocess(cv2.imread(str(path))) for path in sorted((tmp_path / "data" / "images").iterdir())]
-    ranges = load_ranges(out, model_sha256=sha256_file(model), preprocessing=manifest.input)
+    ranges = open_ranges(out, network)
     image = ranges.tensors["image"]
     assert image.seen_low == pytest.approx(min(value.min() for value in images), rel=1e-6)
     assert image.seen_high == pytest.approx(max(value.max() for value in images), rel=1e-6)
-    assert ranges.frames == 6
+    assert ranges.record.frames == 6
     assert "pooled" not in ranges.tensors  # shares the range of what it pools
     assert {"image", "r1", "c2", "r2", "both", "r3"} <= set(ranges.tensors)
 
@@ -36,7 +37,7 @@ def test_the_file_is_the_same_for_the_same_data_elsewhere(tmp_path):
     for place in ("one", "two"):
         out = tmp_path / place / "ranges.json"
         data = write_dataset(tmp_path / place)
-        run(CalibrateConfig(model=model, data=data, split="all", images=4, out=out))
+        calibrate(open_network(model), Dataset(data), CalibrateConfig(split="all", images=4), out)
         texts.append(out.read_text())
     assert texts[0] == texts[1]
     found = json.loads(texts[0])
@@ -46,26 +47,26 @@ def test_the_file_is_the_same_for_the_same_data_elsewhere(tmp_path):
 def test_a_stale_file_is_refused(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
     out = tmp_path / "small.ranges.json"
-    run(CalibrateConfig(model=model, data=data, split="all", images=2, out=out))
-    spec = load_manifest(model).input
+    network = open_network(model)
+    calibrate(network, Dataset(data), CalibrateConfig(split="all", images=2), out)
     with pytest.raises(CalibrationError, match="another network"):
-        load_ranges(out, model_sha256="0" * 64, preprocessing=spec)
+        open_ranges(out, Network(model, network.manifest, "0" * 64))
     with pytest.raises(CalibrationError, match="another preprocessing"):
-        other = spec.model_copy(update={"color": "bgr"})
-        load_ranges(out, model_sha256=sha256_file(model), preprocessing=other)
+        other = network.manifest.changed(input=changed(network.manifest.input, color="bgr"))
+        open_ranges(out, Network(model, other, network.sha256))
     out.write_text(out.read_text()[:200])
     with pytest.raises(CalibrationError, match="not a valid ranges file"):
-        load_ranges(out, model_sha256=sha256_file(model), preprocessing=spec)
+        open_ranges(out, network)
 
 
 def test_an_interrupted_run_leaves_the_earlier_file_whole(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
     out = tmp_path / "small.ranges.json"
-    config = CalibrateConfig(model=model, data=data, split="all", images=6, out=out)
-    run(config)
+    network, config = open_network(model), CalibrateConfig(split="all", images=6)
+    calibrate(network, Dataset(data), config, out)
     before = out.read_bytes()
     (tmp_path / "data" / "images" / "005.png").write_bytes(b"no picture")
     with pytest.raises(Exception, match="005.png"):
-        run(config)
+        calibrate(network, Dataset(data), config, out)
     assert out.read_bytes() == before
     assert np.all([path.suffix != ".part" for path in tmp_path.iterdir()])

@@ -1,29 +1,30 @@
 """Shapes that other exporters give a network: calibration takes them, or says what is wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from jetseg.engine.build_config import BuildConfig, EngineRejectedError
-from jetseg.engine.opening import open_runner
 from onnx import TensorProto, helper, numpy_helper
 from small_network import WIDTH, small_manifest, small_network, write_dataset
 
-from jetseg.engine.build import run as build
+from jetseg.config import changed
+from jetseg.engine.engine import open_engine
+from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ArtifactError, CalibrationError, JetsegError
-from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest import Manifest, OutputSpec, write_manifest
 from jetseg.network import save_manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
 from jetseg.postprocess import class_map
-from jetseg.quantization.calibration import CalibrateConfig
-from jetseg.quantization.calibration import run as calibrate
 from jetseg.quantization.correct.activation_shift import shift_
-from jetseg.quantization.ranges import CorrectedNetwork, Ranges, TensorRange, calibrated_network
+from jetseg.quantization.ranges import CorrectedNetwork, Ranges, TensorRange
+from jetseg.workflows.building import build_engine
+from jetseg.workflows.calibration import calibrate
 
 
 def write(folder: Path, change: Callable[[onnx.ModelProto], None], manifest: Manifest | None = None) -> Path:
@@ -37,7 +38,7 @@ def write(folder: Path, change: Callable[[onnx.ModelProto], None], manifest: Man
 
 def calibrated(folder: Path, model: Path, **settings: object) -> Ranges:
     data = write_dataset(folder / "data")
-    return calibrate(CalibrateConfig(model=model, data=data, split="all", out=folder / "r.json", **settings))
+    return calibrate(model, data=data, split="all", out=folder / "r.json", **settings)
 
 
 def behind_identities(model: onnx.ModelProto) -> None:
@@ -75,7 +76,7 @@ def per_channel_product(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info("sums", TensorProto.FLOAT, None))
 
 
-NAMED = small_manifest().model_copy(update={"output": OutputSpec(name="logits")})
+NAMED = small_manifest().with_output(kind="logits", name="logits")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_it_is_calibrated_and_computes_the_same(tmp_path, change, manifest):
     graph = load_float_graph(model)
     (found,) = make_session(graph.model.SerializeToString()).run(["logits"], {"image": image})
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert max(trial.agreement for trial in ranges.trials) > 90
+    assert max(trial.agreement for trial in ranges.record.trials) > 90
 
 
 def test_an_identity_does_not_hide_a_layer(tmp_path):
@@ -130,10 +131,9 @@ def test_a_rejected_engine_of_a_network_with_two_outputs_is_told_as_such(tmp_pat
     model = write(tmp_path, second_output, NAMED)
     data = write_dataset(tmp_path / "data")
     strict = {"max_drop": 0.0, "max_class_drop": 0.0, "preset": "fast", "images": 2, "method": "minmax"}
-    config = BuildConfig(model=model, data=data, split="all", eval_split="all", out=tmp_path / "e.onnx", **strict)
     with pytest.raises(EngineRejectedError) as caught:
-        build(config)
-    assert len(caught.value.result.guilty) > 1
+        build_engine(model, data=data, split="all", eval_split="all", out=tmp_path / "e.onnx", **strict)
+    assert len(caught.value.result.sensitive_layers) > 1
 
 
 def test_a_truncated_weight_file_is_told(tmp_path):
@@ -149,12 +149,11 @@ def test_ranges_of_a_corrected_network_do_not_serve_another_backend(tmp_path):
     model = write(tmp_path, lambda _: None)
     ranges = calibrated(tmp_path, model, targets=("onnxruntime",))
     network = CorrectedNetwork(file="x.onnx", sha256="0" * 64)
-    corrected = ranges.model_copy(update={"networks": {"onnxruntime": network}})
+    corrected = replace(ranges, record=changed(ranges.record, networks={"onnxruntime": network}))
     with pytest.raises(CalibrationError, match="corrected for onnxruntime, not for tensorrt"):
-        calibrated_network(tmp_path / "r.json", corrected, "tensorrt", model)
-    assert (
-        calibrated_network(tmp_path / "r.json", ranges.model_copy(update={"networks": {}}), "tensorrt", model) == model
-    )
+        corrected.network_for("tensorrt")
+    plain = replace(ranges, record=changed(ranges.record, networks={}))
+    assert plain.network_for("tensorrt").path == model
 
 
 def test_a_range_is_a_finite_number():
@@ -179,7 +178,7 @@ def test_a_shift_is_added_once_where_one_addition_reads_it_twice():
 
 
 def test_one_channel_of_scores_decides_nothing():
-    lonely = small_manifest().model_copy(update={"classes": ("polyp",)})
+    lonely = small_manifest().changed(outputs=(OutputSpec(classes=("polyp",)),))
     with pytest.raises(ArtifactError, match="one channel of scores"):
         class_map(np.zeros((1, 1, 4, 4), np.float32), lonely)
 
@@ -187,7 +186,7 @@ def test_one_channel_of_scores_decides_nothing():
 def test_an_engine_without_a_hash_is_not_opened(tmp_path):
     path = tmp_path / "e.onnx"
     onnx.save(small_network(), str(path))
-    manifest = small_manifest().model_copy(update={"kind": "engine", "backend": "onnxruntime"})
-    path.with_name("e.onnx.json").write_text(manifest.model_dump_json())
+    manifest = small_manifest().changed(kind="engine", backend="onnxruntime")
+    write_manifest(path.with_name("e.onnx.json"), manifest)
     with pytest.raises(JetsegError, match="no hash"):
-        open_runner(path)
+        open_engine(path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_network import HEIGHT, WIDTH, small_manifest
 
+from jetseg.config import changed
 from jetseg.onnx.layerwise import LayerwiseRunner
 from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.ranges import TensorRange
@@ -31,7 +32,7 @@ def tensors(small, feeds):
 
 
 def clipped(entry: TensorRange) -> TensorRange:
-    return entry.model_copy(update={"low": entry.low / 50, "high": entry.high / 50, "amax": entry.amax / 50})
+    return changed(entry, low=entry.low / 50, high=entry.high / 50, amax=entry.amax / 50)
 
 
 def effects(graph, tensors, feeds, policy="conv-inputs", backend="tensorrt"):

@@ -9,7 +9,7 @@ from small_network import small_manifest, small_network, write_dataset
 
 from jetseg.data.contract import Split
 from jetseg.data.dataset import open_split
-from jetseg.engine.opening import open_runner
+from jetseg.engine.engine import open_engine
 from jetseg.manifest import Stage
 from jetseg.network import save_manifest
 from jetseg.onnx.cost import Cost
@@ -28,11 +28,11 @@ def entries(tmp_path: Path) -> Iterator[list[Entry]]:
     first = save_manifest(parent, small_manifest())
     onnx.save(small_network(1), str(child))
     made = {"parent_sha256": first.sha256, "stages": (Stage(name="prune", settings={"ratio": 0.5}),)}
-    save_manifest(child, small_manifest().model_copy(update=made))
-    runners = [open_runner(path, threads=1) for path in (parent, child)]
+    save_manifest(child, small_manifest().changed(**made))
+    engines = [open_engine(path, threads=1) for path in (parent, child)]
     yield [
-        Entry(path.stem, path, runner, runner.manifest, Cost(1000, 2000))
-        for path, runner in zip((parent, child), runners, strict=True)
+        Entry(path.stem, path, engine, engine.manifest, Cost(1000, 2000))
+        for path, engine in zip((parent, child), engines, strict=True)
     ]
-    for runner in runners:
-        runner.close()
+    for engine in engines:
+        engine.close()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from jetseg.errors import ConfigError
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import Stage
-from jetseg.report.build import ReportConfig, new_mistakes, run
+from jetseg.report.build import GateVerdict, new_mistakes, write_report
+from jetseg.report.config import ReportConfig
 from jetseg.report.figures import iou_bars, speed_scatter
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'name' $x^2$"
@@ -51,9 +52,10 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def make(entries, dataset, tmp_path):
-    def build(chosen=None, **settings):
-        config = ReportConfig(out=tmp_path / "new" / "report.html", rounds=2, seconds=0.02, **settings)
-        result = run(config, entries if chosen is None else chosen, dataset)
+    def build(chosen=None, verdict=None, **settings):
+        config = ReportConfig(rounds=2, seconds=0.02, **settings)
+        networks = entries if chosen is None else chosen
+        result = write_report(tmp_path / "new" / "report.html", config, networks, dataset, verdict)
         return result, result.path.read_text(encoding="utf-8")
 
     return build
@@ -88,10 +90,9 @@ def test_the_page_says_what_was_measured(make, dataset):
 
 def test_text_from_files_is_shown_and_never_markup(make, entries, dataset):
     dataset.spec = f"folder:{NASTY}"
-    manifest = entries[1].runner.manifest
-    manifest = manifest.model_copy(update={"stages": (Stage(name=NASTY, settings={NASTY: NASTY}),)})
-    entries[1].runner.manifest = manifest
-    _, content = make([replace(entries[0], name=NASTY), entries[1]], title=NASTY)
+    manifest = entries[1].engine.manifest.changed(stages=(Stage(name=NASTY, settings={NASTY: NASTY}),))
+    nasty = [replace(entries[0], name=NASTY), replace(entries[1], manifest=manifest)]
+    _, content = make(nasty, GateVerdict((NASTY,), ((NASTY, 1.0),)), title=NASTY)
     page = Page(content)
     assert "script" not in page.tags
     assert page.text.count(NASTY) > 5
@@ -157,3 +158,13 @@ def test_agreement_is_the_mean_over_frames(make):
     assert len(result.agreement) == 1
     assert 0 <= result.agreement[0] <= 100
     assert not np.isnan(result.agreement[0])
+
+
+def test_the_gates_verdict_is_on_the_page(make):
+    _, content = make(verdict=GateVerdict(("mIoU fell from 70.00 to 60.00",), (("conv_7", 12.5),)))
+    text = Page(content).text
+    assert "child is rejected" in text
+    assert "mIoU fell from 70.00 to 60.00" in text
+    assert "conv_7" in text
+    _, content = make(verdict=GateVerdict((), ()))
+    assert "child passed the gate" in Page(content).text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from jetseg.camera.contract import FrameResult
+from jetseg.camera.contract import FrameResult, Sink, SinkContext
+from jetseg.camera.sinks.background import in_background
 from jetseg.errors import DeviceError
 from jetseg.storage import storage_error
 
@@ -27,8 +29,14 @@ class ClassMapFiles:
         StorageError: The folder cannot be written to.
     """
 
+    form = "class_map_files:DIR"
     kind = "class-map-files"
     wants_overlay = False
+
+    @staticmethod
+    def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
+        """Opens a folder that is written in the background; see `jetseg.camera.contract.SinkKind`."""
+        return in_background(ClassMapFiles(Path(place)), context.events, live=context.live)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -10,7 +10,7 @@ from typing import Any
 from jetseg.camera.contract import FrameResult, Source
 from jetseg.engine.backend import Runner
 from jetseg.engine.engine import Engine
-from jetseg.evaluate.accuracy import check_classes
+from jetseg.evaluation.accuracy import check_classes
 from jetseg.manifest import Manifest
 from jetseg.monitor.accuracy import AccuracyAlarm
 from jetseg.monitor.alarm import Notice
@@ -98,7 +98,7 @@ def open_monitor(
     source: Source,
     *,
     drift: bool = True,
-    reference: Runner | None = None,
+    reference: Engine | None = None,
     every: int = 30,
     bound: float | None = None,
 ) -> Iterator[MonitorSink]:
@@ -119,7 +119,7 @@ def open_monitor(
     shadow = None
     if reference is not None:
         check_classes(manifest.classes, reference.manifest.classes, "the reference")
-        shadow = ShadowMonitor(Engine(reference).segment, manifest, every=every, bound=bound)
+        shadow = ShadowMonitor(reference.segment, manifest, every=every, bound=bound)
     profile = manifest.profile if drift else None
     sink = MonitorSink(
         manifest,

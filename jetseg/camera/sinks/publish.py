@@ -6,12 +6,14 @@ import importlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from time import perf_counter
 from types import ModuleType
 
 import numpy as np
 
-from jetseg.camera.contract import FrameResult
+from jetseg.camera.contract import FrameResult, Sink, SinkContext
+from jetseg.camera.sinks.background import in_background
 from jetseg.errors import ConfigError, MissingDependencyError
 from jetseg.monitor.class_shares import class_shares
 
@@ -35,8 +37,14 @@ class Publisher:
         ConfigError: The address cannot be bound.
     """
 
+    form = "publish:ADDRESS"
     kind = "publisher"
     wants_overlay = False
+
+    @staticmethod
+    def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
+        """Opens a publisher that works in the background; see `jetseg.camera.contract.SinkKind`."""
+        return in_background(Publisher(place, context.manifest.classes), context.events, live=context.live)
 
     def __init__(self, address: str, classes: Sequence[str]) -> None:
         zmq = _pyzmq()
@@ -50,7 +58,7 @@ class Publisher:
         except zmq.ZMQError as error:
             self.close()
             raise ConfigError(
-                f"--publish {address} cannot be bound: {error}.", "Give an address as in tcp://127.0.0.1:5556."
+                f"{address} cannot be bound: {error}.", "Give an address as in tcp://127.0.0.1:5556."
             ) from error
         self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 

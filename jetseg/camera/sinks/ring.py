@@ -33,6 +33,7 @@ import re
 import struct
 import time
 import zlib
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -40,7 +41,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.camera.contract import FrameResult
+from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.errors import ConfigError, DataError, DeviceError
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -85,7 +86,14 @@ class RingWriter:
         DeviceError: The machine has no /dev/shm.
     """
 
+    form = "ring:NAME"
     wants_overlay = False
+
+    @staticmethod
+    def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
+        """Opens a ring for a network's class maps; see `jetseg.camera.contract.SinkKind`."""
+        spec = context.manifest.input
+        return closing(RingWriter(place, spec.height * spec.width))
 
     def __init__(self, name: str, most_pixels: int, slots: int = _SLOTS) -> None:
         self._path = _place(name)
@@ -158,7 +166,7 @@ class RingReader:
             with path.open("rb") as file:
                 self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise DeviceError(f"There is no ring {path}.", "Start jetseg run --ring NAME first.") from error
+            raise DeviceError(f"There is no ring {path}.", "Start the run that writes it first.") from error
         magic, version, self._slots, self._slot_bytes, self.writer_process, *_ = self._header()
         if (magic, version) != (_MAGIC, _VERSION):
             self._memory.close()
@@ -202,7 +210,7 @@ class RingReader:
 
 def _place(name: str) -> Path:
     if not SHARED_MEMORY.is_dir():
-        raise DeviceError("This system has no /dev/shm.", "Use --class-maps DIR or --publish ADDRESS instead.")
+        raise DeviceError("This system has no /dev/shm.", "Use `class_maps` or `publish` instead.")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise ConfigError(f"{name!r} is no name for shared memory.", "Use letters, digits, points and dashes.")
     return SHARED_MEMORY / name

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections import deque
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from jetseg.camera.contract import FrameResult
+from jetseg.camera.contract import FrameResult, Sink, SinkContext
+from jetseg.camera.sinks.background import in_background
 from jetseg.errors import MissingDependencyError
 from jetseg.preprocess import FrameU8
 from jetseg.storage import storage_error
@@ -23,6 +25,7 @@ from jetseg.storage import storage_error
 if TYPE_CHECKING:
     from io import FileIO
 
+_GIGABYTE = 1_000_000_000
 _CLOCK = 90_000
 """Ticks per second of the video's time base, as MPEG uses."""
 _KEY_FRAME_SECONDS = 1.0
@@ -54,8 +57,18 @@ class SegmentedRecording:
         StorageError: The folder cannot be written to.
     """
 
+    form = "segments:DIR"
     kind = "recording"
     wants_overlay = True
+
+    @staticmethod
+    def open(
+        place: str, context: SinkContext, segment_seconds: float = 60.0, limit_gb: float | None = None
+    ) -> AbstractContextManager[Sink]:
+        """Opens a recording that writes in the background; see `jetseg.camera.contract.SinkKind`."""
+        limit_bytes = None if limit_gb is None else int(limit_gb * _GIGABYTE)
+        recording = SegmentedRecording(Path(place), segment_seconds, limit_bytes)
+        return in_background(recording, context.events, live=context.live)
 
     def __init__(self, folder: Path, segment_seconds: float = 60.0, limit_bytes: int | None = None) -> None:
         self._av = _pyav()

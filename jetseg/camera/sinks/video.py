@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.camera.contract import FrameResult
+from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.errors import ConfigError, DeviceError, StorageError
 from jetseg.storage import atomic_path
 
@@ -41,7 +41,7 @@ def open_video_sink(path: Path, frames_per_second: float | None = None, *, live:
         StorageError: The video did not get onto the disk whole.
     """
     if path.suffix.lower() != ".mp4":
-        raise ConfigError(f"--output {path} is not an .mp4 file.", "Give a name that ends in .mp4.")
+        raise ConfigError(f"{path} is not an .mp4 file.", "Give a name that ends in .mp4.")
     with ExitStack() as stack:
         sink = VideoSink(path, frames_per_second, stack, live=live)
         try:
@@ -64,7 +64,13 @@ class VideoSink:
     opened again and its frames are counted.
     """
 
+    form = "video:FILE.mp4"
     wants_overlay = True
+
+    @staticmethod
+    def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
+        """Opens a video file; see `jetseg.camera.contract.SinkKind`."""
+        return open_video_sink(Path(place), context.frames_per_second, live=context.live)
 
     def __init__(self, path: Path, frames_per_second: float | None, stack: ExitStack, *, live: bool) -> None:
         self.path = path

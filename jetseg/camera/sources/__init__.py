@@ -1,1 +1,1 @@
-"""Sources of frames: cameras, streams, files, datasets."""
+"""Where frames come from: a file for each kind of source, `opening` for what a user names, `live` for all cameras."""

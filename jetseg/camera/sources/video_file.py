@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from jetseg.camera.contract import SourceFrame
-from jetseg.camera.sources.capture import DECODER, open_stream
+from jetseg.camera.sources.opencv import DECODER, open_capture
 from jetseg.errors import DataError
 from jetseg.monitor.statistics import SourceLosses
 from jetseg.preprocess import FrameU8
@@ -24,7 +24,7 @@ def open_video(place: Path | str) -> VideoFileSource:
     Raises:
         DataError: It is not a video, or none of its frames can be decoded.
     """
-    capture = open_stream(str(place), DECODER)
+    capture = open_capture(str(place), DECODER)
     good, first = capture.read() if capture.isOpened() else (False, None)
     # FFmpeg plays any .txt file as terminal art
     is_text = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")

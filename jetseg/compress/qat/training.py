@@ -21,26 +21,26 @@ from jetseg.compress.qat.frames import WithoutVoid, open_run_frames
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.evaluate.accuracy import as_record
+from jetseg.evaluation.accuracy import as_record
 from jetseg.manifest import Accuracy, Parity, Stage
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import load_onnx
 from jetseg.progress import Task
 from jetseg.storage import check_output, write_json
-from jetseg.train.checkpoint import read_tensors, write_tensors
-from jetseg.train.class_weights import class_weights
-from jetseg.train.config import check_resumable
-from jetseg.train.devices import deterministic, open_fabric
-from jetseg.train.distillation import DistillationLoss, check_same_classes
-from jetseg.train.epochs import BEST_NAME, EpochLoop
-from jetseg.train.loaders import Batch, Crops, Feed, LabelledFrames
-from jetseg.train.losses import SegmentationLoss
-from jetseg.train.open_teacher import open_teacher
-from jetseg.train.optimize import learning_rate
-from jetseg.train.parameters import RunningMean
-from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state
-from jetseg.train.teacher import Teacher
-from jetseg.train.validate import defined_miou, validate
+from jetseg.training.checkpoint import read_tensors, write_tensors
+from jetseg.training.class_weights import class_weights
+from jetseg.training.config import check_resumable
+from jetseg.training.devices import deterministic, open_fabric
+from jetseg.training.distillation import DistillationLoss, check_same_classes
+from jetseg.training.epochs import BEST_NAME, EpochLoop
+from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames
+from jetseg.training.losses import SegmentationLoss
+from jetseg.training.open_teacher import open_teacher
+from jetseg.training.optimize import learning_rate
+from jetseg.training.parameters import RunningMean
+from jetseg.training.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.training.teacher import Teacher
+from jetseg.training.validate import defined_miou, validate
 
 METRICS_NAME = "metrics.json"
 

@@ -22,7 +22,7 @@ from jetseg.engine.tensorrt.shapes import open_axes, shape_range
 from jetseg.engine.tensorrt.source import Source, float_source, strongly_typed_source
 from jetseg.engine.tensorrt.timing import save_timing_cache, timing_cache_path, use_timing_cache_
 from jetseg.errors import CalibrationError, ConfigError, DeviceError
-from jetseg.evaluate.accuracy import spread
+from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import InputSpec, Precision
 from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
@@ -79,7 +79,7 @@ def workspace_bytes(asked_mb: int | None, free_bytes: int) -> int:
     if free_mb < needed_mb:
         raise DeviceError(
             f"The device has {free_mb} MB of memory free, and this build needs {needed_mb} MB.",
-            "Close other programs or give a smaller --option workspace_mb=N, and build again."
+            "Close other programs or give a smaller `options` workspace_mb=N, and build again."
             if needed_mb > LEAST_FREE_MB
             else "Close other programs, the desktop first, and build again.",
         )
@@ -169,7 +169,7 @@ def _check_dla_cores(trt: ModuleType, core: int) -> None:
             f"TensorRT {trt.__version__} offers {cores} DLA cores here, and core {core} was asked for.",
             "Leave out --option dla_core: the GPU runs the network. Orin's DLA needs TensorRT 10.3 or 11.4.1."
             if cores == 0
-            else f"Give --option dla_core=N with N below {cores}.",
+            else f"Give `options` dla_core=N with N below {cores}.",
         )
 
 
@@ -183,7 +183,7 @@ def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source
         frames = frames_on_device(gpu, _frames(options, spec), _input_bytes(spec))
         return make_calibrator(trt, next_frame=opened.enter_context(frames))
     if request.ranges is None:
-        raise CalibrationError("An int8 engine needs ranges.", "Give --calibration FILE or --data SPEC.")
+        raise CalibrationError("An int8 engine needs ranges.", "Give `calibration` or `data`.")
     cache = render_cache({name: entry.amax for name, entry in request.ranges.tensors.items()}, trt.__version__)
     _tell_missing(missing_names(parse_cache(cache), [name for node in source.model.graph.node for name in node.output]))
     return make_calibrator(trt, cache=cache.encode())

@@ -91,7 +91,7 @@ def _next_address(names: Sequence[str], next_frame: NextFrame | None) -> int | N
     if next_frame is None:
         raise ArtifactError(
             "TensorRT did not take the calibration cache and asks for frames.",
-            "Give them with --option calibration_data=SPEC, or use explicit quantization, which needs none.",
+            "Give them with `options` calibration_data=SPEC, or use explicit quantization, which needs none.",
         )
     if len(names) != 1:
         raise ArtifactError(

@@ -56,7 +56,7 @@ def probe_driver() -> None:
         raise DeviceError(
             "This machine has no NVIDIA driver: libcuda.so.1 is not found.",
             "Run on the Jetson itself; in a container, start it with --runtime nvidia. Elsewhere, use "
-            "--backend onnxruntime.",
+            "`backend` onnxruntime.",
         ) from error
     status, count = driver.cuInit(0), ctypes.c_int(0)
     if status == 0:

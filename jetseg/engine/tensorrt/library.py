@@ -10,7 +10,7 @@ from jetseg.errors import MissingDependencyError
 _SYSTEM_PACKAGE = (
     "It comes with JetPack, not from PyPI: make the environment with `python3 -m venv --system-site-packages`, and "
     "install the package python3-libnvinfer if `python3 -c 'import tensorrt'` fails outside of it. A workstation "
-    "without it builds with --backend onnxruntime or tensorrt_rtx."
+    "without it builds with `backend` onnxruntime or tensorrt_rtx."
 )
 
 

@@ -120,17 +120,17 @@ def check_options(trt: ModuleType, precision: Precision, options: Options) -> No
     if precision == "int8" and implicit and not has_calibrators(trt):
         raise ConfigError(
             f"TensorRT {trt.__version__} has no calibrators: implicit quantization ended with version 10.",
-            "Leave out --option quantization=implicit; the ranges file holds the same scales.",
+            "Leave out `options` quantization=implicit; the ranges file holds the same scales.",
         )
     if options.rest == "fp16" and (precision != "int8" or implicit):
         raise ConfigError(
-            "--option rest=fp16 is for explicitly quantized int8 networks.",
-            "Implicit ones have float16 beside int8 already; for float16 alone, give --precision fp16.",
+            "`options` rest=fp16 is for explicitly quantized int8 networks.",
+            "Implicit ones have float16 beside int8 already; for float16 alone, give `precision` fp16.",
         )
     if options.hardware == "same-capability" and not hasattr(trt.HardwareCompatibilityLevel, "SAME_COMPUTE_CAPABILITY"):
         raise ConfigError(
             f"TensorRT {trt.__version__} has no engines for all GPUs of a compute capability.",
-            "Leave out --option hardware=same-capability and build on each device.",
+            "Leave out `options` hardware=same-capability and build on each device.",
         )
     if options.dla_core is not None:
         _check_dla(trt, precision, implicit=implicit)
@@ -138,9 +138,9 @@ def check_options(trt: ModuleType, precision: Precision, options: Options) -> No
 
 def _check_dla(trt: ModuleType, precision: Precision, *, implicit: bool) -> None:
     if precision == "fp32":
-        raise ConfigError("The DLA computes in fp16 and int8 only.", "Give --precision fp16 or int8.")
+        raise ConfigError("The DLA computes in fp16 and int8 only.", "Give `precision` fp16 or int8.")
     if precision == "int8" and not implicit and has_calibrators(trt):
         raise ConfigError(
             f"The DLA of TensorRT {trt.__version__} takes no network with explicit quantizers.",
-            "Add --option quantization=implicit; it reads the scales of the same ranges file.",
+            "Add `options` quantization=implicit; it reads the scales of the same ranges file.",
         )

@@ -82,7 +82,7 @@ _RULES = tuple(
         (
             r"OutOfMemory|out of memory|insufficient memory",
             OUT_OF_MEMORY,
-            "Free memory on the device (close other programs), or give a smaller --option workspace_mb=N.",
+            "Free memory on the device (close other programs), or give a smaller `options` workspace_mb=N.",
         ),
     )
 )

@@ -92,7 +92,7 @@ class TensorRtRunner:
         engine = self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
         if engine is None:
             raise ArtifactError(f"{self.path} is no engine that TensorRT {trt.__version__} opens.{self._said()}")
-        self._choose_ports(trt, engine)
+        self._choose_input_and_output(trt, engine)
         context = self._context = engine.create_execution_context()
         if context is None:
             raise self._failed("The engine's memory could not be allocated")
@@ -105,7 +105,7 @@ class TensorRtRunner:
             if not context.set_tensor_address(name, buffer.address):
                 raise self._failed(f"TensorRT does not take the memory for {name}")
 
-    def _choose_ports(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
+    def _choose_input_and_output(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
         """Finds the input and the output that the manifest means, and checks the input against it."""
         spec = self.manifest.input
         inputs = [name for name in _names(engine) if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]

@@ -52,15 +52,15 @@ def shape_range(model: onnx.ModelProto, spec: InputSpec, options: Options) -> Sh
     """
     if not options.dynamic:
         return None
-    ports = [port for port in model.graph.input if port.name == spec.name or len(model.graph.input) == 1]
-    if not ports:
+    inputs = [value for value in model.graph.input if value.name == spec.name or len(model.graph.input) == 1]
+    if not inputs:
         raise ConfigError("Several inputs, and the manifest names none.", "Give `input.name` in the manifest.")
     fixed = [
-        axis for axis in open_axes(spec, options) if ports[0].type.tensor_type.shape.dim[axis].HasField("dim_value")
+        axis for axis in open_axes(spec, options) if inputs[0].type.tensor_type.shape.dim[axis].HasField("dim_value")
     ]
     if fixed:
         raise ConfigError(
-            f"The network's input {ports[0].name} has fixed sizes on the axes {sorted(fixed)}, so its engine takes "
+            f"The network's input {inputs[0].name} has fixed sizes on the axes {sorted(fixed)}, so its engine takes "
             "only these.",
             "Export it with these axes open, or leave out max_batch, smallest and largest.",
         )
@@ -72,7 +72,7 @@ def shape_range(model: onnx.ModelProto, spec: InputSpec, options: Options) -> Sh
             f"Shapes from {list(least)} to {list(most)} do not contain the manifest's, {list(best)}.",
             "Give smallest and largest as HEIGHTxWIDTH around it.",
         )
-    return ShapeRange(ports[0].name, least, best, most)
+    return ShapeRange(inputs[0].name, least, best, most)
 
 
 def _size_axes(spec: InputSpec) -> tuple[int, int]:

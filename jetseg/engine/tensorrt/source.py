@@ -106,7 +106,7 @@ def _fit_scales_to_half_(graph: Graph) -> None:
         elif values < _LEAST_HALF:
             raise ArtifactError(
                 f"{name} is {values:.3g}, which half precision cannot hold.",
-                "Leave out --option rest=fp16, or scale the network's input so that its values are about 1.",
+                "Leave out `options` rest=fp16, or scale the network's input so that its values are about 1.",
             )
 
 

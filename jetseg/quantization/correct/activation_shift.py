@@ -87,9 +87,10 @@ def _joins_channels(node: onnx.NodeProto) -> bool:
 
 
 def _insert_(graph: Graph, node: onnx.NodeProto, center: Shift) -> None:
-    name, centered = node.output[0], f"{node.output[0]}.centered"
+    name, centered = node.output[0], graph.free_name(f"{node.output[0]}.centered")
     readers = graph.readers(name)
-    offset = graph.add_initializer(f"{name}.center", (-center).astype(np.float32).reshape(1, -1, 1, 1))
+    constant = (-center).astype(np.float32).reshape(1, -1, 1, 1)
+    offset = graph.add_initializer(graph.free_name(f"{name}.center"), constant)
     graph.insert_after(node, helper.make_node("Add", [name, offset], [centered]))
     for reader in readers:
         graph.replace_input(reader, name, centered)

@@ -33,7 +33,7 @@ _LEAST_SHARE = 0.002
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CorrectedGraph:
     """A network, corrected or not, with the ranges of its activations.
 
     Attributes:
@@ -75,7 +75,7 @@ class Outcome:
         trials: Everything that was tried.
     """
 
-    networks: dict[str, Candidate]
+    networks: dict[str, CorrectedGraph]
     trials: tuple[Trial, ...]
 
 
@@ -139,7 +139,7 @@ class Corrector:
             targets: Backends.
             reconstruct: Whether weights may be reconstructed.
         """
-        starts = [Candidate(variant.graph, choose(variant.glimpse), variant.corrections) for variant in variants]
+        starts = [CorrectedGraph(variant.graph, choose(variant.glimpse), variant.corrections) for variant in variants]
         plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
         judge = _Judge(self, self.class_maps(float_network, self.held_out))
         frames = (
@@ -155,7 +155,7 @@ class Corrector:
         )
         settled = variant.observe() is variant.glimpse
         if not settled:
-            start = Candidate(variant.graph, choose(variant.observe()), variant.corrections)
+            start = CorrectedGraph(variant.graph, choose(variant.observe()), variant.corrections)
         if not reconstruct:
             return Outcome(dict.fromkeys(targets, judge.best([start, plain], targets[0])), judge.trials)
         final = winner if settled and len(few) == len(frames) else self._reconstructed(start, targets[0], frames)
@@ -194,20 +194,21 @@ class Corrector:
         return [self._equalized(graph, shifted, channels, (*before, "shift"))]
 
     def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
+        graph.check()
         glimpse = self.watch(graph, _GLIMPSE_FRAMES)
         observe = (lambda: glimpse) if glimpse.frames < _GLIMPSE_FRAMES else cache(partial(self.watch, graph, None))
         return Variant(graph, glimpse, observe, corrections)
 
     def _reconstructed(
-        self, start: Candidate, target: str, frames: Sequence[tuple[Mapping[str, Tensor], Tensor]]
-    ) -> Candidate:
+        self, start: CorrectedGraph, target: str, frames: Sequence[tuple[Mapping[str, Tensor], Tensor]]
+    ) -> CorrectedGraph:
         arithmetic, graph = ARITHMETICS[target], start.graph.copy()
         placement = arithmetic.place(graph, self.policy, start.tensors)
         quantizers = arithmetic.quantizers(placement, start.tensors)
         limit = arithmetic.weight_limit
         feeds, interest = zip(*frames, strict=True)
         reconstruct_weights_(graph, placement, quantizers, feeds, interest, weight_limit=limit, threads=self.threads)
-        return Candidate(graph, start.tensors, (*start.corrections, "reconstruct"), len(frames))
+        return CorrectedGraph(graph, start.tensors, (*start.corrections, "reconstruct"), len(frames))
 
 
 def rarity(class_maps: Sequence[ClassMap]) -> list[Tensor]:
@@ -230,18 +231,18 @@ class _Judge:
 
     def __init__(self, corrector: Corrector, wanted: list[ClassMap]) -> None:
         self._corrector, self._wanted = corrector, wanted
-        self._judged: list[tuple[Candidate, Trial]] = []
+        self._judged: list[tuple[CorrectedGraph, Trial]] = []
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """What was tried, in order."""
         return tuple(trial for _, trial in self._judged)
 
-    def best(self, candidates: Sequence[Candidate], target: str) -> Candidate:
+    def best(self, candidates: Sequence[CorrectedGraph], target: str) -> CorrectedGraph:
         """Returns the best candidate; of equals the first."""
         return max(candidates, key=lambda candidate: self._score(candidate, target))
 
-    def _score(self, candidate: Candidate, target: str) -> float:
+    def _score(self, candidate: CorrectedGraph, target: str) -> float:
         for judged, trial in self._judged:
             if judged is candidate and trial.target == target:
                 return trial.agreement
@@ -249,7 +250,7 @@ class _Judge:
         self._judged.append((candidate, trial))
         return trial.agreement
 
-    def _try(self, candidate: Candidate, target: str) -> Trial:
+    def _try(self, candidate: CorrectedGraph, target: str) -> Trial:
         arithmetic = ARITHMETICS[target]
         placement = arithmetic.place(candidate.graph, self._corrector.policy, candidate.tensors)
         model = arithmetic.render(candidate.graph.copy(), placement, candidate.tensors)

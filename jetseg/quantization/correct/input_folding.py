@@ -47,15 +47,18 @@ def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
         rows = np.repeat(gain.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
         graph.set_weight(node.input[1], weight / rows.reshape(*weight.shape[:2], 1, 1))
         absorb_shift_(graph, node, -offset)
-    for key, values in (("gain", gain), ("offset", offset)):
-        graph.add_initializer(f"{name}.{key}", values.astype(np.float32).reshape(1, -1, 1, 1))
+    constants = [
+        graph.add_initializer(graph.free_name(f"{name}.{key}"), values.astype(np.float32).reshape(1, -1, 1, 1))
+        for key, values in (("gain", gain), ("offset", offset))
+    ]
+    scaled, pixels = (graph.free_name(f"{name}{end}") for end in (".scaled", SUFFIX))
     graph.insert_after(
         None,
-        helper.make_node("Mul", [name, f"{name}.gain"], [f"{name}.scaled"]),
-        helper.make_node("Add", [f"{name}.scaled", f"{name}.offset"], [f"{name}{SUFFIX}"]),
+        helper.make_node("Mul", [name, constants[0]], [scaled]),
+        helper.make_node("Add", [scaled, constants[1]], [pixels]),
     )
     for node in readers:
-        graph.replace_input(node, name, f"{name}{SUFFIX}")
+        graph.replace_input(node, name, pixels)
     return True
 
 

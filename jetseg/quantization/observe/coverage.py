@@ -38,7 +38,7 @@ def warnings(found: Coverage, frames: int) -> list[str]:
         messages.append(f"{frames} images are few; {FEWEST_IMAGES} or more give ranges that can be trusted.")
     if found.growth_percent > LARGEST_GROWTH_PERCENT:
         messages.append(
-            f"The ranges grew by {found.growth_percent:.1f} % over the last quarter of the images; give more --images."
+            f"The ranges grew by {found.growth_percent:.1f} % over the last quarter of the images; give more `images`."
         )
     if found.dominated:
         messages.append(

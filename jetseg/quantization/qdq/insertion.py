@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ from jetseg.quantization.ranges import TensorRange
 _BIAS_LIMIT = float(2**30)
 _LONG_DOMAIN = "com.microsoft"
 
+_Constants = tuple[float, npt.NDArray[np.integer[Any]]]
+"""Scale and zero point of an activation."""
+
 
 def render_unsigned_(graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
     """Renders a network for ONNX Runtime's integer kernels.
@@ -45,19 +48,14 @@ def render_unsigned_(graph: Graph, placement: Placement, tensors: Mapping[str, T
     Raises:
         CalibrationError: An activation has no range.
     """
-    bounds = _bounds(placement, tensors)
-    scales = {name: unsigned_scale(entry.low, entry.high) for name, entry in bounds.items()}
-
-    def insert_(place: onnx.NodeProto | None, name: str) -> onnx.NodeProto:
-        scale, zero_point = scales[name]
-        return _insert_activation_(graph, placement, place, name, scale, np.asarray(zero_point, np.uint8))
-
+    found = unsigned_quantizers(placement, tensors)
+    quantizers = {name: (entry.scale, np.asarray(entry.zero_point, np.uint8)) for name, entry in found.items()}
     nodes = graph.nodes
-    _insert_after_(None, graph.inputs, scales, insert_)
+    _insert_activations_(graph, placement, None, graph.inputs, quantizers)
     for node in nodes:
         if node.op_type == "Conv" and node.output[0] in placement.integer_nodes:
-            _quantize_layer_(graph, node, scales)
-        _insert_after_(node, node.output, scales, insert_)
+            _quantize_layer_(graph, node, quantizers)
+        _insert_activations_(graph, placement, node, node.output, quantizers)
     graph.drop_unused()
     graph.check()
     return graph.model
@@ -89,21 +87,17 @@ def render_explicit_(
     Raises:
         CalibrationError: An activation has no range.
     """
-    quantizers = {name: scheme.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
     kind = _integer(scheme.bits, signed=scheme.symmetric)
-
-    def insert_(place: onnx.NodeProto | None, name: str) -> onnx.NodeProto:
-        found = quantizers[name]
-        return _insert_activation_(graph, placement, place, name, found.scale, np.asarray(found.zero_point, kind))
-
+    found = {name: scheme.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
+    quantizers = {name: (entry.scale, np.asarray(entry.zero_point, kind)) for name, entry in found.items()}
     nodes = graph.nodes
     if scheme.bits == 16:
         graph.model.opset_import.append(helper.make_opsetid(_LONG_DOMAIN, 1))
-    _insert_after_(None, graph.inputs, quantizers, insert_)
+    _insert_activations_(graph, placement, None, graph.inputs, quantizers)
     for node in nodes:
         if node.output[0] in placement.integer_nodes and len(node.input) > 1 and node.input[1] in placement.weights:
             _insert_weight_(graph, node, placement.weights[node.input[1]], scheme)
-        _insert_after_(node, node.output, quantizers, insert_)
+        _insert_activations_(graph, placement, node, node.output, quantizers)
     graph.drop_unused()
     graph.check()
     return graph.model
@@ -130,36 +124,26 @@ def _bounds(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[st
     return {name: tensors[source] for name, source in placement.activations.items()}
 
 
-def _insert_after_(
-    place: onnx.NodeProto | None,
-    made: Iterable[str],
-    quantized: Container[str],
-    insert_: Callable[[onnx.NodeProto | None, str], onnx.NodeProto],
-) -> None:
-    """Inserts the pairs of what a node makes, or of the network's inputs, one behind the other."""
-    for name in list(made):
-        if name in quantized:
-            place = insert_(place, name)
-
-
-def _insert_activation_(
+def _insert_activations_(
     graph: Graph,
     placement: Placement,
     place: onnx.NodeProto | None,
-    name: str,
-    scale: float,
-    zero_point: npt.NDArray[np.integer[Any]],
-) -> onnx.NodeProto:
-    """Inserts the pair of one activation and points its quantized readers to it; returns its last node.
+    made: Iterable[str],
+    quantizers: Mapping[str, _Constants],
+) -> None:
+    """Inserts the pairs of what a node makes, or of the network's inputs, and points their quantized readers to them.
 
     An integer operator always reads the quantized tensor. A float operator reads the float tensor where a float
     operator made it, so that nothing is rounded that need not be.
     """
-    readers = [reader for reader in graph.readers(name) if placement.reads_rounded(graph, reader, name)]
-    last = graph.insert_after(place, *_pair(graph, name, name, np.asarray(scale, np.float32), zero_point, None))
-    for reader in readers:
-        graph.replace_input(reader, name, last.output[0])
-    return last
+    for name in made:
+        if name not in quantizers:
+            continue
+        scale, zero_point = quantizers[name]
+        readers = [reader for reader in graph.readers(name) if placement.reads_rounded(graph, reader, name)]
+        place = graph.insert_after(place, *_pair(graph, name, name, np.asarray(scale, np.float32), zero_point, None))
+        for reader in readers:
+            graph.replace_input(reader, name, place.output[0])
 
 
 def _insert_weight_(graph: Graph, node: onnx.NodeProto, axis: int, scheme: Scheme) -> None:
@@ -198,9 +182,9 @@ def _pair(
     )
 
 
-def _quantize_layer_(graph: Graph, conv: onnx.NodeProto, scales: Mapping[str, tuple[float, int]]) -> None:
+def _quantize_layer_(graph: Graph, conv: onnx.NodeProto, quantizers: Mapping[str, _Constants]) -> None:
     """Puts dequantizers over the weight and bias of a convolution whose input is quantized already."""
-    activation_scale, _ = scales[before_quantizers(graph, conv.input[0])]
+    activation_scale, _ = quantizers[before_quantizers(graph, conv.input[0])]
     weight = graph.weight(conv.input[1])
     has_bias = len(conv.input) > 2 and bool(conv.input[2])
     bias = graph.weight(conv.input[2]).astype(np.float64) if has_bias else np.zeros(weight.shape[0])

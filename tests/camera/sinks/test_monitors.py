@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from camera_fakes import ANY_SPEED, MANIFEST, BlobDataset, FakeRunner, FakeSource
 
-from jetseg.camera.loop import LoopConfig, new_statistics, run
+from jetseg.camera.config import LoopConfig
+from jetseg.camera.loop import new_statistics, run_loop
 from jetseg.camera.sinks.monitors import open_monitor
+from jetseg.engine.engine import Engine
 from jetseg.errors import DataError
-from jetseg.evaluate.profile import measure_profile
-from jetseg.manifest import Accuracy
+from jetseg.evaluation.profile import measure_profile
+from jetseg.manifest import Accuracy, Manifest
 from jetseg.monitor.score_tap import ScoreTap
 
 
@@ -23,7 +25,7 @@ def watched_run(source, runner, **options):
     tap = ScoreTap(runner)
     statistics = new_statistics(tap, source, engine=ANY_SPEED)
     with open_monitor(tap, source, **options) as sink:
-        run(LoopConfig(), tap, source, [sink], statistics=statistics)
+        run_loop(LoopConfig(), tap, source, [sink], statistics=statistics)
     return [event.kind for event in statistics.events.recent()], sink.summary()
 
 
@@ -60,11 +62,11 @@ class Rotated(FakeRunner):
 
 
 def test_shadow_tells_a_broken_engine_from_a_sound_one_and_ends_with_the_run():
-    kinds, summary = watched_run(FakeSource(40, delay=0.005), Rotated(), reference=FakeRunner(), every=2)
+    kinds, summary = watched_run(FakeSource(40, delay=0.005), Rotated(), reference=Engine(FakeRunner()), every=2)
     assert kinds == ["shadow-disagreement"]
     assert summary["shadow"]["agreement_miou"] == 0
     assert summary["shadow"]["compared"] + summary["shadow"]["skipped"] <= 20
-    kinds, summary = watched_run(FakeSource(40, delay=0.005), FakeRunner(), reference=FakeRunner(), every=2)
+    kinds, summary = watched_run(FakeSource(40, delay=0.005), FakeRunner(), reference=Engine(FakeRunner()), every=2)
     assert kinds == []
     assert summary["shadow"]["agreement_miou"] == 100
     assert not any(thread.name == "jetseg-shadow" for thread in threading.enumerate())
@@ -72,8 +74,11 @@ def test_shadow_tells_a_broken_engine_from_a_sound_one_and_ends_with_the_run():
 
 def test_a_reference_with_other_classes_is_refused():
     reference = FakeRunner()
-    reference.manifest = MANIFEST.model_copy(update={"classes": ("a", "b", "c")})
-    with pytest.raises(DataError, match="a, b, c"), open_monitor(FakeRunner(), FakeSource(1), reference=reference):
+    reference.manifest = Manifest.model_validate({"classes": ["a", "b", "c"], "input": {"height": 24, "width": 32}})
+    with (
+        pytest.raises(DataError, match="a, b, c"),
+        open_monitor(FakeRunner(), FakeSource(1), reference=Engine(reference)),
+    ):
         pass
 
 

@@ -117,7 +117,7 @@ def test_other_format_is_refused(tmp_path):
 def test_window_without_a_display_says_what_to_do(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(DeviceError, match="--output"):
+    with pytest.raises(DeviceError, match="`output`"):
         WindowSink("jetseg", StopFlag())
 
 

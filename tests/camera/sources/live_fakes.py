@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 
-from jetseg.camera.sources.connection import Grab
+from jetseg.camera.sources.live.connection import Grab
 from jetseg.errors import DeviceError
 
 

@@ -15,9 +15,10 @@ from live_fakes import kinds, wait_for
 from network_camera import FILM_FRAMES, FRAMES_PER_SECOND, NetworkCamera, ffmpeg, number_in, road_video
 
 from jetseg.camera import loop
-from jetseg.camera.loop import LoopConfig, new_statistics
+from jetseg.camera.config import LoopConfig
+from jetseg.camera.loop import new_statistics
 from jetseg.camera.sinks.video import open_video_sink
-from jetseg.camera.sources.open import open_source
+from jetseg.camera.sources.opening import open_source
 from jetseg.camera.stopping import StopFlag
 from jetseg.errors import DeviceError
 from jetseg.monitor.events import EventLog
@@ -85,7 +86,7 @@ class RunningLoop:
 
     def _run(self, runner, sinks):
         try:
-            loop.run(LoopConfig(), runner, self.source, sinks, statistics=self.statistics, stop=self._stop)
+            loop.run_loop(LoopConfig(), runner, self.source, sinks, statistics=self.statistics, stop=self._stop)
         except Exception as error:
             self.error = error
 

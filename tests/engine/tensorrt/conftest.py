@@ -32,7 +32,7 @@ def build_settings(tmp_path):
 
     def make(backend: str, name: str) -> dict[str, Any]:
         return {
-            "model": write_small_network(tmp_path),
+            "network": write_small_network(tmp_path),
             "data": write_dataset(tmp_path / "data"),
             "split": "all",
             "eval_split": "all",

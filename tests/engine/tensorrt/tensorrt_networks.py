@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from jetseg.engine.contract import BuildRequest
 from onnx import TensorProto, helper, numpy_helper
 
+from jetseg.engine.backend import BuildRequest
 from jetseg.manifest import InputSpec, Manifest
+from jetseg.network import Network
 from jetseg.onnx.float_graph import load_float_graph
-from jetseg.quantization.qdq.placement import Policy, observed_tensors
-from jetseg.quantization.ranges import Ranges, TensorRange
+from jetseg.quantization.config import Policy
+from jetseg.quantization.qdq.placement import observed_tensors
+from jetseg.quantization.ranges import RangesRecord, TensorRange
 
 
-def rough_ranges(model: Path, spec: InputSpec, placement: Policy = "conv-inputs") -> Ranges:
+def rough_ranges(model: Path, spec: InputSpec, placement: Policy = "conv-inputs") -> RangesRecord:
     """Ranges from -2 to 2 for every activation: a builder does not care how good they are."""
     entry = TensorRange(low=-2, high=2, amax=2, seen_low=-2, seen_high=2)
-    return Ranges(
+    return RangesRecord(
         method="minmax",
         frames=1,
         model_sha256="0",
@@ -32,7 +34,7 @@ def rough_ranges(model: Path, spec: InputSpec, placement: Policy = "conv-inputs"
 
 def request(model: Path, manifest: Manifest, precision: str, out: Path, options: object, **changes) -> BuildRequest:
     ranges = rough_ranges(model, manifest.input) if precision == "int8" else None
-    return BuildRequest(model, manifest, precision, ranges, out, options=options, **changes)
+    return BuildRequest(Network(model, manifest, "0"), precision, ranges, out, options=options, **changes)
 
 
 def graph(nodes, constants, shape=(1, 3, 8, 8)) -> onnx.ModelProto:

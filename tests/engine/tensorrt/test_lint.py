@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from jetseg.cli.main import app
 from jetseg.engine.tensorrt.legalize import legalize_
-from jetseg.engine.tensorrt.lint import LintConfig, run
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import InputSpec
 from jetseg.network import save_manifest
 from jetseg.onnx.graph import Graph
+from jetseg.workflows.linting import lint
 
 node = helper.make_node
 KERNEL = {"w": np.full((4, 3, 3, 3), 0.1, np.float32)}
@@ -69,7 +69,7 @@ def test_what_is_called_refused_is_what_the_real_parser_refuses(name, tmp_path):
         settings.set_compute_capability(trt.ComputeCapability.SM86, 0)
 
     model = judged_graphs()[name]
-    found = run(LintConfig(model=write(tmp_path, model))).findings
+    found = lint(write(tmp_path, model)).findings
     legalize_(Graph(model))
     try:
         build_plan(trt, model, sm86)
@@ -80,7 +80,7 @@ def test_what_is_called_refused_is_what_the_real_parser_refuses(name, tmp_path):
 
 
 def dla_plan(folder, nodes, constants, shape=(1, 3, 8, 8)):
-    return run(LintConfig(model=write(folder, graph(nodes, constants, shape)), device="dla")).dla
+    return lint(write(folder, graph(nodes, constants, shape)), device="dla").dla
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_pieces_and_hops_are_counted(tmp_path):
 
 
 def test_channels_that_do_not_fill_tensor_cores_are_told(tmp_path):
-    found = {finding.node: finding.found for finding in run(LintConfig(model=write_small_network(tmp_path))).findings}
+    found = {finding.node: finding.found for finding in lint(write_small_network(tmp_path)).findings}
     assert found == {
         "c2": "8 input channels are computed as 32.",
         "c3": "a convolution in 16 groups of 1 input channels does not fill tensor cores.",
@@ -189,9 +189,9 @@ def test_a_manifest_fixes_open_sizes_and_rewrites_are_told(tmp_path):
     shape = ("n", 3, "h", "w_")
     nodes = [node("MaxPool", ["image"], ["out", "i"], kernel_shape=[2, 2])]
     path = write(tmp_path, graph(nodes, {}, shape))
-    assert [finding.operator for finding in run(LintConfig(model=path)).findings] == ["input"]
-    save_manifest(path, small_manifest().model_copy(update={"input": InputSpec(height=8, width=8)}))
-    found = run(LintConfig(model=path))
+    assert [finding.operator for finding in lint(path).findings] == ["input"]
+    save_manifest(path, small_manifest().changed(input=InputSpec(height=8, width=8)))
+    found = lint(path)
     assert found.findings == ()
     assert found.rewritten == ("indices of max pooling that nothing reads are left out",)
 
@@ -205,14 +205,14 @@ def test_a_manifest_fixes_open_sizes_and_rewrites_are_told(tmp_path):
     ],
 )
 def test_each_release_of_a_target_is_judged(tmp_path, target, device, said):
-    releases = run(LintConfig(model=write_small_network(tmp_path), target=target, device=device)).releases
+    releases = lint(write_small_network(tmp_path), target=target, device=device).releases
     assert len(releases) == len(said)
     assert all(words in sentence for words, sentence in zip(said, releases, strict=True))
 
 
 def test_a_target_without_dla_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Orin Nano, 8 GB has no DLA"):
-        run(LintConfig(model=write_small_network(tmp_path), target="orin-nano-8gb", device="dla"))
+        lint(write_small_network(tmp_path), target="orin-nano-8gb", device="dla")
 
 
 def test_the_command_line_ends_with_1_only_if_something_is_refused(tmp_path):

@@ -14,20 +14,20 @@ from tensorrt_networks import request, wrong_graphs
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.engine.build import run
-from jetseg.engine.build_config import BuildConfig, EngineRejectedError
-from jetseg.engine.opening import open_runner
+from jetseg.engine.engine import open_engine
+from jetseg.engine.result import EngineRejectedError
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.engine.tensorrt import plan
 from jetseg.engine.tensorrt.interrupt import interruptible
 from jetseg.engine.tensorrt.monitor import make_monitor
 from jetseg.engine.tensorrt.source import strongly_typed_source
-from jetseg.engine.tensorrt_rtx import build as rtx
+from jetseg.engine.tensorrt_rtx.backend import Options, TensorRTRTX
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.network import load_manifest
 from jetseg.progress import report_progress
 from jetseg.shipped import find_artifact, shipped_names
+from jetseg.workflows.building import build_engine
 
 REGISTRY = {
     "fast-scnn": {"width": 0.25},
@@ -72,7 +72,7 @@ def sm86(trt):
 def exported(request, tmp_path_factory):
     """Gives a small network of the registry as an ONNX file."""
     torch = pytest.importorskip("torch")
-    from jetseg.export.onnx_export import export_module
+    from jetseg.exporters.onnx_export import export_module
     from jetseg.models import create_model, model_names
 
     assert set(REGISTRY) == set(model_names())
@@ -87,7 +87,7 @@ def exported(request, tmp_path_factory):
 def test_every_network_of_the_registry_is_built(trt, exported, tmp_path, precision):
     manifest = Manifest(classes=tuple("abcde"), input=InputSpec(height=64, width=96))
     out = tmp_path / "engine.rtx"
-    report = rtx.build(request(exported, manifest, precision, out, rtx.Options()))
+    report = TensorRTRTX().build(request(exported, manifest, precision, out, Options()))
     assert out.stat().st_size > 10_000
     layers = report.integer_layers if precision == "int8" else report.float_layers
     assert len(layers) > 5
@@ -97,8 +97,8 @@ def test_every_network_of_the_registry_is_built(trt, exported, tmp_path, precisi
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
     torch = pytest.importorskip("torch")
-    from jetseg.export.graph_ends import DeployedNetwork
-    from jetseg.export.onnx_export import example_input, export_module
+    from jetseg.exporters.graph_ends import DeployedNetwork
+    from jetseg.exporters.onnx_export import example_input, export_module
     from jetseg.models import create_model
 
     torch.manual_seed(0)
@@ -108,7 +108,7 @@ def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
     path = tmp_path / "network.onnx"
     onnx.save(export_module(deployed, example_input(spec), "classmap"), str(path))
     out = tmp_path / "e.rtx"
-    rtx.build(request(path, Manifest(classes=tuple("abcde"), input=spec), precision, out, rtx.Options()))
+    TensorRTRTX().build(request(path, Manifest(classes=tuple("abcde"), input=spec), precision, out, Options()))
     assert out.stat().st_size > 10_000
 
 
@@ -118,7 +118,7 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     height, width = FOREIGN[name]
     manifest = Manifest(classes=("a",), input=InputSpec(height=height, width=width))
     out = tmp_path / "engine.rtx"
-    rtx.build(request(shared_dir / "models" / name, manifest, precision, out, rtx.Options()))
+    TensorRTRTX().build(request(shared_dir / "models" / name, manifest, precision, out, Options()))
     assert out.stat().st_size > 10_000
 
 
@@ -127,7 +127,7 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
 def test_shipped_networks_are_built(trt, tmp_path, name, precision):
     model = find_artifact(Path(f"{name}.onnx"))
     out = tmp_path / "engine.rtx"
-    report = rtx.build(request(model, load_manifest(model), precision, out, rtx.Options()))
+    report = TensorRTRTX().build(request(model, load_manifest(model), precision, out, Options()))
     assert out.stat().st_size > 10_000
     assert bool(report.integer_layers) == (precision == "int8")
 
@@ -136,7 +136,7 @@ def test_shipped_networks_are_built(trt, tmp_path, name, precision):
 def test_int8_with_half_precision_beside_it_is_built(trt, shared_dir, tmp_path, name):
     height, width = FOREIGN[name]
     manifest = Manifest(classes=("a",), input=InputSpec(height=height, width=width))
-    asked = request(shared_dir / "models" / name, manifest, "int8", tmp_path / "e", rtx.Options())
+    asked = request(shared_dir / "models" / name, manifest, "int8", tmp_path / "e", Options())
     source = strongly_typed_source(asked, half_rest=True)
     kinds = {tensor.data_type for tensor in source.model.graph.initializer if tensor.name.endswith(".scale")}
     assert kinds == {onnx.TensorProto.FLOAT16}
@@ -158,7 +158,7 @@ def test_an_open_size_is_fixed_by_the_manifest(trt, tmp_path):
     del model.graph.output[0].type.tensor_type.shape.dim[:]
     onnx.save(model, str(tmp_path / "open.onnx"))
     out = tmp_path / "e.rtx"
-    rtx.build(request(tmp_path / "open.onnx", small_manifest(), "int8", out, rtx.Options()))
+    TensorRTRTX().build(request(tmp_path / "open.onnx", small_manifest(), "int8", out, Options()))
     assert out.stat().st_size > 10_000
 
 
@@ -167,11 +167,11 @@ def test_the_target_decides_what_is_built(trt, tmp_path):
     plans = {}
     for target in ("sm75", "SM86", "sm120"):
         out = tmp_path / f"{target}.rtx"
-        rtx.build(request(model, small_manifest(), "int8", out, rtx.Options(target=target)))
+        TensorRTRTX().build(request(model, small_manifest(), "int8", out, Options(target=target)))
         plans[target] = out.read_bytes()
     assert len(set(plans.values())) == 3
     with pytest.raises(ConfigError, match=r"'sm87' is an unknown target .* Choose from: sm75, sm80, sm86"):
-        rtx.check("int8", rtx.Options(target="sm87"))
+        TensorRTRTX().check("int8", Options(target="sm87"))
 
 
 def test_the_library_ends_a_build_when_the_monitor_says_so(trt):
@@ -214,8 +214,8 @@ def settings(build_settings):
 
 
 def test_an_engine_that_cannot_run_here_is_judged_by_simulation_and_says_so(trt, settings, tmp_path):
-    result = run(BuildConfig(**settings))
-    manifest = load_manifest(result.engine)
+    result = build_engine(**settings)
+    manifest = load_manifest(result.path)
     assert manifest.accuracy == (result.accuracy,)
     assert result.accuracy.simulated
     assert not result.parent_accuracy.simulated
@@ -223,54 +223,53 @@ def test_an_engine_that_cannot_run_here_is_judged_by_simulation_and_says_so(trt,
     assert manifest.toolchain["tensorrt-rtx"] == trt.__version__
     assert "does not run them" in result.report.not_run_here
     with pytest.raises(DeviceError, match="TensorRT-RTX engine"):
-        open_runner(result.engine)
+        open_engine(result.path)
 
 
 def test_the_simulation_gates(trt, settings, tmp_path):
-    run(BuildConfig(**settings))
+    build_engine(**settings)
     ranges = tmp_path / "e.rtx.ranges.json"
     content = json.loads(ranges.read_text())
     for key in ("low", "high", "amax"):
         content["tensors"]["both"][key] *= 0.001
     ranges.write_text(json.dumps(content))
-    strict = {**settings, "calibration": ranges, "max_drop": 0.0, "max_class_drop": 0.0, "out": tmp_path / "bad.rtx"}
+    strict = {**settings, "ranges": ranges, "max_drop": 0.0, "max_class_drop": 0.0, "out": tmp_path / "bad.rtx"}
     with pytest.raises(EngineRejectedError) as caught:
-        run(BuildConfig(**strict))
+        build_engine(**strict)
     assert caught.value.result.accuracy.simulated
-    assert caught.value.result.guilty[0].layer == "c3"
+    assert caught.value.result.sensitive_layers[0].layer == "c3"
     assert not (tmp_path / "bad.rtx").exists()
 
 
 def test_layers_stay_in_float_in_the_plan_and_in_the_simulation(trt, settings, tmp_path):
-    result = run(BuildConfig(**settings, keep_float=("c3", "n1", "c2", "c4")))
+    result = build_engine(**settings, keep_float=("c3", "n1", "c2", "c4"))
     assert result.report.integer_layers == ()
     assert result.accuracy.miou == result.parent_accuracy.miou
     ranges = tmp_path / "e.rtx.ranges.json"
-    runner = simulate_tensorrt(settings["model"], ranges, keep_float=frozenset({"c3"}))
-    runner.close()
+    simulate_tensorrt(result.ranges, keep_float=frozenset({"c3"})).close()
     with pytest.raises(ConfigError, match="no layer nonsense"):
-        run(BuildConfig(**{**settings, "calibration": ranges}, keep_float=("nonsense",)))
+        build_engine(**{**settings, "ranges": ranges}, keep_float=("nonsense",))
 
 
 def test_half_precision_is_built_and_says_that_nothing_was_measured(trt, settings):
-    result = run(BuildConfig(**settings, precision="fp16"))
+    result = build_engine(**settings, precision="fp16")
     assert result.accuracy is None
-    assert load_manifest(result.engine).accuracy == ()
+    assert load_manifest(result.path).accuracy == ()
 
 
 def test_options_that_the_backend_lacks_are_refused(settings):
     with pytest.raises(ConfigError, match="workspace_mb"):
-        run(BuildConfig(**settings, options={"workspace_mb": "3"}))
+        build_engine(**settings, options={"workspace_mb": "3"})
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch, settings):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingDependencyError, match=r"jetseg\[rtx\]"):
-        run(BuildConfig(**settings))
+        build_engine(**settings)
 
 
 def test_the_command_line_says_that_the_accuracy_is_simulated(trt, settings, tmp_path):
-    command = ["build-engine", str(settings["model"]), "--backend", "tensorrt_rtx", "--target", "sm89", "--data"]
+    command = ["build-engine", str(settings["network"]), "--backend", "tensorrt_rtx", "--target", "sm89", "--data"]
     command += [settings["data"], "--split", "all", "--eval-split", "all", "--images", "4", "--preset", "fast"]
     command += ["--max-drop", "100", "--max-class-drop", "100", "--out", str(tmp_path / "e.rtx")]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
@@ -282,12 +281,12 @@ def test_the_command_line_says_that_the_accuracy_is_simulated(trt, settings, tmp
     assert load_manifest(tmp_path / "e.rtx").device == "NVIDIA GPU, sm89"
 
 
-def test_a_rejected_engine_that_cannot_run_here_ends_with_1_and_without_a_page(trt, settings, tmp_path):
-    command = ["build-engine", str(settings["model"]), "--backend", "tensorrt_rtx", "--data", settings["data"]]
+def test_a_rejected_engine_that_cannot_run_here_ends_with_1_and_without_a_page(trt, settings, tmp_path, caplog):
+    command = ["build-engine", str(settings["network"]), "--backend", "tensorrt_rtx", "--data", settings["data"]]
     command += ["--split", "all", "--eval-split", "all", "--images", "4", "--preset", "fast", "--method", "entropy"]
     done = CliRunner().invoke(
         app, [*command, "--max-drop", "0", "--max-class-drop", "0", "--out", str(settings["out"])]
     )
     assert isinstance(done.exception, EngineRejectedError)
-    assert "No report" in done.stderr
+    assert "No report" in caplog.text
     assert not list(tmp_path.glob("*.html"))

@@ -10,20 +10,23 @@ from small_network import small_manifest, small_network, write_dataset, write_sm
 from tensorrt_double import GPU_LABEL
 from tensorrt_networks import graph, request
 
-from jetseg.data.dataset import open_split
-from jetseg.engine.build import run
-from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.contract import Segmenter
-from jetseg.engine.opening import open_runner
+from jetseg.config import changed, validate_config
+from jetseg.data.dataset import Dataset, open_split
+from jetseg.engine.config import BuildConfig
+from jetseg.engine.engine import open_engine
+from jetseg.engine.selection import build_fastest
 from jetseg.engine.simulation import simulate_tensorrt
-from jetseg.engine.tensorrt import build as tensorrt
+from jetseg.engine.tensorrt.backend import TensorRT
 from jetseg.engine.tensorrt.calibrator import make_calibrator
+from jetseg.engine.tensorrt.options import Options
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt.timing import timing_cache_path
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
-from jetseg.network import load_manifest, save_manifest
+from jetseg.network import load_manifest, open_network, save_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.tensorrt.cache import parse_cache
+from jetseg.workflows.building import build_engine
+from jetseg.workflows.calibration import calibrate
 
 VERSIONS = ("10.3.0", "10.13.3.9", "10.16.1.11", "11.4.0.106")
 IMPLICIT = {"quantization": "implicit"}
@@ -37,22 +40,21 @@ def settings(build_settings):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_explicit_int8_end_to_end_is_what_the_simulation_says(double, settings, tmp_path, version):
     made = double(version)
-    result = run(BuildConfig(**settings))
-    manifest = load_manifest(result.engine)
+    result = build_engine(**settings)
+    manifest = load_manifest(result.path)
     assert manifest.device == GPU_LABEL
     assert (manifest.toolchain["tensorrt"], manifest.toolchain["cuda"]) == (version, "12.6")
     assert not result.accuracy.simulated
     assert made.flags == 1 << int(made.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     assert result.report.layer_precisions["int8"] == 4
-    engine = Segmenter(open_runner(result.engine))
-    exact = Segmenter(simulate_tensorrt(settings["model"], tmp_path / "e.engine.ranges.json"))
+    engine, exact = open_engine(result.path).segment, simulate_tensorrt(result.ranges).segment
     for sample in open_split(settings["data"], "all"):
         np.testing.assert_array_equal(engine(sample.image_hwc_u8), exact(sample.image_hwc_u8))
 
 
 def test_the_driver_is_asked_before_any_object_is_made(double, settings):
     made = double()
-    run(BuildConfig(**settings))
+    build_engine(**settings)
     assert made.events[0] == "probe"
     assert made.events.index("push") < made.events.index("Builder")
     assert (made.contexts, made.memory, made.current.depth) == (0, {}, 0)
@@ -61,14 +63,14 @@ def test_the_driver_is_asked_before_any_object_is_made(double, settings):
 def test_settings_reach_the_builder(double, settings, tmp_path):
     made = double()
     options = {"workspace_mb": "512", "optimization_level": "5"}
-    run(BuildConfig(**settings, options=options))
+    build_engine(**settings, options=options)
     assert made.settings._pools == {made.trt.MemoryPoolType.WORKSPACE: 512 << 20}
     assert made.settings.builder_optimization_level == 5
     assert made.settings.profiling_verbosity == made.trt.ProfilingVerbosity.DETAILED
     assert made.settings._flags == {made.trt.BuilderFlag.TF32}
-    run(BuildConfig(**settings, options={"sparse_weights": "true"}))
+    build_engine(**settings, options={"sparse_weights": "true"})
     assert made.settings._flags == {made.trt.BuilderFlag.TF32, made.trt.BuilderFlag.SPARSE_WEIGHTS}
-    run(BuildConfig(**settings, precision="fp32"))
+    build_engine(**settings, precision="fp32")
     assert made.settings._pools == {made.trt.MemoryPoolType.WORKSPACE: made.free_bytes // 2}
     assert made.settings._flags == set()
     assert load_manifest(tmp_path / "e.engine").accuracy[0].miou is not None
@@ -77,12 +79,12 @@ def test_settings_reach_the_builder(double, settings, tmp_path):
 def test_timings_are_kept_per_device_and_version(double, settings, tmp_path):
     made = double()
     path = timing_cache_path(tensorrt_facts(), "10.3.0")
-    run(BuildConfig(**settings))
+    build_engine(**settings)
     assert path.read_bytes() == b"timed "
-    run(BuildConfig(**settings))
+    build_engine(**settings)
     assert path.read_bytes() == b"timed timed "
     path.write_bytes(b"damaged")
-    run(BuildConfig(**settings))
+    build_engine(**settings)
     assert path.read_bytes() == b"timed "
     assert path.is_relative_to(tmp_path / "cache")
     assert made.trt.__version__ in path.name
@@ -101,7 +103,7 @@ def test_too_little_memory_is_found_before_the_build(double, settings, asked, fr
     made = double()
     made.free_bytes = free_mb << 20
     with pytest.raises(DeviceError, match=said):
-        run(BuildConfig(**settings, options={"workspace_mb": str(asked)} if asked else {}))
+        build_engine(**settings, options={"workspace_mb": str(asked)} if asked else {})
     assert "build_serialized_network" not in made.events
     assert (made.contexts, made.memory) == (0, {})
 
@@ -110,7 +112,7 @@ def test_a_build_that_runs_out_of_memory_leaves_no_engine(double, settings):
     made = double()
     made.failing.add("build_serialized_network")
     with pytest.raises(DeviceError, match="device's memory does not suffice"):
-        run(BuildConfig(**settings))
+        build_engine(**settings)
     assert not settings["out"].exists()
     assert made.contexts == 0
 
@@ -121,13 +123,13 @@ def test_a_refused_node_is_named(double, tmp_path):
     node = onnx.helper.make_node("Frobnicate", ["image"], ["out"])
     onnx.save(graph([node], {}, (1, 3, 24, 32)), str(model))
     with pytest.raises(ArtifactError, match=r"out \(Frobnicate\): TensorRT has no such operator"):
-        tensorrt.build(request(model, small_manifest(), "fp32", tmp_path / "e", tensorrt.Options()))
+        TensorRT().build(request(model, small_manifest(), "fp32", tmp_path / "e", Options()))
 
 
 @pytest.mark.parametrize("version", VERSIONS[:3])
 def test_implicit_int8_reads_the_scales_of_the_ranges_file(double, settings, version):
     made = double(version)
-    result = run(BuildConfig(**settings, options=IMPLICIT))
+    result = build_engine(**settings, options=IMPLICIT)
     cache = parse_cache(made.cache.decode())
     assert cache.version == ".".join(version.split(".")[:3])
     assert set(cache.amax) >= {"image", "r1", "both"}
@@ -141,7 +143,7 @@ def test_implicit_int8_fed_with_frames(double, settings, tmp_path):
     made = double()
     options = {**IMPLICIT, "calibration_data": settings["data"], "calibration_split": "all", "calibration_images": "3"}
     options["calibration_cache"] = str(tmp_path / "found.cache")
-    run(BuildConfig(**settings, options=options))
+    build_engine(**settings, options=options)
     dataset = open_split(settings["data"], "all")
     preprocess = Preprocessor(small_manifest().input)
     expected = [preprocess(dataset[index].image_hwc_u8).copy() for index in (0, 2, 4)]
@@ -156,29 +158,24 @@ def test_what_a_callback_raised_is_raised_after_the_build(double, settings, tmp_
     made = double()
     (tmp_path / "data" / "images" / "002.png").write_bytes(b"no picture")
     options = {**IMPLICIT, "calibration_data": settings["data"], "calibration_split": "all"}
-    ranges = {"precision": "int8", "data": None, "calibration": good_ranges(double, settings, tmp_path)}
+    ranges = {"precision": "int8", "data": None, "ranges": good_ranges(double, settings, tmp_path)}
     with pytest.raises(Exception, match=r"002\.png"):
-        run(BuildConfig(**{**settings, **ranges}, options=options))
+        build_engine(**{**settings, **ranges}, options=options)
     assert made.swallowed == []
     assert (made.contexts, made.memory) == (0, {})
     assert not settings["out"].exists()
 
 
 def good_ranges(double, settings, tmp_path):
-    from jetseg.quantization.calibration import CalibrateConfig
-    from jetseg.quantization.calibration import run as calibrate
-
-    out = tmp_path / "good.json"
     data = write_dataset(tmp_path / "good")
-    calibrate(CalibrateConfig(model=settings["model"], data=data, split="all", out=out, preset="fast"))
-    return out
+    return calibrate(settings["network"], data=data, split="all", out=tmp_path / "good.json", preset="fast")
 
 
 def test_a_cache_that_is_not_taken_is_told(double, settings):
     made = double()
     made.distrust_cache = True
     with pytest.raises(ArtifactError, match="did not take the calibration cache"):
-        run(BuildConfig(**settings, options=IMPLICIT))
+        build_engine(**settings, options=IMPLICIT)
 
 
 def test_frames_for_a_network_with_two_inputs_are_refused(double):
@@ -193,9 +190,9 @@ def test_frames_for_a_network_with_two_inputs_are_refused(double):
 def test_implicit_int8_ended_with_version_10(double, settings):
     made = double("11.4.0.106")
     with pytest.raises(ConfigError, match=r"11\.4\.0\.106 has no calibrators"):
-        run(BuildConfig(**settings, options=IMPLICIT))
+        build_engine(**settings, options=IMPLICIT)
     assert "Builder" not in made.events
-    run(BuildConfig(**settings))
+    build_engine(**settings)
 
 
 @pytest.mark.parametrize(
@@ -213,21 +210,21 @@ def test_implicit_int8_ended_with_version_10(double, settings):
 def test_wrong_options_are_named(double, settings, options, said):
     double()
     with pytest.raises(ConfigError, match=said):
-        run(BuildConfig(**settings, options=options))
+        build_engine(**settings, options=options)
 
 
 def test_layers_stay_in_float_in_explicit_quantization_only(double, settings):
     double()
-    result = run(BuildConfig(**settings, keep_float=("c3",)))
+    result = build_engine(**settings, keep_float=("c3",))
     assert result.report.float_layers == ("c3",)
     assert result.report.layer_precisions["int8"] == 4  # the double calls every convolution so
     with pytest.raises(ConfigError, match="keeps no single layers"):
-        run(BuildConfig(**settings, keep_float=("c3",), options=IMPLICIT))
+        build_engine(**settings, keep_float=("c3",), options=IMPLICIT)
 
 
 def test_half_precision_is_strongly_typed(double, settings):
     made = double("11.4.0.106")
-    result = run(BuildConfig(**settings, precision="fp16"))
+    result = build_engine(**settings, precision="fp16")
     assert made.flags == 1
     assert result.accuracy.miou == pytest.approx(result.parent_accuracy.miou, abs=0.5)
 
@@ -235,7 +232,7 @@ def test_half_precision_is_strongly_typed(double, settings):
 def test_without_tensorrt_the_next_step_is_told_at_once(monkeypatch, settings):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match="JetPack") as caught:
-        run(BuildConfig(**settings))
+        build_engine(**settings)
     assert caught.value.exit_code == 3
 
 
@@ -251,7 +248,7 @@ def test_without_a_driver_no_object_of_tensorrt_is_made(double, settings, monkey
     monkeypatch.setattr(gpu.ctypes, "CDLL", none)
     monkeypatch.setattr("jetseg.engine.tensorrt.build.probe_driver", original)
     with pytest.raises(DeviceError, match=r"no NVIDIA driver: libcuda\.so\.1"):
-        run(BuildConfig(**settings))
+        build_engine(**settings)
     assert made.events == []
 
 
@@ -273,42 +270,45 @@ def test_without_pycuda_the_extra_is_named_before_any_work(double, monkeypatch, 
     made = double()
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     with pytest.raises(MissingDependencyError, match=r"jetseg\[tensorrt\]"):
-        run(BuildConfig(**settings))
+        build_engine(**settings)
     assert made.events == ["probe"]
 
 
 def test_int8_with_half_precision_beside_it(double, settings, tmp_path):
     double()
-    onnx.save(small_network(opset=19), str(settings["model"]))  # the first with scales in half precision
-    save_manifest(settings["model"], small_manifest())
-    single = run(BuildConfig(**settings))
-    half = run(BuildConfig(**settings, options={"rest": "fp16"}))
+    onnx.save(small_network(opset=19), str(settings["network"]))  # the first with scales in half precision
+    save_manifest(settings["network"], small_manifest())
+    single = build_engine(**settings)
+    half = build_engine(**settings, options={"rest": "fp16"})
     assert half.manifest.sha256 != single.manifest.sha256
     assert half.accuracy.miou == pytest.approx(single.accuracy.miou, abs=1.0)
 
 
 def test_a_scale_that_half_precision_cannot_hold_is_refused(tmp_path):
     model = write_small_network(tmp_path)
-    asked = request(model, small_manifest(), "int8", tmp_path / "e", tensorrt.Options())
-    entry = asked.ranges.tensors["image"].model_copy(update={"amax": 1e-6})
-    tensors = {**asked.ranges.tensors, "image": entry}
-    asked = replace(asked, ranges=asked.ranges.model_copy(update={"tensors": tensors}))
+    asked = request(model, small_manifest(), "int8", tmp_path / "e", Options())
+    tensors = {**asked.ranges.tensors, "image": changed(asked.ranges.tensors["image"], amax=1e-6)}
+    asked = replace(asked, ranges=changed(asked.ranges, tensors=tensors))
     strongly_typed_source(asked)
     with pytest.raises(ArtifactError, match=r"image\.scale is 7\.87e-09, which half precision cannot hold"):
         strongly_typed_source(asked, half_rest=True)
 
 
 def test_the_fastest_of_all_precisions_is_kept(double, settings, tmp_path):
-    from jetseg.engine.selection import run as contest
+    def contest(**changes):
+        config = validate_config(BuildConfig, {**budgets, **changes})
+        return build_fastest(network, config, dataset=dataset, out=settings["out"], rounds=1, seconds=0.01)
 
-    onnx.save(small_network(opset=19), str(settings["model"]))  # the first with scales in half precision
-    save_manifest(settings["model"], small_manifest())
+    onnx.save(small_network(opset=19), str(settings["network"]))  # the first with scales in half precision
+    save_manifest(settings["network"], small_manifest())
+    network, dataset = open_network(settings["network"]), Dataset(settings["data"])
+    budgets = {key: value for key, value in settings.items() if key in BuildConfig.model_fields}
     made = double()
-    found = contest(BuildConfig(**settings), rounds=1, seconds=0.01)
+    found = contest()
     assert set(found.latencies) == {"fp32", "fp16", "int8", "int8-fp16"}
     assert load_manifest(settings["out"]).stages[-1].settings["auto_p50_ms"].keys() == found.latencies.keys()
     assert not list(tmp_path.glob("*.candidate.engine"))
-    found = contest(BuildConfig(**settings, options={"dla_core": "0"}), rounds=1, seconds=0.01)
+    found = contest(options={"dla_core": "0"})
     assert set(found.latencies) == {"fp16"}
-    assert "fp32: left out. The DLA computes in fp16 and int8 only." in found.result.attempts
+    assert "fp32: left out. The DLA computes in fp16 and int8 only." in found.attempts
     assert (made.contexts, made.memory) == (0, {})

@@ -7,11 +7,10 @@ from small_network import small_manifest, small_network, write_dataset, write_sm
 from tensorrt_double import GPU_LABEL
 from tensorrt_networks import request
 
-from jetseg.engine.build import run
-from jetseg.engine.build_config import BuildConfig
-from jetseg.engine.opening import open_runner
-from jetseg.engine.tensorrt import build as tensorrt
+from jetseg.engine.engine import open_engine
 from jetseg.engine.tensorrt import plan
+from jetseg.engine.tensorrt.backend import TensorRT
+from jetseg.engine.tensorrt.build import follow_options_
 from jetseg.engine.tensorrt.layers import count_layers
 from jetseg.engine.tensorrt.options import Options
 from jetseg.engine.tensorrt.shapes import open_axes, shape_range
@@ -19,6 +18,7 @@ from jetseg.engine.tensorrt.source import float_source
 from jetseg.errors import ArtifactError, ConfigError, DeviceError
 from jetseg.manifest import Stage
 from jetseg.network import load_manifest, save_manifest
+from jetseg.workflows.building import build_engine
 
 INPUT = np.random.default_rng(0).uniform(-2, 2, (1, 3, 24, 32)).astype(np.float32)
 IMPLICIT = {"quantization": "implicit"}
@@ -29,7 +29,7 @@ def settings(build_settings):
     return build_settings("tensorrt", "e.engine")
 
 
-def open_network(folder, batch=True, size=True):
+def network_of_open_size(folder, batch=True, size=True):
     """Writes the small network with an input whose sizes are open."""
     model = small_network()
     for axis, dim in enumerate(model.graph.input[0].type.tensor_type.shape.dim):
@@ -46,11 +46,11 @@ def open_network(folder, batch=True, size=True):
 
 def test_sparse_weights_and_compatible_versions_are_flags(double, settings):
     made = double()
-    run(BuildConfig(**settings, options={"sparse_weights": "true", "version_compatible": "true"}))
+    build_engine(**settings, options={"sparse_weights": "true", "version_compatible": "true"})
     flags = made.trt.BuilderFlag
     assert {flags.SPARSE_WEIGHTS, flags.VERSION_COMPATIBLE} <= made.settings._flags
     assert made.runtime.engine_host_code_allowed
-    run(BuildConfig(**settings))
+    build_engine(**settings)
     assert made.settings._flags == {flags.TF32}
     assert not made.runtime.engine_host_code_allowed
 
@@ -60,14 +60,14 @@ def test_sparse_weights_and_compatible_versions_are_flags(double, settings):
 )
 def test_compatible_hardware_is_a_level(double, settings, asked, level):
     made = double("10.13.3.9")
-    run(BuildConfig(**settings, options={"hardware": asked}))
+    build_engine(**settings, options={"hardware": asked})
     assert made.settings.hardware_compatibility_level == made.trt.HardwareCompatibilityLevel[level]
 
 
 def test_a_level_that_the_version_lacks_is_refused_before_the_build(double, settings):
     made = double("10.3.0")
     with pytest.raises(ConfigError, match=r"10\.3\.0 has no engines for all GPUs of a compute capability"):
-        run(BuildConfig(**settings, options={"hardware": "same-capability"}))
+        build_engine(**settings, options={"hardware": "same-capability"})
     assert "Builder" not in made.events
 
 
@@ -87,21 +87,21 @@ def test_a_level_that_the_version_lacks_is_refused_before_the_build(double, sett
 def test_an_engine_opens_where_it_was_built_to_open(double, tmp_path, options, built_with, built_on, opens):
     double("10.13.3.9")
     path = tmp_path / "e.engine"
-    tensorrt.build(request(write_small_network(tmp_path), small_manifest(), "int8", path, Options()))
+    TensorRT().build(request(write_small_network(tmp_path), small_manifest(), "int8", path, Options()))
     stages = (Stage(name="build-engine", settings={"options": options}),)
     changes = {"kind": "engine", "backend": "tensorrt", "precision": "int8", "stages": stages}
-    save_manifest(path, small_manifest().model_copy(update=changes), device=built_on, versions={"tensorrt": built_with})
+    save_manifest(path, small_manifest().changed(**changes), device=built_on, versions={"tensorrt": built_with})
     if opens:
-        open_runner(path).close()
+        open_engine(path).close()
         return
     with pytest.raises(ArtifactError, match="it holds only"):
-        open_runner(path)
+        open_engine(path)
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "11.4.0.106"])
 def test_the_dla_runs_half_precision_with_the_gpu_beside_it(double, settings, version):
     made = double(version)
-    result = run(BuildConfig(**settings, precision="fp16", options={"dla_core": "1"}))
+    result = build_engine(**settings, precision="fp16", options={"dla_core": "1"})
     assert made.settings.default_device_type == made.trt.DeviceType.DLA
     assert made.settings.DLA_core == 1
     assert made.trt.BuilderFlag.GPU_FALLBACK in made.settings._flags
@@ -109,16 +109,16 @@ def test_the_dla_runs_half_precision_with_the_gpu_beside_it(double, settings, ve
     strongly_typed = 1 << int(made.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     assert made.flags == (strongly_typed if version.startswith("11") else 0)
     assert made.trt.BuilderFlag.__members__.get("FP16", None) in {None, *made.settings._flags}
-    assert load_manifest(result.engine).stages[-1].settings["options"] == {"dla_core": "1"}
+    assert load_manifest(result.path).stages[-1].settings["options"] == {"dla_core": "1"}
 
 
 def test_the_dla_takes_int8_in_the_way_that_its_version_has(double, settings):
     double("10.3.0")
     with pytest.raises(ConfigError, match=r"takes no network with explicit quantizers.* quantization=implicit"):
-        run(BuildConfig(**settings, options={"dla_core": "0"}))
-    run(BuildConfig(**settings, options={"dla_core": "0", **IMPLICIT}))
+        build_engine(**settings, options={"dla_core": "0"})
+    build_engine(**settings, options={"dla_core": "0", **IMPLICIT})
     double("11.4.0.106")
-    run(BuildConfig(**settings, options={"dla_core": "0"}))
+    build_engine(**settings, options={"dla_core": "0"})
 
 
 @pytest.mark.parametrize(("cores", "core", "said"), [(0, 0, "offers 0 DLA cores.*the GPU runs"), (2, 2, "N below 2")])
@@ -126,7 +126,7 @@ def test_a_dla_that_is_not_there_is_told_before_the_build(double, settings, core
     made = double()
     made.dla_cores = cores
     with pytest.raises(DeviceError, match=said):
-        run(BuildConfig(**settings, precision="fp16", options={"dla_core": str(core)}))
+        build_engine(**settings, precision="fp16", options={"dla_core": str(core)})
     assert "Builder" not in made.events
     assert (made.contexts, made.memory) == (0, {})
 
@@ -144,28 +144,30 @@ def test_a_dla_that_is_not_there_is_told_before_the_build(double, settings, core
 def test_contradictions_are_named(double, settings, precision, options, said):
     double()
     with pytest.raises(ConfigError, match=said):
-        run(BuildConfig(**settings, precision=precision, options=options))
+        build_engine(**settings, precision=precision, options=options)
 
 
 def test_open_sizes_get_a_profile_and_the_runtime_the_manifests_size(double, tmp_path):
     made = double()
     options = Options(max_batch=4, smallest="12x16", largest="48x64")
-    path, model = tmp_path / "e.engine", open_network(tmp_path)
-    tensorrt.build(request(model, small_manifest(), "fp32", path, options))
+    path, model = tmp_path / "e.engine", network_of_open_size(tmp_path)
+    TensorRT().build(request(model, small_manifest(), "fp32", path, options))
     (profile,) = made.settings._profiles
     assert profile._shapes == {"image": ((1, 3, 12, 16), (4, 3, 24, 32), (4, 3, 48, 64))}
     changes = {"kind": "engine", "backend": "tensorrt"}
-    save_manifest(path, small_manifest().model_copy(update=changes), device=GPU_LABEL)
-    runner = open_runner(path)
-    np.testing.assert_allclose(runner.infer(INPUT), open_runner(model).infer(INPUT), atol=1e-4)
+    save_manifest(path, small_manifest().changed(**changes), device=GPU_LABEL)
+    runner = open_engine(path)
+    np.testing.assert_allclose(runner.infer(INPUT), open_engine(model).infer(INPUT), atol=1e-4)
     runner.close()
     with pytest.raises(ConfigError, match="do not contain the manifest's"):
-        tensorrt.build(request(model, small_manifest(), "fp32", path, Options(largest="12x16")))
+        TensorRT().build(request(model, small_manifest(), "fp32", path, Options(largest="12x16")))
 
 
 def test_sizes_that_nobody_asked_for_stay_fixed(double, tmp_path):
     made = double()
-    tensorrt.build(request(open_network(tmp_path), small_manifest(), "fp32", tmp_path / "e.engine", Options()))
+    TensorRT().build(
+        request(network_of_open_size(tmp_path), small_manifest(), "fp32", tmp_path / "e.engine", Options())
+    )
     assert made.settings._profiles == []
 
 
@@ -173,14 +175,14 @@ def test_sizes_that_nobody_asked_for_stay_fixed(double, tmp_path):
 def test_the_real_builder_takes_profile_and_sparsity(tmp_path, options):
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
     spec = small_manifest().input
-    asked = request(open_network(tmp_path), small_manifest(), "fp32", tmp_path / "e", options)
+    asked = request(network_of_open_size(tmp_path), small_manifest(), "fp32", tmp_path / "e", options)
     model = float_source(asked, open_axes(spec, options)).model
     shapes = shape_range(model, spec, options)
 
     def sm86(settings):
         settings.num_compute_capabilities = 1
         settings.set_compute_capability(trt.ComputeCapability.SM86, 0)
-        tensorrt.follow_options_(settings, trt, Options(sparse_weights=True))
+        follow_options_(settings, trt, Options(sparse_weights=True))
         assert settings.get_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
 
     assert len(plan.build_plan(trt, model, sm86, shapes=shapes)) > 10_000
@@ -190,10 +192,10 @@ def test_the_real_builder_takes_profile_and_sparsity(tmp_path, options):
 
 def test_mapped_memory_needs_no_copies_and_gives_the_same(double, settings):
     made = double()
-    copied = open_runner(run(BuildConfig(**settings)).engine)
+    copied = open_engine(build_engine(**settings).path)
     expected = copied.infer(INPUT).copy()
     copied.close()
-    mapped = open_runner(run(BuildConfig(**settings, options={"memory": "mapped"})).engine)
+    mapped = open_engine(build_engine(**settings, options={"memory": "mapped"}).path)
     made.events.clear()
     np.testing.assert_array_equal(mapped.infer(INPUT), expected)
     assert made.events == ["push", "execute_async_v3", "synchronize", "run"]
@@ -204,13 +206,12 @@ def test_mapped_memory_needs_no_copies_and_gives_the_same(double, settings):
 
 def test_settings_from_a_later_jetseg_are_refused_by_name(double, settings):
     double()
-    engine = run(BuildConfig(**settings)).engine
+    engine = build_engine(**settings).path
     manifest = load_manifest(engine)
     stages = (Stage(name="build-engine", settings={"options": {"magic": "1"}}),)
-    changed = manifest.model_copy(update={"stages": stages})
-    save_manifest(engine, changed, device=manifest.device, versions=manifest.toolchain)
+    save_manifest(engine, manifest.changed(stages=stages), device=manifest.device, versions=manifest.toolchain)
     with pytest.raises(ArtifactError, match="magic"):
-        open_runner(engine)
+        open_engine(engine)
 
 
 def test_layers_are_counted_by_device_and_hops():

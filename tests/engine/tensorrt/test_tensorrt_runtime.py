@@ -10,10 +10,12 @@ from tensorrt_networks import request
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.engine.opening import open_runner
-from jetseg.engine.tensorrt import build as tensorrt
+from jetseg.config import changed
+from jetseg.engine.engine import open_engine
+from jetseg.engine.tensorrt.backend import TensorRT
+from jetseg.engine.tensorrt.options import Options
 from jetseg.errors import ArtifactError, DeviceError, ManifestError
-from jetseg.manifest import OutputSpec, Stage
+from jetseg.manifest import Stage
 from jetseg.network import load_manifest, save_manifest
 
 INPUT = np.random.default_rng(0).uniform(-2, 2, (1, 3, 24, 32)).astype(np.float32)
@@ -28,16 +30,14 @@ def engine(double, tmp_path):
     made = double()
     model = write_small_network(tmp_path)
     path = tmp_path / "small.engine"
-    report = tensorrt.build(request(model, small_manifest(), "int8", path, tensorrt.Options()))
+    report = TensorRT().build(request(model, small_manifest(), "int8", path, Options()))
     save(path, device=report.device, versions=dict(report.toolchain))
     made.events.clear()
     return made, path
 
 
 def save(path, device, versions, **changes):
-    manifest = small_manifest().model_copy(
-        update={"kind": "engine", "backend": "tensorrt", "precision": "int8", **changes}
-    )
+    manifest = small_manifest().changed(**{"kind": "engine", "backend": "tensorrt", "precision": "int8", **changes})
     save_manifest(path, manifest, device=device, versions=versions)
 
 
@@ -47,7 +47,7 @@ def released(made):
 
 def test_calls_come_in_order_and_nothing_is_allocated_per_frame(engine):
     made, path = engine
-    runner = open_runner(path)
+    runner = open_engine(path)
     assert made.events[0] == "probe"
     assert made.events.count("mem_alloc") == made.events.count("set_tensor_address") == 2
     made.events.clear()
@@ -62,7 +62,7 @@ def test_calls_come_in_order_and_nothing_is_allocated_per_frame(engine):
 
 def test_another_thread_may_run_the_engine(engine):
     made, path = engine
-    runner = open_runner(path)
+    runner = open_engine(path)
     here, there = runner.infer(INPUT).copy(), []
     thread = threading.Thread(target=lambda: there.append(runner.infer(INPUT).copy()))
     thread.start()
@@ -74,7 +74,7 @@ def test_another_thread_may_run_the_engine(engine):
 
 def test_close_is_idempotent_and_a_closed_runner_says_so(engine):
     made, path = engine
-    runner = open_runner(path)
+    runner = open_engine(path)
     runner.close()
     runner.close()
     assert made.events.count("detach") == 1
@@ -87,18 +87,18 @@ def test_an_error_at_any_step_of_opening_releases_everything(engine, step):
     made, path = engine
     made.failing.add(step)
     with pytest.raises((DeviceError, ArtifactError)):
-        open_runner(path)
+        open_engine(path)
     made.failing.clear()
     assert made.contexts == 0
     assert made.memory == {}
-    open_runner(path).close()
+    open_engine(path).close()
     assert released(made)
 
 
 @pytest.mark.parametrize("step", RUNNING)
 def test_an_error_while_running_is_told_and_the_runner_can_be_closed(engine, step):
     made, path = engine
-    runner = open_runner(path)
+    runner = open_engine(path)
     made.failing.add(step)
     with pytest.raises(DeviceError, match=r"CUDA failed|TensorRT failed"):
         runner.infer(INPUT)
@@ -111,7 +111,7 @@ def test_an_error_while_running_is_told_and_the_runner_can_be_closed(engine, ste
 
 def test_closing_survives_a_context_that_is_gone(engine):
     made, path = engine
-    runner = open_runner(path)
+    runner = open_engine(path)
     made.failing.add("push")
     runner.close()
     assert made.contexts == 0
@@ -122,7 +122,7 @@ def test_an_engine_of_another_version_or_device_says_how_to_build_it_again(engin
     stage = Stage(name="build-engine", settings={"keep_float": ["c3"], "options": {"workspace_mb": "512"}})
     save(path, device="Orin (sm_87)", versions={"tensorrt": "10.13.3.9"}, stages=(stage,))
     with pytest.raises(ArtifactError) as caught:
-        open_runner(path)
+        open_engine(path)
     message = str(caught.value)
     assert "with TensorRT 10.13.3.9 (here: 10.3.0) and on Orin (sm_87) (here: Double GPU (sm_87))" in message
     assert "--backend tensorrt --precision int8 --calibration RANGES.json" in message
@@ -136,27 +136,27 @@ def test_a_damaged_engine_is_not_opened(engine):
     content = path.read_bytes()
     path.write_bytes(content[:-10])
     with pytest.raises(ArtifactError, match="truncated, damaged or replaced"):
-        open_runner(path)
+        open_engine(path)
     assert made.events == []
     path.write_bytes(b"something else")
     save(path, device="Double GPU (sm_87)", versions={"tensorrt": "10.3.0"})
     with pytest.raises(ArtifactError, match=r"no engine that TensorRT 10\.3\.0 opens.* It says: Serialization"):
-        open_runner(path)
+        open_engine(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"output": OutputSpec(name="nonsense")}, "no output named nonsense"),
-        ({"input": small_manifest().input.model_copy(update={"height": 48})}, r"\[1, 3, 48, 32\]"),
-        ({"input": small_manifest().input.model_copy(update={"kind": "frame"})}, "UINT8|5"),
+        ({"outputs": (changed(small_manifest().output, name="nonsense"),)}, "no output named nonsense"),
+        ({"input": changed(small_manifest().input, height=48)}, r"\[1, 3, 48, 32\]"),
+        ({"input": changed(small_manifest().input, kind="frame")}, "UINT8|5"),
     ],
 )
 def test_a_manifest_that_says_something_else_is_refused(engine, changes, said):
     made, path = engine
     save(path, device="Double GPU (sm_87)", versions={"tensorrt": "10.3.0"}, **changes)
     with pytest.raises(ManifestError, match=said):
-        open_runner(path)
+        open_engine(path)
     assert (made.contexts, made.memory) == (0, {})
 
 
@@ -175,10 +175,10 @@ def test_an_engine_with_an_open_size_gets_that_of_the_manifest(double, tmp_path)
     path = tmp_path / "open.engine"
     path.write_bytes(MAGIC + model.SerializeToString())
     save(path, device="Double GPU (sm_87)", versions={})
-    runner = open_runner(path)
+    runner = open_engine(path)
     onnx.save(model, str(tmp_path / "open.onnx"))
     save_manifest(tmp_path / "open.onnx", small_manifest())
-    np.testing.assert_allclose(runner.infer(INPUT), open_runner(tmp_path / "open.onnx").infer(INPUT), atol=1e-4)
+    np.testing.assert_allclose(runner.infer(INPUT), open_engine(tmp_path / "open.onnx").infer(INPUT), atol=1e-4)
     runner.close()
     assert released(made)
 
@@ -227,5 +227,5 @@ def test_a_kit_is_verified_on_the_device_and_its_engine_opens_there_again(double
     manifest = load_manifest(out)
     assert "sm_87" in str(manifest.device)
     assert manifest.parity is not None
-    open_runner(out).close()
+    open_engine(out).close()
     assert released(made)

@@ -10,16 +10,16 @@ from tensorrt_double import GPU_LABEL, MAGIC
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.engine.opening import open_runner
+from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
 from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.network import load_manifest
 
 torch = pytest.importorskip("torch")
-from jetseg.export import torch_tensorrt  # noqa: E402
-from jetseg.export.onnx_export import export_module  # noqa: E402
+from jetseg.exporters import torch_tensorrt  # noqa: E402
+from jetseg.exporters.onnx_export import export_module  # noqa: E402
 from jetseg.models import create_model  # noqa: E402
-from jetseg.train.checkpoint import save_checkpoint  # noqa: E402
+from jetseg.training.checkpoint import save_checkpoint  # noqa: E402
 
 INPUT = np.random.default_rng(0).normal(size=(1, 3, 64, 96)).astype(np.float32)
 
@@ -70,10 +70,9 @@ def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, c
     manifest = load_manifest(out)
     assert (manifest.backend, manifest.kind, manifest.toolchain["torch-tensorrt"]) == ("tensorrt", "engine", "2.9.0")
     assert manifest.parent_sha256 == load_manifest(checkpoint).sha256
-    runner = open_runner(out)
-    found = runner.infer(INPUT).copy()
-    runner.close()
-    from jetseg.train.torch_runner import TorchRunner
+    with open_engine(out) as engine:
+        found = engine.infer(INPUT).copy()
+    from jetseg.training.torch_runner import TorchRunner
 
     np.testing.assert_allclose(found, TorchRunner(checkpoint).infer(INPUT), atol=1e-4)
 

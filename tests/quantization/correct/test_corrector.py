@@ -9,12 +9,11 @@ from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
 
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import CalibrationError
-from jetseg.network import load_manifest, save_manifest
+from jetseg.network import load_manifest, open_network, save_manifest
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import probe
 from jetseg.onnx.session import make_session
-from jetseg.quantization.calibration import CalibrateConfig, run
 from jetseg.quantization.correct.activation_shift import shift_
 from jetseg.quantization.correct.corrector import rarity
 from jetseg.quantization.correct.equalization import equalize_
@@ -24,8 +23,8 @@ from jetseg.quantization.observe.coverage import coverage, warnings
 from jetseg.quantization.qdq.insertion import render_symmetric_, render_unsigned_, symmetric_quantizers
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
-from jetseg.quantization.ranges import TensorRange, calibrated_network, load_ranges
-from jetseg.storage import sha256_file
+from jetseg.quantization.ranges import TensorRange, open_ranges
+from jetseg.workflows.calibration import calibrate
 
 EVERYWHERE = [np.ones((1, 1))]
 
@@ -187,9 +186,7 @@ def test_a_layer_is_the_matrix_that_it_is_said_to_be(operator, shape, attributes
 
 def test_reconstruction_brings_the_quantized_network_nearer(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
-    ranges = run(
-        CalibrateConfig(model=model, data=data, split="all", preset="fast", out=tmp_path / "r.json", method="minmax")
-    )
+    ranges = calibrate(model, data=data, split="all", preset="fast", out=tmp_path / "r.json", method="minmax")
     graph = load_float_graph(model)
     rng = np.random.default_rng(4)
     frames = [{"image": rng.uniform(-2, 2, (1, 3, HEIGHT, WIDTH)).astype(np.float32)} for _ in range(9)]
@@ -235,9 +232,9 @@ def test_reconstruction_looks_only_where_it_is_told_to():
 def test_calibration_keeps_what_helps_and_both_backends_find_their_network(tmp_path, placement):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
     out = tmp_path / "r.json"
-    ranges = run(CalibrateConfig(model=model, data=data, split="all", placement=placement, out=out))
-    most = max(trial.reconstruction_frames for trial in ranges.trials)
-    final = [trial for trial in ranges.trials if trial.reconstruction_frames in (0, most)]
+    ranges = calibrate(model, data=data, split="all", placement=placement, out=out)
+    most = max(trial.reconstruction_frames for trial in ranges.record.trials)
+    final = [trial for trial in ranges.record.trials if trial.reconstruction_frames in (0, most)]
     by_target = {
         target: {trial.corrections: trial.agreement for trial in final if trial.target == target}
         for target in ("tensorrt", "onnxruntime")
@@ -245,40 +242,40 @@ def test_calibration_keeps_what_helps_and_both_backends_find_their_network(tmp_p
     assert () in by_target["tensorrt"]
     assert any("reconstruct" in corrections for corrections in by_target["onnxruntime"])
     for target, scores in by_target.items():
-        network_file = calibrated_network(out, ranges, target, model)
+        network_file = ranges.network_for(target).path
         stages = load_manifest(network_file).stages if network_file != model else ()
         kept = tuple(stages[-1].settings["corrections"]) if stages else ()
         assert scores[kept] == max(scores.values())
-    runner = simulate_tensorrt(model, out)
+    runner = simulate_tensorrt(ranges)
     assert runner.manifest.precision == "int8"
 
 
 def test_every_candidate_is_tried_once_per_target(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
-    ranges = run(CalibrateConfig(model=model, data=data, split="all", out=tmp_path / "r.json"))
-    tried = [(trial.target, trial.corrections, trial.reconstruction_frames) for trial in ranges.trials]
+    ranges = calibrate(model, data=data, split="all", out=tmp_path / "r.json")
+    tried = [(trial.target, trial.corrections, trial.reconstruction_frames) for trial in ranges.record.trials]
     assert len(tried) == len(set(tried))
 
 
 def test_a_corrected_network_that_is_gone_or_changed_is_refused(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=12)
     out = tmp_path / "r.json"
-    run(CalibrateConfig(model=model, data=data, split="all", out=out, corrections=("equalize", "reconstruct")))
-    ranges = load_ranges(out, model_sha256=sha256_file(model), preprocessing=load_manifest(model).input)
-    target, entry = next(iter(ranges.networks.items()))
+    calibrate(model, data=data, split="all", out=out, corrections=("equalize", "reconstruct"))
+    ranges = open_ranges(out, open_network(model))
+    target, entry = next(iter(ranges.record.networks.items()))
     path = tmp_path / entry.file
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(CalibrationError, match="SHA-256 differs"):
-        calibrated_network(out, ranges, target, model)
+        ranges.network_for(target)
     path.unlink()
     with pytest.raises(CalibrationError, match="not beside it"):
-        calibrated_network(out, ranges, target, model)
+        ranges.network_for(target)
     content = json.loads(out.read_text())
     content["networks"][target]["file"] = "../small.onnx"
     out.write_text(json.dumps(content))
-    ranges = load_ranges(out, model_sha256=sha256_file(model), preprocessing=load_manifest(model).input)
+    ranges = open_ranges(out, open_network(model))
     with pytest.raises(CalibrationError, match="outside its own folder"):
-        calibrated_network(out, ranges, target, model)
+        ranges.network_for(target)
 
 
 def test_few_images_and_a_dominating_one_are_told():
@@ -349,9 +346,7 @@ def test_calibrating_by_channel_reads_every_frame(tmp_path):
     """Guards the pass structure: the frames of each pass are the same ones."""
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
     out = tmp_path / "r.json"
-    ranges = run(
-        CalibrateConfig(model=model, data=data, split="all", out=out, method="minmax", corrections=("reconstruct",))
-    )
+    ranges = calibrate(model, data=data, split="all", out=out, method="minmax", corrections=("reconstruct",))
     preprocess_max = max(
         float(cv2.imread(str(path)).max()) for path in sorted((tmp_path / "data" / "images").iterdir())
     )
@@ -371,7 +366,7 @@ def test_a_dead_channel_becomes_zeros(tmp_path, size):
     manifest = load_manifest(model)
     save_manifest(tmp_path / "dead.onnx", manifest)
     config = {"data": data, "split": "all", "preset": "fast", "out": tmp_path / "r.json"}
-    ranges = run(CalibrateConfig(model=tmp_path / "dead.onnx", **config))
+    ranges = calibrate(tmp_path / "dead.onnx", **config)
     graph = load_float_graph(tmp_path / "dead.onnx")
     image = np.random.default_rng(0).uniform(-2, 2, (1, 3, HEIGHT, WIDTH)).astype(np.float32)
     wanted = final(graph.model, image)

@@ -3,16 +3,18 @@
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
 
+from jetseg.config import changed
 from jetseg.manifest import InputSpec
 from jetseg.onnx.session import make_session
 from jetseg.preprocess import Preprocessor
-from jetseg.quantization.calibration import CalibrateConfig, run
 from jetseg.quantization.correct import input_folding
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
 from jetseg.quantization.qdq.schemes import TENSORRT, unsigned_scale
+from jetseg.workflows.calibration import calibrate
 
 SPEC = InputSpec(height=HEIGHT, width=WIDTH, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -55,17 +57,25 @@ def test_only_the_pixels_are_quantized(small, policy):
 
 def test_far_off_borders_are_refused(small):
     before = small.model.SerializeToString()
-    assert not input_folding.fold_input_(small, SPEC.model_copy(update={"mean": (0.0, 0.0, 0.0)}), "image")
-    assert not input_folding.fold_input_(small, SPEC.model_copy(update={"kind": "frame"}), "image")
+    assert not input_folding.fold_input_(small, changed(SPEC, mean=(0.0, 0.0, 0.0)), "image")
+    assert not input_folding.fold_input_(small, changed(SPEC, kind="frame"), "image")
     assert small.model.SerializeToString() == before
 
 
 def test_calibration_tries_it(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
-    config = CalibrateConfig(
-        model=model, data=data, split="all", out=tmp_path / "r.json", corrections=("input-folding",)
-    )
-    found = run(config)
-    assert {trial.corrections for trial in found.trials} == {(), ("input-folding",)}
-    if found.networks:
+    found = calibrate(model, data=data, split="all", out=tmp_path / "r.json", corrections=("input-folding",))
+    assert {trial.corrections for trial in found.record.trials} == {(), ("input-folding",)}
+    if found.record.networks:
         assert found.tensors["image.pixels"].amax == 127.0
+
+
+def test_names_that_it_makes_up_are_free(small, image):
+    (before,) = computed(small, image, "n1")
+    for name in ("image.gain", "image.offset"):
+        small.add_initializer(name, np.float32([1]))
+    small.insert_after(None, helper.make_node("Mul", ["image", "image.gain"], ["image.scaled"]))
+    assert input_folding.fold_input_(small, SPEC, "image")
+    small.check()
+    (after,) = computed(small, image, "n1")
+    np.testing.assert_allclose(after[..., 1:, 1:], before[..., 1:, 1:], atol=1e-4)

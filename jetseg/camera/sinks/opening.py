@@ -1,0 +1,32 @@
+"""Opens the sink that a user names: NAME:PLACE of a registered kind."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from jetseg.camera.contract import Sink, SinkContext, SinkKind
+from jetseg.errors import ConfigError
+from jetseg.registry import SINKS
+
+
+def open_sink(spec: str, context: SinkContext, **options: Any) -> AbstractContextManager[Sink]:  # noqa: ANN401
+    """Opens a sink by its name and place, as in "video:drive.mp4" or "window".
+
+    Args:
+        spec: NAME:PLACE; the names are those of `jetseg.registry.SINKS`.
+        context: What the sink may want to know.
+        options: Further arguments of that kind's own `open`.
+
+    Raises:
+        ConfigError: There is no sink of that name, or its place is missing.
+        JetsegError: It cannot be opened.
+    """
+    name, _, place = spec.partition(":")
+    if name not in SINKS:
+        forms = ", ".join(SINKS.get(known).form for known in SINKS.names())
+        raise ConfigError(f"{spec!r} is not a sink.", f"Known forms: {forms}.")
+    kind: SinkKind = SINKS.get(name)
+    if ":" in kind.form and not place:
+        raise ConfigError(f"The sink {spec} lacks its place.", f"Write it as {kind.form}.")
+    return kind.open(place, context, **options)

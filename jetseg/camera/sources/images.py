@@ -1,0 +1,69 @@
+"""Image files, one or a folder of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+from jetseg.camera.contract import SourceFrame
+from jetseg.data.decode import IMAGE_SUFFIXES, read_frame
+from jetseg.errors import DataError
+from jetseg.monitor.statistics import SourceLosses
+
+
+def is_image(path: Path) -> bool:
+    """Tells whether a file is an image, by its name."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def open_images(name: str, place: Path) -> ImageSource:
+    """Opens an image file, or a folder of them in the order of their names.
+
+    Raises:
+        DataError: The folder holds no images.
+    """
+    if place.is_file():
+        return ImageSource(name, [place])
+    found = sorted(path for path in place.iterdir() if is_image(path) and not path.name.startswith("."))
+    if not found:
+        raise DataError(
+            f"The folder {place} holds no images.",
+            f"Give a folder of image files, or, for a dataset with labels, its spec, as in camvid:{place} or "
+            f"folder:{place}.",
+        )
+    return ImageSource(name, found)
+
+
+class ImageSource:
+    """Image files in the given order; see `jetseg.camera.contract.Source`."""
+
+    split: str | None = None
+    live = False
+    frames_per_second: float | None = None
+    size_hw: tuple[int, int] | None = None
+    classes: tuple[str, ...] | None = None
+    ignore_index: int | None = None
+
+    def __init__(self, name: str, paths: Sequence[Path]) -> None:
+        self.name = name
+        self.losses = SourceLosses()
+        self._paths = tuple(paths)
+        self._sequence = 0
+
+    def read(self) -> SourceFrame | None:
+        """Decodes the next file.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        if self._sequence >= len(self._paths):
+            return None
+        started = perf_counter()
+        path = self._paths[self._sequence]
+        frame = SourceFrame(self._sequence, path.stem, started, read_frame(path))
+        self._sequence += 1
+        return frame
+
+    def close(self) -> None:
+        """Holds nothing open."""

@@ -1,0 +1,86 @@
+"""Opens the source that a user names: a camera, a stream, files, or NAME:PLACE of a registered kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jetseg.camera.config import LiveLimits
+from jetseg.camera.contract import Source, SourceContext, SourceKind
+from jetseg.camera.sources.camera import camera_index, open_camera
+from jetseg.camera.sources.dataset import DatasetSource
+from jetseg.camera.sources.images import is_image, open_images
+from jetseg.camera.sources.paced import PacedSource
+from jetseg.camera.sources.stream import open_stream
+from jetseg.camera.sources.video_file import open_video
+from jetseg.data.dataset import known_forms, open_split
+from jetseg.errors import ConfigError, DataError
+from jetseg.monitor.events import EventLog
+from jetseg.registry import DATASETS, SOURCES
+
+
+def open_source(
+    source: str,
+    *,
+    split: str = "test",
+    labels: bool | None = None,
+    pace: float | None = None,
+    events: EventLog | None = None,
+    limits: LiveLimits | None = None,
+    wait: bool = False,
+) -> Source:
+    """Opens a source of frames.
+
+    Args:
+        source: A camera index or /dev/videoN, a URL, a video or image file, a folder of images, a dataset spec, or
+            NAME:PLACE with a name of `jetseg.registry.SOURCES`, as in `csi:0` or `synthetic`.
+        split: Of a dataset.
+        labels: True asks for labels, False leaves them out, None takes them where the source has them.
+        pace: Feed files or a dataset as a live camera of this many frames per second.
+        events: Where a camera that is lost, stalled or back is reported.
+        limits: How long a camera may take.
+        wait: A camera that is not there yet is awaited instead of being an error.
+
+    Raises:
+        ConfigError: Labels or a pace were asked of a source that can have none.
+        DataError: The file, folder or dataset is missing, damaged or empty.
+        DeviceError: The camera is absent or gives no frames.
+    """
+    context = SourceContext(events or EventLog(), limits or LiveLimits(), split, labels, pace, wait=wait)
+    opened = _open(source, context)
+    try:
+        if labels and opened.classes is None:
+            raise ConfigError(
+                f"`labels` was given, but {opened.name} has no labels.", "Use a dataset spec, as in camvid:DIR."
+            )
+        if pace is None or isinstance(opened, PacedSource):
+            return opened
+        if opened.live:
+            raise ConfigError(
+                f"`pace` was given, but {opened.name} is live and has a pace of its own.", "Leave out `pace`."
+            )
+    except ConfigError:
+        opened.close()
+        raise
+    return PacedSource(opened, pace)
+
+
+def _open(source: str, context: SourceContext) -> Source:
+    name, colon, place = source.partition(":")
+    path = Path(source).expanduser()
+    if name in SOURCES and (colon or not path.exists()):
+        kind: SourceKind = SOURCES.get(name)
+        return kind.open(place, context)
+    if (index := camera_index(source)) is not None:
+        return open_camera(index, context)
+    if "://" in source:
+        return open_stream(source, context)
+    if path.exists():
+        return open_images(source, path) if path.is_dir() or is_image(path) else open_video(path)
+    if name in DATASETS:
+        return DatasetSource(open_split(source, context.split), labels=context.labels is not False)
+    own = ", ".join(SOURCES.get(name).form for name in SOURCES.names() if name not in DATASETS)
+    raise DataError(
+        f"{source} does not exist.",
+        "`source` takes a camera index, a video file, a folder of images, a URL, or NAME:PLACE: "
+        f"{own}, {known_forms()}.",
+    )

@@ -1,0 +1,77 @@
+"""Measures what is normal, for an engine that was built without data."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jetseg.config import validate_config
+from jetseg.data.dataset import Dataset, open_dataset
+from jetseg.errors import DataError
+from jetseg.evaluation.profile import LEAST_FRAMES, measure_profile
+from jetseg.manifest import Profile, manifest_path, write_manifest
+from jetseg.monitor.config import BaselineConfig
+from jetseg.network import Network
+from jetseg.progress import ProgressCallback, report_progress
+from jetseg.workflows.opening import as_network, open_engine
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is normal for an engine.
+
+    Attributes:
+        path: The engine's manifest, which holds it now.
+        profile: The signals of frames and answers.
+    """
+
+    path: Path
+    profile: Profile
+
+
+def measure_baseline(
+    engine: Network | Path | str,
+    *,
+    data: Dataset | str,
+    reference: Network | Path | str | None = None,
+    manifest: Path | str | None = None,
+    progress: ProgressCallback | None = None,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> Baseline:
+    """Measures the signals that the drift monitor compares with, and writes them into the engine's manifest.
+
+    Args:
+        engine: Engine or ONNX file, opened or by its path.
+        data: Frames as they are when all is well, as a spec or opened; labels are not looked at.
+        reference: The network that the engine was made from: their agreement is measured too.
+        manifest: Manifest for files that have none beside them.
+        progress: Is told how the work goes on.
+        settings: Fields of `jetseg.monitor.config.BaselineConfig`, as in `frames=64`.
+
+    Returns:
+        What was measured, and where it is written.
+
+    Raises:
+        ConfigError: Settings are wrong.
+        DataError: There are too few frames.
+        JetsegError: The engine or the data is wrong.
+    """
+    config = validate_config(BaselineConfig, settings)
+    with report_progress(progress), ExitStack() as stack:
+        network = as_network(engine, manifest)
+        opened = stack.enter_context(open_engine(network, threads=config.threads))
+        parent = None
+        if reference is not None:
+            parent = stack.enter_context(open_engine(reference, manifest=manifest, threads=config.threads)).segment
+        split = open_dataset(data).split(config.split)
+        profile = measure_profile(opened.infer, opened.manifest, split, frames=config.frames, parent=parent)
+    if profile is None:
+        raise DataError(
+            f"{split.spec} ({config.split}) has {len(split)} frames.", f"A baseline takes {LEAST_FRAMES} or more."
+        )
+    # the engine and how it was made stay what they were, so only the profile changes
+    place = manifest_path(network.path)
+    write_manifest(place, network.manifest.changed(profile=profile))
+    return Baseline(place, profile)

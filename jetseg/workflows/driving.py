@@ -1,0 +1,140 @@
+"""From an engine and a source of frames to a measured run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from jetseg.camera.config import RunConfig
+from jetseg.camera.contract import Sink, Source
+from jetseg.camera.stopping import StopFlag
+from jetseg.config import validate_config
+from jetseg.engine.engine import Engine
+from jetseg.errors import ConfigError
+from jetseg.manifest import manifest_path
+from jetseg.monitor.engine_speed import EngineSpeed
+from jetseg.monitor.events import EventLog
+from jetseg.network import Network
+from jetseg.workflows.drive import Drive, DriveResult, place_of
+from jetseg.workflows.opening import open_engine
+
+
+def run_camera(
+    engine: Engine | Network | Path | str,
+    *,
+    source: Source | str,
+    ladder: Sequence[Network | Path | str] = (),
+    shadow: Engine | Network | Path | str | None = None,
+    sinks: Sequence[Sink | str] = (),
+    manifest: Path | str | None = None,
+    threads: int | None = None,
+    events: EventLog | None = None,
+    stop: StopFlag | None = None,
+    speed: EngineSpeed | None = None,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> DriveResult:
+    """Runs an engine on a source until it ends or a limit is reached, and measures it.
+
+    Args:
+        engine: Engine, ONNX file or checkpoint: opened, in which case the caller closes it, or by its path or name.
+        source: Where frames come from, opened or as `jetseg.camera.sources.opening.open_source` takes it; it is
+            closed at the end.
+        ladder: Lighter engines, from better to lightest, which serve while `deadline_ms` is missed.
+        shadow: The network that the engine was made from: some frames are compared with it, in the background.
+        sinks: What takes every processed frame: opened, in which case the caller closes it, or NAME:PLACE with a name
+            of `jetseg.registry.SINKS`.
+        manifest: Manifest for files that have none beside them.
+        threads: Threads of a CPU backend.
+        events: Gets what happens; whoever wants to know at once listens to it.
+        stop: Ends the run from outside; see also `jetseg.camera.stopping.stop_on_signals`.
+        speed: Of the engine alone, where it is known; else it is measured before the run.
+        settings: Fields of `jetseg.camera.config.RunConfig`, as in `frames=100` or `output="drive.mp4"`.
+
+    Returns:
+        The figures of the run, and what they belong to.
+
+    Raises:
+        ConfigError: Settings are wrong, or contradict the source.
+        StageStoppedError: A stage does not come back; its thread is left.
+        JetsegError: Something cannot be opened, or whatever a stage raised.
+
+    >>> found = run_camera("camvid-light", source="synthetic:2", labels=False, threads=1)
+    >>> found.summary.frames, found.summary.dropped
+    (2, 0)
+    """
+    with open_drive(
+        engine,
+        source=source,
+        ladder=ladder,
+        shadow=shadow,
+        sinks=sinks,
+        manifest=manifest,
+        threads=threads,
+        events=events,
+        stop=stop,
+        speed=speed,
+        **settings,
+    ) as drive:
+        drive.run()
+    return drive.result()
+
+
+@contextmanager
+def open_drive(
+    engine: Engine | Network | Path | str,
+    *,
+    source: Source | str,
+    ladder: Sequence[Network | Path | str] = (),
+    shadow: Engine | Network | Path | str | None = None,
+    sinks: Sequence[Sink | str] = (),
+    manifest: Path | str | None = None,
+    threads: int | None = None,
+    events: EventLog | None = None,
+    stop: StopFlag | None = None,
+    speed: EngineSpeed | None = None,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> Iterator[Drive]:
+    """Opens everything that a run needs, so that mistakes show before it, and closes it; see `run_camera`.
+
+    For those who look at a run or end it while it goes on, or want its figures after it failed.
+    """
+    config = validate_config(RunConfig, settings)
+    lighter = _lighter_engines(engine, ladder, config)
+    with ExitStack() as stack:
+        opened = _enter(stack, engine, manifest, threads)
+        drive = Drive(stack, opened, source, config, events or EventLog(), stop or StopFlag())
+        drive.open_pages()
+        # more threads than one would not have the shadow's low priority
+        drive.open_monitor(None if shadow is None else _enter(stack, shadow, manifest, 1))
+        drive.open_sinks(sinks)
+        drive.measure(speed)
+        drive.open_ladder([(place, _enter(stack, other, None, threads)) for place, other in lighter])
+        drive.follow()
+        yield drive
+
+
+def _lighter_engines(
+    engine: Engine | Network | Path | str, ladder: Sequence[Network | Path | str], config: RunConfig
+) -> list[tuple[str, Network | Path | str]]:
+    """Returns the engines of a ladder, with their places, after the first one: the engine, named there or not."""
+    lighter = [(place_of(other), other) for other in ladder]
+    if lighter and config.deadline_ms is None:
+        raise ConfigError("A `ladder` was given without `deadline_ms`.", "Say how old a frame may be.")
+    best = place_of(engine)
+    if lighter and lighter[0][0] == best:
+        del lighter[0]
+    if best in dict(lighter):
+        raise ConfigError(f"The `ladder` names {best} after another engine.", "Give the best engine first.")
+    return lighter
+
+
+def _enter(
+    stack: ExitStack, network: Engine | Network | Path | str, manifest: Path | str | None, threads: int | None
+) -> Engine:
+    """Opens a network until the stack ends; a manifest that was given is for files that have none beside them."""
+    if isinstance(network, Engine):
+        return network
+    has_own = isinstance(network, Network) or manifest_path(Path(place_of(network))).is_file()
+    return stack.enter_context(open_engine(network, manifest=None if has_own else manifest, threads=threads))

@@ -1,0 +1,28 @@
+"""The public names are what the documentation says, in whatever order they are used."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import jetseg
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("docs/**/*.ipynb"))]
+
+
+@pytest.mark.parametrize("name", jetseg.__all__)
+def test_a_name_stays_callable(name):
+    """Packages of the same name, as jetseg.train, are imported on the way and must not take its place."""
+    for package in ("jetseg.training", "jetseg.exporters", "jetseg.evaluation"):
+        importlib.import_module(package)
+    assert callable(getattr(jetseg, name))
+    assert inspect.getdoc(getattr(jetseg, name))
+
+
+def test_pages_use_names_that_exist():
+    used = {name for page in PAGES for name in re.findall(r"jetseg\.([a-z_]+)\(", page.read_text("utf-8"))}
+    assert used - set(jetseg.__all__) == set()
+    assert used >= {"open_network", "calibrate", "build_engine", "open_engine", "evaluate", "train"}
