@@ -32,7 +32,7 @@ _RENAMED = {"val_split": "eval_split"}
 
 
 class DistillConfig(Settings):
-    """How a student imitates its teacher: weight and temperature of each loss of `jetseg.training.distillation_losses`."""
+    """How a student imitates its teacher: weight and temperature of each of `jetseg.training.distillation_losses`."""
 
     kd_weight: float = Field(
         1.0, ge=0, description="Weight of the soft labels of each pixel (Hinton et al., arXiv:1503.02531)."

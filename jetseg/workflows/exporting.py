@@ -34,8 +34,8 @@ def export(
             torch-tensorrt builds on this device without ONNX between and without parity.
         data: Frames to compare torch and ONNX Runtime on, as a spec or opened; random images by default.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.exporters.config.ExportConfig`, as in `head="classmap", input="frame"`; for an engine,
-            of `PlanConfig`.
+        settings: Fields of `jetseg.exporters.config.ExportConfig`, as in `head="classmap", input="frame"`; for an
+            engine, of `PlanConfig`.
 
     Returns:
         The exported network, opened; the manifest of an ONNX file holds the measured parity.

@@ -185,3 +185,49 @@ def test_changes_are_checked_as_the_file_is(tmp_path, change, words):
     path.write_text("description: d\nstages: [{stage: train}, {stage: export}]\n")
     with pytest.raises(ConfigError, match=words):
         load_recipe(str(path), [change])
+
+
+def test_mistakes_of_later_stages_are_told_before_the_first_one_runs(tmp_path):
+    stages = [STAGES[0], {"stage": "prune", "ratio": 2.0, "epochs": -1}, *STAGES[2:]]
+    with pytest.raises(ConfigError, match=r"(?s)Stage prune: .*ratio.*epochs"):
+        runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_settings_of_shipped_recipes_are_known(name):
+    for spec in load_recipe(name).specs():
+        KINDS[spec.kind].check(spec.settings)
+
+
+def test_a_recipe_prunes_in_steps_and_fine_tunes_as_the_verb_does(tmp_path):
+    training = {"frames": 4, "crop_height": 64, "crop_width": 64}
+    tuned = {"epochs": 2, "batch_size": 2, "teacher": "@student", "training": training}
+    stages = [STAGES[0], {"stage": "prune", "ratio": 0.5, "round_to": 1, "steps": 2, **tuned}]
+    _, pruned = runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    manifest = load_manifest(pruned.artifacts["checkpoint"])
+    assert [stage.name for stage in manifest.stages] == ["train", "prune", "distill", "prune", "distill"]
+    assert manifest.accuracy
+
+
+def test_where_low_rank_pays_for_no_layer_the_network_is_passed_on(tmp_path):
+    stages = [STAGES[0], {"stage": "factorize", "size_only": True, "energy": 1.0, "round_to": 64}]
+    first, second = runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    assert first.artifacts["checkpoint"].read_bytes() == second.artifacts["checkpoint"].read_bytes()
+
+
+def test_quantize_is_the_old_name_of_qat_and_the_fastest_precision_is_built(tmp_path, caplog):
+    stages = [
+        STAGES[0],
+        STAGES[3],
+        STAGES[4],
+        {"stage": "quantize", "epochs": 1, "batch_size": 2, "frames": 2, "labels": False, "val_split": "val"},
+        {"stage": "build-engine", "precision": "auto", "eval_frames": 2, "max_drop": 100, "max_class_drop": 100},
+    ]
+    recipe = load_recipe(write(tmp_path / "r.yaml", stages))
+    assert "`quantize` is now called `qat`" in caplog.text
+    results = runner.run_recipe(recipe, "synthetic:4", tmp_path / "out")
+    assert [(result.name, result.kind) for result in results[-2:]] == [("quantize", "qat"), ("build-engine",) * 2]
+    engine = load_manifest(results[-1].artifacts["engine"])
+    assert [stage.name for stage in engine.stages if stage.name in ("qat", "build-engine")] == ["qat", "build-engine"]
+    assert {"fp32", "int8"} <= engine.stages[-1].settings["auto_p50_ms"].keys()
