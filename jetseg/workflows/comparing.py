@@ -228,9 +228,10 @@ def _named(networks: Networks) -> list[tuple[str, Network | Path]]:
 
 
 def _export(checkpoint: Network, folder: Path) -> Network:
-    from jetseg.export.onnx_export import ExportConfig, run
+    from jetseg.export.config import ExportConfig
+    from jetseg.export.onnx_export import export_onnx
 
-    return open_network(run(ExportConfig(checkpoint=checkpoint.path, out=folder / f"{checkpoint.name}.onnx")).path)
+    return export_onnx(checkpoint, ExportConfig(), folder / f"{checkpoint.name}.onnx").network
 
 
 def _cost(network: Network, engine: Engine) -> Cost | None:
