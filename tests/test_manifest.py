@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jetseg.config import validate_config
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
-from jetseg.manifest import InputSpec, Manifest, Stage, manifest_path
+from jetseg.manifest import Accuracy, InputSpec, Manifest, Stage, manifest_path
 from jetseg.network import load_manifest, save_manifest
 from jetseg.palette import default_palette
 from jetseg.provenance import toolchain
@@ -22,7 +22,7 @@ output: {kind: logits}
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    path = tmp_path / "net.onnx"
+    path = tmp_path / "net.engine"
     path.write_bytes(b"weights")
     return path
 
@@ -61,7 +61,7 @@ def test_a_missing_artifact_and_a_missing_manifest_are_different_errors(artifact
     with pytest.raises(ManifestError, match="has no manifest"):
         load_manifest(artifact)
     with pytest.raises(ArtifactError, match="does not exist"):
-        load_manifest(artifact.with_name("other.onnx"))
+        load_manifest(artifact.with_name("other.engine"))
 
 
 def test_all_mistakes_are_named_with_their_keys(artifact: Path):
@@ -95,7 +95,7 @@ def test_parts_that_contradict_each_other_are_refused(change, words):
 @pytest.mark.parametrize("content", [b"{classes: [a", b"\xff\xfe\x00", b"", b"- 1"])
 def test_a_file_that_is_no_manifest_is_a_plain_error(artifact: Path, content: bytes):
     manifest_path(artifact).write_bytes(content)
-    with pytest.raises(ManifestError, match=r"net\.onnx\.json"):
+    with pytest.raises(ManifestError, match=r"net\.engine\.json"):
         load_manifest(artifact)
 
 
@@ -125,3 +125,79 @@ def test_config_mistakes_are_reported_together():
 def test_toolchain_leaves_out_what_is_not_installed():
     versions = toolchain(["numpy", "no-such-package"])
     assert set(versions) == {"jetseg", "python", "numpy"}
+
+
+def test_format_1_becomes_format_2(artifact: Path):
+    manifest_path(artifact).write_text(LEAST)
+    manifest = load_manifest(artifact)
+    assert (manifest.format, len(manifest.outputs)) == (2, 1)
+    assert (manifest.output.task, manifest.output.kind) == ("segmentation", "logits")
+    assert (manifest.classes, manifest.ignore_index) == (("sky", "building", "pole"), 11)
+    save_manifest(artifact, manifest)
+    written = json.loads(manifest_path(artifact).read_text())
+    assert written["outputs"][0]["classes"] == ["sky", "building", "pole"]
+    assert not {"classes", "palette", "ignore_index", "output"} & set(written)
+    assert load_manifest(artifact).outputs == manifest.outputs
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 3}, "format"),
+        ({"outputs": []}, "outputs"),
+        ({"outputs": [{"classes": ["a"]}, {"classes": ["b"]}]}, "serves one"),
+        ({"outputs": [{"classes": ["a"], "task": "depth"}]}, "task"),
+        ({"outputs": [{"classes": ["a"]}], "classes": ["a"]}, "classes"),
+        ({"output": "logits"}, "must be a mapping"),
+    ],
+)
+def test_formats_that_this_version_does_not_know_are_refused(artifact: Path, change, words):
+    content = {"classes": ["a"], "input": {"height": 4, "width": 8}}
+    if "outputs" in change and "classes" not in change:
+        del content["classes"]
+    manifest_path(artifact).write_text(json.dumps(content | change))
+    with pytest.raises(ManifestError, match=words):
+        load_manifest(artifact)
+
+
+def test_a_manifest_that_was_changed_after_it_was_written_is_refused(artifact: Path):
+    save_manifest(artifact, Manifest(classes=("a",), input=InputSpec(height=4, width=8)))
+    path = manifest_path(artifact)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content, sort_keys=True))
+    load_manifest(artifact)  # laid out in another way, it says the same
+    content["input"]["height"] = 5
+    path.write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match="SHA-256 of its content differs"):
+        load_manifest(artifact)
+    del content["content_sha256"]
+    path.write_text(json.dumps(content))
+    assert load_manifest(artifact).input.height == 5
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("place", ["scale", "mean", "std"])
+def test_numbers_that_are_not_finite_are_refused(artifact: Path, place, number):
+    value = number if place == "scale" else f"[0.5, {number}, 0.5]"
+    text = f'{{"classes": ["a"], "input": {{"height": 4, "width": 8, "{place}": {value}}}}}'
+    manifest_path(artifact).write_text(text)
+    with pytest.raises(ManifestError, match=f"input.{place}"):
+        load_manifest(artifact)
+
+
+@pytest.mark.parametrize("scale", [0, 0.0, -0.0])
+def test_a_scale_of_zero_is_refused(artifact: Path, scale):
+    content = {"classes": ["a"], "input": {"height": 4, "width": 8, "scale": scale}}
+    manifest_path(artifact).write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match="a scale of 0 makes all pixels alike"):
+        load_manifest(artifact)
+
+
+def test_what_a_stage_makes_keeps_no_figures_of_its_parent():
+    accuracy = Accuracy(data="d", split="s", frames=1, miou=70.0, pixel_accuracy=None, per_class_iou={"a": 70.0})
+    parent = Manifest(classes=("a",), input=InputSpec(height=4, width=8), sha256="1" * 64, accuracy=(accuracy,))
+    child = parent.derive(Stage(name="prune"), precision="fp16")
+    assert (child.parent_sha256, child.sha256, child.accuracy) == ("1" * 64, None, ())
+    assert (child.precision, child.stages[-1].name) == ("fp16", "prune")
+    with pytest.raises(ValidationError):
+        parent.changed(precision="int3")
