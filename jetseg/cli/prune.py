@@ -31,7 +31,7 @@ def prune(
     ] = None,
     data: options.Data = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Reach the ratio in so many steps, each scored and fine-tuned anew.")
+        int, typer.Option(min=1, help="Reach the ratio in so many steps, each scored anew; they share the epochs.")
     ] = 1,
     config: Config = None,
     set_: Set = None,

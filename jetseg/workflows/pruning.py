@@ -41,7 +41,7 @@ def prune(
         out: Checkpoint to write; by default CHECKPOINT.pruned.safetensors. A folder beside it holds the fine-tuning,
             which goes on where it was interrupted.
         data: Frames to score and to fine-tune on, as a spec or opened.
-        steps: Reach the ratio in so many steps, each scored and fine-tuned anew.
+        steps: Reach the ratio in so many steps, each scored anew; the epochs of fine-tuning are shared among them.
         progress: Is told how the work goes on.
         settings: Fields of `jetseg.compress.config.PruneConfig` and `FineTuneConfig`, as in `ratio=0.3,
             criterion="taylor", epochs=20, teacher="big.safetensors"`.
@@ -55,9 +55,9 @@ def prune(
         JetsegError: The checkpoint or the data are wrong, or a library is missing.
     """
     config, tuning = validate_each(settings, PruneConfig, FineTuneConfig)
-    if steps < 1 or (steps > 1 and (config.wants_speed or config.method != "structured" or 0 < tuning.epochs < steps)):
+    if steps < 1 or (steps > 1 and (config.wants_speed or config.method != "structured")):
         raise ConfigError(
-            "Several `steps` need `method` structured with a `ratio`, and an epoch for each step or none at all.",
+            "Several `steps` need `method` structured with a `ratio`.",
             "Leave `steps` out, or correct these.",
         )
     network, target, dataset = _opened(checkpoint, out, data, "pruned")
@@ -142,7 +142,10 @@ def _prune_in_steps(
     steps: int,
     target: Path,
 ) -> PruneResult:
-    """Prunes and trains in turn; each step removes the same fraction of what is left."""
+    """Prunes and trains in turn; each step removes the same fraction of what is left.
+
+    With fewer epochs than steps, the first steps are not trained; the last one always is.
+    """
     from jetseg.compress.prune import prune_network
 
     source, folder = network, run_folder(target)
@@ -150,15 +153,15 @@ def _prune_in_steps(
     miou = None
     for step in range(1, steps + 1):
         end = target if step == steps else folder / f"step{step}.safetensors"
-        pruned = folder / f"pruned{step}.safetensors" if fine_tuning.epochs else end
+        epochs = fine_tuning.epochs * step // steps - fine_tuning.epochs * (step - 1) // steps
+        pruned = folder / f"pruned{step}.safetensors" if epochs else end
         share = {
             "ratio": 1 - (1 - config.ratio) ** (1 / steps),
             "max_ratio": 1 - (1 - max(config.max_ratio, config.ratio)) ** (1 / steps),
         }
         own = changed(config, **share) if steps > 1 else config
         results.append(prune_network(source, own, pruned, dataset=dataset, meter=meter))
-        if fine_tuning.epochs:
-            epochs = fine_tuning.epochs * step // steps - fine_tuning.epochs * (step - 1) // steps
+        if epochs:
             miou = fine_tuning.run(pruned, folder / f"step{step}" if steps > 1 else folder, end, epochs)
         source = source if step == steps else open_network(end)
     first, last = results[0], results[-1]
