@@ -24,7 +24,16 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("torch_pruning", "train", "prunes networks") from error
 
-__all__ = ["READING", "Importance", "PruningGroup", "find_groups", "torch_pruning", "trace", "training_heads"]
+__all__ = [
+    "Importance",
+    "PruningGroup",
+    "find_groups",
+    "mixing_layers",
+    "sum_over_readers",
+    "torch_pruning",
+    "trace",
+    "training_heads",
+]
 
 Importance = Callable[[Any], Tensor | None]
 """Given a full group of coupled layers of Torch-Pruning, returns one score per channel of its root, or None."""
@@ -66,7 +75,7 @@ def find_groups(
         The groups, and why each other layer is kept, by name.
 
     Raises:
-        ConfigError: A pattern matches no layer, or nothing is left to prune.
+        ConfigError: A pattern matches no layer, nothing is left to prune, or scores are not one per channel.
         ArtifactError: The network cannot be traced.
     """
     names = {layer: name for name, layer in module.named_modules()}
@@ -81,6 +90,12 @@ def find_groups(
             for name in layers:
                 notes.setdefault(name, reason or "kept: its channels could not be scored")
             continue
+        if scores.shape != (len(group[0].idxs),):
+            raise ConfigError(
+                f"The criterion gave scores of shape {tuple(scores.shape)} for the {len(group[0].idxs)} channels of "
+                f"{names[members[0]]}.",
+                "It must give one per channel of the group's root.",
+            )
         scores = torch.nan_to_num(scores.detach().float().cpu())
         found.append(PruningGroup(names[members[0]], layers, _shares(group, names, reading=True), scores, _kind(group)))
     if not found:
@@ -106,6 +121,36 @@ def trace(module: nn.Module, example_input: Tensor) -> Any:  # noqa: ANN401 - to
             f"The network could not be traced for pruning: {type(error).__name__}: {error}.",
             "Check that its forward runs under autograd and returns tensors.",
         ) from error
+
+
+def mixing_layers(module: nn.Module) -> list[_ConvNd | nn.Linear]:
+    """Returns the layers that mix channels; a depthwise convolution only passes them on."""
+    return [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, nn.Linear) or (isinstance(layer, _ConvNd) and layer.groups == 1)
+    ]
+
+
+def sum_over_readers(group: Any, rows: Mapping[nn.Module, Tensor]) -> Tensor | None:  # noqa: ANN401
+    """Adds up what is known about the channels of a group's root, over all layers that read them.
+
+    Args:
+        group: Group of `torch_pruning`.
+        rows: Per reading layer, observations x its input channels.
+
+    Returns:
+        Observations x channels of the root; None if no layer reads them.
+    """
+    total = None
+    for item in group:
+        layer = item.dep.target.module
+        if item.dep.handler in READING and layer in rows:
+            read = rows[layer][:, item.idxs]
+            if total is None:
+                total = torch.zeros(len(read), len(group[0].idxs), dtype=read.dtype)
+            total.index_add_(1, torch.tensor(item.root_idxs), read)
+    return total
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from jetseg.compress.activity import Batch, input_activity
 from jetseg.compress.config import Method
-from jetseg.compress.groups import READING, Importance, torch_pruning
+from jetseg.compress.groups import Importance, mixing_layers, sum_over_readers, torch_pruning
 from jetseg.errors import ConfigError
 from jetseg.registry import CRITERIA
 from jetseg.training.losses import SegmentationLoss
@@ -255,36 +255,6 @@ class Random(Criterion):
 def magnitudes(layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Returns the absolute weights of layers, by name."""
     return {name: layer.get_parameter("weight").detach().abs() for name, layer in layers.items()}
-
-
-def mixing_layers(module: nn.Module) -> list[_ConvNd | nn.Linear]:
-    """Returns the layers that mix channels; a depthwise convolution only passes them on."""
-    return [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, nn.Linear) or (isinstance(layer, _ConvNd) and layer.groups == 1)
-    ]
-
-
-def sum_over_readers(group: Any, rows: Mapping[nn.Module, Tensor]) -> Tensor | None:  # noqa: ANN401
-    """Adds up what is known about the channels of a group's root, over all layers that read them.
-
-    Args:
-        group: Group of `torch_pruning`.
-        rows: Per reading layer, observations x its input channels.
-
-    Returns:
-        Observations x channels of the root; None if no layer reads them.
-    """
-    total = None
-    for item in group:
-        layer = item.dep.target.module
-        if item.dep.handler in READING and layer in rows:
-            read = rows[layer][:, item.idxs]
-            if total is None:
-                total = torch.zeros(len(read), len(group[0].idxs), dtype=read.dtype)
-            total.index_add_(1, torch.tensor(item.root_idxs), read)
-    return total
 
 
 def _change_by_input_channel(reader: _ConvNd | nn.Linear) -> Tensor:

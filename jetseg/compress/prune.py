@@ -136,7 +136,15 @@ def _prune_weights(
     module: nn.Module, config: PruneConfig, criterion: Criterion, subject: Subject
 ) -> tuple[nn.Module, tuple[LayerChange, ...]]:
     def score(layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
-        return criterion.weight_scores(subject, layers)
+        scores = criterion.weight_scores(subject, layers)
+        for name, layer in layers.items():
+            shape = layer.get_parameter("weight").shape
+            if name not in scores or scores[name].shape != shape:
+                raise ConfigError(
+                    f"`criterion` gave no score for each weight of {name}, which has shape {tuple(shape)}.",
+                    "It must give a tensor of that shape for every layer.",
+                )
+        return scores
 
     if config.method == "2:4":
         return prune_two_four(module, config.keep, score)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from jetseg.compress.config import FactorizeConfig, FineTuneConfig, PruneConfig
+from jetseg.compress.qat.config import RENAMED as RENAMED_IN_QAT
 from jetseg.compress.qat.config import QatConfig
 from jetseg.engine.config import BuildConfig
 from jetseg.exporters.config import ExportConfig
@@ -18,7 +19,7 @@ from jetseg.manifest import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.quantization.config import CalibrateConfig
 from jetseg.storage import write_bytes
-from jetseg.training.config import TrainConfig
+from jetseg.training.config import TrainConfig, accept_old_names
 from jetseg.workflows.config import StartRanges, validate_each
 from jetseg.workflows.stage_results import Artifacts
 
@@ -105,9 +106,8 @@ def _qat(settings: Settings) -> Artifacts:
     """Trains under fake quantization; made are the trained float network and its ranges."""
     from jetseg.workflows.qat import quantization_aware_train
 
-    result = quantization_aware_train(
-        _network(settings, "parent"), ranges=settings.pop("calibration", None), **settings
-    )
+    network, ranges = _network(settings, "parent"), settings.pop("calibration", None)
+    result = quantization_aware_train(network, ranges=ranges, **accept_old_names(settings, RENAMED_IN_QAT))
     return {"onnx": result.float_twin.path, "ranges": result.ranges.path}
 
 

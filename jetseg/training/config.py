@@ -80,12 +80,20 @@ class DistillConfig(Settings):
         return self.kd_weight + self.cwd_weight + self.dist_weight + self.relation_weight + self.mimic_weight
 
 
-def accept_old_names(values: Any) -> Any:  # noqa: ANN401 - whatever is validated
-    """Renames settings that had another name until 0.1; meant for validators that run before all others."""
+def accept_old_names(values: Any, renamed_to: Mapping[str, str] = _RENAMED) -> Any:  # noqa: ANN401 - as it comes
+    """Renames settings that had another name until 0.1; meant for validators that run before all others.
+
+    Args:
+        values: What is to be validated.
+        renamed_to: New names by old ones.
+
+    Raises:
+        ValueError: A setting is given under both names.
+    """
     if not isinstance(values, Mapping):
         return values
     renamed = dict(values)
-    for old, new in _RENAMED.items():
+    for old, new in renamed_to.items():
         if old in renamed:
             if new in renamed:
                 raise ValueError(f"{old} is the old name of {new}: give one of them")
@@ -104,7 +112,7 @@ class TrainConfig(Settings):
         None, gt=0, description="Learn from (and validate on) only this many frames, spread evenly; all by default."
     )
     model: Annotated[str, Cli(metavar="NAME", registry="networks")] = Field(
-        "fast-scnn", description="Network, or your own as package.module:factory."
+        "fast-scnn", description="Network, by its name or as package.module:factory of your own; names."
     )
     model_options: Annotated[dict[str, Any], Cli(flag="--model-option", metavar="KEY=VALUE")] = Field(
         default_factory=dict, description="Further argument of the network, as in width=24."
@@ -144,8 +152,10 @@ class TrainConfig(Settings):
     crop_width: int | None = Field(None, gt=0, description="Width of the training crops; by default the input's.")
     color: Literal["bgr", "rgb", "gray"] = Field("rgb", description="Order of the input's channels.")
     scale: float = Field(1 / 255, gt=0, description="Factor of the pixels (0..255) before the mean is taken off.")
-    mean: tuple[float, ...] | None = Field(None, description="Mean per channel after scaling; ImageNet's by default.")
-    std: tuple[float, ...] | None = Field(
+    mean: Annotated[tuple[float, ...] | None, Cli(metavar="NUMBER")] = Field(
+        None, description="Mean per channel after scaling; ImageNet's by default."
+    )
+    std: Annotated[tuple[float, ...] | None, Cli(metavar="NUMBER")] = Field(
         None, description="Standard deviation per channel after scaling; ImageNet's by default."
     )
     epochs: int = Field(100, gt=0, description="Passes over the training frames.")

@@ -11,7 +11,9 @@ def test_a_trained_network_becomes_an_engine(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=8)
     out = tmp_path / "trained.onnx"
     command = ["qat", str(model), "--data", data, "--split", "all", "--eval-split", "all", "--no-labels"]
-    done = CliRunner().invoke(app, [*command, "--epochs", "2", "--images", "8", "--out", str(out), "--json"])
+    done = CliRunner().invoke(
+        app, [*command, "--scales", "learned", "--epochs", "2", "--images", "8", "--out", str(out), "--json"]
+    )
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
     assert summary["best_epoch"] in (0, 1, 2)

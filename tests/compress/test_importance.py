@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from test_prune_stage import save
 from torch import nn
 
 from jetseg.compress.config import PruneConfig
@@ -22,6 +23,7 @@ from jetseg.compress.unstructured import prune_unstructured
 from jetseg.config import validate_config
 from jetseg.errors import ConfigError
 from jetseg.registry import CRITERIA
+from jetseg.workflows.pruning import prune
 
 DEAD = [1, 4, 6, 7]
 IMAGE = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -172,3 +174,25 @@ def test_a_criterion_that_does_not_fit_is_refused(registered):
     registered(object)
     with pytest.raises(ConfigError, match="spread is no Criterion"):
         make_criterion("spread", "unstructured", frames=True)
+
+
+class Careless(Criterion):
+    """Scores of another shape than what they score."""
+
+    methods = ("structured", "unstructured")
+
+    def channel_importance(self, subject):
+        return lambda group: torch.ones(len(group[0].idxs) + 1)
+
+    def weight_scores(self, subject, layers):
+        return {name: layer.weight.detach().abs().mean() for name, layer in layers.items()}
+
+
+def test_scores_of_another_shape_are_refused(registered, tmp_path):
+    registered(Careless)
+    path = save(tmp_path / "dense.safetensors", ("road", "sky"), width=8)
+    with pytest.raises(ConfigError, match=r"scores of shape \(\d+,\) for the \d+ channels of"):
+        prune(path, criterion="spread")
+    with pytest.raises(ConfigError, match="no score for each weight of stem"):
+        prune(path, criterion="spread", method="unstructured")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["dense.safetensors", "dense.safetensors.json"]

@@ -221,7 +221,15 @@ def test_quantize_is_the_old_name_of_qat_and_the_fastest_precision_is_built(tmp_
         STAGES[0],
         STAGES[3],
         STAGES[4],
-        {"stage": "quantize", "epochs": 1, "batch_size": 2, "frames": 2, "labels": False, "val_split": "val"},
+        {
+            "stage": "quantize",
+            "epochs": 1,
+            "batch_size": 2,
+            "frames": 2,
+            "labels": False,
+            "val_split": "val",
+            "ranges": "fixed",
+        },
         {"stage": "build-engine", "precision": "auto", "eval_frames": 2, "max_drop": 100, "max_class_drop": 100},
     ]
     recipe = load_recipe(write(tmp_path / "r.yaml", stages))

@@ -11,6 +11,9 @@ from jetseg.config import Cli, Settings
 from jetseg.manifest import InputSpec
 from jetseg.training.config import FREE_ON_RESUME, DistillConfig, TrainConfig, accept_old_names
 
+RENAMED = {"val_split": "eval_split", "ranges": "scales"}
+"""Old names of settings, which are read until the next release but one."""
+
 
 class QatConfig(Settings):
     """Settings of quantization-aware training."""
@@ -33,7 +36,7 @@ class QatConfig(Settings):
         None, description="The teacher's manifest if it is not beside it."
     )
     distill: DistillConfig = Field(DistillConfig(), description="How to imitate the teacher.")
-    ranges: Literal["learned", "fixed"] = Field(
+    scales: Literal["learned", "fixed"] = Field(
         "learned", description="learned trains the scales of activations, fixed keeps the calibrated ones."
     )
     epochs: int = Field(10, gt=0, description="Passes over the training frames.")
@@ -76,7 +79,7 @@ class QatConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is validated
-        return accept_old_names(values)
+        return accept_old_names(values, RENAMED)
 
     @model_validator(mode="after")
     def _consistent(self) -> QatConfig:

@@ -138,7 +138,7 @@ class _Training(EpochLoop):
         spec = start.manifest.input
         self.settings = config.as_training(spec, dataset.spec, folder)
         self.model = load_onnx(start.path)
-        self.trained, self.manifest = open_trainable(self.model, start.manifest, config.ranges)
+        self.trained, self.manifest = open_trainable(self.model, start.manifest, config.scales)
         teacher = None if taught_by is None else open_teacher(taught_by)
         if teacher is not None:
             check_same_classes(teacher.manifest.classes, self.manifest.classes)

@@ -158,7 +158,7 @@ def test_labels_choose_the_best_epoch_and_the_start_takes_part(make):
 
 
 def test_fixed_ranges_stay(make):
-    config = make(labels=False, ranges="fixed")
+    config = make(labels=False, scales="fixed")
     before, after = initializers(config.qdq), initializers(run(config))
     assert all(
         np.array_equal(before[f"{name}.scale"], after[f"{name}.scale"]) for name in ("image", "r1", "both", "r3")
