@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace, kind: str, images: int) -> dict[str, flo
 def _measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Runs inside the measured process; loading of libraries is in the peak, not in the time."""
     from jetseg import calibrate, open_dataset, open_engine, open_network
-    from jetseg.evaluate.accuracy import spread
+    from jetseg.evaluation.accuracy import spread
     from jetseg.preprocess import Preprocessor
 
     images, network = arguments.images[0], open_network(arguments.network, arguments.manifest)

@@ -85,7 +85,7 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> None:
     import numpy as np
 
     from jetseg.data.dataset import open_split
-    from jetseg.evaluate.accuracy import spread
+    from jetseg.evaluation.accuracy import spread
     from jetseg.network import load_manifest
     from jetseg.preprocess import Preprocessor
 

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from jetseg.data.dataset import open_split
 from jetseg.engine.backend import Runner
-from jetseg.evaluate.profile import scores_of
+from jetseg.evaluation.profile import scores_of
 from jetseg.monitor.drift import DriftMonitor
 from jetseg.monitor.shadow import ShadowMonitor
 from jetseg.postprocess import class_map

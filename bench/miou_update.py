@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import torch
 
-from jetseg.evaluate.benchmark import benchmark
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.benchmark import benchmark
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.provenance import device_name, toolchain
 
 with warnings.catch_warnings():

@@ -13,13 +13,11 @@ from pathlib import Path
 import torch
 
 from jetseg.data.synthetic.classes import CLASSES
-from jetseg.engine.build import run as build_engine
-from jetseg.engine.build_config import BuildConfig
-from jetseg.export.onnx_export import ExportConfig
-from jetseg.export.onnx_export import run as export
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec
 from jetseg.models import create_model
-from jetseg.train.checkpoint import save_checkpoint
+from jetseg.training.checkpoint import save_checkpoint
+from jetseg.workflows.building import build_engine
+from jetseg.workflows.exporting import export
 
 BENCH = Path(__file__).parent
 OPEN = {"max_drop": 100.0, "max_class_drop": 100.0}  # random weights have no accuracy to lose
@@ -29,8 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         network = _network(Path(folder))
         engine = Path(folder) / "fast_scnn.int8.onnx"
-        calibrated = BuildConfig(model=network, data="synthetic:16", images=16, preset="fast", out=engine, **OPEN)
-        build_engine(calibrated)
+        build_engine(network, data="synthetic:16", images=16, preset="fast", out=engine, **OPEN)
         for title, command in (
             ("mIoU update against torchmetrics", ["miou_update.py"]),
             ("Calibration: memory and time", ["calibration_memory.py", str(network), "--data", "synthetic:128"]),
@@ -50,10 +47,9 @@ def _network(folder: Path) -> Path:
     checkpoint, network = folder / "fast_scnn.safetensors", folder / "fast_scnn.onnx"
     module = create_model("fast-scnn", len(CLASSES)).eval()
     spec = InputSpec(height=360, width=480, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    model = ModelSpec(factory="fast-scnn")
-    save_checkpoint(checkpoint, module, Manifest(kind="checkpoint", classes=CLASSES, input=spec, model=model))
-    export(ExportConfig(checkpoint=checkpoint, out=network))
-    return network
+    outputs, model = (OutputSpec(classes=CLASSES),), ModelSpec(factory="fast-scnn")
+    save_checkpoint(checkpoint, module, Manifest(kind="checkpoint", outputs=outputs, input=spec, model=model))
+    return export(checkpoint, out=network).path
 
 
 if __name__ == "__main__":

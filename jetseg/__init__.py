@@ -11,9 +11,7 @@
 Every name is imported when it is used first: `import jetseg` needs neither NumPy nor ONNX nor torch.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
@@ -91,24 +89,3 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class or a function
 def __dir__() -> list[str]:
     """Lists the public names."""
     return sorted([*__all__, "__version__"])
-
-
-class _Callable(ModuleType):
-    """A folder of the package that has the name of a public function, and can be called as that function."""
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the function takes
-        """Calls the public function."""
-        return __getattr__(self.__name__.rpartition(".")[2])(*arguments, **named)
-
-
-class _Package(ModuleType):
-    """The package: when its folder `evaluate` is imported, `jetseg.evaluate(...)` must still work."""
-
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - whatever is assigned
-        """Assigns; folders named like a public function become callable."""
-        if name in _HOMES and isinstance(value, ModuleType):
-            value.__class__ = _Callable
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -160,7 +160,7 @@ class Profile(Record):
         data: Kind of the dataset.
         split: Its split.
         frames: How many frames were measured.
-        quantiles: 1 %, 50 % and 99 % of each signal of `jetseg.evaluate.signals`.
+        quantiles: 1 %, 50 % and 99 % of each signal of `jetseg.evaluation.signals`.
         joint: Signals that are vectors: colors, scene, classes.
         class_percent: Mean and standard deviation of each class's share of the picture, in percent.
         agreement_miou: mIoU of the engine against its parent on these frames, in percent; None if not measured.

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from jetseg.errors import StorageError
+from jetseg.errors import ConfigError, StorageError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -86,3 +86,16 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_output(out: Path, suffix: str, reads: Iterable[Path] = ()) -> None:
+    """Refuses a place that cannot be written to: one of another kind, or one that is read.
+
+    Raises:
+        ConfigError: It is such a place.
+    """
+    if out.suffix != suffix:
+        raise ConfigError(f"`out` must end in {suffix}, and {out.name} does not.", "Rename it.")
+    for path in reads:
+        if path.resolve() == out.resolve():
+            raise ConfigError(f"`out` must be another file than {path}, which is read.", "Give another one.")

@@ -16,7 +16,7 @@ FIRST = {
     "registry": (
         "Registry and protocols",
         "What a package outside jetseg implements, and how it is found.",
-        ("registry", "engine.backend", "engine.contract", "data.contract", "compress.importance", "camera.contract"),
+        ("registry", "engine.backend", "data.contract", "compress.importance", "camera.contract"),
     ),
     "errors": ("Errors", "Every error that jetseg raises on purpose, and the exit code of each.", ("errors",)),
     "manifest": ("Manifest", "The file beside every artifact.", ("manifest",)),
@@ -67,7 +67,8 @@ def _public_names() -> dict[str, str]:
     """Where each name of `jetseg.__all__` is defined; without those of modules that have a page of their own."""
     package = griffe.load("jetseg", search_paths=[str(ROOT)])
     names = [str(name).strip("'\"") for name in package.exports or ()]
-    found = {name: package.members[name] for name in names if name in package.members and not name.startswith("_")}
+    # by what is imported, not by member: `train` is a package, too
+    found = {name: package.modules_collection[package.imports[name]] for name in names if name in package.imports}
     places = {name: (it.final_target if it.is_alias else it).path for name, it in found.items()}
     return {name: place for name, place in places.items() if place.rpartition(".")[0] not in SHOWN}
 

@@ -15,7 +15,7 @@ from jetseg.camera.pipeline import Pipeline
 from jetseg.camera.stopping import StopFlag
 from jetseg.engine.backend import Runner
 from jetseg.errors import StageStoppedError
-from jetseg.evaluate.accuracy import check_classes
+from jetseg.evaluation.accuracy import check_classes
 from jetseg.monitor.accuracy import RunningAccuracy
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
 from jetseg.monitor.events import EventLog

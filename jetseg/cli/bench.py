@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jetseg.cli import options
-from jetseg.evaluate.config import BenchConfig
+from jetseg.evaluation.config import BenchConfig
 
 if TYPE_CHECKING:
     from jetseg.report.rows import Row

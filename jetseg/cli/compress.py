@@ -11,23 +11,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jetseg.cli import options
+
 if TYPE_CHECKING:
     from jetseg.workflows.stage_results import StageResult
 
 RECIPE = typer.Option(metavar="NAME|FILE", help="A recipe that comes with jetseg (see --list), or a YAML file.")
-DATA = typer.Option(metavar="SPEC", help="camvid:DIR, cityscapes:DIR, folder:DIR, synthetic or synthetic:N.")
 OUT = typer.Option(metavar="DIR", help="Folder of the results; by default runs/ and the recipe's name.")
 SET = typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change a setting of a stage; may be repeated.")
 LIST = typer.Option("--list", help="List the recipes that come with jetseg, and stop.")
 
 
+@options.with_settings
 def compress(
     recipe: Annotated[str | None, RECIPE] = None,
-    data: Annotated[str | None, DATA] = None,
+    data: options.Data = None,
     out: Annotated[Path | None, OUT] = None,
     set_: Annotated[list[str] | None, SET] = None,
     listing: Annotated[bool, LIST] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Runs a recipe: train, prune, fine-tune, export, calibrate, build, in the order that its file gives.
 
@@ -44,16 +46,16 @@ def compress(
     """
     from jetseg.errors import ConfigError
     from jetseg.recipes.recipe import load_recipe, recipe_names
-    from jetseg.recipes.run import run
+    from jetseg.recipes.run import run_recipe
 
     if listing:
         for name in recipe_names():
             sys.stdout.write(f"{name:<16} {load_recipe(name).description}\n")
         return
     if recipe is None or data is None:
-        raise ConfigError("A recipe and data are needed.", "Give --recipe and --data; --list shows the recipes.")
+        raise ConfigError("A recipe and data are needed.", "Give `recipe` and `data`; --list shows the recipes.")
     folder = out or Path("runs") / Path(recipe).stem
-    results = run(load_recipe(recipe, set_ or ()), data, folder)
+    results = run_recipe(load_recipe(recipe, set_ or ()), data, folder)
     _print(results, as_json=as_json)
     if not as_json:
         sys.stdout.write(f"All of them on one page: jetseg report {folder} --data {data}\n")

@@ -99,10 +99,14 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
 
 def _drive(engine: Path, video: Path) -> LoopSummary:
     """Runs the camera loop over the test drive; returns its figures."""
+    from jetseg.cli.status_line import open_status_line
     from jetseg.workflows.driving import run_camera
 
     pace = _CAMERA_FRAMES_PER_SECOND
-    found = run_camera(engine, source=_TEST_DRIVE, split="test", pace=pace, output=video, threads=1, drift=False)
+    with open_status_line(log) as status:
+        found = run_camera(
+            engine, source=_TEST_DRIVE, split="test", pace=pace, output=video, sinks=[status], threads=1, drift=False
+        )
     return found.summary
 
 

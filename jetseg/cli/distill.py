@@ -8,7 +8,7 @@ from jetseg.cli import options
 from jetseg.cli.settings_file import Config, Set
 from jetseg.cli.train import show, training_settings
 from jetseg.errors import ConfigError
-from jetseg.train.config import DistillConfig, TrainConfig
+from jetseg.training.config import DistillConfig, TrainConfig
 
 
 @options.with_settings

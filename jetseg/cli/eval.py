@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
-from jetseg.evaluate.config import EvaluateConfig
+from jetseg.evaluation.config import EvaluateConfig
 from jetseg.quantization.config import Policy
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from jetseg.cli import options
-from jetseg.export.config import ExportConfig, PlanConfig
+from jetseg.exporters.config import ExportConfig, PlanConfig
 
 if TYPE_CHECKING:
-    from jetseg.export.onnx_export import ExportResult
+    from jetseg.exporters.onnx_export import ExportResult
 
 
 @options.with_settings

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jetseg.cli import options
-from jetseg.evaluate.config import ParityConfig
+from jetseg.evaluation.config import ParityConfig
 
 if TYPE_CHECKING:
-    from jetseg.evaluate.parity import RungParity
+    from jetseg.evaluation.parity import RungParity
     from jetseg.workflows.comparing import ParityResult
 
 ARTIFACTS = typer.Argument(

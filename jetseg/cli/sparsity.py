@@ -33,7 +33,7 @@ def sparsity(
 
         jetseg sparsity student.int8.onnx --require-2-4
     """
-    from jetseg.evaluate.sparsity import gzip_bytes, layer_sparsity
+    from jetseg.evaluation.sparsity import gzip_bytes, layer_sparsity
     from jetseg.shipped import find_artifact
 
     model = find_artifact(model)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from jetseg.cli import options
 from jetseg.cli.settings_file import Config, Set, layered, parsed
-from jetseg.train.config import TrainConfig
+from jetseg.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from jetseg.train.loop import TrainResult
+    from jetseg.training.loop import TrainResult
 
 
 @options.with_settings

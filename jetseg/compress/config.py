@@ -154,6 +154,6 @@ class FineTuneConfig(Settings):
     resume: bool = Field(True, description="Go on with an interrupted fine-tuning, or start over.")
     training: Annotated[dict[str, Any], Cli(hidden=True)] = Field(
         default_factory=dict,
-        description="Further settings of fine-tuning: fields of `jetseg.train.config.TrainConfig`. What is given here "
+        description="Further settings of fine-tuning: fields of `jetseg.training.config.TrainConfig`. What is given "
         "by name wins.",
     )

@@ -29,7 +29,8 @@ from jetseg.models.factors import Factors, factorizable, replace_layer_
 from jetseg.network import Network
 from jetseg.onnx.cost import Cost
 from jetseg.onnx.layer_shape import LayerShape, Piece, TimeLayers
-from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
+from jetseg.storage import check_output
+from jetseg.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 
 WORTHWHILE = 0.95
 """A pair pays if it takes at most this fraction of the layer's latency."""
@@ -97,6 +98,7 @@ def factorize_network(
         ArtifactError: The checkpoint is broken.
         ConfigError: A pattern in `keep` matches nothing.
     """
+    check_output(out, SUFFIX, [network.path])
     module, manifest = load_checkpoint(network)
     shape = (1, manifest.input.channels, manifest.input.height, manifest.input.width)
     factorized, layers = factorize(module, config, torch.zeros(shape), time_layers)

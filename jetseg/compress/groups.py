@@ -24,6 +24,8 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("torch_pruning", "train", "prunes networks") from error
 
+__all__ = ["READING", "Importance", "PruningGroup", "find_groups", "torch_pruning", "trace", "training_heads"]
+
 Importance = Callable[[Any], Tensor | None]
 """Given a full group of coupled layers of Torch-Pruning, returns one score per channel of its root, or None."""
 READING = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)

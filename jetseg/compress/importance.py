@@ -31,7 +31,7 @@ from jetseg.compress.config import Method
 from jetseg.compress.groups import READING, Importance, torch_pruning
 from jetseg.errors import ConfigError
 from jetseg.registry import CRITERIA
-from jetseg.train.losses import SegmentationLoss
+from jetseg.training.losses import SegmentationLoss
 
 
 @dataclass(frozen=True)

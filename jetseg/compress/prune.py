@@ -22,8 +22,8 @@ from jetseg.compress.unstructured import prune_unstructured
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ConfigError, DataError
-from jetseg.evaluate.accuracy import check_classes, spread
-from jetseg.evaluate.sparsity import gzip_bytes
+from jetseg.evaluation.accuracy import check_classes, spread
+from jetseg.evaluation.sparsity import gzip_bytes
 from jetseg.manifest import Manifest, Stage
 from jetseg.models.cost import module_cost
 from jetseg.network import Network
@@ -31,7 +31,8 @@ from jetseg.onnx.cost import Cost
 from jetseg.postprocess import resize_class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.progress import track
-from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
+from jetseg.storage import check_output
+from jetseg.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 
 BATCH_SIZE = 4
 
@@ -83,6 +84,7 @@ def prune_network(
             nothing is left to prune.
         DataError: The dataset is broken, or its classes are not the network's.
     """
+    check_output(out, SUFFIX, [network.path])
     name = config.scored_by(data=dataset is not None)
     criterion = make_criterion(name, config.method, frames=dataset is not None)
     module, manifest = load_checkpoint(network)
@@ -117,7 +119,7 @@ def _prune_channels(
 ) -> tuple[nn.Module, tuple[LayerChange, ...], SpeedReport | None]:
     settings = _settings(config)
     if not config.wants_speed:
-        kept = choose_counts(pruner.candidates, settings)
+        kept = choose_counts(pruner.groups, settings)
         return *pruner.prune(kept, settings.round_to), None
     if meter is None:
         raise ConfigError("A speed is to be reached, and nothing measures it.", "Give a meter.")
@@ -144,7 +146,7 @@ def _prune_weights(
 def _settings(config: PruneConfig) -> PruneSettings:
     return PruneSettings(
         ratio=config.ratio,
-        scope="layer" if config.scope in (None, "latency") else config.scope,
+        scope="layer" if config.scope is None or config.scope == "latency" else config.scope,
         round_to=config.round_to,
         keep=config.keep,
         max_ratio=config.max_ratio if config.wants_speed else max(config.max_ratio, config.ratio),

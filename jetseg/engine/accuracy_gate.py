@@ -10,8 +10,8 @@ from jetseg.data.contract import Split
 from jetseg.engine.budget import accuracy_violations, agreement_violations, check_classes_of
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine, open_engine
-from jetseg.evaluate.accuracy import as_record, measure_accuracy
-from jetseg.evaluate.agreement import Agreement, AgreementMeter
+from jetseg.evaluation.accuracy import as_record, measure_accuracy
+from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.manifest import Accuracy
 from jetseg.network import Network
 

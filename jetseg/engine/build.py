@@ -20,8 +20,8 @@ from jetseg.engine.float_cost import time_in_float
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.engine.retries import MOST_FLOAT_LAYERS, Attempt, attempts
 from jetseg.errors import ConfigError, DataError
-from jetseg.evaluate.accuracy import spread
-from jetseg.evaluate.profile import measure_profile
+from jetseg.evaluation.accuracy import spread
+from jetseg.evaluation.profile import measure_profile
 from jetseg.manifest import EnginePrecision, Manifest, Stage, manifest_path
 from jetseg.network import Network, save_manifest
 from jetseg.preprocess import Preprocessor

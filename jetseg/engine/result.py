@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jetseg.engine.backend import BuildReport
 from jetseg.errors import GateError
-from jetseg.evaluate.agreement import Agreement
-from jetseg.evaluate.benchmark import Latency
+from jetseg.evaluation.agreement import Agreement
+from jetseg.evaluation.benchmark import Latency
 from jetseg.manifest import Accuracy, Manifest
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.sensitivity import LayerEffect

@@ -18,7 +18,7 @@ from jetseg.engine.config import BuildConfig
 from jetseg.engine.engine import open_engine
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.errors import ConfigError
-from jetseg.evaluate.benchmark import Latency, benchmark
+from jetseg.evaluation.benchmark import Latency, benchmark
 from jetseg.manifest import Stage, manifest_path
 from jetseg.network import Network, save_manifest
 from jetseg.preprocess import FrameU8, Preprocessor

@@ -18,7 +18,7 @@ from jetseg.data.dataset import Dataset, open_split
 from jetseg.engine.engine import open_engine
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import ConfigError, QualityError
-from jetseg.evaluate.accuracy import check_classes, spread
+from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.kit.archive import write_kit
 from jetseg.kit.config import PackConfig
 from jetseg.kit.contents import CACHES, EXPECTED, FRAMES, IMAGES, LABELS, README, KitIndex

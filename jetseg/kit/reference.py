@@ -10,9 +10,9 @@ from jetseg.engine.budget import accuracy_violations, agreement_violations
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine
 from jetseg.errors import ArtifactError
-from jetseg.evaluate.accuracy import as_record
-from jetseg.evaluate.agreement import VOID, Agreement, agreement_of
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.accuracy import as_record
+from jetseg.evaluation.agreement import VOID, Agreement, agreement_of
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.kit.config import Tolerance
 from jetseg.manifest import Accuracy
 from jetseg.postprocess import ClassMap, resize_class_map

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.evaluate.confusion import ConfusionMatrix, Score
+from jetseg.evaluation.confusion import ConfusionMatrix, Score
 from jetseg.manifest import Manifest
 from jetseg.monitor.alarm import Alarm, Bound, Notice
 from jetseg.postprocess import ClassMap, resize_class_map
 
 
 class RunningAccuracy:
-    """Sums a run's confusion matrix exactly as `jetseg.evaluate.accuracy.measure_accuracy` does.
+    """Sums a run's confusion matrix exactly as `jetseg.evaluation.accuracy.measure_accuracy` does.
 
     Args:
         classes: Class names; their positions are the label ids.

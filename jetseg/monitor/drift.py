@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from jetseg.evaluate.profile import Mahalanobis, joint_vectors
-from jetseg.evaluate.signals import SignalMeter, Signals
+from jetseg.evaluation.profile import Mahalanobis, joint_vectors
+from jetseg.evaluation.signals import SignalMeter, Signals
 from jetseg.manifest import Manifest, Profile
 from jetseg.monitor.alarm import Alarm, Bound, Notice, Window
 from jetseg.postprocess import ClassMap
@@ -122,7 +122,7 @@ class DriftMonitor:
             moment_s: Time of the frame in seconds; differences count.
             frame_hwc_u8: BGR, any size.
             class_map_hw_u8: The network's answer.
-            scores: From `jetseg.evaluate.profile.scores_of`; None where there are no logits.
+            scores: From `jetseg.evaluation.profile.scores_of`; None where there are no logits.
 
         Returns:
             What began or ended with this frame; mostly nothing.

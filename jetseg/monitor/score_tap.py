@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.engine.backend import Runner
-from jetseg.evaluate.profile import scores_of
+from jetseg.evaluation.profile import scores_of
 from jetseg.preprocess import NetworkInput
 
 

@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import Manifest
 from jetseg.monitor.alarm import Alarm, Bound, Notice
 from jetseg.postprocess import ClassMap, resize_class_map

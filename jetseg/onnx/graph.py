@@ -145,17 +145,20 @@ class Graph(GraphLookup):
 
     def drop_outputs(self, node: onnx.NodeProto, count: int) -> None:
         """Leaves out all but the first outputs of a node, which nothing may read."""
-        for name in node.output[count:]:
+        dropped = [name for name in node.output[count:] if name]
+        for name in dropped:
             if name in self.consumers or name in self.outputs:
                 raise GraphError(f"Output {name} of node {node_title(node)} is still needed.")
-            self.producer.pop(name, None)
+        for name in dropped:
+            del self.producer[name]
         del node.output[count:]
         self._types = None
 
     def rename(self, old: str, new: str) -> None:
         """Renames an activation or initializer wherever it is made and read; the network's ends keep their names."""
-        if old in self.outputs or old in self.inputs or not self._knows(old):
-            raise GraphError(f"{old} is no inner tensor, so it cannot be renamed.")
+        ends, readers = (*self.inputs, *self.outputs), self.readers(old)
+        if old in ends or not self._knows(old) or any(old not in reader.input for reader in readers):
+            raise GraphError(f"{old} is no inner tensor, or a branch reads it, so it cannot be renamed.")
         self._refuse_known(new)
         if old in self.constants:
             self.constants[new] = self.constants.pop(old)
@@ -165,16 +168,18 @@ class Graph(GraphLookup):
         else:
             self.producer[new] = self.producer.pop(old)
             self._rename_output(self.producer[new], old, new)
-        for reader in self.readers(old):
+        for reader in readers:
             self.replace_input(reader, old, new)
 
     def drop_unused(self) -> None:
-        """Removes initializers that no node reads."""
-        initializers, needed = self.model.graph.initializer, {*self.consumers, *self.outputs}
-        for position in reversed(range(len(initializers))):
-            name = initializers[position].name
-            if name not in needed:
-                del initializers[position], self.weights[name], self.constants[name]
+        """Removes initializers that no node reads, from the list of inputs too, where old files name them."""
+        graph, unused = self.model.graph, self.weights.keys() - self.consumers.keys() - set(self.outputs)
+        for listed in (graph.initializer, graph.input):
+            for position in reversed(range(len(listed))):
+                if listed[position].name in unused:
+                    del listed[position]
+        for name in unused:
+            del self.weights[name], self.constants[name]
 
     def sort(self) -> None:
         """Moves nodes so that each reads what is made before it; what is in order stays as it is."""

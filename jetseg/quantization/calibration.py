@@ -10,7 +10,7 @@ from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.data.fingerprint import dataset_fingerprint
 from jetseg.errors import CalibrationError
-from jetseg.evaluate.accuracy import spread
+from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import Manifest, Stage
 from jetseg.network import Network, save_manifest
 from jetseg.onnx.file import save_onnx

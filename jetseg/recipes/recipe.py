@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pydantic import Field, model_validator
 
 from jetseg.config import Record, validate_config
 from jetseg.errors import ConfigError
-from jetseg.recipes.stages import KINDS
+from jetseg.recipes.stages import KINDS, RENAMED
+
+_LOG = logging.getLogger(__name__)
 
 SUFFIX = ".yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -63,9 +66,10 @@ class Recipe(Record):
         for number, entry in enumerate(self.stages, 1):
             settings = dict(entry)
             kind = settings.pop("stage", None)
+            kind = RENAMED.get(kind, kind) if isinstance(kind, str) else kind
             if not isinstance(kind, str) or kind not in KINDS:
                 raise ValueError(f"stage {number}: `stage` is {kind!r}, and must be one of {', '.join(KINDS)}")
-            specs.append(StageSpec(str(settings.pop("name", kind)), kind, settings))
+            specs.append(StageSpec(str(settings.pop("name", entry["stage"])), kind, settings))
         return specs
 
 
@@ -87,6 +91,8 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no recipe.", "Write `description:` and `stages:`.")
     recipe = validate_config(Recipe, content)
+    for old in {entry["stage"] for entry in recipe.stages} & set(RENAMED):
+        _LOG.warning("The stage `%s` is now called `%s`; the old name goes with 0.3.", old, RENAMED[old])
     for change in changes:
         recipe = _changed(recipe, change)
     return recipe

@@ -15,7 +15,7 @@ from typing import Any
 import jetseg
 from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.evaluate.accuracy import spread
+from jetseg.evaluation.accuracy import spread
 from jetseg.recipes.recipe import Recipe, StageSpec
 from jetseg.recipes.stages import KINDS, Settings
 from jetseg.storage import sha256_file
@@ -27,7 +27,7 @@ _FRAMES_HASHED = 32
 _SPLITS = ("train", "val", "test")
 
 
-def run(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
+def run_recipe(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
     """Runs the stages of a recipe in order.
 
     Each stage has a folder in `out` whose name holds a hash of everything that it depends on: its settings, the
@@ -42,6 +42,8 @@ def run(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
         ConfigError: A stage refers to one that does not come before it, or its settings are wrong.
         JetsegError: Whatever a stage raised.
     """
+    for spec in recipe.specs():
+        _check(spec)
     data_hash = cache(_data_hash)
     newest: Artifacts = {}
     results: list[StageResult] = []
@@ -55,6 +57,14 @@ def run(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
             newest.pop("ranges", None)  # they belong to the network before it
         newest |= result.artifacts
     return results
+
+
+def _check(spec: StageSpec) -> None:
+    """Refuses settings that cannot be right, before any stage runs."""
+    try:
+        KINDS[spec.kind].check(spec.settings)
+    except ConfigError as error:
+        raise ConfigError(f"Stage {spec.name}: {error.found}", error.fix) from error
 
 
 def _complete(spec: StageSpec, data: str, newest: Artifacts, earlier: Mapping[str, StageResult]) -> Settings:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from jetseg.config import validate_config
-from jetseg.errors import ConfigError
+from pydantic import BaseModel
+
+from jetseg.compress.config import FactorizeConfig, FineTuneConfig, PruneConfig
+from jetseg.compress.qat.config import QatConfig
+from jetseg.engine.config import BuildConfig
+from jetseg.exporters.config import ExportConfig
+from jetseg.manifest import manifest_path
+from jetseg.network import Network, open_network
+from jetseg.quantization.config import CalibrateConfig
+from jetseg.storage import write_bytes
+from jetseg.training.config import TrainConfig
+from jetseg.workflows.config import StartRanges, validate_each
 from jetseg.workflows.stage_results import Artifacts
+
+_LOG = logging.getLogger(__name__)
 
 Settings = dict[str, Any]
 
@@ -22,83 +36,134 @@ class Kind:
         takes: Which setting gets the newest artifact of a kind, unless the recipe gives it.
         out: Name of the file, in the stage's folder, that the setting `out` gets; "" for the folder itself.
         uses_data: Whether it has a setting `data`.
+        models: The settings that it has beside its inputs.
+        inputs: What else it can be given.
     """
 
     run: Callable[[Settings], Artifacts]
     takes: Mapping[str, str]
     out: str
     uses_data: bool = True
+    models: tuple[type[BaseModel], ...] = ()
+    inputs: tuple[str, ...] = ()
+
+    def check(self, settings: Settings) -> None:
+        """Refuses settings that are wrong whatever the stages before make.
+
+        Raises:
+            ConfigError: Some are wrong; all mistakes are named.
+        """
+        if not self.models:
+            return
+        inputs = {*self.takes.values(), *self.inputs, "data", "out"}
+        known = {name for model in self.models for name in model.model_fields}
+        own = {key: value for key, value in settings.items() if key in known or key not in inputs}
+        given: Settings = {key: Path("later") for key in self.takes.values() if key in known}
+        if self.uses_data and {"data", "out"} <= known:
+            given |= {"data": "later", "out": Path("later")}
+        validate_each({**given, **own}, *self.models)
 
 
 def _train(settings: Settings) -> Artifacts:
-    from jetseg.train.config import TrainConfig
-    from jetseg.train.loop import run
+    from jetseg.workflows.training import train
 
-    return {"checkpoint": run(validate_config(TrainConfig, settings)).best}
+    return {"checkpoint": train(**settings).best}
 
 
 def _prune(settings: Settings) -> Artifacts:
-    from jetseg.compress.prune import PruneConfig, run
-    from jetseg.workflows.speed_meter import speed_meter
+    from jetseg.workflows.pruning import prune
 
-    config = validate_config(PruneConfig, settings)
-    return {"checkpoint": run(config, speed_meter(config)).checkpoint}
+    return {"checkpoint": prune(**settings).checkpoint}
 
 
 def _factorize(settings: Settings) -> Artifacts:
-    from jetseg.compress.factorize import FactorizeConfig, run
-    from jetseg.workflows.speed_meter import layer_timer
+    """Factorizes; where low rank pays for no layer, the network is passed on as it is."""
+    from jetseg.workflows.pruning import factorize
 
-    config = validate_config(FactorizeConfig, settings)
-    return {"checkpoint": run(config, layer_timer(config)).checkpoint}
+    result = factorize(**settings)
+    if not result.pays:
+        _LOG.warning("Low rank pays for no layer of this network; it stays as it is.")
+        source = Path(settings["checkpoint"])
+        write_bytes(result.checkpoint, source.read_bytes())
+        write_bytes(manifest_path(result.checkpoint), manifest_path(source).read_bytes())
+    return {"checkpoint": result.checkpoint}
 
 
 def _export(settings: Settings) -> Artifacts:
-    from jetseg.export.onnx_export import ExportConfig, run
+    from jetseg.workflows.exporting import export
 
-    return {"onnx": run(validate_config(ExportConfig, settings)).path}
+    return {"onnx": export(**settings).path}
 
 
 def _calibrate(settings: Settings) -> Artifacts:
-    from jetseg.quantization.calibration import CalibrateConfig, run
+    from jetseg.workflows.calibration import calibrate
 
-    config = validate_config(CalibrateConfig, settings)
-    run(config)
-    return {"ranges": config.out}
+    return {"ranges": calibrate(_network(settings, "model"), **settings).path}
 
 
-def _quantize(settings: Settings) -> Artifacts:
+def _qat(settings: Settings) -> Artifacts:
     """Trains under fake quantization; made are the trained float network and its ranges."""
-    from jetseg.compress.qat.artifacts import float_twin_path
-    from jetseg.compress.qat.config import QuantizeConfig
-    from jetseg.compress.qat.training import run
-    from jetseg.quantization.render import write_qdq, write_trained_ranges
+    from jetseg.workflows.qat import quantization_aware_train
 
-    own = dict(settings)
-    model, ranges, out = own["parent"], own.pop("calibration", None), own["out"]
-    if ranges is None:
-        raise ConfigError("quantize has no ranges to start from.", "Put a calibrate stage before it.")
-    config = validate_config(QuantizeConfig, {**own, "qdq": out.with_suffix(".start.onnx")})
-    write_qdq(model, ranges, config.qdq)
-    run(config)
-    twin = float_twin_path(out)
-    return {"onnx": twin, "ranges": write_trained_ranges(out, twin, model, ranges)}
+    result = quantization_aware_train(
+        _network(settings, "parent"), ranges=settings.pop("calibration", None), **settings
+    )
+    return {"onnx": result.float_twin.path, "ranges": result.ranges.path}
 
 
 def _build(settings: Settings) -> Artifacts:
-    from jetseg.engine.build import run
-    from jetseg.engine.build_config import BuildConfig
+    from jetseg.workflows.building import build_engine
 
-    return {"engine": run(validate_config(BuildConfig, settings)).engine}
+    return {
+        "engine": build_engine(_network(settings, "model"), ranges=settings.pop("calibration", None), **settings).path
+    }
+
+
+def _network(settings: Settings, key: str) -> Network:
+    """Takes the network that a stage works on out of its settings, and opens it."""
+    return open_network(settings.pop(key), settings.pop("manifest", None))
 
 
 KINDS: dict[str, Kind] = {
-    "train": Kind(_train, {}, out=""),
-    "fine-tune": Kind(_train, {"checkpoint": "init"}, out=""),
-    "prune": Kind(_prune, {"checkpoint": "checkpoint"}, out="pruned.safetensors"),
-    "factorize": Kind(_factorize, {"checkpoint": "checkpoint"}, out="factorized.safetensors", uses_data=False),
-    "export": Kind(_export, {"checkpoint": "checkpoint"}, out="network.onnx", uses_data=False),
-    "calibrate": Kind(_calibrate, {"onnx": "model"}, out="network.ranges.json"),
-    "quantize": Kind(_quantize, {"onnx": "parent", "ranges": "calibration"}, out="network.qdq.onnx"),
-    "build-engine": Kind(_build, {"onnx": "model", "ranges": "calibration"}, out="network.engine.onnx"),
+    "train": Kind(_train, {}, out="", models=(TrainConfig,)),
+    "fine-tune": Kind(_train, {"checkpoint": "init"}, out="", models=(TrainConfig,)),
+    "prune": Kind(
+        _prune,
+        {"checkpoint": "checkpoint"},
+        out="pruned.safetensors",
+        models=(PruneConfig, FineTuneConfig),
+        inputs=("steps",),
+    ),
+    "factorize": Kind(
+        _factorize,
+        {"checkpoint": "checkpoint"},
+        out="factorized.safetensors",
+        uses_data=False,
+        models=(FactorizeConfig, FineTuneConfig),
+    ),
+    "export": Kind(_export, {"checkpoint": "checkpoint"}, out="network.onnx", uses_data=False, models=(ExportConfig,)),
+    "calibrate": Kind(
+        _calibrate,
+        {"onnx": "model"},
+        out="network.ranges.json",
+        models=(CalibrateConfig,),
+        inputs=("cache", "manifest"),
+    ),
+    "qat": Kind(
+        _qat,
+        {"onnx": "parent", "ranges": "calibration"},
+        out="network.qdq.onnx",
+        models=(QatConfig, StartRanges),
+        inputs=("manifest",),
+    ),
+    "build-engine": Kind(
+        _build,
+        {"onnx": "model", "ranges": "calibration"},
+        out="network.engine.onnx",
+        models=(BuildConfig,),
+        inputs=("report", "manifest"),
+    ),
 }
+
+RENAMED = {"quantize": "qat"}
+"""Old names of kinds, which are read until the next release but one."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from jetseg.data.contract import Split
 from jetseg.errors import ConfigError
-from jetseg.evaluate.benchmark import benchmark, inference_on_noise
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.benchmark import benchmark, inference_on_noise
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.provenance import device_name, toolchain
 from jetseg.report.config import ReportConfig
 from jetseg.report.figures import iou_bars, layer_bars, series_color, speed_scatter

@@ -10,9 +10,9 @@ import numpy as np
 
 from jetseg.data.contract import Split
 from jetseg.errors import DataError
-from jetseg.evaluate.accuracy import check_classes, spread
-from jetseg.evaluate.benchmark import inference_on_noise
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.accuracy import check_classes, spread
+from jetseg.evaluation.benchmark import inference_on_noise
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jetseg.engine.backend import DEFAULT_BACKEND
 from jetseg.engine.engine import Engine
-from jetseg.evaluate.benchmark import Latency
-from jetseg.evaluate.confusion import Score
+from jetseg.evaluation.benchmark import Latency
+from jetseg.evaluation.confusion import Score
 from jetseg.manifest import Manifest
 from jetseg.onnx.cost import Cost
 from jetseg.storage import sha256_file

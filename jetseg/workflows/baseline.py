@@ -10,7 +10,7 @@ from typing import Any
 from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.errors import DataError
-from jetseg.evaluate.profile import LEAST_FRAMES, measure_profile
+from jetseg.evaluation.profile import LEAST_FRAMES, measure_profile
 from jetseg.manifest import Profile, manifest_path, write_manifest
 from jetseg.monitor.config import BaselineConfig
 from jetseg.network import Network

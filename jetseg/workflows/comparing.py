@@ -13,9 +13,9 @@ from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.engine.engine import Engine
 from jetseg.errors import ConfigError
-from jetseg.evaluate.benchmark import benchmark, inference_on_noise
-from jetseg.evaluate.config import BenchConfig, Bounds, ParityConfig
-from jetseg.evaluate.parity import LadderParity, Rung, measure_parity
+from jetseg.evaluation.benchmark import benchmark, inference_on_noise
+from jetseg.evaluation.config import BenchConfig, Bounds, ParityConfig
+from jetseg.evaluation.parity import LadderParity, Rung, measure_parity
 from jetseg.network import Network, open_network
 from jetseg.onnx.cost import Cost, onnx_cost
 from jetseg.progress import ProgressCallback, report_progress, track
@@ -23,6 +23,7 @@ from jetseg.provenance import device_name, toolchain
 from jetseg.report.config import ReportConfig
 from jetseg.report.rows import Entry, Row, make_rows, unique_names
 from jetseg.shipped import find_artifact
+from jetseg.workflows.exporting import export
 from jetseg.workflows.opening import manifest_for, open_engine
 from jetseg.workflows.peak_memory import measure_peak_memory
 from jetseg.workflows.stage_results import networks_of_run
@@ -87,7 +88,7 @@ def compare_speed(
         networks: The first one is what the others are compared with.
         manifest: A manifest for files that have none beside them.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.evaluate.config.BenchConfig`, as in `rounds=9`.
+        settings: Fields of `jetseg.evaluation.config.BenchConfig`, as in `rounds=9`.
 
     Raises:
         ConfigError: Settings are wrong.
@@ -128,7 +129,7 @@ def follow_parity(
         data: Frames, as a spec or opened; with labels mIoU is compared too.
         manifest: A manifest for files that have none beside them.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.evaluate.config.ParityConfig`, as in `min_agreement=98.0`.
+        settings: Fields of `jetseg.evaluation.config.ParityConfig`, as in `min_agreement=98.0`.
 
     Raises:
         ConfigError: Settings are wrong, or there is only one artifact.
@@ -228,10 +229,7 @@ def _named(networks: Networks) -> list[tuple[str, Network | Path]]:
 
 
 def _export(checkpoint: Network, folder: Path) -> Network:
-    from jetseg.export.config import ExportConfig
-    from jetseg.export.onnx_export import export_onnx
-
-    return export_onnx(checkpoint, ExportConfig(), folder / f"{checkpoint.name}.onnx").network
+    return export(checkpoint, out=folder / f"{checkpoint.name}.onnx").network
 
 
 def _cost(network: Network, engine: Engine) -> Cost | None:
@@ -239,7 +237,7 @@ def _cost(network: Network, engine: Engine) -> Cost | None:
     manifest = engine.manifest
     if network.manifest.kind == "checkpoint":
         from jetseg.models.cost import module_cost
-        from jetseg.train.checkpoint import load_checkpoint
+        from jetseg.training.checkpoint import load_checkpoint
 
         module, _ = load_checkpoint(network.path)
         spec = manifest.input

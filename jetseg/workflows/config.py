@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -43,16 +42,3 @@ def validate_each(values: Mapping[str, Any], *models: type[BaseModel]) -> list[A
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return built
-
-
-def check_output(out: Path, suffix: str, reads: Iterable[Path] = ()) -> None:
-    """Refuses a place that cannot be written to: one of another kind, or one that is read.
-
-    Raises:
-        ConfigError: It is such a place.
-    """
-    if out.suffix != suffix:
-        raise ConfigError(f"`out` must end in {suffix}, and {out.name} does not.", "Rename it.")
-    for path in reads:
-        if path.resolve() == out.resolve():
-            raise ConfigError(f"`out` must be another file than {path}, which is read.", "Give another one.")

@@ -13,9 +13,9 @@ from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.engine.engine import Engine
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import ConfigError
-from jetseg.evaluate.accuracy import as_record, measure_accuracy
-from jetseg.evaluate.agreement import Agreement, AgreementMeter
-from jetseg.evaluate.config import EvaluateConfig
+from jetseg.evaluation.accuracy import as_record, measure_accuracy
+from jetseg.evaluation.agreement import Agreement, AgreementMeter
+from jetseg.evaluation.config import EvaluateConfig
 from jetseg.manifest import Accuracy
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
@@ -77,7 +77,7 @@ def evaluate(
         ranges: Its ranges, for a simulation.
         placement: Placement of quantizers to simulate; by default that of the ranges.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.evaluate.config.EvaluateConfig`: `split="val"`, `frames=None`, `threads=None`.
+        settings: Fields of `jetseg.evaluation.config.EvaluateConfig`: `split="val"`, `frames=None`, `threads=None`.
 
     Raises:
         ConfigError: Settings are wrong, or a simulation lacks ranges.

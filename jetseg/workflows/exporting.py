@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jetseg.config import validate_config
-from jetseg.export.config import ExportConfig, PlanConfig
+from jetseg.exporters.config import ExportConfig, PlanConfig
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
-from jetseg.workflows.config import check_output
 from jetseg.workflows.opening import as_network
 
 if TYPE_CHECKING:
     from jetseg.data.dataset import Dataset
-    from jetseg.export.onnx_export import ExportResult
+    from jetseg.exporters.onnx_export import ExportResult
 
 PLAN_SUFFIX = ".engine"
 
@@ -35,8 +34,8 @@ def export(
             torch-tensorrt builds on this device without ONNX between and without parity.
         data: Frames to compare torch and ONNX Runtime on, as a spec or opened; random images by default.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.export.config.ExportConfig`, as in `head="classmap", input="frame"`; for an engine,
-            of `PlanConfig`.
+        settings: Fields of `jetseg.exporters.config.ExportConfig`, as in `head="classmap", input="frame"`; for an
+            engine, of `PlanConfig`.
 
     Returns:
         The exported network, opened; the manifest of an ONNX file holds the measured parity.
@@ -52,12 +51,11 @@ def export(
     with report_progress(progress):
         if target.suffix == PLAN_SUFFIX:
             plan = validate_config(PlanConfig, settings)
-            from jetseg.export.torch_tensorrt import convert_to_plan
+            from jetseg.exporters.torch_tensorrt import convert_to_plan
 
             return convert_to_plan(network, plan, target)
         config = validate_config(ExportConfig, settings)
-        check_output(target, ".onnx")
         from jetseg.data.dataset import open_dataset
-        from jetseg.export.onnx_export import export_onnx
+        from jetseg.exporters.onnx_export import export_onnx
 
         return export_onnx(network, config, target, dataset=None if data is None else open_dataset(data))

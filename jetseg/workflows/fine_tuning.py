@@ -12,7 +12,7 @@ from jetseg.config import validate_config
 from jetseg.errors import ConfigError
 from jetseg.manifest import manifest_path
 from jetseg.storage import sha256_file, write_bytes
-from jetseg.train.config import TrainConfig
+from jetseg.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class FineTuning:
             target: Checkpoint to write.
             epochs: How long to train.
         """
-        from jetseg.train.loop import train
+        from jetseg.training.loop import train
 
         named = start.with_name(f"{start.stem}-{sha256_file(start)[:8]}{start.suffix}")
         manifest_path(start).replace(manifest_path(named))

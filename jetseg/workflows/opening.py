@@ -39,7 +39,7 @@ def open_engine(
     network = as_network(path, manifest)
     if network.manifest.kind != "checkpoint":
         return open_exported(network, threads=threads)
-    from jetseg.train.torch_runner import TorchRunner
+    from jetseg.training.torch_runner import TorchRunner
 
     if threads is not None:
         import torch

@@ -11,7 +11,8 @@ from jetseg.config import changed
 from jetseg.errors import ConfigError
 from jetseg.network import Network, open_network
 from jetseg.progress import ProgressCallback, report_progress
-from jetseg.workflows.config import check_output, validate_each
+from jetseg.storage import check_output
+from jetseg.workflows.config import validate_each
 from jetseg.workflows.fine_tuning import FineTuning, run_folder
 from jetseg.workflows.opening import as_network
 

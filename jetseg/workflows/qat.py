@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from jetseg.compress.qat.config import QatConfig
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
-from jetseg.workflows.config import StartRanges, check_output, validate_each
+from jetseg.storage import check_output
+from jetseg.workflows.config import StartRanges, validate_each
 from jetseg.workflows.exporting import export
 from jetseg.workflows.opening import as_network
 
@@ -71,10 +72,10 @@ def quantization_aware_train(
     """
     config, start = validate_each(settings, QatConfig, StartRanges)
     given, target = as_network(network), Path(out)
-    reads = [given.path, *([config.teacher] if config.teacher else [])]
-    for written in (target, target.with_suffix(".float.onnx"), target.with_suffix(".start.onnx")):
-        check_output(written, ".onnx", reads)
-    from jetseg.compress.qat.training import train_quantized
+    from jetseg.compress.qat.training import check_places, train_quantized
+
+    check_output(target.with_suffix(".start.onnx"), ".onnx", [given.path])
+    check_places(target, [given.path, *([config.teacher] if config.teacher else [])])
     from jetseg.data.dataset import open_dataset
     from jetseg.quantization.render import write_qdq, write_trained_ranges
 
@@ -101,6 +102,7 @@ def _ranges(
         return ranges if isinstance(ranges, Ranges) else open_ranges(ranges, parent)
     from jetseg.workflows.calibration import calibrate
 
-    placed = {"placement": start.placement} if start.placement else {}
-    place = target.with_suffix(".start.ranges.json")
-    return calibrate(parent, data=dataset, out=place, split=split, images=start.images, targets=("tensorrt",), **placed)
+    settings: dict[str, Any] = {"split": split, "images": start.images, "targets": ("tensorrt",)}
+    if start.placement:
+        settings["placement"] = start.placement
+    return calibrate(parent, data=dataset, out=target.with_suffix(".start.ranges.json"), **settings)

@@ -83,7 +83,7 @@ class BackendMeter:
         return self._first[1] if module is self._first[0] else self._export(module)
 
     def _export(self, module: nn.Module) -> onnx.ModelProto:
-        from jetseg.export.onnx_export import example_input, export_module
+        from jetseg.exporters.onnx_export import example_input, export_module
 
         return export_module(module.eval(), example_input(self._normalized().input), "logits")
 

@@ -77,7 +77,8 @@ def networks_of_run(folder: Path) -> list[tuple[str, Path]]:
             networks[sha256_file(path)] = (finished[0] if finished else result.name, path)
     if not networks:
         raise ConfigError(
-            f"{folder} holds no finished stage of a recipe.", "Give files, or the folder that `jetseg compress` wrote to."
+            f"{folder} holds no finished stage of a recipe.",
+            "Give files, or the folder that `jetseg compress` wrote to.",
         )
     names = [name for name, _ in networks.values()]
     return [

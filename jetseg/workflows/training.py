@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from jetseg.config import validate_config
 from jetseg.progress import ProgressCallback, report_progress
-from jetseg.train.config import TrainConfig
+from jetseg.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from jetseg.data.dataset import Dataset
-    from jetseg.train.loop import TrainResult
+    from jetseg.training.loop import TrainResult
 
 
 def train(
@@ -30,7 +30,7 @@ def train(
         data: Labelled frames, as a spec or opened.
         out: Folder of the run; settings are written to config.yaml in it.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.train.config.TrainConfig`, as in `model="tiny", epochs=20`.
+        settings: Fields of `jetseg.training.config.TrainConfig`, as in `model="tiny", epochs=20`.
 
     Returns:
         The checkpoints, and the best one's mIoU on the validation split in percent.
@@ -43,7 +43,7 @@ def train(
     """
     given = {"data": data if data is None or isinstance(data, str) else data.spec, "out": out}
     config = validate_config(TrainConfig, {**settings, **{key: value for key, value in given.items() if value}})
-    from jetseg.train.loop import train as train_one
+    from jetseg.training.loop import train as train_one
 
     with report_progress(progress):
         return train_one(config)

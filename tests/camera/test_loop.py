@@ -17,7 +17,7 @@ from jetseg.camera.sources.paced import PacedSource
 from jetseg.camera.stopping import StopFlag, stop_on_signals
 from jetseg.engine.engine import Engine
 from jetseg.errors import ArtifactError, DataError, DeviceError
-from jetseg.evaluate.accuracy import measure_accuracy
+from jetseg.evaluation.accuracy import measure_accuracy
 from jetseg.monitor.events import EventLog
 
 

@@ -12,7 +12,7 @@ from small_network import edit_manifest, write_dataset, write_small_network
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path
 from jetseg.models import create_model
 from jetseg.network import open_network
-from jetseg.train.checkpoint import save_checkpoint
+from jetseg.training.checkpoint import save_checkpoint
 from jetseg.workflows.peak_memory import measure_peak_memory
 
 

@@ -13,12 +13,11 @@ from onnx import numpy_helper
 from small_network import CLASSES, HEIGHT, WIDTH, edit_manifest, small_manifest, write_dataset, write_small_network
 
 from jetseg.engine.engine import open_engine
-from jetseg.export.onnx_export import ExportConfig
-from jetseg.export.onnx_export import run as export
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, manifest_path
 from jetseg.models import create_model
 from jetseg.network import save_manifest
-from jetseg.train.checkpoint import save_checkpoint
+from jetseg.training.checkpoint import save_checkpoint
+from jetseg.workflows.exporting import export
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_a_checkpoint_and_what_was_exported_from_it_agree(jetseg, tmp_path, data
     )
     checkpoint = tmp_path / "net.safetensors"
     save_checkpoint(checkpoint, create_model("tiny", len(CLASSES), width=8).eval(), manifest)
-    exported = export(ExportConfig(checkpoint=checkpoint, out=tmp_path / "net.onnx", input="frame")).path
+    exported = export(checkpoint, out=tmp_path / "net.onnx", input="frame").network.path
     code, out, err = jetseg("parity", checkpoint, exported, "--data", data, "--split", "all", "--json")
     assert code == 0, err
     first, second = json.loads(out)["rungs"]

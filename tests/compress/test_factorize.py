@@ -7,15 +7,16 @@ import torch
 from test_prune_stage import DATA, call, save
 from torch import nn
 
-from jetseg.compress.factorize import FactorizeConfig, factorize, run
-from jetseg.compress.importance import magnitude
+from jetseg.compress.config import FactorizeConfig
+from jetseg.compress.factorize import factorize, factorize_network
+from jetseg.compress.importance import Magnitude, Subject
 from jetseg.compress.low_rank import energy_rank, spatial_spectrum, spatial_svd, tucker2, vbmf_rank
 from jetseg.compress.structured import PruneSettings, prune_structured
 from jetseg.data.dataset import open_split
 from jetseg.models import create_model, fit_shapes_
 from jetseg.models.factors import Factors
-from jetseg.network import load_manifest
-from jetseg.train.checkpoint import load_checkpoint
+from jetseg.network import load_manifest, open_network
+from jetseg.training.checkpoint import load_checkpoint
 
 CONVOLUTIONS = [
     {"kernel_size": 3, "padding": 1},
@@ -29,8 +30,9 @@ def checkpoint(tmp_path):
     return save(tmp_path / "dense.safetensors", open_split(DATA, "train").classes, width=8)
 
 
-def config(tmp_path, **settings):
-    return FactorizeConfig(checkpoint=tmp_path / "dense.safetensors", out=tmp_path / "low.safetensors", **settings)
+def run(tmp_path, time_layers=None, **settings):
+    network, out = open_network(tmp_path / "dense.safetensors"), tmp_path / "low.safetensors"
+    return factorize_network(network, FactorizeConfig(**settings), out, time_layers)
 
 
 @pytest.mark.parametrize("options", CONVOLUTIONS)
@@ -78,7 +80,7 @@ def test_vbmf_finds_the_rank_behind_noise(shape, rank):
 
 def test_a_layer_of_few_outputs_is_read_through_no_more_channels_than_it_has_products(tmp_path):
     wide = nn.Sequential(nn.Conv2d(512, 16, 3))
-    settings = config(tmp_path, form="tucker", rank="budget", round_to=1, size_only=True)
+    settings = FactorizeConfig(form="tucker", rank="budget", round_to=1, size_only=True)
     _, (layer,) = factorize(wide, settings, torch.zeros(1, 512, 8, 8), None)
     assert layer.factorized
     assert layer.ranks[0] <= layer.ranks[1] * 9
@@ -87,19 +89,22 @@ def test_a_layer_of_few_outputs_is_read_through_no_more_channels_than_it_has_pro
 @pytest.mark.parametrize("form", ["spatial", "tucker"])
 @pytest.mark.parametrize("rank", ["energy", "vbmf", "budget"])
 def test_checkpoints_load_again(checkpoint, tmp_path, form, rank):
-    result = run(config(tmp_path, form=form, rank=rank, size_only=True, round_to=2, energy=0.5))
+    result = run(tmp_path, form=form, rank=rank, size_only=True, round_to=2, energy=0.5)
+    assert result.pays == result.checkpoint.exists() == any(layer.factorized for layer in result.layers)
+    if not result.pays:  # fresh kernels are noise, and VBMF says so
+        assert rank == "vbmf"
+        return
     module, manifest = load_checkpoint(result.checkpoint)
     dense, _ = load_checkpoint(checkpoint)
     assert manifest.stages[-1].name == "factorize"
     assert manifest.parent_sha256 == load_manifest(checkpoint).sha256
     replaced = {layer.name for layer in result.layers if layer.factorized}
     assert replaced == {name for name, layer in module.named_modules() if isinstance(layer, Factors)}
-    if rank != "vbmf":  # fresh kernels are noise, and VBMF says so
-        assert replaced
-        assert result.after.parameters < result.before.parameters
+    assert replaced
+    assert result.after.parameters < result.before.parameters
     expected, _ = factorize(
         dense,
-        config(tmp_path, form=form, rank=rank, size_only=True, round_to=2, energy=0.5),
+        FactorizeConfig(form=form, rank=rank, size_only=True, round_to=2, energy=0.5),
         torch.zeros(1, 3, 64, 96),
         None,
     )
@@ -111,8 +116,10 @@ def test_checkpoints_load_again(checkpoint, tmp_path, form, rank):
 def test_a_factorized_network_can_be_pruned_and_loads_again(checkpoint, tmp_path):
     dense, manifest = load_checkpoint(checkpoint)
     image = torch.randn(1, 3, 64, 96)
-    low, _ = factorize(dense, config(tmp_path, size_only=True, round_to=4, energy=0.6), image, None)
-    pruned, _ = prune_structured(low, PruneSettings(round_to=2), image, lambda _: magnitude())
+    low, _ = factorize(dense, FactorizeConfig(size_only=True, round_to=4, energy=0.6), image, None)
+    pruned, _ = prune_structured(
+        low, PruneSettings(round_to=2), image, lambda copy: Magnitude().channel_importance(Subject(copy))
+    )
     again = create_model("tiny", manifest.num_classes, width=8).eval()
     fit_shapes_(again, pruned.state_dict())
     again.load_state_dict(pruned.state_dict())
@@ -125,7 +132,7 @@ def test_only_what_the_device_runs_faster_is_split(checkpoint, tmp_path):
         """Chains are slow on small images and fast on large ones."""
         return [1.0 if len(piece) == 1 else (0.5 if piece[0].height > 12 else 0.97) for piece in pieces]
 
-    result = run(config(tmp_path, rank="budget"), time_layers)
+    result = run(tmp_path, time_layers, rank="budget")
     by_name = {layer.name: layer for layer in result.layers}
     assert by_name["refine.0"].factorized
     assert by_name["refine.0"].reason == "pays: 2.00 times as fast"

@@ -1,17 +1,27 @@
 """Criteria find planted unimportant channels, and score as defined."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from jetseg.compress.config import PruneConfig
 from jetseg.compress.importance import (
-    ActivationImportance,
-    BatchNormImportance,
-    RandomImportance,
-    TaylorImportance,
-    magnitude,
+    Activation,
+    BatchNormScale,
+    Criterion,
+    Magnitude,
+    Random,
+    Subject,
+    Taylor,
+    make_criterion,
 )
 from jetseg.compress.structured import PruneSettings, prune_structured
+from jetseg.compress.unstructured import prune_unstructured
+from jetseg.config import validate_config
+from jetseg.errors import ConfigError
+from jetseg.registry import CRITERIA
 
 DEAD = [1, 4, 6, 7]
 IMAGE = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -33,11 +43,11 @@ def planted():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda _: magnitude(1),
-        lambda _: magnitude(2),
-        lambda _: BatchNormImportance(),
-        lambda module: TaylorImportance(module, BATCHES, ignore_index=None),
-        lambda module: ActivationImportance(module, BATCHES),
+        lambda copy: Magnitude().channel_importance(Subject(copy, norm=1)),
+        lambda copy: Magnitude().channel_importance(Subject(copy)),
+        lambda copy: BatchNormScale().channel_importance(Subject(copy)),
+        lambda copy: Taylor().channel_importance(Subject(copy, BATCHES)),
+        lambda copy: Activation().channel_importance(Subject(copy, BATCHES)),
     ],
     ids=["l1", "l2", "bn-scale", "taylor", "activation"],
 )
@@ -88,7 +98,7 @@ def scores_of(module, make, layer="first"):
 def test_taylor_is_the_derivative_by_a_gate_on_the_channel():
     torch.manual_seed(0)
     module = TwoReaders().eval()
-    actual = scores_of(module, lambda copy: TaylorImportance(copy, BATCHES, ignore_index=2))
+    actual = scores_of(module, lambda copy: Taylor().channel_importance(Subject(copy, BATCHES, ignore_index=2)))
     expected = torch.zeros(6)
     for images, labels in BATCHES:
         for frame in range(2):
@@ -105,15 +115,60 @@ def test_activation_is_the_mean_absolute_value_that_is_read():
     with torch.no_grad():
         module(IMAGE)
     expected = module.seen[0].mean(dim=(0, 2, 3))
-    actual = scores_of(module, lambda copy: ActivationImportance(copy, BATCHES))
+    actual = scores_of(module, lambda copy: Activation().channel_importance(Subject(copy, BATCHES)))
     torch.testing.assert_close(actual, expected / expected.mean())
 
 
+def random_of(seed):
+    return lambda copy: Random().channel_importance(Subject(copy, seed=seed))
+
+
 def test_random_follows_its_seed():
-    kept = [
-        prune_structured(planted(), PruneSettings(), IMAGE, lambda _, s=seed: RandomImportance(s))[0][0].weight
-        for seed in (5, 5)
-    ]
+    kept = [prune_structured(planted(), PruneSettings(), IMAGE, random_of(seed))[0][0].weight for seed in (5, 5)]
     assert torch.equal(kept[0], kept[1])
     group = [type("Item", (), {"idxs": list(range(64))})]
-    assert not torch.equal(RandomImportance(5)(group), RandomImportance(6)(group))
+    assert not torch.equal(random_of(5)(None)(group), random_of(6)(None)(group))
+
+
+class Spread(Criterion):
+    """Weights are worth how far they are from their layer's mean."""
+
+    methods = ("unstructured",)
+
+    def weight_scores(self, subject, layers):
+        return {name: (layer.weight - layer.weight.mean()).detach().abs() for name, layer in layers.items()}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers a criterion under the name spread; returns what puts another part in its place."""
+    monkeypatch.setitem(CRITERIA.own, "spread", "nowhere:Spread")
+
+    def put(part):
+        monkeypatch.setitem(CRITERIA._loaded, "spread", part)
+
+    put(Spread)
+    return put
+
+
+def test_a_criterion_of_another_package_decides_which_weights_go(registered):
+    assert PruneConfig(method="unstructured", criterion="spread").scored_by(data=False) == "spread"
+    criterion = make_criterion("spread", "unstructured", frames=False)
+    module = planted()
+    score = partial(criterion.weight_scores, Subject(module))
+    pruned, _ = prune_unstructured(module, PruneSettings(ratio=0.25), score)
+    weight = module[0].weight.detach()
+    nearest = (weight - weight.mean()).abs().flatten().argsort()[: weight.numel() // 4]
+    assert sorted(nearest.tolist()) == torch.nonzero(pruned[0].weight.flatten() == 0).flatten().tolist()
+
+
+def test_a_criterion_that_does_not_fit_is_refused(registered):
+    with pytest.raises(ConfigError, match="spread does not go with `method` structured, which takes magnitude, bn-"):
+        make_criterion("spread", "structured", frames=True)
+    with pytest.raises(ConfigError, match="`criterion` taylor looks at frames"):
+        make_criterion("taylor", "structured", frames=False)
+    with pytest.raises(ConfigError, match=r"no pruning criterion spraed: choose from magnitude.*, spread"):
+        validate_config(PruneConfig, {"criterion": "spraed"})
+    registered(object)
+    with pytest.raises(ConfigError, match="spread is no Criterion"):
+        make_criterion("spread", "unstructured", frames=True)

@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 import torch
-from jetseg.compress.layer_shapes import layer_shapes
 from torch import nn
 
-from jetseg.compress.importance import magnitude
+from jetseg.compress.importance import Magnitude, Subject
 from jetseg.compress.latency import NetworkLatency, _choices, _losses, allocate
+from jetseg.compress.layers import layer_shapes
 from jetseg.compress.speed import prune_to_speed, search_amount
 from jetseg.compress.structured import Pruner, PruneSettings
 from jetseg.errors import ConfigError, QualityError
@@ -57,19 +57,24 @@ class Device:
 
 def pruner_of(name):
     torch.manual_seed(0)
-    return Pruner(create_model(name, 5, **NETWORKS[name]).eval(), (), IMAGE, lambda _: magnitude())
+    return Pruner(
+        create_model(name, 5, **NETWORKS[name]).eval(),
+        (),
+        IMAGE,
+        lambda copy: Magnitude().channel_importance(Subject(copy)),
+    )
 
 
 def latency_of(pruner, round_to=4):
     (network_ms,) = Device().networks_ms([pruner.module])
-    return NetworkLatency(pruner.module, IMAGE, pruner.candidates, time_layers, round_to, network_ms)
+    return NetworkLatency(pruner.module, IMAGE, pruner.groups, time_layers, round_to, network_ms)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_prediction_follows_channels_through_additions_and_concatenations(name):
     pruner = pruner_of(name)
     latency = latency_of(pruner)
-    full = [len(candidate.scores) for candidate in pruner.candidates]
+    full = [len(candidate.scores) for candidate in pruner.groups]
     assert latency.total_ms(full) == pytest.approx(Device().networks_ms([pruner.module])[0], rel=1e-6)
     kept = [max(4, count // 2 // 4 * 4) for count in full]
     pruned, _ = pruner.prune(kept, 4)
@@ -80,10 +85,10 @@ def test_allocation_is_close_to_the_best_of_all():
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 24, 3, 1, 1), nn.ReLU(), nn.Conv2d(24, 12, 1)]
     module = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(12, 5, 1)).eval()
-    pruner = Pruner(module, (), IMAGE, lambda _: magnitude())
+    pruner = Pruner(module, (), IMAGE, lambda copy: Magnitude().channel_importance(Subject(copy)))
     latency = latency_of(pruner)
-    full = [len(candidate.scores) for candidate in pruner.candidates]
-    losses = [_losses(candidate.scores) for candidate in pruner.candidates]
+    full = [len(candidate.scores) for candidate in pruner.groups]
+    losses = [_losses(candidate.scores) for candidate in pruner.groups]
     choices = [_choices(count, SETTINGS) for count in full]
 
     def loss(kept):
@@ -91,7 +96,7 @@ def test_allocation_is_close_to_the_best_of_all():
 
     for fraction in (0.8, 0.5, 0.3):
         target = fraction * latency.total_ms(full)
-        kept = allocate(pruner.candidates, latency, SETTINGS, target)
+        kept = allocate(pruner.groups, latency, SETTINGS, target)
         best = min(loss(other) for other in itertools.product(*choices) if latency.total_ms(other) <= target)
         assert latency.total_ms(kept) <= target
         assert loss(kept) <= 1.2 * best
@@ -101,12 +106,12 @@ def test_allocation_is_close_to_the_best_of_all():
 def test_a_channel_that_costs_more_goes_first():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1), nn.MaxPool2d(4), nn.Conv2d(16, 16, 3, 1, 1), nn.Conv2d(16, 5, 1))
-    pruner = Pruner(module.eval(), (), IMAGE, lambda _: magnitude())
+    pruner = Pruner(module.eval(), (), IMAGE, lambda copy: Magnitude().channel_importance(Subject(copy)))
     latency = latency_of(pruner)
     kept = dict(
         zip(
-            [c.root for c in pruner.candidates],
-            allocate(pruner.candidates, latency, SETTINGS, 0.7 * latency.total_ms([16, 16])),
+            [c.root for c in pruner.groups],
+            allocate(pruner.groups, latency, SETTINGS, 0.7 * latency.total_ms([16, 16])),
             strict=True,
         )
     )
@@ -115,8 +120,8 @@ def test_a_channel_that_costs_more_goes_first():
 
 def test_no_group_is_emptied_beyond_its_limit():
     pruner = pruner_of("tiny")
-    kept = allocate(pruner.candidates, latency_of(pruner), PruneSettings(round_to=4, max_ratio=0.5), 0.0)
-    assert all(count == len(c.scores) // 2 for count, c in zip(kept, pruner.candidates, strict=True))
+    kept = allocate(pruner.groups, latency_of(pruner), PruneSettings(round_to=4, max_ratio=0.5), 0.0)
+    assert all(count == len(c.scores) // 2 for count, c in zip(kept, pruner.groups, strict=True))
 
 
 @pytest.mark.parametrize("by_latency", [True, False])
@@ -142,7 +147,7 @@ def test_importance_is_lost_less_than_by_thinning_all_layers_alike():
     for by_latency in (True, False):
         _, changes, _ = prune_to_speed(pruner, PruneSettings(round_to=1), Device(), 2.0, by_latency=by_latency)
         after = {change.name: change.after for change in changes}
-        losses[by_latency] = sum(_losses(c.scores)[after[c.root]] for c in pruner.candidates)
+        losses[by_latency] = sum(_losses(c.scores)[after[c.root]] for c in pruner.groups)
     assert losses[True] < losses[False]
 
 

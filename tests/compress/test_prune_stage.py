@@ -1,21 +1,21 @@
 """The pruning stage and its verb: checkpoints, history, fine-tuning, mistakes."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.compress.prune import PruneConfig, run
-from jetseg.config import validate_config
-from jetseg.data.dataset import open_split
+from jetseg.compress.config import PruneConfig
+from jetseg.compress.prune import prune_network
+from jetseg.data.dataset import open_dataset, open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import Accuracy, InputSpec, Manifest, ModelSpec
+from jetseg.manifest import Accuracy, InputSpec, Manifest, ModelSpec, OutputSpec
 from jetseg.models import create_model
-from jetseg.network import load_manifest
-from jetseg.train.checkpoint import load_checkpoint, save_checkpoint
+from jetseg.network import load_manifest, open_network
+from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
+from jetseg.workflows.pruning import prune
 
 DATA = "synthetic:4"
 
@@ -23,7 +23,7 @@ DATA = "synthetic:4"
 def save(path, classes, name="tiny", **options):
     torch.manual_seed(0)
     manifest = Manifest(
-        classes=classes,
+        outputs=(OutputSpec(classes=classes),),
         input=InputSpec(height=64, width=96, scale=1 / 255),
         model=ModelSpec(factory=name, options=options),
         accuracy=(Accuracy(data="x", split="val", frames=1, miou=50, pixel_accuracy=50, per_class_iou={}),),
@@ -39,15 +39,9 @@ def checkpoint(tmp_path):
 
 @pytest.mark.parametrize("criterion", ["magnitude", "bn-scale", "activation", "taylor", "random"])
 def test_stage_writes_a_checkpoint_with_its_history(checkpoint, tmp_path, criterion):
-    config = PruneConfig(
-        checkpoint=checkpoint,
-        out=tmp_path / "out" / "pruned.safetensors",
-        criterion=criterion,
-        data=DATA,
-        batches=1,
-        round_to=4,
-    )
-    result = run(config)
+    config = PruneConfig(criterion=criterion, batches=1, round_to=4)
+    network, dataset = open_network(checkpoint), open_dataset(DATA)
+    result = prune_network(network, config, tmp_path / "out" / "pruned.safetensors", dataset=dataset)
     module, manifest = load_checkpoint(result.checkpoint)
     widths = {name: layer.out_channels for name, layer in module.named_modules() if hasattr(layer, "groups")}
     assert widths == {layer.name: layer.after for layer in result.layers}
@@ -57,34 +51,36 @@ def test_stage_writes_a_checkpoint_with_its_history(checkpoint, tmp_path, criter
     assert manifest.accuracy == ()
     (stage,) = manifest.stages
     assert (stage.name, stage.settings["criterion"], stage.settings["ratio"]) == ("prune", criterion, 0.5)
-    again = run(config.model_copy(update={"out": tmp_path / "again.safetensors"}))
+    again = prune_network(network, config, tmp_path / "again.safetensors", dataset=dataset)
     assert load_manifest(again.checkpoint).sha256 == manifest.sha256
 
 
 def test_mistakes_are_reported_together():
-    values = {"checkpoint": "a.safetensors", "out": "b.safetensors", "ratio": 1.5, "round_to": 0, "speed": 3}
-    with pytest.raises(ConfigError, match=r"(?s)ratio.*round_to.*speed"):
-        validate_config(PruneConfig, values)
+    values = {"ratio": 1.5, "round_to": 0, "speed": 3, "epochs": -1}
+    with pytest.raises(ConfigError, match=r"(?s)ratio.*round_to.*speed.*epochs"):
+        prune("a.safetensors", **values)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"criterion": "taylor"}, "taylor looks at frames"),
-        ({"method": "unstructured", "criterion": "taylor", "data": DATA}, "does not go with method unstructured"),
-        ({"method": "2:4", "criterion": "random"}, "does not go with method 2:4"),
+        ({"method": "unstructured", "criterion": "taylor", "data": DATA}, "does not go with `method` unstructured"),
+        ({"method": "2:4", "criterion": "random"}, "does not go with `method` 2:4, which takes magnitude"),
+        ({"criterion": "importance"}, "no pruning criterion importance: choose from magnitude"),
         ({"method": "unstructured", "speedup": 2}, "no speed to reach"),
         ({"scope": "latency"}, "needs speedup"),
         ({"speedup": 2, "target_latency_ms": 3}, "not both"),
         ({"threshold": 0.1}, "threshold needs method unstructured"),
         ({"method": "unstructured", "scope": "isomorphic"}, "no scope isomorphic"),
         ({"out": "b.onnx"}, r"must end in \.safetensors"),
-        ({"out": "a.safetensors"}, "another file"),
+        ({"out": "dense.safetensors"}, "another file"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(changes, message):
+def test_settings_that_do_not_fit_are_refused(checkpoint, monkeypatch, changes, message):
+    monkeypatch.chdir(checkpoint.parent)
     with pytest.raises(ConfigError, match=message):
-        validate_config(PruneConfig, {"checkpoint": "a.safetensors", "out": "b.safetensors", **changes})
+        prune(checkpoint.name, **changes)
 
 
 @pytest.mark.parametrize(
@@ -99,16 +95,16 @@ def test_settings_that_do_not_fit_are_refused(changes, message):
     ],
 )
 def test_layers_compete_by_scores_that_compare(changes, criterion):
-    config = PruneConfig(checkpoint=Path("a.safetensors"), out=Path("b.safetensors"), **changes)
-    assert config.scored_by == criterion
+    data = changes.pop("data", None)
+    assert PruneConfig(**changes).scored_by(data=data is not None) == criterion
 
 
 def test_frames_must_show_the_networks_classes(tmp_path):
     other = save(tmp_path / "other.safetensors", ("a", "b"), width=8)
-    config = PruneConfig(checkpoint=other, out=tmp_path / "o.safetensors", criterion="taylor", data=DATA)
+    out = tmp_path / "o.safetensors"
     with pytest.raises(DataError, match="classes are a, b"):
-        run(config)
-    assert not config.out.exists()
+        prune(other, out=out, criterion="taylor", data=DATA)
+    assert not out.exists()
 
 
 def call(*arguments):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from jetseg.compress.groups import Candidate, training_heads
-from jetseg.compress.importance import RandomImportance, magnitude
+from jetseg.compress.groups import PruningGroup, training_heads
+from jetseg.compress.importance import Magnitude, Random, Subject
 from jetseg.compress.structured import PruneSettings, choose_counts, kept_channels, prune_structured
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.models import create_model, fit_shapes_
@@ -20,6 +20,16 @@ NETWORKS = {
     "unet-transposed": {"width": 8, "depth": 2, "upsampling": "transposed"},
     "tiny": {"width": 8},
 }
+
+
+def magnitude(copy):
+    return Magnitude().channel_importance(Subject(copy))
+
+
+def random_scores(copy):
+    return Random().channel_importance(Subject(copy, seed=3))
+
+
 IMAGE = torch.randn(1, 3, 96, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
@@ -41,7 +51,7 @@ def masked_dense(module, settings):
     coded = copy.deepcopy(module)
     for weight in coded.parameters():
         weight.data = torch.arange(weight.numel(), dtype=torch.float64).reshape(weight.shape)
-    survivors, _ = prune_structured(coded, settings, IMAGE, lambda _: RandomImportance(3))
+    survivors, _ = prune_structured(coded, settings, IMAGE, random_scores)
     masked = copy.deepcopy(module)
     positions = dict(survivors.named_parameters())
     for name, weight in masked.named_parameters():
@@ -58,7 +68,7 @@ def test_pruned_network_equals_the_masked_dense_one(name, scope, training):
     settings = PruneSettings(ratio=0.5, scope=scope, round_to=1 if scope == "global" else 4)
     dense = network(name)
     weights = copy.deepcopy(dense.state_dict())
-    pruned, _ = prune_structured(dense, settings, IMAGE, lambda _: RandomImportance(3))
+    pruned, _ = prune_structured(dense, settings, IMAGE, random_scores)
     masked = masked_dense(dense, settings)
     heads = training_heads if training else contextlib.nullcontext
     with torch.no_grad(), heads(masked), heads(pruned):
@@ -80,7 +90,7 @@ def test_pruned_network_equals_the_masked_dense_one(name, scope, training):
 def test_every_pruned_layer_has_a_rounded_width_or_says_why_not(name, round_to, scope):
     settings = PruneSettings(ratio=0.6, scope=scope, round_to=round_to)
     dense = network(name)
-    pruned, changes = prune_structured(dense, settings, IMAGE, lambda _: magnitude())
+    pruned, changes = prune_structured(dense, settings, IMAGE, magnitude)
     layers = dict(pruned.named_modules())
     for change in changes:
         assert layers[change.name].out_channels == change.after
@@ -95,7 +105,7 @@ def test_every_pruned_layer_has_a_rounded_width_or_says_why_not(name, round_to, 
 
 def test_output_is_kept_even_if_inner_layers_have_as_many_channels():
     dense = network("tiny", classes=16)  # stage4 has 16 channels as well
-    _, changes = prune_structured(dense, PruneSettings(round_to=4), IMAGE, lambda _: magnitude())
+    _, changes = prune_structured(dense, PruneSettings(round_to=4), IMAGE, magnitude)
     by_name = {change.name: change for change in changes}
     assert (by_name["classifier"].after, by_name["classifier"].note) == (16, "kept: makes the output")
     assert by_name["stage4.0.0"].after == 8
@@ -103,16 +113,16 @@ def test_output_is_kept_even_if_inner_layers_have_as_many_channels():
 
 def test_layers_kept_on_request_keep_their_partners():
     settings = PruneSettings(round_to=1, keep=("stem", "*16.1.conv1*"))
-    _, changes = prune_structured(network("tiny"), settings, IMAGE, lambda _: magnitude())
+    _, changes = prune_structured(network("tiny"), settings, IMAGE, magnitude)
     by_name = {change.name: change for change in changes}
     assert by_name["stem.0"].note == by_name["stage16.1.conv1.0"].note == "kept on request"
     assert by_name["reduce.0"].note == "kept: coupled with a layer that is kept"  # added to the stem's output
     assert by_name["stem.0"].after == by_name["reduce.0"].after == 8
     assert by_name["stage16.2.conv1.0"].after == 16
     with pytest.raises(ConfigError, match=r"'stam' matches no layer.*stem\.0"):
-        prune_structured(network("tiny"), PruneSettings(keep=("stam",)), IMAGE, lambda _: magnitude())
+        prune_structured(network("tiny"), PruneSettings(keep=("stam",)), IMAGE, magnitude)
     with pytest.raises(ConfigError, match="No layer is left"):
-        prune_structured(network("tiny"), PruneSettings(keep=("*",)), IMAGE, lambda _: magnitude())
+        prune_structured(network("tiny"), PruneSettings(keep=("*",)), IMAGE, magnitude)
 
 
 def test_global_ranking_spares_layers_that_matter_but_empties_none():
@@ -156,7 +166,7 @@ class Special(nn.Module):
 
 
 def test_groups_are_never_mixed():
-    _, changes = prune_structured(Special().double(), PruneSettings(), IMAGE, lambda _: magnitude())
+    _, changes = prune_structured(Special().double(), PruneSettings(), IMAGE, magnitude)
     notes = {change.name: (change.after, change.note) for change in changes}
     assert notes["first"] == (8, "")
     assert notes["plain"] == (16, "kept: grouped convolution")
@@ -164,8 +174,8 @@ def test_groups_are_never_mixed():
 
 
 def test_network_that_needs_its_channel_count_is_explained():
-    with pytest.raises(ArtifactError, match=r"pruned network does not run.*--keep"):
-        prune_structured(Special(fixed_count=True).double(), PruneSettings(), IMAGE, lambda _: magnitude())
+    with pytest.raises(ArtifactError, match=r"pruned network does not run.*`keep`"):
+        prune_structured(Special(fixed_count=True).double(), PruneSettings(), IMAGE, magnitude)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +220,7 @@ def test_every_kind_of_wiring_equals_the_masked_dense_network(scope):
     torch.manual_seed(0)
     dense = Wiring().double().eval()
     settings = PruneSettings(ratio=0.5, scope=scope, round_to=2)
-    pruned, changes = prune_structured(dense, settings, IMAGE, lambda _: RandomImportance(3))
+    pruned, changes = prune_structured(dense, settings, IMAGE, random_scores)
     masked = masked_dense(dense, settings)
     with torch.no_grad():
         torch.testing.assert_close(pruned(IMAGE), masked(IMAGE), rtol=0, atol=1e-9)
@@ -223,9 +233,9 @@ def test_every_kind_of_wiring_equals_the_masked_dense_network(scope):
 def test_isomorphic_ranking_compares_layers_that_are_wired_alike():
     scores = [torch.tensor([1.0, 2, 3, 4]), torch.tensor([5.0, 6, 7, 8]), torch.tensor([100.0, 200, 300, 400])]
     kinds = [("a",), ("a",), ("b",)]
-    candidates = [Candidate(str(i), {}, {}, own, kind) for i, (own, kind) in enumerate(zip(scores, kinds, strict=True))]
+    groups = [PruningGroup(str(i), {}, {}, own, kind) for i, (own, kind) in enumerate(zip(scores, kinds, strict=True))]
     kept = {
-        scope: choose_counts(candidates, PruneSettings(ratio=0.5, scope=scope, round_to=1, max_ratio=0.75))
+        scope: choose_counts(groups, PruneSettings(ratio=0.5, scope=scope, round_to=1, max_ratio=0.75))
         for scope in ("layer", "global", "isomorphic")
     }
     assert kept == {"layer": [2, 2, 2], "global": [1, 2, 4], "isomorphic": [1, 4, 2]}

@@ -14,7 +14,7 @@ from torch import nn
 from jetseg.compress.two_four import prune_two_four, two_four_mask
 from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, QualityError
-from jetseg.evaluate.sparsity import graph_sparsity, gzip_bytes, layer_sparsity
+from jetseg.evaluation.sparsity import graph_sparsity, gzip_bytes, layer_sparsity
 
 
 def test_the_best_two_of_four_stay():

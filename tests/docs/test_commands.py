@@ -41,13 +41,9 @@ def mentioned_commands(text):
     return [command for command in re.findall(r"`(jetseg [^`]+)`", text) if PREFIX.match(command)]
 
 
-RENAMED = {"qat": "quantize", "baseline": "profile"}  # until the verbs have their new names
-
-
 @cache
 def verb(name):
     """A verb that is listed; an old name is none."""
-    name = name if name in GROUP.list_commands(CONTEXT) else RENAMED.get(name, name)
     return GROUP.get_command(CONTEXT, name) if name in GROUP.list_commands(CONTEXT) else None
 
 

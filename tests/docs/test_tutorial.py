@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import jetseg
-
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "tutorial" / "first-engine.ipynb"
 
@@ -37,7 +35,6 @@ def test_the_notebook_uses_public_names_only(hook):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not hasattr(jetseg, "open_network"), reason="the public names are not there yet")
 def test_the_notebook_runs(hook, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     notebook = hook.read(NOTEBOOK)

@@ -45,6 +45,14 @@ def test_help_works(verb):
     assert "Usage" in done.stdout
 
 
+@pytest.mark.parametrize("verb", ["train", "distill", "prune", "factorize", "export", "qat", "compress"])
+def test_help_of_workshop_verbs_needs_neither_onnx_nor_opencv(verb):
+    program = PROGRAM.replace("('torch'", "('cv2', 'onnx', 'onnxruntime', 'torch'")
+    done = subprocess.run([sys.executable, "-c", program, verb, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--data" in done.stdout
+
+
 def test_calibrate_build_eval_and_run(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
     ranges, engine = tmp_path / "small.ranges.json", tmp_path / "small.int8.onnx"
@@ -64,8 +72,11 @@ def test_calibrate_build_eval_and_run(tmp_path):
     assert (drive["frames"], drive["dropped"]) == (6, 0)
 
 
-def test_a_workshop_verb_says_what_to_install(tmp_path):
-    done = jetseg("train", "--data", "synthetic:4", "--out", tmp_path / "run")
+@pytest.mark.parametrize("verb", [["train", "--data", "synthetic:4"], ["qat", "small.onnx", "--data", "synthetic:4"]])
+def test_a_workshop_verb_says_what_to_install(tmp_path, monkeypatch, verb):
+    write_small_network(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = jetseg(*verb, "--out", "made.onnx")
     assert done.returncode == 3
     assert "pip install 'jetseg[train]'" in done.stderr
     assert "Traceback" not in done.stderr

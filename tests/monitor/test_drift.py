@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from jetseg.evaluate.profile import make_profile
-from jetseg.evaluate.signals import SignalMeter
+from jetseg.evaluation.profile import make_profile
+from jetseg.evaluation.signals import SignalMeter
 from jetseg.manifest import Manifest
 from jetseg.monitor.drift import KINDS, DriftMonitor, learn_bound
 

@@ -163,6 +163,18 @@ def test_absorb_keeps_the_name_that_others_read(graph):
     np.testing.assert_allclose(run(graph, "r1"), before, atol=1e-5)
 
 
+def test_unused_weights_that_are_listed_as_inputs_do_not_become_inputs():
+    model = small_network()
+    model.graph.initializer.append(numpy_helper.from_array(np.float32([1]), "unused"))
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    graph = Graph(model)
+    graph.drop_unused()
+    assert graph.inputs == ("image",)
+    assert "unused" not in {value.name for value in graph.model.graph.input}
+    run(graph)
+
+
 def test_interpose_stands_before_the_networks_end(graph):
     before = run(graph)
     graph.interpose(helper.make_node("Neg", ["inner"], ["logits"]))
@@ -295,6 +307,8 @@ def test_what_a_branch_takes_from_outside_counts_as_read():
     assert [reader.op_type for reader in graph.readers("r2")] == ["Concat", "If"]
     with pytest.raises(GraphError, match="still read"):
         graph.remove_node(node(graph, "r2"), instead="sum")
+    with pytest.raises(GraphError, match="a branch reads it"):
+        graph.rename("r2", "other")
 
 
 def test_a_part_has_the_weights_that_it_reads(graph):

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from jetseg.recipes.speed_meter import BackendMeter
 
 from jetseg.errors import ConfigError, JetsegError
 from jetseg.models.cost import module_cost
 from jetseg.network import load_manifest
 from jetseg.recipes import run as runner
-from jetseg.recipes import speed_meter
 from jetseg.recipes.recipe import Recipe, load_recipe, recipe_names
 from jetseg.recipes.stages import KINDS, Kind
+from jetseg.workflows import speed_meter
+from jetseg.workflows.speed_meter import BackendMeter
 from jetseg.workflows.stage_results import networks_of_run
 
 CROPS = {"crop_height": 64, "crop_width": 64, "batch_size": 2, "epochs": 1}
@@ -50,7 +50,7 @@ def test_every_shipped_recipe_is_sound():
 def test_a_whole_chain_runs_once_and_then_only_what_changed(tmp_path):
     recipe = load_recipe(write(tmp_path / "r.yaml", STAGES))
     out = tmp_path / "out"
-    first = runner.run(recipe, "synthetic:4", out)
+    first = runner.run_recipe(recipe, "synthetic:4", out)
     assert [result.name for result in first] == ["student", "prune", "fine-tune", "export", "calibrate", "build-engine"]
     assert all(result.seconds is not None for result in first)
     engine = load_manifest(first[-1].artifacts["engine"])
@@ -62,16 +62,16 @@ def test_a_whole_chain_runs_once_and_then_only_what_changed(tmp_path):
     networks = {"student": files["student"], "prune": files["export"], "build-engine": files["build-engine"]}
     assert dict(networks_of_run(out)) == networks
 
-    again = runner.run(recipe, "synthetic:4", out)
+    again = runner.run_recipe(recipe, "synthetic:4", out)
     assert [result.seconds for result in again] == [None] * 6
     assert [result.artifacts for result in again] == [result.artifacts for result in first]
 
     changed = load_recipe(str(tmp_path / "r.yaml"), ["calibrate.images=3"])
-    third = runner.run(changed, "synthetic:4", out)
+    third = runner.run_recipe(changed, "synthetic:4", out)
     assert [result.seconds is None for result in third] == [True] * 4 + [False] * 2
 
     first[3].artifacts["onnx"].write_bytes(b"damaged")
-    fourth = runner.run(recipe, "synthetic:4", out)
+    fourth = runner.run_recipe(recipe, "synthetic:4", out)
     assert [result.seconds is None for result in fourth] == [True] * 3 + [False, True, True]
 
 
@@ -87,11 +87,11 @@ def test_a_network_is_pruned_to_a_speed_and_factorized(tmp_path, monkeypatch):
 
     monkeypatch.setattr(speed_meter, "BackendMeter", Meter)
     stages = [STAGES[0], {"stage": "factorize", "size_only": True, "energy": 0.7}]
-    first, second = runner.run(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    first, second = runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
     sizes = [result.artifacts["checkpoint"].stat().st_size for result in (first, second)]
     assert sizes[1] < sizes[0]
     stages = [STAGES[0], {"stage": "prune", "speedup": 1.5, "round_to": 1}]
-    _, pruned = runner.run(load_recipe(write(tmp_path / "s.yaml", stages)), "synthetic:4", tmp_path / "out")
+    _, pruned = runner.run_recipe(load_recipe(write(tmp_path / "s.yaml", stages)), "synthetic:4", tmp_path / "out")
     assert pruned.artifacts["checkpoint"].stat().st_size < sizes[0]
 
 
@@ -107,7 +107,7 @@ def test_other_data_is_other_work(tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "train", Kind(fake, {}, out=""))
     recipe = Recipe(description="d", stages=({"stage": "train", "epochs": 1},))
     for data in ("synthetic:2", "synthetic:3", "synthetic:2"):
-        runner.run(recipe, data, tmp_path)
+        runner.run_recipe(recipe, data, tmp_path)
     assert [call["data"] for call in calls] == ["synthetic:2", "synthetic:3"]
 
 
@@ -123,7 +123,7 @@ def test_a_stage_with_other_data_of_its_own_is_other_work(tmp_path, monkeypatch)
     monkeypatch.setitem(KINDS, "train", Kind(fake, {}, out=""))
     for own in ("synthetic:2", "synthetic:3", "synthetic:2"):
         recipe = Recipe(description="d", stages=({"stage": "train", "data": own},))
-        runner.run(recipe, "synthetic:4", tmp_path)
+        runner.run_recipe(recipe, "synthetic:4", tmp_path)
     assert calls == ["synthetic:2", "synthetic:3"]
 
 
@@ -145,12 +145,12 @@ def test_mistakes_of_users_are_explained(tmp_path):
         load_recipe("raod")
     path = write(tmp_path / "r.yaml", [{"stage": "train", "teacher": "@later"}])
     with pytest.raises(ConfigError, match="refers to @later, and no stage before it"):
-        runner.run(load_recipe(path), "synthetic:2", tmp_path)
+        runner.run_recipe(load_recipe(path), "synthetic:2", tmp_path)
     with pytest.raises(ConfigError, match=r"Write it as STAGE.KEY=VALUE; the stages are train"):
         load_recipe(path, ["trian.epochs=3"])
     path = write(tmp_path / "r.yaml", [{"stage": "train", "epoch": 3}])
     with pytest.raises(JetsegError, match="epoch"):
-        runner.run(load_recipe(path), "synthetic:2", tmp_path)
+        runner.run_recipe(load_recipe(path), "synthetic:2", tmp_path)
 
 
 def test_nested_settings_are_changed(tmp_path):
@@ -170,7 +170,7 @@ def test_settings_that_were_changed_leave_networks_with_names_of_their_own(tmp_p
     stages = [STAGES[0], {"stage": "export"}]
     for width in (8, 16):
         changed = [{**stages[0], "model_options": {"width": width}}, stages[1]]
-        runner.run(load_recipe(write(tmp_path / "r.yaml", changed)), "synthetic:4", tmp_path / "out")
+        runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", changed)), "synthetic:4", tmp_path / "out")
     names = [name for name, _ in networks_of_run(tmp_path / "out")]
     assert len(set(names)) == len(names) == 2
     assert all(name.startswith("student (02-export-") for name in names)
@@ -185,3 +185,49 @@ def test_changes_are_checked_as_the_file_is(tmp_path, change, words):
     path.write_text("description: d\nstages: [{stage: train}, {stage: export}]\n")
     with pytest.raises(ConfigError, match=words):
         load_recipe(str(path), [change])
+
+
+def test_mistakes_of_later_stages_are_told_before_the_first_one_runs(tmp_path):
+    stages = [STAGES[0], {"stage": "prune", "ratio": 2.0, "epochs": -1}, *STAGES[2:]]
+    with pytest.raises(ConfigError, match=r"(?s)Stage prune: .*ratio.*epochs"):
+        runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_settings_of_shipped_recipes_are_known(name):
+    for spec in load_recipe(name).specs():
+        KINDS[spec.kind].check(spec.settings)
+
+
+def test_a_recipe_prunes_in_steps_and_fine_tunes_as_the_verb_does(tmp_path):
+    training = {"frames": 4, "crop_height": 64, "crop_width": 64}
+    tuned = {"epochs": 2, "batch_size": 2, "teacher": "@student", "training": training}
+    stages = [STAGES[0], {"stage": "prune", "ratio": 0.5, "round_to": 1, "steps": 2, **tuned}]
+    _, pruned = runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    manifest = load_manifest(pruned.artifacts["checkpoint"])
+    assert [stage.name for stage in manifest.stages] == ["train", "prune", "distill", "prune", "distill"]
+    assert manifest.accuracy
+
+
+def test_where_low_rank_pays_for_no_layer_the_network_is_passed_on(tmp_path):
+    stages = [STAGES[0], {"stage": "factorize", "size_only": True, "energy": 1.0, "round_to": 64}]
+    first, second = runner.run_recipe(load_recipe(write(tmp_path / "r.yaml", stages)), "synthetic:4", tmp_path / "out")
+    assert first.artifacts["checkpoint"].read_bytes() == second.artifacts["checkpoint"].read_bytes()
+
+
+def test_quantize_is_the_old_name_of_qat_and_the_fastest_precision_is_built(tmp_path, caplog):
+    stages = [
+        STAGES[0],
+        STAGES[3],
+        STAGES[4],
+        {"stage": "quantize", "epochs": 1, "batch_size": 2, "frames": 2, "labels": False, "val_split": "val"},
+        {"stage": "build-engine", "precision": "auto", "eval_frames": 2, "max_drop": 100, "max_class_drop": 100},
+    ]
+    recipe = load_recipe(write(tmp_path / "r.yaml", stages))
+    assert "`quantize` is now called `qat`" in caplog.text
+    results = runner.run_recipe(recipe, "synthetic:4", tmp_path / "out")
+    assert [(result.name, result.kind) for result in results[-2:]] == [("quantize", "qat"), ("build-engine",) * 2]
+    engine = load_manifest(results[-1].artifacts["engine"])
+    assert [stage.name for stage in engine.stages if stage.name in ("qat", "build-engine")] == ["qat", "build-engine"]
+    assert {"fp32", "int8"} <= engine.stages[-1].settings["auto_p50_ms"].keys()

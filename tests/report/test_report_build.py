@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jetseg.errors import ConfigError
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import Stage
 from jetseg.report.build import GateVerdict, new_mistakes, write_report
 from jetseg.report.config import ReportConfig

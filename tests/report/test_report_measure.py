@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from jetseg.errors import DataError
-from jetseg.evaluate.accuracy import measure_accuracy
-from jetseg.evaluate.confusion import ConfusionMatrix
+from jetseg.evaluation.accuracy import measure_accuracy
+from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.report.measure import JointScores, choose_examples, score_together
 
 

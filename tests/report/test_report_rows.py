@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from jetseg.evaluate.benchmark import Latency
-from jetseg.evaluate.confusion import Score
+from jetseg.evaluation.benchmark import Latency
+from jetseg.evaluation.confusion import Score
 from jetseg.report.rows import make_rows
 from jetseg.report.table import headline_table
 

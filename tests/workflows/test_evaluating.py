@@ -72,9 +72,9 @@ def test_settings_are_checked_and_progress_is_told(network, data):
 
 def test_the_public_names_stay_callable_beside_the_folders_of_these_names():
     code = (
-        "import jetseg, jetseg.evaluate.config\n"
+        "import jetseg, jetseg.evaluation.config\n"
         "import jetseg.workflows.evaluating as home\n"
-        "assert callable(jetseg.evaluate) and jetseg.evaluate.config\n"
+        "assert callable(jetseg.evaluate) and jetseg.evaluation.config\n"
         "home.evaluate = lambda *a, **k: (a, k)\n"
         "assert jetseg.evaluate(1, data=2) == ((1,), {'data': 2})\n"
         "assert 'torch' not in __import__('sys').modules\n"

@@ -10,7 +10,7 @@ from typing import Any
 from jetseg.camera.contract import FrameResult, Source
 from jetseg.engine.backend import Runner
 from jetseg.engine.engine import Engine
-from jetseg.evaluate.accuracy import check_classes
+from jetseg.evaluation.accuracy import check_classes
 from jetseg.manifest import Manifest
 from jetseg.monitor.accuracy import AccuracyAlarm
 from jetseg.monitor.alarm import Notice

@@ -78,7 +78,7 @@ def _open(source: str, context: SourceContext) -> Source:
         return open_images(source, path) if path.is_dir() or is_image(path) else open_video(path)
     if name in DATASETS:
         return DatasetSource(open_split(source, context.split), labels=context.labels is not False)
-    own = ", ".join(SOURCES.get(name).form for name in SOURCES.names())
+    own = ", ".join(SOURCES.get(name).form for name in SOURCES.names() if name not in DATASETS)
     raise DataError(
         f"{source} does not exist.",
         "`source` takes a camera index, a video file, a folder of images, a URL, or NAME:PLACE: "

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from jetseg.config import Cli, Settings
 from jetseg.manifest import InputSpec
-from jetseg.train.config import FREE_ON_RESUME, DistillConfig, TrainConfig, accept_old_names
+from jetseg.training.config import FREE_ON_RESUME, DistillConfig, TrainConfig, accept_old_names
 
 
 class QatConfig(Settings):

@@ -14,7 +14,7 @@ from jetseg.compress.qat.quantizers import Ranges
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.onnx.graph import Graph
-from jetseg.train.normalize import Normalize
+from jetseg.training.normalize import Normalize
 
 
 def open_trainable(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> tuple[OnnxModule, Manifest]:

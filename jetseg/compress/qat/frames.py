@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jetseg.data.contract import Sample, Split
-from jetseg.evaluate.accuracy import check_classes, spread
+from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.manifest import Manifest
 from jetseg.preprocess import resize_frame
-from jetseg.train.config import TrainConfig
-from jetseg.train.loaders import LabelledFrames, open_frames, open_labelled_split
-from jetseg.train.teacher import Teacher, TeacherOutput
+from jetseg.training.config import TrainConfig
+from jetseg.training.loaders import LabelledFrames, open_frames, open_labelled_split
+from jetseg.training.teacher import Teacher, TeacherOutput
 
 _NEVER = -1e4
 """A logit that leaves a class no probability, whatever the temperature."""
@@ -89,6 +89,6 @@ class WithoutVoid:
     feature_channels: int | None = None
 
     def __call__(self, frames_nhwc_u8: Tensor) -> TeacherOutput:
-        """Runs the teacher; see `jetseg.train.teacher.Teacher`."""
+        """Runs the teacher; see `jetseg.training.teacher.Teacher`."""
         logits = self._teacher(frames_nhwc_u8).logits
         return TeacherOutput(F.pad(logits, (0, 0, 0, 0, 0, self._extra), value=_NEVER))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,26 +21,26 @@ from jetseg.compress.qat.frames import WithoutVoid, open_run_frames
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.evaluate.accuracy import as_record
-from jetseg.manifest import Parity, Stage
+from jetseg.evaluation.accuracy import as_record
+from jetseg.manifest import Accuracy, Parity, Stage
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import load_onnx
 from jetseg.progress import Task
-from jetseg.storage import write_json
-from jetseg.train.checkpoint import read_tensors, write_tensors
-from jetseg.train.class_weights import class_weights
-from jetseg.train.config import check_resumable
-from jetseg.train.devices import deterministic, open_fabric
-from jetseg.train.distillation import DistillationLoss, check_same_classes
-from jetseg.train.epochs import BEST_NAME, EpochLoop
-from jetseg.train.loaders import Batch, Crops, Feed, LabelledFrames
-from jetseg.train.losses import SegmentationLoss
-from jetseg.train.open_teacher import open_teacher
-from jetseg.train.optimize import learning_rate
-from jetseg.train.parameters import RunningMean
-from jetseg.train.state import STATE_NAME, Progress, read_progress, restore_state
-from jetseg.train.teacher import Teacher
-from jetseg.train.validate import defined_miou, validate
+from jetseg.storage import check_output, write_json
+from jetseg.training.checkpoint import read_tensors, write_tensors
+from jetseg.training.class_weights import class_weights
+from jetseg.training.config import check_resumable
+from jetseg.training.devices import deterministic, open_fabric
+from jetseg.training.distillation import DistillationLoss, check_same_classes
+from jetseg.training.epochs import BEST_NAME, EpochLoop
+from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames
+from jetseg.training.losses import SegmentationLoss
+from jetseg.training.open_teacher import open_teacher
+from jetseg.training.optimize import learning_rate
+from jetseg.training.parameters import RunningMean
+from jetseg.training.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.training.teacher import Teacher
+from jetseg.training.validate import defined_miou, validate
 
 METRICS_NAME = "metrics.json"
 
@@ -85,11 +86,13 @@ def train_quantized(
         DataError: A frame or a label is broken, or classes differ.
         TrainingDivergedError: The loss is no longer a number.
     """
+    check_places(out, [network.path for network in (start, teacher) if network is not None])
     if not config.labels and config.teacher is None and teacher is None:
         raise ConfigError("Without `labels` there must be a teacher.", "Give a `teacher`.")
     folder = out.with_suffix(".run")
     own_teacher = None if config.teacher is None else open_network(config.teacher, config.teacher_manifest)
     taught_by = own_teacher or teacher
+    check_places(out, [taught_by.path] if taught_by else [])
     inputs = {"data": dataset.spec, "qdq_sha256": start.sha256, "teacher_sha256": taught_by and taught_by.sha256}
     identity = {**config.identity(), **inputs}
     progress = read_progress(folder) if config.resume else None
@@ -100,6 +103,16 @@ def train_quantized(
         training = _Training(fabric, config, start, dataset, taught_by, folder, identity, resume=progress is not None)
         training.run()
         return training.write(out)
+
+
+def check_places(out: Path, reads: Sequence[Path]) -> None:
+    """Refuses to write over what is read.
+
+    Raises:
+        ConfigError: `out` is no .onnx file; or it, or its float twin, is read.
+    """
+    check_output(out, ".onnx", reads)
+    check_output(float_twin_path(out), ".onnx", reads)
 
 
 class _Training(EpochLoop):
@@ -234,8 +247,8 @@ class _Training(EpochLoop):
             Stage(name="qat", settings=settings),
             kind="onnx",
             parent_sha256=self.start.sha256,
-            accuracy=(measured,) if self.config.labels else (),
-            parity=None if self.config.labels else measured,
+            accuracy=(Accuracy.model_validate(measured),) if self.config.labels else (),
+            parity=None if self.config.labels else Parity.model_validate(measured),
         )
         write_artifacts(out, self.model, self.trained, manifest)
         best = self.progress.best_miou if self.progress.best_miou is not None else float("nan")

@@ -22,7 +22,7 @@ from jetseg.engine.tensorrt.shapes import open_axes, shape_range
 from jetseg.engine.tensorrt.source import Source, float_source, strongly_typed_source
 from jetseg.engine.tensorrt.timing import save_timing_cache, timing_cache_path, use_timing_cache_
 from jetseg.errors import CalibrationError, ConfigError, DeviceError
-from jetseg.evaluate.accuracy import spread
+from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import InputSpec, Precision
 from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor

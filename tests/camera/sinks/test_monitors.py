@@ -10,7 +10,7 @@ from jetseg.camera.loop import new_statistics, run_loop
 from jetseg.camera.sinks.monitors import open_monitor
 from jetseg.engine.engine import Engine
 from jetseg.errors import DataError
-from jetseg.evaluate.profile import measure_profile
+from jetseg.evaluation.profile import measure_profile
 from jetseg.manifest import Accuracy, Manifest
 from jetseg.monitor.score_tap import ScoreTap
 

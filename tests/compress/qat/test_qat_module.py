@@ -8,7 +8,7 @@ from symmetric_qdq import quantize_symmetric
 
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.errors import ArtifactError
-from jetseg.export.onnx_export import export_module
+from jetseg.exporters.onnx_export import export_module
 from jetseg.models import create_model
 from jetseg.onnx.session import make_session
 

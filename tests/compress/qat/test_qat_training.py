@@ -1,21 +1,24 @@
 import json
 import shutil
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from jetseg.compress.qat.student import Student, open_student
 from onnx import helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_manifest, small_network, write_dataset, write_small_network
 from symmetric_qdq import quantize_symmetric
 
 from jetseg.compress.qat import training
-from jetseg.compress.qat.config import QuantizeConfig
+from jetseg.compress.qat.config import QatConfig
+from jetseg.compress.qat.crops import CropNetwork, open_trainable
 from jetseg.compress.qat.module import OnnxModule
-from jetseg.compress.qat.training import run
+from jetseg.compress.qat.training import train_quantized
+from jetseg.data.dataset import open_dataset
 from jetseg.errors import ArtifactError, ConfigError, TrainingDivergedError
-from jetseg.network import load_manifest, save_manifest
+from jetseg.network import load_manifest, open_network, save_manifest
 from jetseg.onnx.session import make_session
 from jetseg.preprocess import Preprocessor
 
@@ -33,9 +36,27 @@ def frames_input():
     return {"image": Preprocessor(small_manifest().input)(frame)}
 
 
+@dataclass
+class Run:
+    """What one run is given."""
+
+    qdq: Path
+    data: str
+    parent: Path | None
+    config: QatConfig
+    out: Path
+
+
+def run(given):
+    """Trains, and returns the Q/DQ file."""
+    teacher = None if given.parent is None else open_network(given.parent)
+    data = open_dataset(given.data)
+    return train_quantized(open_network(given.qdq), data, given.config, given.out, teacher=teacher).qdq.path
+
+
 @pytest.fixture
 def make(tmp_path):
-    """Makes settings of a run that starts from a coarsely quantized network; keyword arguments win."""
+    """Makes a run that starts from a coarsely quantized network; keyword arguments win."""
     parent = write_small_network(tmp_path)
     data = write_dataset(tmp_path / "data")
     qdq = tmp_path / "small.qdq.onnx"
@@ -46,14 +67,10 @@ def make(tmp_path):
     onnx.save(model, str(qdq))
     save_manifest(qdq, small_manifest().model_copy(update={"precision": "int8"}))
 
-    def settings(**changes):
+    def settings(out=tmp_path / "out.onnx", parent=parent, **changes):
         chosen = {
-            "qdq": qdq,
-            "out": tmp_path / "out.onnx",
-            "data": data,
             "split": "all",
-            "val_split": "all",
-            "parent": parent,
+            "eval_split": "all",
             "epochs": 4,
             "batch_size": 3,
             "lr": 2e-3,
@@ -63,7 +80,7 @@ def make(tmp_path):
             "augment": {"scale": (0.9, 1.2)},
             **changes,
         }
-        return QuantizeConfig(**chosen)
+        return Run(qdq, data, parent, QatConfig(**chosen), out)
 
     return settings
 
@@ -88,7 +105,7 @@ def test_distillation_alone_wins_back_agreement_and_writes_a_sound_graph(make):
     manifest = load_manifest(out)
     assert manifest.parity.argmax_agreement == pytest.approx(max(agreement) / 100)
     assert manifest.parent_sha256 == load_manifest(config.qdq).sha256
-    assert (manifest.kind, manifest.precision, manifest.stages[-1].name) == ("onnx", "int8", "quantize")
+    assert (manifest.kind, manifest.precision, manifest.stages[-1].name) == ("onnx", "int8", "qat")
     assert manifest.stages[-1].settings["best_epoch"] == int(np.argmax(agreement))
     before, after = initializers(config.qdq), initializers(out)
     assert before.keys() == after.keys()
@@ -169,7 +186,9 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(make, monkeypatch, tmp_pat
 
 
 def test_loss_that_is_no_number_stops_the_run(make, monkeypatch):
-    monkeypatch.setattr(training._Training, "_loss", lambda self, batch: torch.tensor(float("nan"), requires_grad=True))
+    monkeypatch.setattr(
+        training._Training, "batch_loss", lambda self, batch: torch.tensor(float("nan"), requires_grad=True)
+    )
     with pytest.raises(TrainingDivergedError, match="epoch 1, step 1"):
         run(make())
 
@@ -185,11 +204,11 @@ def test_crop_that_a_fixed_graph_cannot_take_is_explained():
     model.graph.node.insert(position + 1, helper.make_node("Reshape", ["rows", "back"], ["r1"], "planes"))
     model = quantize_symmetric(model, frames_input())
     manifest = small_manifest()
-    module, _ = open_student(model, manifest, "learned")
+    module, _ = open_trainable(model, manifest, "learned")
     device = torch.device("cpu")
     with pytest.raises(ConfigError, match=r"Crops of 12x16 do not fit .* 24x32: Node planes \(Reshape\)"):
-        Student(module, manifest.input, (12, 16), device)
-    student = Student(module, manifest.input, (HEIGHT, WIDTH), device)
+        CropNetwork(module, manifest.input, (12, 16), device)
+    student = CropNetwork(module, manifest.input, (HEIGHT, WIDTH), device)
     frames = torch.randint(0, 256, (3, HEIGHT, WIDTH, 3), dtype=torch.uint8)
     with torch.no_grad():
         logits = student(frames)  # frame by frame, as the graph is fixed to a batch of 1
@@ -204,8 +223,8 @@ def test_class_map_is_trained_by_the_logits_before_it():
     shape = [1, HEIGHT, WIDTH]
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("classmap", onnx.TensorProto.UINT8, shape))
     manifest = small_manifest()
-    manifest = manifest.model_copy(update={"output": manifest.output.model_copy(update={"kind": "classmap"})})
-    module, as_trained = open_student(quantize_symmetric(model, frames_input()), manifest, "learned")
+    manifest = manifest.with_output(kind="classmap")
+    module, as_trained = open_trainable(quantize_symmetric(model, frames_input()), manifest, "learned")
     assert (as_trained.output.name, as_trained.output.kind) == ("logits", "logits")
     with torch.no_grad():
         assert module(torch.zeros(1, 3, HEIGHT, WIDTH)).shape == (1, 3, HEIGHT, WIDTH)
@@ -213,22 +232,34 @@ def test_class_map_is_trained_by_the_logits_before_it():
 
 def test_float_network_is_refused():
     with pytest.raises(ArtifactError, match="no quantizers to train under"):
-        open_student(small_network(), small_manifest(), "learned")
+        open_trainable(small_network(), small_manifest(), "learned")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"labels": False, "parent": None}, "without labels there must be a teacher"),
-        ({"out": "x.safetensors"}, "out must end in .onnx"),
+        ({"labels": False, "parent": None}, "Without `labels` there must be a teacher"),
+        ({"out": Path("x.safetensors")}, "`out` must end in .onnx"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(make, changes, reason):
-    with pytest.raises(ValueError, match=reason):
-        make(**changes)
+    with pytest.raises(ConfigError, match=reason):
+        run(make(**changes))
 
 
 def test_what_is_read_is_never_overwritten(make, tmp_path):
-    for out, parent in (("out.onnx", "out.float.onnx"), ("small.qdq.onnx", "small.onnx")):
-        with pytest.raises(ValueError, match="must be other files than"):
-            make(out=tmp_path / "." / out, parent=tmp_path / "sub" / ".." / parent)
+    parent = tmp_path / "small.onnx"
+    (tmp_path / "sub").mkdir()
+    for suffix in ("", ".json"):
+        shutil.copy(f"{parent}{suffix}", tmp_path / f"out.float.onnx{suffix}")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.onnx")}
+    for out, teacher in (
+        ("out.onnx", "out.float.onnx"),
+        ("small.qdq.onnx", "small.onnx"),
+        ("small.onnx", "small.onnx"),
+    ):
+        with pytest.raises(ConfigError, match="must be another file than"):
+            run(make(out=tmp_path / "." / out, parent=tmp_path / "sub" / ".." / teacher))
+        with pytest.raises(ConfigError, match="must be another file than"):
+            run(make(out=tmp_path / "." / out, teacher=tmp_path / "sub" / ".." / teacher))
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.onnx")} == before

@@ -72,7 +72,7 @@ def sm86(trt):
 def exported(request, tmp_path_factory):
     """Gives a small network of the registry as an ONNX file."""
     torch = pytest.importorskip("torch")
-    from jetseg.export.onnx_export import export_module
+    from jetseg.exporters.onnx_export import export_module
     from jetseg.models import create_model, model_names
 
     assert set(REGISTRY) == set(model_names())
@@ -97,8 +97,8 @@ def test_every_network_of_the_registry_is_built(trt, exported, tmp_path, precisi
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
     torch = pytest.importorskip("torch")
-    from jetseg.export.graph_ends import DeployedNetwork
-    from jetseg.export.onnx_export import example_input, export_module
+    from jetseg.exporters.graph_ends import DeployedNetwork
+    from jetseg.exporters.onnx_export import example_input, export_module
     from jetseg.models import create_model
 
     torch.manual_seed(0)

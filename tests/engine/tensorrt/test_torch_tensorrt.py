@@ -16,10 +16,10 @@ from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.network import load_manifest
 
 torch = pytest.importorskip("torch")
-from jetseg.export import torch_tensorrt  # noqa: E402
-from jetseg.export.onnx_export import export_module  # noqa: E402
+from jetseg.exporters import torch_tensorrt  # noqa: E402
+from jetseg.exporters.onnx_export import export_module  # noqa: E402
 from jetseg.models import create_model  # noqa: E402
-from jetseg.train.checkpoint import save_checkpoint  # noqa: E402
+from jetseg.training.checkpoint import save_checkpoint  # noqa: E402
 
 INPUT = np.random.default_rng(0).normal(size=(1, 3, 64, 96)).astype(np.float32)
 
@@ -72,7 +72,7 @@ def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, c
     assert manifest.parent_sha256 == load_manifest(checkpoint).sha256
     with open_engine(out) as engine:
         found = engine.infer(INPUT).copy()
-    from jetseg.train.torch_runner import TorchRunner
+    from jetseg.training.torch_runner import TorchRunner
 
     np.testing.assert_allclose(found, TorchRunner(checkpoint).infer(INPUT), atol=1e-4)
 

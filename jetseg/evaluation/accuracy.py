@@ -1,0 +1,91 @@
+"""Scores a network, however it runs, on a labelled dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jetseg.data.contract import Split
+from jetseg.errors import DataError
+from jetseg.evaluation.confusion import ConfusionMatrix, Score
+from jetseg.manifest import Accuracy, Manifest
+from jetseg.postprocess import ClassMap, resize_class_map
+from jetseg.preprocess import FrameU8
+from jetseg.progress import track
+
+
+def measure_accuracy(
+    predict: Callable[[FrameU8], ClassMap],
+    manifest: Manifest,
+    dataset: Split,
+    *,
+    frames: int | None = None,
+    description: str = "Evaluating",
+) -> Score:
+    """Scores a network on a dataset split, at the resolution of the labels.
+
+    Args:
+        predict: Frame (uint8, BGR, H x W x 3) to class map (uint8, any size; resized by nearest neighbor).
+        manifest: The network's manifest; its classes must be the dataset's.
+        dataset: The split.
+        frames: Score only this many frames, spread evenly over the split; all by default.
+        description: Text of the progress bar.
+
+    Returns:
+        Accuracy in percent.
+
+    Raises:
+        DataError: The classes differ, or a frame has no label.
+    """
+    if dataset.classes:
+        check_classes(manifest.classes, dataset.classes, dataset.spec)
+    confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
+    for index in track(spread(len(dataset), frames), description):
+        sample = dataset[index]
+        if sample.label_hw_u8 is None:
+            raise DataError(
+                f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label to score against.",
+                "Without labels, a `reference` network tells where two networks differ, as `jetseg parity` does.",
+            )
+        prediction = predict(sample.image_hwc_u8)
+        confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))
+    return confusion.score()
+
+
+def check_classes(network: Sequence[str], dataset: Sequence[str], spec: str) -> None:
+    """Refuses to score a network against labels that mean something else.
+
+    Raises:
+        DataError: The class lists differ in length, name or order.
+    """
+    if tuple(network) != tuple(dataset):
+        raise DataError(
+            f"The network's classes are {', '.join(network)}; those of {spec} are {', '.join(dataset)}.",
+            "Use the dataset that the network was trained for, or correct `classes` in the manifest.",
+        )
+
+
+def spread(length: int, count: int | None) -> list[int]:
+    """Returns `count` indices spread evenly over `length` items; all of them if `count` is None or too large.
+
+    >>> spread(10, 4)
+    [0, 2, 5, 7]
+    """
+    if count is None or count >= length:
+        return list(range(length))
+    return [index * length // count for index in range(count)]
+
+
+def as_record(score: Score, dataset: Split) -> Accuracy:
+    """Turns a score into the manifest's record of it, rounded to two decimals."""
+
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, 2)
+
+    return Accuracy(
+        data=dataset.spec.split(":", 1)[0],
+        split=dataset.split,
+        frames=score.frames,
+        miou=rounded(score.miou),
+        pixel_accuracy=rounded(score.pixel_accuracy),
+        per_class_iou={name: rounded(value) for name, value in score.per_class_iou.items()},
+    )

@@ -1,0 +1,179 @@
+"""The export stage: checkpoint in, ONNX file out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
+import onnx
+import torch
+from torch import Tensor, nn
+
+from jetseg.config import changed
+from jetseg.data.dataset import Dataset
+from jetseg.errors import ArtifactError, MissingDependencyError
+from jetseg.exporters.config import ExportConfig
+from jetseg.exporters.graph_ends import DeployedNetwork
+from jetseg.exporters.parity import measure_parity, parity_frames
+from jetseg.manifest import InputSpec, Manifest, Stage
+from jetseg.network import Network, open_network, save_manifest
+from jetseg.onnx.file import save_onnx
+from jetseg.storage import atomic_path, check_output
+from jetseg.training.checkpoint import load_checkpoint
+
+INPUT_NAME = "image"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What export made.
+
+    Attributes:
+        network: The exported network, opened: an ONNX file with its weights inside, or an engine. The manifest of an
+            ONNX file holds the measured parity.
+    """
+
+    network: Network
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.network.path
+
+    @property
+    def manifest(self) -> Manifest:
+        """Its manifest, as written beside it."""
+        return self.network.manifest
+
+
+def export_onnx(
+    checkpoint: Network, config: ExportConfig, out: Path, *, dataset: Dataset | None = None
+) -> ExportResult:
+    """Exports a checkpoint to ONNX with static shapes and batch 1, and proves that both compute the same.
+
+    Args:
+        checkpoint: Network to export.
+        config: Settings.
+        out: ONNX file to write.
+        dataset: Frames to compare torch and ONNX Runtime on; random images by default.
+
+    Raises:
+        ArtifactError: The checkpoint is broken, or its network cannot be exported.
+        QualityError: ONNX Runtime computes something else than torch; no file is written then.
+        MissingDependencyError: onnxscript or onnxruntime is not installed.
+    """
+    check_output(out, ".onnx", [checkpoint.path])
+    network, parent = load_checkpoint(checkpoint)
+    network.requires_grad_(False)
+    recorded = config.model_dump(mode="json", exclude_none=True)
+    if dataset is not None:
+        recorded["data"] = dataset.spec
+    manifest = _manifest(parent, config, Stage(name="export", settings=recorded))
+    deployed = DeployedNetwork(network, manifest.input, config.input, config.head).eval()
+    model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
+    split = None if dataset is None else dataset.split(config.split)
+    frames = parity_frames(manifest, split, config.parity_frames)
+    with atomic_path(out) as temporary:
+        save_onnx(temporary, model)
+        parity = measure_parity(temporary, manifest, network, frames, out.name)
+    save_manifest(out, manifest.changed(parity=parity))
+    return ExportResult(open_network(out))
+
+
+def export_module(module: nn.Module, example: Tensor, output_name: str, opset: int = 18) -> onnx.ModelProto:
+    """Exports a module with one input, named `image`, and one output; every shape is static.
+
+    Args:
+        module: In eval mode.
+        example: An input of the type and size to export for.
+        output_name: Name of the output.
+        opset: ONNX opset.
+
+    Returns:
+        A checked model with its weights inside and without the exporter's source notes.
+
+    Raises:
+        ArtifactError: The module holds an operation or control flow that cannot be exported.
+        MissingDependencyError: onnxscript is not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401 - torch imports it late and reports its absence at length
+    except ImportError as error:
+        raise MissingDependencyError("onnxscript", "train", "exports networks to ONNX") from error
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                external_data=False,
+                input_names=[INPUT_NAME],
+                output_names=[output_name],
+                opset_version=opset,
+                verbose=False,
+            )
+        if program is None:
+            raise ArtifactError("torch.onnx returned nothing.")
+        model = program.model_proto
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # whatever a foreign network or torch's exporter raises
+        raise ArtifactError(
+            f"The network could not be exported to ONNX: {_first_line(error)}",
+            "Its forward must not choose operations by the values of tensors; run with --debug to see all.",
+        ) from error
+    _strip_notes_(model)
+    return model
+
+
+def example_input(spec: InputSpec) -> Tensor:
+    """Returns zeros of the shape and type that a network with this input takes."""
+    if spec.kind == "frame":
+        return torch.zeros((1, spec.height, spec.width, 3), dtype=torch.uint8)
+    return torch.zeros((1, spec.channels, spec.height, spec.width))
+
+
+def _manifest(parent: Manifest, config: ExportConfig, stage: Stage) -> Manifest:
+    size = {"height": config.height or parent.input.height, "width": config.width or parent.input.width}
+    spec = changed(parent.input, name=INPUT_NAME, kind=config.input, **size)
+    return parent.derive(stage, kind="onnx", input=spec).with_output(name=config.head, kind=config.head)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's progress reports, deprecation warnings and log lines from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    """Returns the innermost cause in one line; torch wraps it in pages of advice."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0].strip() if lines else ''}"
+
+
+def _strip_notes_(model: onnx.ModelProto) -> None:
+    """Removes the exporter's notes, which hold stack traces with paths of this machine."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del item.metadata_props[:]
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]

@@ -1,0 +1,92 @@
+"""Devices and processes of a run, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import cv2
+import torch
+
+from jetseg.errors import ConfigError, MissingDependencyError
+from jetseg.training.config import TrainConfig
+
+try:
+    import lightning_fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+except ImportError as error:  # pragma: no cover - depends on the machine
+    raise MissingDependencyError("lightning_fabric", "train", "runs the training loop") from error
+
+
+def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
+    """Opens the devices of a run and starts its other processes, if there are any.
+
+    Raises:
+        ConfigError: The device or the precision does not exist here.
+    """
+    devices, nodes = _processes(config)
+    try:
+        fabric = lightning_fabric.Fabric(
+            accelerator=config.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=config.precision,  # type: ignore[arg-type]
+        )
+    except (
+        ValueError,
+        RuntimeError,
+        MisconfigurationException,
+    ) as error:
+        raise ConfigError(
+            f"accelerator {config.accelerator!r}, devices {devices} and precision "
+            f"{config.precision!r} do not work here: {error}",
+            "Choose others.",
+        ) from error
+    fabric.launch()
+    if fabric.device.type == "cpu":
+        _keep_freed_memory()
+    # crops are small: threads of OpenCV cost more than they bring, and a loader process that inherits them hangs
+    cv2.setNumThreads(1)
+    return fabric
+
+
+def _processes(config: TrainConfig) -> tuple[int, int]:
+    """Returns how many processes run on each machine, and on how many machines; torchrun decides if it started us.
+
+    Told of one device, Lightning would train alone in each of torchrun's processes.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return config.devices, 1
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return here, int(os.environ["WORLD_SIZE"]) // here
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc to keep the memory of freed tensors, which the next step needs again.
+
+    Otherwise it goes back to the system and comes anew, page by page: a fifth of the time of a small network.
+    """
+    trim_threshold, mmap_threshold, limit = -1, -3, 1 << 30
+    with suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, limit)
+        mallopt(trim_threshold, limit)
+
+
+@contextmanager
+def deterministic(fabric: lightning_fabric.Fabric) -> Iterator[None]:
+    """Makes torch refuse what is not repeatable, where that is possible: on the CPU."""
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+    if fabric.device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+        # filling fresh memory only shows reads of garbage, and costs 8 % of the time of a small network
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        memory.fill_uninitialized_memory = before[1]

@@ -1,0 +1,82 @@
+"""What a run starts from: a fresh network, plain weights, or a checkpoint with its structure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from jetseg.config import changed
+from jetseg.data.contract import Split
+from jetseg.evaluation.accuracy import check_classes
+from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
+from jetseg.models import create_model
+from jetseg.models.imagenet import load_imagenet_
+from jetseg.network import load_manifest
+from jetseg.training.checkpoint import import_state_dict, load_checkpoint
+from jetseg.training.config import TrainConfig
+from jetseg.training.loaders import open_labelled_split
+
+_TO_ZEROS = ("unstructured", "2:4")
+"""Methods of pruning that set single weights to zero."""
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Fills in what the data or the checkpoint decide: sizes, normalization, and whether zeros stay."""
+    decided: dict[str, Any] = {}
+    if config.init is not None:
+        parent = load_manifest(config.init)
+        height, width = parent.input.height, parent.input.width
+        if config.keep_zeros is None:
+            decided = {"keep_zeros": any(stage.settings.get("method") in _TO_ZEROS for stage in parent.stages)}
+    else:
+        frame = open_labelled_split(config.data, config.split)[0].image_hwc_u8
+        height, width = frame.shape[:2]
+        decided = {"mean": config.channel_mean, "std": config.channel_std}
+    height, width = config.height or height, config.width or width
+    decided |= {"height": height, "width": width}
+    decided |= {"crop_height": config.crop_height or height, "crop_width": config.crop_width or width}
+    return changed(config, **decided)
+
+
+def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manifest]:
+    """Builds the network and the manifest of what the run will write.
+
+    Args:
+        config: Settings, resolved.
+        dataset: The training split; gives classes and ignored id.
+
+    Raises:
+        ConfigError: There is no such network or option.
+        ArtifactError: The checkpoint or the weights are broken or do not fit.
+        DataError: The checkpoint's classes are not those of the dataset.
+    """
+    stage = Stage(name="distill" if config.teacher else "train", settings=config.identity())
+    output = OutputSpec(classes=dataset.classes, palette=dataset.palette, ignore_index=dataset.ignore_index)
+    if config.init is not None:
+        module, parent = load_checkpoint(config.init)
+        check_classes(parent.classes, dataset.classes, dataset.spec)
+        size = {"height": config.height, "width": config.width}
+        return module.train(), parent.derive(stage, outputs=(output,), input=changed(parent.input, **size))
+    manifest = Manifest(
+        kind="checkpoint",
+        outputs=(output,),
+        input=InputSpec(
+            height=config.height or 0,
+            width=config.width or 0,
+            color=config.color,
+            scale=config.scale,
+            mean=config.channel_mean,
+            std=config.channel_std,
+        ),
+        model=ModelSpec(factory=config.model, options=config.model_options),
+        stages=(stage,),
+    )
+    module = create_model(
+        config.model, manifest.num_classes, in_channels=manifest.input.channels, **config.model_options
+    )
+    if config.imagenet:
+        load_imagenet_(module)
+    if config.weights is not None:
+        import_state_dict(config.weights, module)
+    return module.train(), manifest

@@ -1,0 +1,224 @@
+"""The training stage: settings in, checkpoints out; from labels and from a teacher alike, on any number of devices."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
+import lightning_fabric
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from jetseg.evaluation.accuracy import as_record
+from jetseg.storage import write_text
+from jetseg.training.checkpoint import save_checkpoint
+from jetseg.training.class_weights import COUNTS_NAME, class_weights
+from jetseg.training.config import TrainConfig, check_resumable, save_config
+from jetseg.training.devices import deterministic, open_fabric
+from jetseg.training.distillation import (
+    DistillationLoss,
+    FeatureNetwork,
+    check_same_classes,
+    distillation_warnings,
+    with_features,
+)
+from jetseg.training.epochs import BEST_NAME, EpochLoop
+from jetseg.training.initialization import resolve, start_network
+from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames, open_frames
+from jetseg.training.losses import SegmentationLoss
+from jetseg.training.normalize import Normalize
+from jetseg.training.open_teacher import open_teacher
+from jetseg.training.optimize import learning_rate, make_optimizer, set_learning_rate
+from jetseg.training.parameters import RunningMean, ZeroKeeper, freeze_
+from jetseg.training.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.training.validate import defined_miou, validate
+
+_LOG = logging.getLogger(__name__)
+
+LAST_NAME = "last.safetensors"
+METRICS_NAME = "metrics.csv"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Attributes:
+        best: Checkpoint with the highest mIoU on the validation split.
+        last: Checkpoint of the last epoch.
+        miou: mIoU of `best` on the validation split, percent.
+        first_process: False in the other processes of a run on several devices, which have nothing to tell.
+    """
+
+    best: Path
+    last: Path
+    miou: float
+    first_process: bool = True
+
+
+def train(config: TrainConfig) -> TrainResult:
+    """Trains a network, or goes on with an interrupted run in `config.out`.
+
+    The same settings give the same weights on the same machine; a resumed run ends with exactly the weights
+    of an uninterrupted one (bit by bit on a CPU).
+
+    Raises:
+        ConfigError: The settings do not fit each other, or `config.out` holds a run with other settings.
+        DataError: A frame or a label is broken, or classes differ.
+        TrainingDivergedError: The loss is no longer a number.
+    """
+    config = resolve(config)
+    fabric = open_fabric(config)
+    progress = read_progress(config.out) if config.resume else None
+    fabric.barrier()
+    if progress is not None:
+        check_resumable(config.out, progress.config, config.identity())
+    if progress is None or progress.epochs_done < config.epochs:
+        with deterministic(fabric):
+            training = _Training(fabric, config, resume=progress is not None)
+            training.run()
+        progress = training.progress
+    best = progress.best_miou if progress.best_miou is not None else math.nan
+    return TrainResult(config.out / BEST_NAME, config.out / LAST_NAME, best, fabric.is_global_zero)
+
+
+class _Training(EpochLoop):
+    """One run: what it needs, and what belongs to a step and to an epoch."""
+
+    title = "Training"
+    config: TrainConfig
+
+    def __init__(self, fabric: lightning_fabric.Fabric, config: TrainConfig, *, resume: bool) -> None:
+        self.fabric, self.config, self.folder = fabric, config, config.out
+        learn_from, self.watched = open_frames(config)
+        if not resume and fabric.is_global_zero:
+            (config.out / COUNTS_NAME).unlink(missing_ok=True)
+        torch.manual_seed(config.seed)
+        self.module, self.manifest = start_network(config, learn_from.source)
+        self.frozen = freeze_(self.module, config.freeze)
+        self.loss, self.distillation = self._make_losses(learn_from)
+        self.trained = self._make_trained()
+        size = (self.manifest.input.height, self.manifest.input.width)
+        crops = Crops(learn_from, size, config.augment_config(), config.seed)
+        self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
+        self.optimizer = make_optimizer(self.trained, config)
+        self.trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network, self._stepper = fabric.setup(self.trained, self.optimizer)
+        self.normalize = Normalize(self.manifest.input).to(fabric.device)
+        self.mean = RunningMean(self.module, config.ema_decay)
+        self.progress = Progress(config.identity())
+        if resume:
+            self.progress = restore_state(config.out, self.trained, self.mean.module, self.optimizer)
+        elif fabric.is_global_zero:
+            for name in (STATE_NAME, BEST_NAME, LAST_NAME):
+                (config.out / name).unlink(missing_ok=True)
+            save_config(config)
+        self.zeros = ZeroKeeper(self.module) if config.keep_zeros else None
+        self.validated = self.manifest
+        """The manifest with the newest accuracy."""
+
+    def _make_losses(self, frames: LabelledFrames) -> tuple[SegmentationLoss, DistillationLoss | None]:
+        config = self.config
+        folder = config.out if self.fabric.is_global_zero else None
+        loss = SegmentationLoss(
+            ignore_index=self.manifest.ignore_index,
+            class_weights=class_weights(config.class_weights, frames, folder),
+            ohem_fraction=config.ohem_fraction,
+            dice_weight=config.dice_weight,
+            aux_weight=config.aux_weight,
+        ).to(self.fabric.device)
+        if config.teacher is None:
+            return loss, None
+        layer = config.distill.teacher_layer if config.distill.compares_features else None
+        teacher = open_teacher(config.teacher, config.teacher_manifest, layer)
+        check_same_classes(teacher.manifest.classes, self.manifest.classes)
+        size = (self.manifest.input.height, self.manifest.input.width)
+        return loss, DistillationLoss(teacher, size, config.distill)
+
+    def _make_trained(self) -> FeatureNetwork:
+        if self.distillation is None:
+            return FeatureNetwork(self.module)
+        if self.fabric.is_global_zero:
+            for warning in distillation_warnings(self.config.distill, self.module):
+                _LOG.warning(warning)
+        return with_features(self.module, self.distillation.teacher.feature_channels, self.config.distill)
+
+    @property
+    def stepper(self) -> Optimizer:
+        """The optimizer as Fabric wrapped it."""
+        wrapped: Optimizer = self._stepper
+        return wrapped
+
+    def start_epoch(self) -> None:
+        """Turns on training mode but in frozen parts, whose batch norm stays as it is."""
+        self.network.train()
+        for part in self.frozen:
+            part.eval()
+
+    def set_step(self, step: int) -> None:
+        """Sets the learning rate, and the weight of the loss that joins late."""
+        config = self.config
+        self.loss.lovasz_weight = config.lovasz_weight if step >= config.lovasz_from * self.steps else 0.0
+        set_learning_rate(self.optimizer, learning_rate(config, step, self.steps))
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Returns the loss against labels, and against the teacher if there is one."""
+        frames, labels = batch
+        outputs, features, adapted = self.network(self.normalize(frames))
+        loss: Tensor = self.loss(outputs, labels)
+        if self.distillation is not None:
+            loss = loss + self.distillation(outputs, frames, features, adapted)
+        return loss
+
+    def after_step(self) -> None:
+        """Sets pruned weights to zero again."""
+        if self.zeros is not None:
+            self.zeros.apply()
+
+    def validate(self, done: int) -> float | None:
+        """Returns the mIoU on the validation split, every `validate_every` epochs and in the end."""
+        self.validated = self.manifest
+        if done % self.config.validate_every and done != self.config.epochs:
+            return None
+        score = validate(self.mean.module, self.manifest, self.watched, self.fabric.device)
+        miou = defined_miou(score, self.watched)
+        self.validated = self.manifest.changed(accuracy=(as_record(score, self.watched.source),))
+        return miou
+
+    def save_best(self, done: int) -> None:  # noqa: ARG002
+        """Writes the checkpoint with the highest mIoU."""
+        save_checkpoint(self.folder / BEST_NAME, self.mean.module, self.validated)
+
+    def save_last(self) -> None:
+        """Writes the checkpoint of the last epoch."""
+        save_checkpoint(self.folder / LAST_NAME, self.mean.module, self.validated)
+
+    def figures(self, score: float | None) -> dict[str, float | None]:
+        """Returns learning rate and mIoU."""
+        return {"lr": self.optimizer.param_groups[0]["lr"], "val_miou": score}
+
+    def write_metrics(self, history: list[dict[str, float | None]]) -> None:
+        """Writes metrics.csv."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.folder / METRICS_NAME, text.getvalue())
+
+    def latest_score(self) -> str:
+        """Returns the newest mIoU."""
+        scores = [row["val_miou"] for row in self.progress.history if row["val_miou"] is not None]
+        return f"mIoU {scores[-1]:.1f}" if scores else ""
+
+    def advice(self) -> str:
+        """Says what to do about a loss that is no longer a number."""
+        return (
+            f"Lower the learning rate (`lr`, now {self.config.lr:g}), lengthen the warm-up, try `class_weights` "
+            f"'none' (now {self.config.class_weights!r}), and check that the labels are right."
+        )

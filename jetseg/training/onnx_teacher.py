@@ -1,0 +1,78 @@
+"""An ONNX network as a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from jetseg.errors import ArtifactError
+from jetseg.manifest import Manifest
+from jetseg.onnx.session import choose_input_and_output, make_session, run_session
+from jetseg.training.normalize import Normalize
+from jetseg.training.resizing import as_teacher_logits, resize_batch
+from jetseg.training.teacher import TeacherOutput
+
+Array = npt.NDArray[Any]
+
+
+class OnnxTeacher:
+    """An ONNX network with a fixed or free input size; a batch of 1 is handled by a loop.
+
+    Args:
+        path: The ONNX file.
+        manifest: Says what goes in and what comes out.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot load it, or it gives no logits.
+        ManifestError: Its inputs or outputs are not those of the manifest.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        if manifest.output.kind != "logits":
+            raise ArtifactError(
+                f"{path} gives a class map; a student can learn only from logits.",
+                "Export the teacher without the argmax.",
+            )
+        self.manifest = manifest
+        self._path = path
+        self._session = make_session(path, threads=torch.get_num_threads())
+        self._input, self._output = choose_input_and_output(path, self._session, manifest)
+        shape = next(value.shape for value in self._session.get_inputs() if value.name == self._input)
+        height, width = shape[1:3] if manifest.input.kind == "frame" else shape[2:4]
+        self._one_by_one = isinstance(shape[0], int)
+        self._size_is_fixed = isinstance(height, int) or isinstance(width, int)
+        self._normalize = Normalize(manifest.input)
+
+    feature_channels: int | None = None
+
+    def __call__(self, frames_nhwc_u8: Tensor) -> TeacherOutput:
+        """Runs the teacher; see `jetseg.training.teacher.Teacher`."""
+        batch = self._network_input(frames_nhwc_u8.cpu())
+        parts = np.split(batch, len(batch)) if self._one_by_one else [batch]
+        logits = np.concatenate([self._run(part) for part in parts])
+        on_device = torch.from_numpy(logits).to(frames_nhwc_u8.device)
+        return TeacherOutput(as_teacher_logits(on_device, self.manifest, frames_nhwc_u8))
+
+    def _network_input(self, frames_nhwc: Tensor) -> Array:
+        spec = self.manifest.input
+        if self._size_is_fixed:
+            frames_nhwc = resize_batch(frames_nhwc, spec.height, spec.width)
+        if spec.kind == "normalized":
+            return np.ascontiguousarray(self._normalize(frames_nhwc).numpy())
+        ordered = frames_nhwc.flip(3) if spec.color == "rgb" else frames_nhwc
+        return np.ascontiguousarray(ordered.round().to(torch.uint8).numpy())
+
+    def _run(self, batch: Array) -> Array:
+        (logits,) = run_session(self._session, [self._output], {self._input: batch})
+        if logits.ndim != 4 or logits.shape[1] < self.manifest.num_classes:
+            raise ArtifactError(
+                f"{self._path} gave an output of shape {logits.shape}; its manifest promises logits with at "
+                f"least {self.manifest.num_classes} channels.",
+                "Correct `classes` or `output` in its manifest.",
+            )
+        return logits

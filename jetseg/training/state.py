@@ -1,0 +1,82 @@
+"""What an interrupted run needs to go on exactly where its last finished epoch ended: one file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from jetseg.errors import ArtifactError
+from jetseg.training.checkpoint import read_tensors, write_tensors
+from jetseg.training.optimize import optimizer_tensors, restore_optimizer
+
+STATE_NAME = "state.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epochs_done: Finished epochs.
+        best_miou: Highest mIoU on the validation split, percent; None before the first validation.
+        history: One row per finished epoch, as in metrics.csv.
+        config: `TrainConfig.identity()` of the run.
+    """
+
+    config: dict[str, Any]
+    epochs_done: int = 0
+    best_miou: float | None = None
+    history: list[dict[str, float | None]] = field(default_factory=list)
+
+
+def save_state(folder: Path, progress: Progress, module: nn.Module, mean: nn.Module, optimizer: Optimizer) -> None:
+    """Writes weights, their running mean, the optimizer's moments and the progress atomically."""
+    parts = {
+        "weights": module.state_dict(),
+        "mean": mean.state_dict(),
+        "optimizer": optimizer_tensors(optimizer),
+    }
+    tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
+    write_tensors(folder / STATE_NAME, tensors, {"progress": json.dumps(vars(progress))})
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """Returns how far the run in `folder` is; None if there is none.
+
+    Raises:
+        ArtifactError: The state file is damaged.
+    """
+    path = folder / STATE_NAME
+    if not path.is_file():
+        return None
+    return _read(path)[0]
+
+
+def restore_state(folder: Path, module: nn.Module, mean: nn.Module, optimizer: Optimizer) -> Progress:
+    """Puts everything back as it was when `save_state` wrote it."""
+    progress, tensors = _read(folder / STATE_NAME)
+    module.load_state_dict(_part(tensors, "weights"))
+    mean.load_state_dict(_part(tensors, "mean"))
+    restore_optimizer(optimizer, _part(tensors, "optimizer"))
+    return progress
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    tensors, metadata = read_tensors(path)
+    try:
+        return Progress(**json.loads(metadata["progress"])), tensors
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} is not the state of a training run.",
+            "Give another folder, or turn `resume` off to start over.",
+        ) from error
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,56 @@
+"""A torch network behind the same contract as an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from jetseg.errors import ArtifactError
+from jetseg.manifest import Manifest
+from jetseg.training.checkpoint import load_checkpoint
+
+
+class TorchRunner:
+    """Runs a checkpoint, or a module that is being trained, as `jetseg.engine.backend.Runner` asks.
+
+    Args:
+        network: A checkpoint, or a module together with its manifest; the module is put in eval mode.
+        manifest: Describes the module; left out for a checkpoint.
+        device: Where to run, as in "cuda".
+    """
+
+    def __init__(
+        self, network: Path | nn.Module, manifest: Manifest | None = None, device: torch.device | str = "cpu"
+    ) -> None:
+        if isinstance(network, Path):
+            module, self.manifest = load_checkpoint(network)
+        elif manifest is not None:
+            module, self.manifest = network, manifest
+        else:
+            raise TypeError("a module needs its manifest")
+        self._device = torch.device(device)
+        self._module: nn.Module | None = module.to(self._device).eval()
+
+    def infer(self, network_input: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Runs the network.
+
+        Args:
+            network_input: float32, N x channels x H x W, as `jetseg.preprocess.Preprocessor` makes it.
+
+        Returns:
+            Logits, float32, N x C x H x W.
+        """
+        if self._module is None:
+            raise ArtifactError("The network was closed.")
+        with torch.inference_mode():
+            logits: Tensor = self._module(torch.from_numpy(network_input).to(self._device))
+            return logits.float().cpu().numpy()
+
+    def close(self) -> None:
+        """Frees the network; may be called twice."""
+        self._module = None
