@@ -154,7 +154,7 @@ SOURCES: Registry[Any] = Registry(
     "jetseg.sources",
     {
         "csi": "jetseg.camera.sources.csi:Csi",
-        "synthetic": "jetseg.camera.sources.synthetic:Drive",
+        "synthetic": "jetseg.camera.sources.synthetic:SyntheticSource",
     },
     needs=("form", "open"),
 )

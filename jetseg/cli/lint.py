@@ -15,7 +15,7 @@ from jetseg.cli import options
 from jetseg.engine.tensorrt.lint_config import LintConfig
 
 if TYPE_CHECKING:
-    from jetseg.engine.tensorrt.lint import Finding, LintResult
+    from jetseg.engine.tensorrt.lint import LintFinding, LintResult
 
 
 @options.with_settings
@@ -79,6 +79,6 @@ def _print(result: LintResult) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _kind(finding: Finding) -> tuple[str, str, str]:
+def _kind(finding: LintFinding) -> tuple[str, str, str]:
     """Returns what findings that fill one row have in common."""
     return finding.kind, finding.operator, finding.found

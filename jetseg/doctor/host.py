@@ -15,7 +15,7 @@ _TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """What a command did; `code` is None where it could not be started or took too long."""
 
     code: int | None
@@ -24,22 +24,22 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeResult:
     """What a Python probe found: its values, or the reason why it has none."""
 
     values: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
 
-def run_command(arguments: Sequence[str]) -> Outcome:
+def run_command(arguments: Sequence[str]) -> CommandResult:
     """Runs a command without a shell and waits for it, half a minute at most."""
     try:
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return Outcome(None, stderr=f"no answer within {_TIMEOUT_SECONDS} s")
+        return CommandResult(None, stderr=f"no answer within {_TIMEOUT_SECONDS} s")
     except (OSError, UnicodeDecodeError) as error:
-        return Outcome(None, stderr=str(error))
-    return Outcome(done.returncode, done.stdout, done.stderr)
+        return CommandResult(None, stderr=str(error))
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Host:
 
     root: Path = Path("/")
     folder: Path = Path()
-    command: Callable[[Sequence[str]], Outcome] = run_command
+    command: Callable[[Sequence[str]], CommandResult] = run_command
     free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
 
     def text(self, path: str) -> str | None:
@@ -79,19 +79,19 @@ class Host:
         outcome = self.command(arguments)
         return outcome.stdout.strip() if outcome.code == 0 else None
 
-    def python(self, code: str) -> Probe:
+    def python(self, code: str) -> ProbeResult:
         """Runs code that prints one JSON object, in a process of its own: a broken library may crash on import."""
         outcome = self.command([sys.executable, "-c", code])
         if outcome.code == 0:
             lines = outcome.stdout.strip().splitlines()
             try:
-                return Probe(json.loads(lines[-1]))
+                return ProbeResult(json.loads(lines[-1]))
             except (IndexError, ValueError):
-                return Probe(error="its probe printed nothing that can be read")
+                return ProbeResult(error="its probe printed nothing that can be read")
         if outcome.code is not None and outcome.code < 0:
-            return Probe(error=f"it crashed with signal {-outcome.code}")
+            return ProbeResult(error=f"it crashed with signal {-outcome.code}")
         lines = outcome.stderr.strip().splitlines()
-        return Probe(error=lines[-1] if lines else f"exit code {outcome.code}")
+        return ProbeResult(error=lines[-1] if lines else f"exit code {outcome.code}")
 
     def _place(self, path: str) -> Path:
         return self.root / path.lstrip("/")

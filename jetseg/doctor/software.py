@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from jetseg.doctor.finding import Finding
-from jetseg.doctor.host import Host, Probe
+from jetseg.doctor.host import Host, ProbeResult
 from jetseg.doctor.machine import is_jetson
 
 OLDEST_TENSORRT = (10, 3)
@@ -167,7 +167,7 @@ def check_opencv(host: Host) -> Finding:
     return Finding("OpenCV", "warning", found, step)
 
 
-def _library(name: str, probe: Probe, step: str) -> Finding:
+def _library(name: str, probe: ProbeResult, step: str) -> Finding:
     if not probe.error:
         return Finding(name, "ok", str(probe.values["version"]))
     if "No module named" in probe.error and "'" in probe.error:

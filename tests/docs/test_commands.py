@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from jetseg.cli.main import app
+from jetseg.recipes.stages import KINDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -108,3 +109,10 @@ def test_a_wrong_command_is_found():
     text = "    jetseg calibrate a.onnx --pictures 3\n    jetseg calibrated a.onnx\n    jetseg calibrate a.onnx --method best\n"
     assert [len(problems(command)) for command in whole_commands(text)] == [1, 1, 1]
     assert lacks("jetseg eval --split test") == ["eval needs --data", "eval needs 1 arguments, not 0"]
+
+
+def test_stages_of_recipes_are_all_listed():
+    table = re.findall(
+        r"^\| `([a-z-]+)` \| `jetseg", (ROOT / "docs" / "how-to" / "recipes.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert table == list(KINDS)

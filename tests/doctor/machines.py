@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jetseg.doctor.host import Host, Outcome
+from jetseg.doctor.host import CommandResult, Host
 
 ORIN_FILES = {
     "proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
@@ -31,7 +31,7 @@ ORIN_ANSWERS: dict[str, object] = {
 
 
 def machine(root: Path, files: dict[str, str], answers: dict[str, object], free_bytes: float = 50e9) -> Host:
-    """Makes a machine; an answer is what a command prints (text, or JSON), or an `Outcome`."""
+    """Makes a machine; an answer is what a command prints (text, or JSON), or a `CommandResult`."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,19 +44,19 @@ def orin(root: Path, files: dict[str, str] | None = None, answers: dict[str, obj
     return machine(root, {**ORIN_FILES, **(files or {})}, {**ORIN_ANSWERS, **(answers or {})})
 
 
-def _replies(answers: dict[str, object]) -> Callable[[Sequence[str]], Outcome]:
-    def reply(arguments: Sequence[str]) -> Outcome:
+def _replies(answers: dict[str, object]) -> Callable[[Sequence[str]], CommandResult]:
+    def reply(arguments: Sequence[str]) -> CommandResult:
         line = " ".join(arguments)
         for key, answer in answers.items():
             if key in line:
-                if isinstance(answer, Outcome):
+                if isinstance(answer, CommandResult):
                     return answer
-                return Outcome(0, answer if isinstance(answer, str) else json.dumps(answer))
+                return CommandResult(0, answer if isinstance(answer, str) else json.dumps(answer))
         if "import json, " in line:
             module = line.split("import json, ")[1].split(";")[0].split(",")[0]
-            return Outcome(1, stderr=f"ModuleNotFoundError: No module named '{module}'")
+            return CommandResult(1, stderr=f"ModuleNotFoundError: No module named '{module}'")
         if "ctypes" in line:
-            return Outcome(1, stderr="OSError: libcuda.so.1: cannot open shared object file")
-        return Outcome(None, stderr="No such file or directory")
+            return CommandResult(1, stderr="OSError: libcuda.so.1: cannot open shared object file")
+        return CommandResult(None, stderr="No such file or directory")
 
     return reply

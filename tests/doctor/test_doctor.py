@@ -9,7 +9,7 @@ from machines import ORIN_FILES, machine, orin
 from jetseg.cli.main import main
 from jetseg.doctor.examination import CHECKS, examine
 from jetseg.doctor.finding import Finding
-from jetseg.doctor.host import Host, Outcome, run_command
+from jetseg.doctor.host import CommandResult, Host, run_command
 from jetseg.registry import BACKENDS
 
 
@@ -51,15 +51,15 @@ SLOW_CLOCK = {"sys/devices/system/cpu/cpufreq/policy0/scaling_min_freq": "115200
     ("name", "files", "answers", "verdict", "words"),
     [
         ("TensorRT", {}, {"import json, tensorrt": {"version": "8.5.2"}}, "warning", "10.3"),
-        ("TensorRT", {}, {"import json, tensorrt": Outcome(-11)}, "missing", "signal 11"),
-        ("TensorRT", {}, {"import json, tensorrt": Outcome(1, "", "ImportError: libnvinfer.so.10: no")}, "missing", "does not load"),
-        ("ONNX Runtime", {}, {"import json, onnxruntime": Outcome(-11)}, "missing", "onnxruntime<1.24"),
+        ("TensorRT", {}, {"import json, tensorrt": CommandResult(-11)}, "missing", "signal 11"),
+        ("TensorRT", {}, {"import json, tensorrt": CommandResult(1, "", "ImportError: libnvinfer.so.10: no")}, "missing", "does not load"),
+        ("ONNX Runtime", {}, {"import json, onnxruntime": CommandResult(-11)}, "missing", "onnxruntime<1.24"),
         ("NumPy", {}, {"import json, numpy": {"version": "1.26.4", "error": 2.0}}, "warning", "OPENBLAS_CORETYPE"),
         ("OpenCV", {}, {"import json, cv2": NO_GSTREAMER}, "warning", "CSI cameras need GStreamer"),
         ("CUDA driver", {}, {"libcuda.so.1": {"status": 100, "version": 12060, "count": 0}}, "warning", "no GPU (status 100)"),
-        ("CUDA driver", {}, {"libcuda.so.1": Outcome(1, "", "OSError: libcuda.so.1: no")}, "missing", "nvidia runtime"),
+        ("CUDA driver", {}, {"libcuda.so.1": CommandResult(1, "", "OSError: libcuda.so.1: no")}, "missing", "nvidia runtime"),
         ("power mode", {}, {"nvpmodel": "NV Power Mode: 15W\n0\n"}, "warning", "15W"),
-        ("power mode", {}, {"nvpmodel": Outcome(None)}, "missing", "outside the container"),
+        ("power mode", {}, {"nvpmodel": CommandResult(None)}, "missing", "outside the container"),
         ("clocks", SLOW_CLOCK, {}, "warning", "jetson_clocks"),
         ("memory", {"proc/meminfo": "MemTotal: 7800000 kB\nMemAvailable: 900000 kB\n"}, {}, "warning", "desktop"),
         ("container", {".dockerenv": ""}, {}, "ok", "inside a container"),
@@ -102,7 +102,7 @@ def test_a_check_that_fails_does_not_hide_the_others(tmp_path):
 
 def test_commands_that_do_not_exist_or_fail():
     assert run_command(["/no/such/program"]).code is None
-    assert run_command([sys.executable, "-c", "import sys; print('x'); sys.exit(3)"]) == Outcome(3, "x\n")
+    assert run_command([sys.executable, "-c", "import sys; print('x'); sys.exit(3)"]) == CommandResult(3, "x\n")
 
 
 def test_this_machine_is_examined_and_the_exit_code_is_0():
@@ -141,6 +141,6 @@ def test_the_backend_of_another_package_is_examined_in_a_process_of_its_own(tmp_
     well = orin(tmp_path, answers={"find_backend('npu')": {}})
     assert findings(well)["backend npu"].verdict == "ok"
     assert examine(well).lacking["npu"] == ()
-    crashing = orin(tmp_path, answers={"find_backend('npu')": Outcome(-11)})
+    crashing = orin(tmp_path, answers={"find_backend('npu')": CommandResult(-11)})
     assert findings(crashing)["backend npu"].verdict == "missing"
     assert examine(crashing).lacking["npu"] == ("backend npu",)

@@ -10,7 +10,7 @@ from jetseg.data.dataset import open_split
 _FRAMES_PER_SECOND = 30.0
 
 
-class Drive:
+class SyntheticSource:
     """The drawn drive; see `jetseg.camera.contract.SourceKind`."""
 
     form = "synthetic"

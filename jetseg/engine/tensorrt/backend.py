@@ -6,7 +6,7 @@ from typing import Any
 
 from jetseg.engine.backend import Backend, BuildReport, BuildRequest, Candidate
 from jetseg.engine.tensorrt.build import build, check
-from jetseg.engine.tensorrt.options import Options
+from jetseg.engine.tensorrt.options import TensorRTOptions
 from jetseg.engine.tensorrt.runner import TensorRtRunner
 from jetseg.manifest import Precision
 from jetseg.network import Network
@@ -17,7 +17,7 @@ class TensorRT(Backend):
 
     suffix = ".engine"
     arithmetic = "tensorrt"
-    options = Options
+    options = TensorRTOptions
     candidates = (
         Candidate("fp32", "fp32"),
         Candidate("fp16", "fp16"),
@@ -25,7 +25,7 @@ class TensorRT(Backend):
         Candidate("int8-fp16", "int8", {"rest": "fp16"}),
     )
 
-    def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `Options`
+    def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `TensorRTOptions`
         """Refuses what cannot be built; see `jetseg.engine.tensorrt.build.check`."""
         check(precision, options)
 

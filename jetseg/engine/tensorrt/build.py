@@ -16,10 +16,10 @@ from jetseg.engine.tensorrt.gpu import Gpu, load_pycuda, probe_driver, release
 from jetseg.engine.tensorrt.layers import inspect_layers
 from jetseg.engine.tensorrt.library import load_tensorrt
 from jetseg.engine.tensorrt.log import make_log
-from jetseg.engine.tensorrt.options import Options, check_options
+from jetseg.engine.tensorrt.options import TensorRTOptions, check_options
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.engine.tensorrt.shapes import open_axes, shape_range
-from jetseg.engine.tensorrt.source import Source, float_source, strongly_typed_source
+from jetseg.engine.tensorrt.source import BuildSource, float_source, strongly_typed_source
 from jetseg.engine.tensorrt.timing import save_timing_cache, timing_cache_path, use_timing_cache_
 from jetseg.errors import CalibrationError, ConfigError, DeviceError
 from jetseg.evaluation.accuracy import spread
@@ -35,7 +35,7 @@ LEAST_FREE_MB = 256
 """With less free memory no build is begun."""
 
 
-def check(precision: Precision, options: Options) -> None:
+def check(precision: Precision, options: TensorRTOptions) -> None:
     """Refuses what cannot be built, before any long work.
 
     Raises:
@@ -87,7 +87,7 @@ def workspace_bytes(asked_mb: int | None, free_bytes: int) -> int:
 
 
 def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStack) -> BuildReport:
-    options: Options = request.options
+    options: TensorRTOptions = request.options
     if options.dla_core is not None:
         with gpu.active():
             _check_dla_cores(trt, options.dla_core)
@@ -145,7 +145,7 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStac
     )
 
 
-def follow_options_(settings: Any, trt: ModuleType, options: Options) -> None:  # noqa: ANN401
+def follow_options_(settings: Any, trt: ModuleType, options: TensorRTOptions) -> None:  # noqa: ANN401
     """Hands on what a builder's settings take as it is: sparsity, the DLA, and where the engine shall open."""
     if options.sparse_weights:
         settings.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
@@ -173,9 +173,9 @@ def _check_dla_cores(trt: ModuleType, core: int) -> None:
         )
 
 
-def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: Source, opened: ExitStack) -> Any:  # noqa: ANN401
+def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: BuildSource, opened: ExitStack) -> Any:  # noqa: ANN401
     """Makes the calibrator of an implicit build: fed with frames, or with scales from the ranges file."""
-    options: Options = request.options
+    options: TensorRTOptions = request.options
     if request.keep_float:
         raise ConfigError("Implicit quantization keeps no single layers in float.", "Leave quantization explicit.")
     if options.calibration_data is not None:
@@ -198,7 +198,7 @@ def _tell_missing(names: tuple[str, ...]) -> None:
         )
 
 
-def _frames(options: Options, spec: InputSpec) -> Iterator[NetworkInput]:
+def _frames(options: TensorRTOptions, spec: InputSpec) -> Iterator[NetworkInput]:
     dataset = open_split(str(options.calibration_data), options.calibration_split)
     preprocess = Preprocessor(spec)
     for index in spread(len(dataset), options.calibration_images):

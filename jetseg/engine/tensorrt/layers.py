@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from jetseg.engine.tensorrt.log import make_log
-from jetseg.engine.tensorrt.options import Options
+from jetseg.engine.tensorrt.options import TensorRTOptions
 
 _PRECISIONS = (("int8", r"int8"), ("fp16", r"fp16|half"), ("fp32", r"fp32|float"))
 _REFORMAT = re.compile(r"reformat", re.IGNORECASE)
@@ -33,7 +33,7 @@ class LayerReport:
     hops: Mapping[str, int] = field(default_factory=dict)
 
 
-def inspect_layers(trt: ModuleType, plan: bytes, options: Options) -> LayerReport:
+def inspect_layers(trt: ModuleType, plan: bytes, options: TensorRTOptions) -> LayerReport:
     """Looks into a plan with detailed layer information; the report is empty if the plan does not tell.
 
     Args:
@@ -49,7 +49,7 @@ def inspect_layers(trt: ModuleType, plan: bytes, options: Options) -> LayerRepor
     return count_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
-def make_runtime(trt: ModuleType, log: Any, options: Options) -> Any:  # noqa: ANN401 - TensorRT's
+def make_runtime(trt: ModuleType, log: Any, options: TensorRTOptions) -> Any:  # noqa: ANN401 - TensorRT's
     """Makes a runtime that opens plans which were built with these settings."""
     runtime = trt.Runtime(log)
     if options.dla_core is not None:

@@ -38,7 +38,7 @@ _LAST_DLA_OF_10, _FIRST_DLA_OF_11, _OLDEST = (10, 7), (11, 4, 1), (10, 3)
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """One thing about a node.
 
     Attributes:
@@ -68,7 +68,7 @@ class LintResult:
         releases: What to know about the target's TensorRT versions.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[LintFinding, ...]
     nodes: int
     dla: DlaPlan | None
     rewritten: tuple[str, ...]
@@ -108,10 +108,10 @@ def _load(path: Path) -> Graph:
     return load_float_graph(path)
 
 
-def _refused(graph: Graph) -> Iterator[Finding]:
+def _refused(graph: Graph) -> Iterator[LintFinding]:
     for name in graph.inputs:
         if None in graph.shapes.get(name, ()):
-            yield Finding(
+            yield LintFinding(
                 "refused",
                 name,
                 "input",
@@ -121,11 +121,11 @@ def _refused(graph: Graph) -> Iterator[Finding]:
     for node in graph.nodes:
         reason = _refusal(node, graph.outputs)
         if reason:
-            yield Finding("refused", node.output[0], node.op_type, *reason)
+            yield LintFinding("refused", node.output[0], node.op_type, *reason)
     for violation in check_qdq(graph.model) if any(of_type(graph, QUANTIZE)) else ():
         maker = graph.producer.get(violation.place)
         operator = maker.op_type if maker else ""
-        yield Finding("refused", violation.place, operator, violation.found, violation.fix)
+        yield LintFinding("refused", violation.place, operator, violation.found, violation.fix)
 
 
 def _refusal(node: onnx.NodeProto, outputs: Sequence[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - one per rule
@@ -154,18 +154,18 @@ def _refusal(node: onnx.NodeProto, outputs: Sequence[str]) -> tuple[str, str] | 
     return None
 
 
-def _on_gpu(graph: Graph, dla: DlaPlan | None) -> Iterator[Finding]:
+def _on_gpu(graph: Graph, dla: DlaPlan | None) -> Iterator[LintFinding]:
     if dla is None:
         return
     for name, reason in dla.on_gpu.items():
         node = graph.producer[name]
-        yield Finding("dla", name, node.op_type, f"{reason}.", "It runs on the GPU, with a hop before and after.")
+        yield LintFinding("dla", name, node.op_type, f"{reason}.", "It runs on the GPU, with a hop before and after.")
     if dla.pieces > MAX_LOADABLES:
         fix = "Replace operators that cut the network, or leave it on the GPU."
-        yield Finding("dla", "", "", f"{dla.pieces} pieces, and a core holds {MAX_LOADABLES}.", fix)
+        yield LintFinding("dla", "", "", f"{dla.pieces} pieces, and a core holds {MAX_LOADABLES}.", fix)
 
 
-def _slow(graph: Graph) -> Iterator[Finding]:
+def _slow(graph: Graph) -> Iterator[LintFinding]:
     """Yields convolutions that leave INT8 tensor cores partly idle."""
     for node in graph.nodes:
         shape = graph.shapes.get(node.input[1]) if node.op_type == "Conv" else None
@@ -174,10 +174,14 @@ def _slow(graph: Graph) -> Iterator[Finding]:
         groups, inputs = attribute_int(node, "group", 1), shape[1]
         if groups > 1 and inputs < _CHANNELS:
             found = f"a convolution in {groups} groups of {inputs} input channels does not fill tensor cores."
-            yield Finding("slow", node.output[0], "Conv", found, "INT8 gains little here; measure before you keep it.")
+            yield LintFinding(
+                "slow", node.output[0], "Conv", found, "INT8 gains little here; measure before you keep it."
+            )
         elif groups == 1 and inputs % _CHANNELS and _reads_network(graph, node):
             found = f"{inputs} input channels are computed as {-(-inputs // _CHANNELS) * _CHANNELS}."
-            yield Finding("slow", node.output[0], "Conv", found, "Prune to multiples: `jetseg prune --round-to 32`.")
+            yield LintFinding(
+                "slow", node.output[0], "Conv", found, "Prune to multiples: `jetseg prune --round-to 32`."
+            )
 
 
 def _reads_network(graph: Graph, node: onnx.NodeProto) -> bool:

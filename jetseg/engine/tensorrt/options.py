@@ -27,7 +27,7 @@ Size = Annotated[tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """Height and width, written as in 360x480."""
 
 
-class Options(BaseModel):
+class TensorRTOptions(BaseModel):
     """Settings of this backend.
 
     Attributes:
@@ -76,7 +76,7 @@ class Options(BaseModel):
     memory: Literal["copied", "mapped"] = "copied"
 
     @model_validator(mode="after")
-    def _data_for_implicit_only(self) -> Options:
+    def _data_for_implicit_only(self) -> TensorRTOptions:
         if self.quantization == "explicit" and (self.calibration_data or self.calibration_cache):
             raise ValueError("calibration_data and calibration_cache are for quantization=implicit")
         if self.calibration_cache and not self.calibration_data:
@@ -84,7 +84,7 @@ class Options(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _one_shape_where_needed(self) -> Options:
+    def _one_shape_where_needed(self) -> TensorRTOptions:
         if self.dla_core is not None and self.dynamic:
             raise ValueError("dla_core needs one fixed shape; leave out max_batch, smallest and largest")
         if self.quantization == "implicit" and self.dynamic:
@@ -97,7 +97,7 @@ class Options(BaseModel):
         return self.max_batch > 1 or self.smallest is not None or self.largest is not None
 
 
-def recorded_options(path: Path, manifest: Manifest) -> Options:
+def recorded_options(path: Path, manifest: Manifest) -> TensorRTOptions:
     """Returns the settings that an engine was built with, from its manifest.
 
     Raises:
@@ -105,12 +105,12 @@ def recorded_options(path: Path, manifest: Manifest) -> Options:
     """
     asked = next((stage.settings for stage in reversed(manifest.stages) if stage.name == "build-engine"), {})
     try:
-        return Options.model_validate(asked.get("options", {}))
+        return TensorRTOptions.model_validate(asked.get("options", {}))
     except ValidationError as error:
         raise ArtifactError(f"{path} was built with settings that are unknown here:\n{explain(error)}") from error
 
 
-def check_options(trt: ModuleType, precision: Precision, options: Options) -> None:
+def check_options(trt: ModuleType, precision: Precision, options: TensorRTOptions) -> None:
     """Refuses settings that this TensorRT lacks or that contradict each other.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jetseg.engine.tensorrt.options import Options, recorded_options
+from jetseg.engine.tensorrt.options import TensorRTOptions, recorded_options
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
 
@@ -38,21 +38,21 @@ def check_origin(path: Path, manifest: Manifest, version: str, device: str) -> N
         )
 
 
-def _version_fits(built: str, here: str, options: Options) -> bool:
+def _version_fits(built: str, here: str, options: TensorRTOptions) -> bool:
     if not options.version_compatible:
         return built == here
     before, now = _numbers(built), _numbers(here)
     return before[:1] == now[:1] and before <= now
 
 
-def _device_fits(built: str, here: str, options: Options) -> bool:
+def _device_fits(built: str, here: str, options: TensorRTOptions) -> bool:
     before, now = _capability(built), _capability(here)
     if built == here or options.hardware == "exact" or before is None or now is None:
         return built == here
     return before == now if options.hardware == "same-capability" else now >= _AMPERE
 
 
-def _where(options: Options) -> str:
+def _where(options: TensorRTOptions) -> str:
     version = "from that version on, within its major version" if options.version_compatible else "in that version"
     device = {"exact": "on that GPU", "same-capability": "on GPUs of that capability", "ampere-plus": "from sm_80 on"}
     return f"{version} and {device[options.hardware]}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from jetseg.engine.tensorrt.options import Options
+from jetseg.engine.tensorrt.options import TensorRTOptions
 from jetseg.errors import ConfigError
 from jetseg.manifest import InputSpec
 from jetseg.onnx.signature import input_shape
@@ -29,17 +29,17 @@ class ShapeRange:
     most: tuple[int, ...]
 
 
-def open_axes(spec: InputSpec, options: Options) -> frozenset[int]:
+def open_axes(spec: InputSpec, options: TensorRTOptions) -> frozenset[int]:
     """Returns the axes of the input that shall take several sizes.
 
-    >>> sorted(open_axes(InputSpec(height=4, width=6), Options(max_batch=2, largest="8x6")))
+    >>> sorted(open_axes(InputSpec(height=4, width=6), TensorRTOptions(max_batch=2, largest="8x6")))
     [0, 2, 3]
     """
     axes = {0} if options.max_batch > 1 else set()
     return frozenset(axes | set(_size_axes(spec) if options.smallest or options.largest else ()))
 
 
-def shape_range(model: onnx.ModelProto, spec: InputSpec, options: Options) -> ShapeRange | None:
+def shape_range(model: onnx.ModelProto, spec: InputSpec, options: TensorRTOptions) -> ShapeRange | None:
     """Returns the shapes to build for; None where there is only one. The engine is tuned for the manifest's size.
 
     Args:

@@ -25,7 +25,7 @@ _LEAST_HALF = np.float32(2.0**-14)
 
 
 @dataclass(frozen=True)
-class Source:
+class BuildSource:
     """A network to build from.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source:
 
 def strongly_typed_source(
     request: BuildRequest, *, half_rest: bool = False, kept_open: frozenset[int] = frozenset()
-) -> Source:
+) -> BuildSource:
     """Renders a network whose data types say what each layer computes in.
 
     Args:
@@ -66,10 +66,10 @@ def strongly_typed_source(
     elif request.precision == "fp16":
         graph = _to_half(graph)
     _fit_to_parser_(graph, request.network.manifest.input, kept_open)
-    return Source(graph.model, integer, tuple(name for name in layers if name not in integer))
+    return BuildSource(graph.model, integer, tuple(name for name in layers if name not in integer))
 
 
-def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset()) -> Source:
+def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset()) -> BuildSource:
     """Loads the float network where TensorRT decides what each layer computes in.
 
     Args:
@@ -78,7 +78,7 @@ def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset())
     """
     graph = request.network.float_graph()
     _fit_to_parser_(graph, request.network.manifest.input, kept_open)
-    return Source(graph.model, (), ())
+    return BuildSource(graph.model, (), ())
 
 
 def _fit_to_parser_(graph: Graph, spec: InputSpec, kept_open: frozenset[int]) -> None:

@@ -17,7 +17,7 @@ from jetseg.manifest import Precision
 from jetseg.network import Network
 
 
-class Options(Settings):
+class TensorRTRTXOptions(Settings):
     """Settings of this backend."""
 
     target: str = Field("sm86", description='GPU architecture to build for, as in "sm86".')
@@ -28,9 +28,9 @@ class TensorRTRTX(Backend):
 
     suffix = ".rtx"
     arithmetic = "tensorrt"
-    options = Options
+    options = TensorRTRTXOptions
 
-    def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `Options`
+    def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `TensorRTRTXOptions`
         """Refuses what cannot be built, before any long work.
 
         Raises:

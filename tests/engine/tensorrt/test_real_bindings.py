@@ -49,12 +49,12 @@ if has_calibrators(trt):
     ]
 else:
     try:
-        build.check("int8", build.Options(quantization="implicit"))
+        build.check("int8", build.TensorRTOptions(quantization="implicit"))
     except ConfigError as error:
         told["refused"] = str(error)
-build.check("int8", build.Options())
+build.check("int8", build.TensorRTOptions())
 try:
-    build.check("int8", build.Options(hardware="same-capability"))
+    build.check("int8", build.TensorRTOptions(hardware="same-capability"))
 except ConfigError as error:
     told["hardware"] = str(error)
 print(json.dumps(told))

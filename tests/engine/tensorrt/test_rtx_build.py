@@ -21,7 +21,7 @@ from jetseg.engine.tensorrt import plan
 from jetseg.engine.tensorrt.interrupt import interruptible
 from jetseg.engine.tensorrt.monitor import make_monitor
 from jetseg.engine.tensorrt.source import strongly_typed_source
-from jetseg.engine.tensorrt_rtx.backend import Options, TensorRTRTX
+from jetseg.engine.tensorrt_rtx.backend import TensorRTRTX, TensorRTRTXOptions
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.network import load_manifest
@@ -87,7 +87,7 @@ def exported(request, tmp_path_factory):
 def test_every_network_of_the_registry_is_built(trt, exported, tmp_path, precision):
     manifest = Manifest(classes=tuple("abcde"), input=InputSpec(height=64, width=96))
     out = tmp_path / "engine.rtx"
-    report = TensorRTRTX().build(request(exported, manifest, precision, out, Options()))
+    report = TensorRTRTX().build(request(exported, manifest, precision, out, TensorRTRTXOptions()))
     assert out.stat().st_size > 10_000
     layers = report.integer_layers if precision == "int8" else report.float_layers
     assert len(layers) > 5
@@ -108,7 +108,9 @@ def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
     path = tmp_path / "network.onnx"
     onnx.save(export_module(deployed, example_input(spec), "classmap"), str(path))
     out = tmp_path / "e.rtx"
-    TensorRTRTX().build(request(path, Manifest(classes=tuple("abcde"), input=spec), precision, out, Options()))
+    TensorRTRTX().build(
+        request(path, Manifest(classes=tuple("abcde"), input=spec), precision, out, TensorRTRTXOptions())
+    )
     assert out.stat().st_size > 10_000
 
 
@@ -118,7 +120,7 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     height, width = FOREIGN[name]
     manifest = Manifest(classes=("a",), input=InputSpec(height=height, width=width))
     out = tmp_path / "engine.rtx"
-    TensorRTRTX().build(request(shared_dir / "models" / name, manifest, precision, out, Options()))
+    TensorRTRTX().build(request(shared_dir / "models" / name, manifest, precision, out, TensorRTRTXOptions()))
     assert out.stat().st_size > 10_000
 
 
@@ -127,7 +129,7 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
 def test_shipped_networks_are_built(trt, tmp_path, name, precision):
     model = find_artifact(Path(f"{name}.onnx"))
     out = tmp_path / "engine.rtx"
-    report = TensorRTRTX().build(request(model, load_manifest(model), precision, out, Options()))
+    report = TensorRTRTX().build(request(model, load_manifest(model), precision, out, TensorRTRTXOptions()))
     assert out.stat().st_size > 10_000
     assert bool(report.integer_layers) == (precision == "int8")
 
@@ -136,7 +138,7 @@ def test_shipped_networks_are_built(trt, tmp_path, name, precision):
 def test_int8_with_half_precision_beside_it_is_built(trt, shared_dir, tmp_path, name):
     height, width = FOREIGN[name]
     manifest = Manifest(classes=("a",), input=InputSpec(height=height, width=width))
-    asked = request(shared_dir / "models" / name, manifest, "int8", tmp_path / "e", Options())
+    asked = request(shared_dir / "models" / name, manifest, "int8", tmp_path / "e", TensorRTRTXOptions())
     source = strongly_typed_source(asked, half_rest=True)
     kinds = {tensor.data_type for tensor in source.model.graph.initializer if tensor.name.endswith(".scale")}
     assert kinds == {onnx.TensorProto.FLOAT16}
@@ -158,7 +160,7 @@ def test_an_open_size_is_fixed_by_the_manifest(trt, tmp_path):
     del model.graph.output[0].type.tensor_type.shape.dim[:]
     onnx.save(model, str(tmp_path / "open.onnx"))
     out = tmp_path / "e.rtx"
-    TensorRTRTX().build(request(tmp_path / "open.onnx", small_manifest(), "int8", out, Options()))
+    TensorRTRTX().build(request(tmp_path / "open.onnx", small_manifest(), "int8", out, TensorRTRTXOptions()))
     assert out.stat().st_size > 10_000
 
 
@@ -167,11 +169,11 @@ def test_the_target_decides_what_is_built(trt, tmp_path):
     plans = {}
     for target in ("sm75", "SM86", "sm120"):
         out = tmp_path / f"{target}.rtx"
-        TensorRTRTX().build(request(model, small_manifest(), "int8", out, Options(target=target)))
+        TensorRTRTX().build(request(model, small_manifest(), "int8", out, TensorRTRTXOptions(target=target)))
         plans[target] = out.read_bytes()
     assert len(set(plans.values())) == 3
     with pytest.raises(ConfigError, match=r"'sm87' is an unknown target .* Choose from: sm75, sm80, sm86"):
-        TensorRTRTX().check("int8", Options(target="sm87"))
+        TensorRTRTX().check("int8", TensorRTRTXOptions(target="sm87"))
 
 
 def test_the_library_ends_a_build_when_the_monitor_says_so(trt):

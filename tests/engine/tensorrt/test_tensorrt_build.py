@@ -18,7 +18,7 @@ from jetseg.engine.selection import build_fastest
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.engine.tensorrt.backend import TensorRT
 from jetseg.engine.tensorrt.calibrator import make_calibrator
-from jetseg.engine.tensorrt.options import Options
+from jetseg.engine.tensorrt.options import TensorRTOptions
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt.timing import timing_cache_path
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
@@ -123,7 +123,7 @@ def test_a_refused_node_is_named(double, tmp_path):
     node = onnx.helper.make_node("Frobnicate", ["image"], ["out"])
     onnx.save(graph([node], {}, (1, 3, 24, 32)), str(model))
     with pytest.raises(ArtifactError, match=r"out \(Frobnicate\): TensorRT has no such operator"):
-        TensorRT().build(request(model, small_manifest(), "fp32", tmp_path / "e", Options()))
+        TensorRT().build(request(model, small_manifest(), "fp32", tmp_path / "e", TensorRTOptions()))
 
 
 @pytest.mark.parametrize("version", VERSIONS[:3])
@@ -286,7 +286,7 @@ def test_int8_with_half_precision_beside_it(double, settings, tmp_path):
 
 def test_a_scale_that_half_precision_cannot_hold_is_refused(tmp_path):
     model = write_small_network(tmp_path)
-    asked = request(model, small_manifest(), "int8", tmp_path / "e", Options())
+    asked = request(model, small_manifest(), "int8", tmp_path / "e", TensorRTOptions())
     tensors = {**asked.ranges.tensors, "image": changed(asked.ranges.tensors["image"], amax=1e-6)}
     asked = replace(asked, ranges=changed(asked.ranges, tensors=tensors))
     strongly_typed_source(asked)

@@ -12,7 +12,7 @@ from jetseg.engine.tensorrt import plan
 from jetseg.engine.tensorrt.backend import TensorRT
 from jetseg.engine.tensorrt.build import follow_options_
 from jetseg.engine.tensorrt.layers import count_layers
-from jetseg.engine.tensorrt.options import Options
+from jetseg.engine.tensorrt.options import TensorRTOptions
 from jetseg.engine.tensorrt.shapes import open_axes, shape_range
 from jetseg.engine.tensorrt.source import float_source
 from jetseg.errors import ArtifactError, ConfigError, DeviceError
@@ -87,7 +87,7 @@ def test_a_level_that_the_version_lacks_is_refused_before_the_build(double, sett
 def test_an_engine_opens_where_it_was_built_to_open(double, tmp_path, options, built_with, built_on, opens):
     double("10.13.3.9")
     path = tmp_path / "e.engine"
-    TensorRT().build(request(write_small_network(tmp_path), small_manifest(), "int8", path, Options()))
+    TensorRT().build(request(write_small_network(tmp_path), small_manifest(), "int8", path, TensorRTOptions()))
     stages = (Stage(name="build-engine", settings={"options": options}),)
     changes = {"kind": "engine", "backend": "tensorrt", "precision": "int8", "stages": stages}
     save_manifest(path, small_manifest().changed(**changes), device=built_on, versions={"tensorrt": built_with})
@@ -149,7 +149,7 @@ def test_contradictions_are_named(double, settings, precision, options, said):
 
 def test_open_sizes_get_a_profile_and_the_runtime_the_manifests_size(double, tmp_path):
     made = double()
-    options = Options(max_batch=4, smallest="12x16", largest="48x64")
+    options = TensorRTOptions(max_batch=4, smallest="12x16", largest="48x64")
     path, model = tmp_path / "e.engine", network_of_open_size(tmp_path)
     TensorRT().build(request(model, small_manifest(), "fp32", path, options))
     (profile,) = made.settings._profiles
@@ -160,18 +160,18 @@ def test_open_sizes_get_a_profile_and_the_runtime_the_manifests_size(double, tmp
     np.testing.assert_allclose(runner.infer(INPUT), open_engine(model).infer(INPUT), atol=1e-4)
     runner.close()
     with pytest.raises(ConfigError, match="do not contain the manifest's"):
-        TensorRT().build(request(model, small_manifest(), "fp32", path, Options(largest="12x16")))
+        TensorRT().build(request(model, small_manifest(), "fp32", path, TensorRTOptions(largest="12x16")))
 
 
 def test_sizes_that_nobody_asked_for_stay_fixed(double, tmp_path):
     made = double()
     TensorRT().build(
-        request(network_of_open_size(tmp_path), small_manifest(), "fp32", tmp_path / "e.engine", Options())
+        request(network_of_open_size(tmp_path), small_manifest(), "fp32", tmp_path / "e.engine", TensorRTOptions())
     )
     assert made.settings._profiles == []
 
 
-@pytest.mark.parametrize("options", [Options(max_batch=4), Options(smallest="12x16", largest="48x64")])
+@pytest.mark.parametrize("options", [TensorRTOptions(max_batch=4), TensorRTOptions(smallest="12x16", largest="48x64")])
 def test_the_real_builder_takes_profile_and_sparsity(tmp_path, options):
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
     spec = small_manifest().input
@@ -182,7 +182,7 @@ def test_the_real_builder_takes_profile_and_sparsity(tmp_path, options):
     def sm86(settings):
         settings.num_compute_capabilities = 1
         settings.set_compute_capability(trt.ComputeCapability.SM86, 0)
-        follow_options_(settings, trt, Options(sparse_weights=True))
+        follow_options_(settings, trt, TensorRTOptions(sparse_weights=True))
         assert settings.get_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
 
     assert len(plan.build_plan(trt, model, sm86, shapes=shapes)) > 10_000

@@ -13,7 +13,7 @@ from jetseg.cli.main import app
 from jetseg.config import changed
 from jetseg.engine.engine import open_engine
 from jetseg.engine.tensorrt.backend import TensorRT
-from jetseg.engine.tensorrt.options import Options
+from jetseg.engine.tensorrt.options import TensorRTOptions
 from jetseg.errors import ArtifactError, DeviceError, ManifestError
 from jetseg.manifest import Stage
 from jetseg.network import load_manifest, save_manifest
@@ -30,7 +30,7 @@ def engine(double, tmp_path):
     made = double()
     model = write_small_network(tmp_path)
     path = tmp_path / "small.engine"
-    report = TensorRT().build(request(model, small_manifest(), "int8", path, Options()))
+    report = TensorRT().build(request(model, small_manifest(), "int8", path, TensorRTOptions()))
     save(path, device=report.device, versions=dict(report.toolchain))
     made.events.clear()
     return made, path
