@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from machines import ORIN_FILES, machine, orin
@@ -9,6 +10,7 @@ from jetseg.cli.main import main
 from jetseg.doctor.examination import CHECKS, examine
 from jetseg.doctor.finding import Finding
 from jetseg.doctor.host import CommandResult, Host, run_command
+from jetseg.registry import BACKENDS
 
 
 def findings(host: Host) -> dict[str, Finding]:
@@ -131,3 +133,14 @@ def test_a_health_check_fails_where_something_is_missing(monkeypatch, capsys, tm
         main()
     assert caught.value.code == 3
     assert "tensorrt cannot run here: CUDA driver, TensorRT, pycuda, OpenCV missing." in capsys.readouterr().err
+
+
+def test_the_backend_of_another_package_is_examined_in_a_process_of_its_own(tmp_path, monkeypatch):
+    registry = SimpleNamespace(own=BACKENDS.own, names=lambda: (*BACKENDS.own, "npu"))
+    monkeypatch.setattr("jetseg.doctor.examination.BACKENDS", registry)
+    well = orin(tmp_path, answers={"find_backend('npu')": {}})
+    assert findings(well)["backend npu"].verdict == "ok"
+    assert examine(well).lacking["npu"] == ()
+    crashing = orin(tmp_path, answers={"find_backend('npu')": CommandResult(-11)})
+    assert findings(crashing)["backend npu"].verdict == "missing"
+    assert examine(crashing).lacking["npu"] == ("backend npu",)
