@@ -14,6 +14,7 @@ from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
 from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.network import load_manifest
+from jetseg.workflows.exporting import export
 
 torch = pytest.importorskip("torch")
 from jetseg.exporters import torch_tensorrt  # noqa: E402
@@ -78,20 +79,20 @@ def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, c
 
 
 def test_fp32_is_without_shortened_mantissas(converter, checkpoint, tmp_path):
-    torch_tensorrt.run(torch_tensorrt.PlanConfig(checkpoint=checkpoint, out=tmp_path / "n.engine", precision="fp32"))
+    export(checkpoint, out=tmp_path / "n.engine", precision="fp32")
     assert converter["disable_tf32"]
     assert "enabled_precisions" not in converter
 
 
 def test_what_is_missing_is_named(converter, checkpoint, tmp_path, monkeypatch):
-    config = torch_tensorrt.PlanConfig(checkpoint=checkpoint, out=tmp_path / "n.engine")
+    out = tmp_path / "n.engine"
     converter["fails"] = True
     with pytest.raises(ArtifactError, match=r"ValueError: no converter for aten\.strange\. Export it to ONNX"):
-        torch_tensorrt.run(config)
+        export(checkpoint, out=out)
     monkeypatch.setattr(torch_tensorrt, "_gpu_label", gpu_label)
     with pytest.raises(DeviceError, match="torch sees no GPU"):
-        torch_tensorrt.run(config)
+        export(checkpoint, out=out)
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
-    with pytest.raises(MissingDependencyError, match=r"NVIDIA's package host.*--out NAME\.onnx"):
-        torch_tensorrt.run(config)
-    assert not config.out.exists()
+    with pytest.raises(MissingDependencyError, match=r"NVIDIA's package host.*NAME\.onnx"):
+        export(checkpoint, out=out)
+    assert not out.exists()
