@@ -154,23 +154,6 @@ class Graph(GraphLookup):
         del node.output[count:]
         self._types = None
 
-    def rename(self, old: str, new: str) -> None:
-        """Renames an activation or initializer wherever it is made and read; the network's ends keep their names."""
-        ends, readers = (*self.inputs, *self.outputs), self.readers(old)
-        if old in ends or not self._knows(old) or any(old not in reader.input for reader in readers):
-            raise GraphError(f"{old} is no inner tensor, or a branch reads it, so it cannot be renamed.")
-        self._refuse_known(new)
-        if old in self.constants:
-            self.constants[new] = self.constants.pop(old)
-        if old in self.weights:
-            self.weights[new] = self.weights.pop(old)
-            self.weights[new].name = new
-        else:
-            self.producer[new] = self.producer.pop(old)
-            self._rename_output(self.producer[new], old, new)
-        for reader in readers:
-            self.replace_input(reader, old, new)
-
     def drop_unused(self) -> None:
         """Removes initializers that no node reads, from the list of inputs too, where old files name them."""
         graph, unused = self.model.graph, self.weights.keys() - self.consumers.keys() - set(self.outputs)

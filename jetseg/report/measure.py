@@ -11,15 +11,12 @@ import numpy as np
 from jetseg.data.contract import Split
 from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import check_classes, spread
-from jetseg.evaluation.benchmark import inference_on_noise
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track
 from jetseg.report.rows import Entry
 
-inference = inference_on_noise
-"""Its name and place until now."""
 _APART = 12
 """Chosen frames lie at least 1/_APART of the split apart: neighbors in a video show the same thing."""
 

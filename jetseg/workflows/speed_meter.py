@@ -64,14 +64,14 @@ class BackendMeter:
 
     def networks_ms(self, networks: Sequence[nn.Module]) -> list[float]:
         """Runs whole networks in turn; returns the milliseconds of the fastest run of each."""
-        from jetseg.report.measure import inference
+        from jetseg.evaluation.benchmark import inference_on_noise
 
         with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
             runners = [
                 self._open(self._exported(network), Path(folder) / f"{index}.onnx", opened)
                 for index, network in enumerate(networks)
             ]
-            calls = {str(index): inference(runner) for index, runner in enumerate(runners)}
+            calls = {str(index): inference_on_noise(runner) for index, runner in enumerate(runners)}
             clock = find_backend(self.backend).clock(self.threads)
             latencies_ms = quiet_latencies_ms(calls, rounds=_ROUNDS, seconds=_TURN_SECONDS, clock=clock)
         return list(latencies_ms.values())

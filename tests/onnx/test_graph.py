@@ -182,14 +182,9 @@ def test_interpose_stands_before_the_networks_end(graph):
     np.testing.assert_array_equal(run(graph), -before)
 
 
-def test_replace_node_and_rename(graph):
+def test_replace_node(graph):
     before = run(graph)
     graph.replace_node(node(graph, "r2"), helper.make_node("LeakyRelu", ["sum"], ["r2"], alpha=0.0))
-    graph.rename("sum", "total")
-    graph.rename("w2", "kernel")
-    assert graph.nodes[4].output[0] == "total"
-    assert graph.only_consumer("kernel") is node(graph, "c2")
-    assert graph.weights["kernel"].name == "kernel"
     np.testing.assert_array_equal(run(graph), before)
 
 
@@ -255,10 +250,6 @@ REFUSED = {
     "inner name taken": lambda g: g.interpose(helper.make_node("Neg", ["r1"], ["logits"])),
     "another input unknown": lambda g: g.interpose(helper.make_node("Add", ["inner", "nowhere"], ["logits"])),
     "output still read": lambda g: g.drop_outputs(node(g, "r1"), 0),
-    "end renamed": lambda g: g.rename("logits", "scores"),
-    "input renamed": lambda g: g.rename("image", "frame"),
-    "unknown renamed": lambda g: g.rename("nowhere", "a"),
-    "new name taken": lambda g: g.rename("r1", "r2"),
     "no constant": lambda g: g.set_weight("r1", np.float32([1])),
 }
 
@@ -307,8 +298,6 @@ def test_what_a_branch_takes_from_outside_counts_as_read():
     assert [reader.op_type for reader in graph.readers("r2")] == ["Concat", "If"]
     with pytest.raises(GraphError, match="still read"):
         graph.remove_node(node(graph, "r2"), instead="sum")
-    with pytest.raises(GraphError, match="a branch reads it"):
-        graph.rename("r2", "other")
 
 
 def test_a_part_has_the_weights_that_it_reads(graph):
