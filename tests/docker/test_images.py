@@ -17,9 +17,8 @@ from small_network import small_manifest, small_network, write_dataset
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.kit.packing import PackConfig
-from jetseg.kit.packing import run as pack
 from jetseg.network import save_manifest
+from jetseg.workflows.kits import pack
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -117,14 +116,16 @@ def test_the_service_restarts_is_read_only_and_gets_its_devices():
 
 
 def test_the_commands_in_compose_and_systemd_are_ones_that_jetseg_has():
+    from typer import Context
     from typer.main import get_command
 
-    verbs = get_command(app).commands
+    verbs = get_command(app)
     service = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["jetseg"]
     unit = (ROOT / "docker" / "jetseg.service").read_text()
     started = re.search(r"^ExecStart=\S+/jetseg (.*)$", unit, re.MULTILINE)
     for words in (service["command"], shlex.split(started[1])):
-        context = verbs[words[0]].make_context(words[0], list(words[1:]))
+        verb = verbs.get_command(Context(verbs), words[0])
+        context = verb.make_context(words[0], list(words[1:]))
         assert context.params["source"] == "0"
 
 
@@ -134,7 +135,7 @@ def write_drive(folder: Path) -> Path:
     model = folder / "net.onnx"
     onnx.save(small_network(), str(model))
     save_manifest(model, small_manifest())
-    pack(PackConfig(model=model, data=data, split="all", frames=2, out=folder / "net.kit.zip"))
+    pack(model, data=data, split="all", frames=2, out=folder / "net.kit.zip")
     return folder
 
 
