@@ -6,20 +6,15 @@ network that was made elsewhere.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, TypedDict
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self, Unpack
 
-from jetseg.config import Record, explain
-from jetseg.errors import ManifestError
+from jetseg.config import Record
+from jetseg.measured import Accuracy, Parity, Profile
 from jetseg.palette import Color, default_palette
-from jetseg.storage import write_text
 
 Precision = Literal["fp32", "fp16", "int16", "int8"]
 EnginePrecision = Literal["fp32", "fp16", "int8"]
@@ -27,12 +22,8 @@ EnginePrecision = Literal["fp32", "fp16", "int8"]
 Kind = Literal["checkpoint", "onnx", "engine"]
 MAX_CLASSES = 254
 """A class map is uint8; one value stays free for void."""
-_OF_THE_OUTPUT = ("classes", "palette", "ignore_index")
+OF_THE_OUTPUT = ("classes", "palette", "ignore_index")
 """What format 1 kept beside the output, and format 2 keeps in it."""
-_FORMAT_1_KEYS = {"outputs.0.name": "output.name", "outputs.0.kind": "output.kind", "outputs": "classes"} | {
-    f"outputs.0.{key}": key for key in _OF_THE_OUTPUT
-}
-"""What format 1 calls the keys of format 2, for messages."""
 _Positive = Annotated[float, Field(gt=0)]
 
 
@@ -108,73 +99,6 @@ class ModelSpec(Record):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Accuracy(Record):
-    """An accuracy in percent: measured, or `simulated` where the machine cannot run the engine."""
-
-    data: str
-    split: str
-    frames: int
-    miou: float | None
-    pixel_accuracy: float | None
-    per_class_iou: dict[str, float | None]
-    simulated: bool = False
-
-    @property
-    def per_class_dice(self) -> dict[str, float | None]:
-        """Dice coefficient of each class, in percent, as medical work quotes it: 2 IoU / (1 + IoU)."""
-        return {name: None if iou is None else 200.0 * iou / (100.0 + iou) for name, iou in self.per_class_iou.items()}
-
-    @property
-    def mean_dice(self) -> float | None:
-        """Mean of the classes' Dice coefficients, in percent."""
-        defined = [value for value in self.per_class_dice.values() if value is not None]
-        return sum(defined) / len(defined) if defined else None
-
-
-class Parity(Record):
-    """How far an artifact is from the one it was made from, on `frames` inputs.
-
-    Attributes:
-        frames: How many.
-        max_abs_error: Largest difference of the logits; None if they were not compared.
-        argmax_agreement: Fraction of the pixels that got the same class, 0 to 1.
-    """
-
-    frames: int
-    max_abs_error: float | None = None
-    argmax_agreement: float
-
-
-class JointNormal(Record):
-    """Several quantities that are judged together: their means, standard deviations and correlations."""
-
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
-    correlation: tuple[tuple[float, ...], ...]
-
-
-class Profile(Record):
-    """What frames and answers looked like when the engine was built; the drift monitor learns its bounds from it.
-
-    Attributes:
-        data: Kind of the dataset.
-        split: Its split.
-        frames: How many frames were measured.
-        quantiles: 1 %, 50 % and 99 % of each signal of `jetseg.evaluation.signals`.
-        joint: Signals that are vectors: colors, scene, classes.
-        class_percent: Mean and standard deviation of each class's share of the picture, in percent.
-        agreement_miou: mIoU of the engine against its parent on these frames, in percent; None if not measured.
-    """
-
-    data: str
-    split: str
-    frames: int
-    quantiles: dict[str, tuple[float, float, float]]
-    joint: dict[str, JointNormal]
-    class_percent: dict[str, tuple[float, float]]
-    agreement_miou: float | None = None
-
-
 class Stage(Record):
     """One step of an artifact's history, with the settings that it ran with.
 
@@ -245,11 +169,11 @@ class Manifest(Record):
         """Turns format 1 into format 2."""
         if not isinstance(content, dict) or "outputs" in content or content.get("format", 1) != 1:
             return content
-        lifted = {key: value for key, value in content.items() if key not in (*_OF_THE_OUTPUT, "output", "format")}
+        lifted = {key: value for key, value in content.items() if key not in (*OF_THE_OUTPUT, "output", "format")}
         output = content.get("output", {})
         if not isinstance(output, dict):
             raise ValueError("output must be a mapping, as in {kind: logits}")
-        return {**lifted, "outputs": [{**output, **{key: content[key] for key in _OF_THE_OUTPUT if key in content}}]}
+        return {**lifted, "outputs": [{**output, **{key: content[key] for key in OF_THE_OUTPUT if key in content}}]}
 
     @model_validator(mode="after")
     def _one_task(self) -> Manifest:
@@ -304,57 +228,6 @@ class Manifest(Record):
     def with_output(self, *, kind: Literal["logits", "classmap"], name: str | None = None) -> Self:
         """Returns a manifest whose network gives another kind of output for the same classes."""
         return self.changed(outputs=(OutputSpec.model_validate({**dict(self.output), "kind": kind, "name": name}),))
-
-
-def manifest_path(artifact: Path) -> Path:
-    """Returns the place of an artifact's manifest."""
-    return artifact.with_name(artifact.name + ".json")
-
-
-def read_manifest(path: Path, artifact: Path) -> Manifest:
-    """Reads a manifest file in JSON or YAML.
-
-    Raises:
-        ManifestError: It does not exist or is malformed; all mistakes are named.
-    """
-    if not path.is_file():
-        raise ManifestError(
-            f"{artifact} has no manifest: {path} does not exist.",
-            "Write one that names classes, input and output (see the README), and give it as `manifest`.",
-        )
-    try:
-        content = _parse(path.read_text(encoding="utf-8"))
-        wanted = content.pop("content_sha256", None) if isinstance(content, dict) else None
-        manifest = Manifest.model_validate(content)
-    except ValidationError as error:
-        keys = {} if isinstance(content, dict) and "outputs" in content else _FORMAT_1_KEYS
-        raise ManifestError(f"{path} is not a valid manifest:\n{explain(error, keys)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is neither JSON nor YAML: {error}") from error
-    if wanted is not None and wanted != _content_sha256(content):
-        raise ManifestError(
-            f"{path} was changed since it was written: the SHA-256 of its content differs.",
-            "Copy it again; if the change is yours, take `content_sha256` out of it.",
-        )
-    return manifest
-
-
-def _parse(text: str) -> Any:  # noqa: ANN401 - whatever a file holds
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return yaml.safe_load(text)
-
-
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Writes a manifest with the hash of its content."""
-    content: dict[str, Any] = json.loads(manifest.model_dump_json())
-    write_text(path, json.dumps({**content, "content_sha256": _content_sha256(content)}, indent=2) + "\n")
-
-
-def _content_sha256(content: Mapping[str, Any]) -> str:
-    """Hashes what a manifest says, however it is laid out."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _last_part(text: str) -> str:

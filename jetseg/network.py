@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from jetseg.errors import ArtifactError
-from jetseg.manifest import Manifest, manifest_path, read_manifest, write_manifest
+from jetseg.manifest import Manifest
+from jetseg.manifest_file import manifest_path, read_manifest, write_manifest
 from jetseg.onnx.file import onnx_sha256
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph

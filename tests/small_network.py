@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.manifest import InputSpec, Manifest, manifest_path
+from jetseg.manifest import InputSpec, Manifest
+from jetseg.manifest_file import manifest_path
 from jetseg.network import save_manifest
 
 HEIGHT, WIDTH, CLASSES = 24, 32, ("road", "car", "sky")

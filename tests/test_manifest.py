@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jetseg.config import validate_config
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
-from jetseg.manifest import Accuracy, InputSpec, Manifest, Stage, manifest_path
+from jetseg.manifest import InputSpec, Manifest, Stage
+from jetseg.manifest_file import manifest_path
+from jetseg.measured import Accuracy
 from jetseg.network import load_manifest, save_manifest
 from jetseg.palette import default_palette
 from jetseg.provenance import toolchain

@@ -19,7 +19,7 @@ FIRST = {
         ("registry", "engine.backend", "data.contract", "compress.importance", "camera.contract"),
     ),
     "errors": ("Errors", "Every error that jetseg raises on purpose, and the exit code of each.", ("errors",)),
-    "manifest": ("Manifest", "The file beside every artifact.", ("manifest",)),
+    "manifest": ("Manifest", "The file beside every artifact.", ("manifest", "measured", "manifest_file")),
 }
 SHOWN = {f"jetseg.{module}" for _, _, modules in FIRST.values() for module in modules}
 

@@ -80,7 +80,7 @@ def _print(results: list[StageResult], *, as_json: bool) -> None:
 
 
 def _row(result: StageResult) -> dict[str, Any]:
-    from jetseg.manifest import manifest_path
+    from jetseg.manifest_file import manifest_path
     from jetseg.network import load_manifest
 
     file = next(iter(result.artifacts.values()))

@@ -16,7 +16,7 @@ from jetseg.evaluation.config import EvaluateConfig
 from jetseg.quantization.config import Policy
 
 if TYPE_CHECKING:
-    from jetseg.manifest import Accuracy
+    from jetseg.measured import Accuracy
     from jetseg.workflows.evaluating import Evaluation
 
 

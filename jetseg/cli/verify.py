@@ -15,7 +15,7 @@ from jetseg.kit.config import VerifyConfig
 
 if TYPE_CHECKING:
     from jetseg.kit.verifying import VerifyResult
-    from jetseg.manifest import Accuracy
+    from jetseg.measured import Accuracy
 
 
 @options.with_settings

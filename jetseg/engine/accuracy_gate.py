@@ -12,7 +12,7 @@ from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine, open_engine
 from jetseg.evaluation.accuracy import as_record, measure_accuracy
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
-from jetseg.manifest import Accuracy
+from jetseg.measured import Accuracy
 from jetseg.network import Network
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jetseg.engine.config import Budget
 from jetseg.errors import ConfigError
 from jetseg.evaluation.agreement import Agreement
-from jetseg.manifest import Accuracy
+from jetseg.measured import Accuracy
 
 _NAMED_CLASSES = 3
 

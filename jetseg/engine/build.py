@@ -22,7 +22,8 @@ from jetseg.engine.retries import MOST_FLOAT_LAYERS, Attempt, attempts
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.profile import measure_profile
-from jetseg.manifest import EnginePrecision, Manifest, Stage, manifest_path
+from jetseg.manifest import EnginePrecision, Manifest, Stage
+from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, save_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.arithmetic import ARITHMETICS

@@ -10,7 +10,8 @@ from jetseg.engine.backend import BuildReport
 from jetseg.errors import GateError
 from jetseg.evaluation.agreement import Agreement
 from jetseg.evaluation.benchmark import Latency
-from jetseg.manifest import Accuracy, Manifest
+from jetseg.manifest import Manifest
+from jetseg.measured import Accuracy
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.sensitivity import LayerEffect
 

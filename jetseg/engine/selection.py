@@ -19,7 +19,8 @@ from jetseg.engine.engine import open_engine
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.errors import ConfigError
 from jetseg.evaluation.benchmark import Latency, benchmark
-from jetseg.manifest import Stage, manifest_path
+from jetseg.manifest import Stage
+from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, save_manifest
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.quantization.ranges import Ranges

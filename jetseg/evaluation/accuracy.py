@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from jetseg.data.contract import Split
 from jetseg.errors import DataError
 from jetseg.evaluation.confusion import ConfusionMatrix, Score
-from jetseg.manifest import Accuracy, Manifest
+from jetseg.manifest import Manifest
+from jetseg.measured import Accuracy
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track

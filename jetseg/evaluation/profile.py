@@ -12,7 +12,8 @@ from jetseg.data.contract import Split
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.evaluation.signals import SignalMeter, Signals, Vector, grid_scores
-from jetseg.manifest import JointNormal, Manifest, Profile
+from jetseg.manifest import Manifest
+from jetseg.measured import JointNormal, Profile
 from jetseg.postprocess import ClassMap, class_map, resize_class_map
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
 from jetseg.progress import track

@@ -13,7 +13,8 @@ from jetseg.config import changed
 from jetseg.data.contract import Split
 from jetseg.errors import QualityError
 from jetseg.evaluation.accuracy import spread
-from jetseg.manifest import Manifest, Parity
+from jetseg.manifest import Manifest
+from jetseg.measured import Parity
 from jetseg.onnx.session import choose_input_and_output, make_session, run_session
 from jetseg.postprocess import argmax_channels
 from jetseg.preprocess import FrameU8, Preprocessor

@@ -15,7 +15,7 @@ from jetseg.data.decode import LabelCode, read_label
 from jetseg.errors import ArtifactError
 from jetseg.kit.archive import unpack_kit
 from jetseg.kit.contents import EXPECTED, FRAMES, IMAGES, KitIndex
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.postprocess import ClassMap
 from jetseg.quantization.ranges import Ranges, open_ranges

@@ -24,7 +24,8 @@ from jetseg.kit.config import PackConfig
 from jetseg.kit.contents import CACHES, EXPECTED, FRAMES, IMAGES, LABELS, README, KitIndex
 from jetseg.kit.instructions import instructions
 from jetseg.kit.reference import KitComparison, compare_with_kit
-from jetseg.manifest import Manifest, manifest_path, write_manifest
+from jetseg.manifest import Manifest
+from jetseg.manifest_file import manifest_path, write_manifest
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import has_external_data
 from jetseg.postprocess import ClassMap

@@ -14,7 +14,7 @@ from jetseg.evaluation.accuracy import as_record
 from jetseg.evaluation.agreement import VOID, Agreement, agreement_of
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.kit.config import Tolerance
-from jetseg.manifest import Accuracy
+from jetseg.measured import Accuracy
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.progress import track
 

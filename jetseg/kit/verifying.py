@@ -14,7 +14,8 @@ from jetseg.kit.config import VerifyConfig
 from jetseg.kit.contents import KitIndex
 from jetseg.kit.opening import Kit
 from jetseg.kit.reference import KitComparison, compare_with_kit
-from jetseg.manifest import EnginePrecision, Manifest, Parity
+from jetseg.manifest import EnginePrecision, Manifest
+from jetseg.measured import Parity
 from jetseg.network import Network, open_network, save_manifest
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from jetseg.evaluation.profile import Mahalanobis, joint_vectors
 from jetseg.evaluation.signals import SignalMeter, Signals
-from jetseg.manifest import Manifest, Profile
+from jetseg.manifest import Manifest
+from jetseg.measured import Profile
 from jetseg.monitor.alarm import Alarm, Bound, Notice, Window
 from jetseg.postprocess import ClassMap
 from jetseg.preprocess import FrameU8

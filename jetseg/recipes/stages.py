@@ -15,7 +15,7 @@ from jetseg.compress.qat.config import RENAMED as RENAMED_IN_QAT
 from jetseg.compress.qat.config import QatConfig
 from jetseg.engine.config import BuildConfig
 from jetseg.exporters.config import ExportConfig
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.quantization.config import CalibrateConfig
 from jetseg.storage import write_bytes

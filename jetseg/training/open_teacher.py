@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.training.checkpoint import SUFFIX, load_checkpoint
 from jetseg.training.teacher import Teacher, TorchTeacher

@@ -11,7 +11,8 @@ from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.errors import DataError
 from jetseg.evaluation.profile import LEAST_FRAMES, measure_profile
-from jetseg.manifest import Profile, manifest_path, write_manifest
+from jetseg.manifest_file import manifest_path, write_manifest
+from jetseg.measured import Profile
 from jetseg.monitor.config import BaselineConfig
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress

@@ -13,7 +13,7 @@ from jetseg.camera.stopping import StopFlag
 from jetseg.config import validate_config
 from jetseg.engine.engine import Engine
 from jetseg.errors import ConfigError
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
 from jetseg.network import Network

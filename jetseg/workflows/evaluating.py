@@ -16,7 +16,7 @@ from jetseg.errors import ConfigError
 from jetseg.evaluation.accuracy import as_record, measure_accuracy
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.evaluation.config import EvaluateConfig
-from jetseg.manifest import Accuracy
+from jetseg.measured import Accuracy
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.provenance import device_name, toolchain

@@ -10,7 +10,7 @@ from typing import Any
 from jetseg.compress.config import FineTuneConfig
 from jetseg.config import validate_config
 from jetseg.errors import ConfigError
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.storage import sha256_file, write_bytes
 from jetseg.training.config import TrainConfig
 

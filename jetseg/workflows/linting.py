@@ -9,7 +9,7 @@ from jetseg.config import validate_config
 from jetseg.engine.tensorrt import lint as rules
 from jetseg.engine.tensorrt.lint import LintResult
 from jetseg.engine.tensorrt.lint_config import LintConfig
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.shipped import find_artifact
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jetseg.engine.engine import Engine
 from jetseg.engine.engine import open_engine as open_exported
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.shipped import find_artifact
 

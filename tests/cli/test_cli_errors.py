@@ -12,7 +12,7 @@ from small_network import edit_manifest, forget_hash, write_dataset, write_small
 import jetseg as package
 from jetseg.cli import main as cli
 from jetseg.errors import GateError
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 
 
 @pytest.fixture

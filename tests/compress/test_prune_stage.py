@@ -11,7 +11,8 @@ from jetseg.compress.config import PruneConfig
 from jetseg.compress.prune import prune_network
 from jetseg.data.dataset import open_dataset, open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import Accuracy, InputSpec, Manifest, ModelSpec, OutputSpec
+from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec
+from jetseg.measured import Accuracy
 from jetseg.models import create_model
 from jetseg.network import load_manifest, open_network
 from jetseg.training.checkpoint import load_checkpoint, save_checkpoint

@@ -9,7 +9,7 @@ from jetseg.engine.config import Budget
 from jetseg.engine.engine import open_engine
 from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ConfigError
-from jetseg.manifest import Accuracy
+from jetseg.measured import Accuracy
 from jetseg.network import load_manifest
 from jetseg.workflows.building import build_engine
 from jetseg.workflows.calibration import calibrate

@@ -5,7 +5,7 @@ from small_network import write_dataset, write_small_network
 from jetseg.data.dataset import open_split
 from jetseg.engine.engine import open_engine
 from jetseg.evaluation.profile import Mahalanobis, measure_profile
-from jetseg.manifest import JointNormal, Profile
+from jetseg.measured import JointNormal, Profile
 
 
 @pytest.fixture

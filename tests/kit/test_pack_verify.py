@@ -11,7 +11,7 @@ from jetseg.cli.main import main
 from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, ConfigError, QualityError
 from jetseg.kit.opening import open_kit
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.network import load_manifest, save_manifest
 from jetseg.quantization.ranges import RangesRecord
 from jetseg.storage import sha256_file

@@ -4,7 +4,8 @@ import time
 import numpy as np
 import pytest
 
-from jetseg.manifest import Manifest, Profile
+from jetseg.manifest import Manifest
+from jetseg.measured import Profile
 from jetseg.monitor import shadow as shadow_module
 from jetseg.monitor.shadow import ShadowMonitor, default_bound
 

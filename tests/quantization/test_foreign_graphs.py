@@ -14,7 +14,8 @@ from jetseg.config import changed
 from jetseg.engine.engine import open_engine
 from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ArtifactError, CalibrationError, JetsegError
-from jetseg.manifest import Manifest, OutputSpec, write_manifest
+from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest_file import write_manifest
 from jetseg.network import save_manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.float_graph import load_float_graph

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
-from jetseg.manifest import manifest_path
+from jetseg.manifest_file import manifest_path
 from jetseg.models import create_model
 from jetseg.training.checkpoint import import_state_dict, load_checkpoint, save_checkpoint
 

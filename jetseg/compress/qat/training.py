@@ -22,7 +22,8 @@ from jetseg.compress.qat.module import OnnxModule
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.evaluation.accuracy import as_record
-from jetseg.manifest import Accuracy, Parity, Stage
+from jetseg.manifest import Stage
+from jetseg.measured import Accuracy, Parity
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import load_onnx
 from jetseg.progress import Task

@@ -11,7 +11,8 @@ from jetseg.camera.sinks.monitors import open_monitor
 from jetseg.engine.engine import Engine
 from jetseg.errors import DataError
 from jetseg.evaluation.profile import measure_profile
-from jetseg.manifest import Accuracy, Manifest
+from jetseg.manifest import Manifest
+from jetseg.measured import Accuracy
 from jetseg.monitor.score_tap import ScoreTap
 
 

@@ -1,0 +1,73 @@
+"""Manifests as files: each lies beside its artifact, in JSON or YAML, with the hash of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from jetseg.config import explain
+from jetseg.errors import ManifestError
+from jetseg.manifest import OF_THE_OUTPUT, Manifest
+from jetseg.storage import write_text
+
+_FORMAT_1_KEYS = {"outputs.0.name": "output.name", "outputs.0.kind": "output.kind", "outputs": "classes"} | {
+    f"outputs.0.{key}": key for key in OF_THE_OUTPUT
+}
+"""What format 1 calls the keys of format 2, for messages."""
+
+
+def manifest_path(artifact: Path) -> Path:
+    """Returns the place of an artifact's manifest."""
+    return artifact.with_name(artifact.name + ".json")
+
+
+def read_manifest(path: Path, artifact: Path) -> Manifest:
+    """Reads a manifest file in JSON or YAML.
+
+    Raises:
+        ManifestError: It does not exist or is malformed; all mistakes are named.
+    """
+    if not path.is_file():
+        raise ManifestError(
+            f"{artifact} has no manifest: {path} does not exist.",
+            "Write one that names classes, input and output (see the README), and give it as `manifest`.",
+        )
+    try:
+        content = _parse(path.read_text(encoding="utf-8"))
+        wanted = content.pop("content_sha256", None) if isinstance(content, dict) else None
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        keys = {} if isinstance(content, dict) and "outputs" in content else _FORMAT_1_KEYS
+        raise ManifestError(f"{path} is not a valid manifest:\n{explain(error, keys)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} is neither JSON nor YAML: {error}") from error
+    if wanted is not None and wanted != _content_sha256(content):
+        raise ManifestError(
+            f"{path} was changed since it was written: the SHA-256 of its content differs.",
+            "Copy it again; if the change is yours, take `content_sha256` out of it.",
+        )
+    return manifest
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 - whatever a file holds
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return yaml.safe_load(text)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes a manifest with the hash of its content."""
+    content: dict[str, Any] = json.loads(manifest.model_dump_json())
+    write_text(path, json.dumps({**content, "content_sha256": _content_sha256(content)}, indent=2) + "\n")
+
+
+def _content_sha256(content: Mapping[str, Any]) -> str:
+    """Hashes what a manifest says, however it is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,76 @@
+"""What was measured on an artifact, as its manifest records it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from jetseg.config import Record
+
+
+class Accuracy(Record):
+    """An accuracy in percent: measured, or `simulated` where the machine cannot run the engine."""
+
+    data: str
+    split: str
+    frames: int
+    miou: float | None
+    pixel_accuracy: float | None
+    per_class_iou: dict[str, float | None]
+    simulated: bool = False
+
+    @property
+    def per_class_dice(self) -> dict[str, float | None]:
+        """Dice coefficient of each class, in percent, as medical work quotes it: 2 IoU / (1 + IoU)."""
+        return {name: None if iou is None else 200.0 * iou / (100.0 + iou) for name, iou in self.per_class_iou.items()}
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean of the classes' Dice coefficients, in percent."""
+        defined = [value for value in self.per_class_dice.values() if value is not None]
+        return sum(defined) / len(defined) if defined else None
+
+
+class Parity(Record):
+    """How far an artifact is from the one it was made from, on `frames` inputs.
+
+    Attributes:
+        frames: How many.
+        max_abs_error: Largest difference of the logits; None if they were not compared.
+        argmax_agreement: Fraction of the pixels that got the same class, 0 to 1.
+    """
+
+    frames: int
+    max_abs_error: float | None = None
+    argmax_agreement: float
+
+
+class JointNormal(Record):
+    """Several quantities that are judged together: their means, standard deviations and correlations."""
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    correlation: tuple[tuple[float, ...], ...]
+
+
+class Profile(Record):
+    """What frames and answers looked like when the engine was built; the drift monitor learns its bounds from it.
+
+    Attributes:
+        data: Kind of the dataset.
+        split: Its split.
+        frames: How many frames were measured.
+        quantiles: 1 %, 50 % and 99 % of each signal of `jetseg.evaluation.signals`.
+        joint: Signals that are vectors: colors, scene, classes.
+        class_percent: Mean and standard deviation of each class's share of the picture, in percent.
+        agreement_miou: mIoU of the engine against its parent on these frames, in percent; None if not measured.
+    """
+
+    data: str
+    split: str
+    frames: int
+    quantiles: dict[str, tuple[float, float, float]]
+    joint: dict[str, JointNormal]
+    class_percent: dict[str, tuple[float, float]]
+    agreement_miou: float | None = None
