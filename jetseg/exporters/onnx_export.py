@@ -125,7 +125,7 @@ def export_module(module: nn.Module, example: Tensor, output_name: str, opset: i
     except Exception as error:  # whatever a foreign network or torch's exporter raises
         raise ArtifactError(
             f"The network could not be exported to ONNX: {_first_line(error)}",
-            "Its forward must not choose operations by the values of tensors; run with --debug to see all.",
+            "Its forward must not choose operations by the values of tensors; `jetseg --debug` shows where.",
         ) from error
     _strip_notes_(model)
     return model

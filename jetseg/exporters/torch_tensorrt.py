@@ -97,7 +97,7 @@ def _convert(library: ModuleType, deployed: DeployedNetwork, example: torch.Tens
     except Exception as error:  # whatever a foreign network, torch or torch-tensorrt raises
         raise ArtifactError(
             f"torch-tensorrt could not convert the network: {type(error).__name__}: {_first_line(error)}.",
-            "Export it to ONNX and use `jetseg build-engine --backend tensorrt`; run with --debug to see all.",
+            "Export it to ONNX and use `jetseg build-engine --backend tensorrt`; `jetseg --debug` shows where.",
         ) from error
     return bytes(plan)
 

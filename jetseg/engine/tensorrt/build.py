@@ -167,7 +167,7 @@ def _check_dla_cores(trt: ModuleType, core: int) -> None:
     if core >= cores:
         raise DeviceError(
             f"TensorRT {trt.__version__} offers {cores} DLA cores here, and core {core} was asked for.",
-            "Leave out --option dla_core: the GPU runs the network. Orin's DLA needs TensorRT 10.3 or 11.4.1."
+            "Leave out the option dla_core: the GPU runs the network. Orin's DLA needs TensorRT 10.3 or 11.4.1."
             if cores == 0
             else f"Give `options` dla_core=N with N below {cores}.",
         )
