@@ -11,7 +11,8 @@ No file of jetseg changes: the name is listed in the help and can be used wherev
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -59,6 +60,26 @@ class Registry(Generic[T]):
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
+    @contextmanager
+    def calling(self, name: str) -> Iterator[None]:
+        """Turns whatever a part of another package raises in the block into an error that names the part.
+
+        Raises:
+            ConfigError: It raised something that is no `JetsegError`.
+        """
+        try:
+            yield
+        except JetsegError:
+            raise
+        except Exception as error:
+            if name in self.own:
+                raise
+            raise ConfigError(
+                f"The {self.kind} {name} ({self._foreign[name][0].value}) failed: {type(error).__name__}: {error}.",
+                "Correct what it was given, or repair or uninstall the package that brings it; "
+                "`jetseg --debug` shows where.",
+            ) from error
+
     @cached_property
     def _foreign(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
@@ -78,15 +99,8 @@ class Registry(Generic[T]):
         if len(points) > 1:
             places = ", ".join(point.value for point in points)
             raise ConfigError(f"Several packages bring a {self.kind} named {name}: {places}.", "Uninstall all but one.")
-        try:
+        with self.calling(name):
             loaded: Any = points[0].load()
-        except JetsegError:
-            raise
-        except Exception as error:  # a foreign package may raise anything while it is imported
-            raise ConfigError(
-                f"The {self.kind} {name} ({points[0].value}) cannot be imported: {type(error).__name__}: {error}.",
-                "Repair or uninstall the package that brings it.",
-            ) from error
         lacking = [attribute for attribute in self.needs if not hasattr(loaded, attribute)]
         if lacking:
             raise ConfigError(

@@ -70,9 +70,9 @@ def test_an_own_part_wins_over_a_foreign_one(parts):
 
 @pytest.mark.parametrize("value", ["no_such_package:Part", "foreign_package:Nothing"])
 def test_a_broken_package_is_named_with_what_python_said(parts, value):
-    with pytest.raises(ConfigError, match=rf"The part ant \({value}\) cannot be imported: \w+Error") as caught:
+    with pytest.raises(ConfigError, match=rf"The part ant \({value}\) failed: \w+Error") as caught:
         parts(("ant", value)).get("ant")
-    assert "Repair or uninstall" in str(caught.value)
+    assert "repair or uninstall" in str(caught.value)
 
 
 def test_a_missing_library_keeps_its_exit_code(parts, monkeypatch):
@@ -96,3 +96,15 @@ def test_all_own_parts_of_jetseg_can_be_imported():
     for kind in registry.REGISTRIES.values():
         for name in kind.own:
             assert all(hasattr(kind.get(name), attribute) for attribute in kind.needs), name
+
+
+def test_a_fault_of_a_part_names_the_part_and_its_package(parts):
+    found = parts(("ant", "foreign_package:Part"))
+    told = r"part ant \(foreign_package:Part\) failed: ValueError: no number"
+    with pytest.raises(ConfigError, match=told) as caught, found.calling("ant"):
+        raise ValueError("no number")
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(MissingDependencyError), found.calling("ant"):
+        raise MissingDependencyError("torch", "train", "trains")
+    with pytest.raises(ValueError, match="our own"), found.calling("path"):
+        raise ValueError("our own")

@@ -49,7 +49,8 @@ class Dataset:
     def _open(self, name: str) -> Split:
         if "+" in name:
             return JoinedSplits([self.split(part) for part in name.split("+")])
-        return self._kind.open_split(self.spec, self._place, name)
+        with DATASETS.calling(self.name):
+            return self._kind.open_split(self.spec, self._place, name)
 
 
 def open_dataset(data: Dataset | str) -> Dataset:

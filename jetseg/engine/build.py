@@ -30,6 +30,7 @@ from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.calibration import calibrate
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.sensitivity import LayerEffect, layer_sensitivity
+from jetseg.registry import BACKENDS
 from jetseg.storage import atomic_path
 
 _SENSITIVITY_FRAMES = 4
@@ -142,7 +143,7 @@ class _Build:
         ranges, suffix = attempt.ranges, self.backend.suffix
         aside = self.place.with_name(f"{self.place.name.removesuffix(suffix)}.rejected{suffix}")
         network = ranges.network_for(self.backend.arithmetic or "") if ranges else self.network
-        with atomic_path(aside) as temporary:
+        with atomic_path(aside) as temporary, BACKENDS.calling(self.config.backend):
             report = self.backend.build(
                 BuildRequest(
                     network,

@@ -15,6 +15,7 @@ from jetseg.manifest import Manifest
 from jetseg.network import Network, open_network
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
+from jetseg.registry import BACKENDS
 
 
 class Engine:
@@ -93,5 +94,7 @@ def open_engine(
         raise ArtifactError(f"{network.path} is a checkpoint.", "Export it first with `jetseg export`.")
     if network.manifest.kind == "engine" and network.manifest.sha256 is None:
         raise ArtifactError(f"The manifest of {network.path} has no hash of the engine.", "Build the engine again.")
-    backend = find_backend(network.manifest.backend or DEFAULT_BACKEND)
-    return Engine(backend.open(network, threads), network)
+    name = network.manifest.backend or DEFAULT_BACKEND
+    backend = find_backend(name)
+    with BACKENDS.calling(name):
+        return Engine(backend.open(network, threads), network)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from jetseg.camera.contract import Sink, SinkContext, SinkKind
@@ -10,7 +11,8 @@ from jetseg.errors import ConfigError
 from jetseg.registry import SINKS
 
 
-def open_sink(spec: str, context: SinkContext, **options: Any) -> AbstractContextManager[Sink]:  # noqa: ANN401
+@contextmanager
+def open_sink(spec: str, context: SinkContext, **options: Any) -> Iterator[Sink]:  # noqa: ANN401
     """Opens a sink by its name and place, as in "video:drive.mp4" or "window".
 
     Args:
@@ -29,4 +31,7 @@ def open_sink(spec: str, context: SinkContext, **options: Any) -> AbstractContex
     kind: SinkKind = SINKS.get(name)
     if ":" in kind.form and not place:
         raise ConfigError(f"The sink {spec} lacks its place.", f"Write it as {kind.form}.")
-    return kind.open(place, context, **options)
+    with ExitStack() as stack:
+        with SINKS.calling(name):
+            sink = stack.enter_context(kind.open(place, context, **options))
+        yield sink

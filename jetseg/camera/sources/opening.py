@@ -69,7 +69,8 @@ def _open(source: str, context: SourceContext) -> Source:
     path = Path(source).expanduser()
     if name in SOURCES and (colon or not path.exists()):
         kind: SourceKind = SOURCES.get(name)
-        return kind.open(place, context)
+        with SOURCES.calling(name):
+            return kind.open(place, context)
     if (index := camera_index(source)) is not None:
         return open_camera(index, context)
     if "://" in source:

@@ -63,11 +63,11 @@ class Rotated(FakeRunner):
 
 
 def test_shadow_tells_a_broken_engine_from_a_sound_one_and_ends_with_the_run():
-    kinds, summary = watched_run(FakeSource(40, delay=0.005), Rotated(), reference=Engine(FakeRunner()), every=2)
+    kinds, summary = watched_run(FakeSource(40, delay=0.02), Rotated(), reference=Engine(FakeRunner()), every=2)
     assert kinds == ["shadow-disagreement"]
     assert summary["shadow"]["agreement_miou"] == 0
     assert summary["shadow"]["compared"] + summary["shadow"]["skipped"] <= 20
-    kinds, summary = watched_run(FakeSource(40, delay=0.005), FakeRunner(), reference=Engine(FakeRunner()), every=2)
+    kinds, summary = watched_run(FakeSource(40, delay=0.02), FakeRunner(), reference=Engine(FakeRunner()), every=2)
     assert kinds == []
     assert summary["shadow"]["agreement_miou"] == 100
     assert not any(thread.name == "jetseg-shadow" for thread in threading.enumerate())
