@@ -64,6 +64,8 @@ def test_the_verbs_use_what_a_package_brings(jetseg, tmp_path):
     assert (drive["frames"], drive["source"]) == (5, "stripes-camera:5")
     lines = (tmp_path / "shares.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == [f"test{index}" for index in range(5)]
+    told = jetseg("run", "e.cv.onnx", "--source", "stripes-camera:many", code=2).stderr.replace("\n", " ")
+    assert "jetseg_example.source:StripesCamera) failed: ValueError" in told
     assert "opencv" in jetseg("build-engine", "small.onnx", "--backend", "nonsense", code=2).stderr
 
 

@@ -17,19 +17,17 @@ class OpenCV(Backend):
         return BuildReport()
 
     def open(self, network, threads=None):
-        """Reads the file."""
+        """Reads the file; what is opened is of this class, too."""
         del threads
-        return _Runner(network)
-
-
-class _Runner:
-    def __init__(self, network):
-        self.manifest = network.manifest
-        self._net = cv2.dnn.readNetFromONNX(str(network.path))
+        opened = OpenCV()
+        opened.manifest = network.manifest
+        opened.net = cv2.dnn.readNetFromONNX(str(network.path))
+        return opened
 
     def infer(self, network_input):
-        self._net.setInput(network_input)
-        return self._net.forward()
+        """Runs the network."""
+        self.net.setInput(network_input)
+        return self.net.forward()
 
     def close(self):
-        pass
+        """Leaves the memory to Python."""

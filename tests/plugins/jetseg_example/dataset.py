@@ -7,24 +7,19 @@ from jetseg.errors import DataError
 
 
 class Stripes:
-    """stripes:N: N frames per split."""
+    """stripes:N: N frames in each of train, val and test; an instance is one split."""
 
     form = "stripes:N"
-
-    @staticmethod
-    def open_split(spec, place, split):
-        """Opens train, val or test."""
-        if split not in ("train", "val", "test"):
-            raise DataError(f"{spec} has no split {split!r}; there are: train, val, test.")
-        return StripesSplit(spec, split, int(place or 8))
-
-
-class StripesSplit:
-    """One split."""
-
     classes = ("dark", "light")
     palette = ((0, 0, 0), (255, 255, 255))
     ignore_index = 255
+
+    @classmethod
+    def open_split(cls, spec, place, split):
+        """Opens train, val or test."""
+        if split not in ("train", "val", "test"):
+            raise DataError(f"{spec} has no split {split!r}; there are: train, val, test.")
+        return cls(spec, split, int(place or 8))
 
     def __init__(self, spec, split, count):
         self.spec, self.split, self._count = spec, split, count

@@ -4,7 +4,7 @@ import time
 
 from jetseg.camera.contract import Source, SourceFrame
 
-from .dataset import StripesSplit
+from .dataset import Stripes
 
 
 class StripesCamera(Source):
@@ -20,7 +20,7 @@ class StripesCamera(Source):
 
     def __init__(self, count):
         self.name, self._left = f"stripes-camera:{count}", iter(range(count))
-        self._split = StripesSplit("stripes", "test", count)
+        self._split = Stripes("stripes", "test", count)
 
     def read(self):
         """Returns the next frame."""
