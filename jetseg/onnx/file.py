@@ -109,7 +109,8 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
     """Yields all tensors, wherever they lie: initializers, attributes, branches, functions, sparse ones."""
     if isinstance(message, onnx.TensorProto):
         yield message
-        return
+    if isinstance(message, onnx.TensorProto | onnx.ValueInfoProto):
+        return  # a description of an activation, of which a network has hundreds, holds no tensor
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in [value] if isinstance(value, Message) else value:
