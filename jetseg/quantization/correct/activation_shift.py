@@ -73,8 +73,7 @@ def _absorbers(graph: Graph, name: str, shift: Shift, channels: Mapping[str, int
 
 
 def _takes(graph: Graph, node: onnx.NodeProto, name: str) -> bool:
-    names = [key for key in node.input[1:] if key]
-    if node.input[0] != name or any(key not in graph.weights or len(graph.consumers[key]) != 1 for key in names):
+    if node.input[0] != name or not graph.owns(node):
         return False
     if node.op_type == "BatchNormalization":
         return True

@@ -82,7 +82,7 @@ def _tie(graph: Graph, node: onnx.NodeProto, reads: list[str], tying: _Tying) ->
         return False
     known = [tying.of[name] for name in reads]
     size = tying.channels[output]
-    if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
+    if node.op_type in SCALABLE_LAYERS and graph.owns(node):
         tying.open(output)
     elif len(known) == 1 and len(known[0]) == size and (_passes(graph, node) or adds_constant(graph, node)):
         tying.of[output] = known[0]
@@ -140,12 +140,6 @@ class _Tying:
             self._parent[group] = self._parent[self._parent[group]]
             group = self._parent[group]
         return group
-
-
-def has_own_weights(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Tells whether all of a layer's weights are constants that no other node reads."""
-    names = [name for name in node.input[1:] if name]
-    return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in names)
 
 
 def _passes(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -213,7 +207,7 @@ def _shuffle(graph: Graph, node: onnx.NodeProto, channels: Mapping[str, int]) ->
 
 def adds_constant(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tells whether a node adds a number of its own to each channel."""
-    if node.op_type != "Add" or node.input[1] not in graph.weights or len(graph.consumers[node.input[1]]) != 1:
+    if node.op_type != "Add" or not graph.owns(node):
         return False
     shape = list(graph.weights[node.input[1]].dims)
     return len(shape) == 4 and shape[0] == shape[2] == shape[3] == 1
