@@ -56,11 +56,6 @@ def onnx_sha256(path: Path) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
-def has_external_data(path: Path) -> bool:
-    """Tells whether an ONNX file keeps weights in other files; see `load_onnx` for what it raises."""
-    return bool(weight_files(path))
-
-
 def save_onnx(path: Path, model: onnx.ModelProto) -> None:
     """Writes an ONNX file atomically, weights inside."""
     write_bytes(path, model.SerializeToString())
