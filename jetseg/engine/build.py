@@ -118,14 +118,14 @@ class _Build:
             raise ConfigError(f"`keep_float` is for int8, and this is {self.precision}.", "Leave it out.")
         if self.config.auto and self.dataset is None:
             raise ConfigError("`auto` needs data to judge by.", "Give `data`.")
-        check_classes_of(self.config.budget, self.network.manifest.classes)
+        check_classes_of(self.config, self.network.manifest.classes)
 
     def make_gate(self) -> AccuracyGate | None:
         """Makes what judges the engines; None without data."""
         if self.dataset is None:
             return None
         split = self.dataset.split(self.config.eval_split)
-        return AccuracyGate(self.network, split, self.config.budget, self.config.eval_frames, self.config.threads)
+        return AccuracyGate(self.network, split, self.config, self.config.eval_frames, self.config.threads)
 
     def calibrate(self, config: BuildConfig) -> Ranges:
         """Calibrates, and keeps the ranges beside the engine; attempts do not overwrite each other's."""

@@ -66,7 +66,7 @@ def build_fastest(
     if dataset is None:
         raise ConfigError("`precision` auto needs data to judge by.", "Give `data`.")
     split = dataset.split(config.eval_split)
-    gate = AccuracyGate(network, split, config.budget, config.eval_frames, config.threads)
+    gate = AccuracyGate(network, split, config, config.eval_frames, config.threads)
     passed: dict[str, BuildResult] = {}
     attempts: list[str] = []
     rejection: EngineRejectedError | None = None
