@@ -57,7 +57,7 @@ def channel_groups(graph: Graph, channels: Mapping[str, int]) -> ChannelGroups:
         tying.open(name)
         tying.freeze(name)
     constants = _constants(graph)
-    shuffles = {found.output: found for node in graph.nodes if (found := _shuffle(graph, node, channels))}
+    shuffles = {node.output[0]: found for node in graph.nodes if (found := _shuffle(graph, node, channels))}
     inner = {name for found in shuffles.values() for name in found.inner}
     for node in graph.nodes:
         output = node.output[0]
@@ -170,13 +170,11 @@ class _Shuffle:
     Attributes:
         source: Tensor with the channels in their first order.
         inner: Tensors between.
-        output: Tensor with the same channels in their last order.
         groups: Number of groups.
     """
 
     source: str
     inner: tuple[str, str]
-    output: str
     groups: int
 
     def reorder(self, channels: Group) -> Group:
@@ -190,19 +188,19 @@ def _shuffle(graph: Graph, node: onnx.NodeProto, channels: Mapping[str, int]) ->
     split = graph.producer.get(swap.input[0]) if swap is not None and swap.op_type == "Transpose" else None
     if swap is None or split is None or split.op_type != "Reshape" or split.input[1] not in graph.weights:
         return None
-    source, inner, output = split.input[0], (split.output[0], swap.output[0]), node.output[0]
+    source, inner = split.input[0], (split.output[0], swap.output[0])
     order = attribute_ints(swap, "perm")
     parts = graph.weight(split.input[1]).tolist()
     count = channels.get(source)
     if (
         order != (0, 2, 1, 3, 4)
         or count is None
-        or count != channels.get(output)
+        or count != channels.get(node.output[0])
         or parts[1] * parts[2] != count
         or any(graph.only_consumer(name) is None for name in inner)
     ):
         return None
-    return _Shuffle(source, inner, output, int(parts[1]))
+    return _Shuffle(source, inner, int(parts[1]))
 
 
 def adds_constant(graph: Graph, node: onnx.NodeProto) -> bool:
