@@ -67,16 +67,14 @@ class AccuracyGate:
         with self._open_parent() as parent:
             return self._measure(parent, "float network")
 
-    def judge(self, engine: Engine | None, name: str, *, simulated: bool = False) -> GateResult:
+    def judge(self, engine: Engine, name: str, *, simulated: bool = False) -> GateResult:
         """Measures an engine.
 
         Args:
-            engine: The engine; None if nothing here computes its precision.
+            engine: The engine.
             name: What it is called while it is measured.
             simulated: Whether it stands for an engine that cannot run here.
         """
-        if engine is None:
-            return GateResult(self.before)
         if self.before is None:
             agreement = self._agreement(engine)
             return GateResult(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from jetseg.engine.accuracy_gate import AccuracyGate, GateResult
 from jetseg.engine.backend import Backend, BuildReport, BuildRequest, find_backend
 from jetseg.engine.budget import check_classes_of
 from jetseg.engine.config import BuildConfig
-from jetseg.engine.engine import Engine, open_engine
+from jetseg.engine.engine import open_engine
 from jetseg.engine.float_cost import time_in_float
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.engine.retries import MOST_FLOAT_LAYERS, Attempt, attempts
@@ -66,7 +64,8 @@ def build_engine(
     """
     backend = find_backend(config.backend)
     options = validate_config(backend.options, config.options)
-    build = _Build(network, config, backend, options, dataset, _place(network, config, backend, out))
+    place = engine_path(network, config.precision, backend.suffix, out)
+    build = _Build(network, config, backend, options, dataset, place)
     build.check()
     gate = gate or build.make_gate()
     calibrated = config.precision == "int8" and ranges is None
@@ -89,8 +88,13 @@ def move_engine(source: Path, target: Path) -> None:
     manifest_path(source).replace(manifest_path(target))
 
 
-def _place(network: Network, config: BuildConfig, backend: Backend, out: Path | None) -> Path:
-    place = out or Path("engines") / f"{network.name}.{config.precision}{backend.suffix}"
+def engine_path(network: Network, precision: str, suffix: str, out: Path | None) -> Path:
+    """Returns where an engine goes: to `out`, or to engines/NAME.PRECISION.SUFFIX.
+
+    Raises:
+        ConfigError: That is the place of the network itself.
+    """
+    place = out or Path("engines") / f"{network.name}.{precision}{suffix}"
     if place.resolve() == network.path.resolve():
         raise ConfigError(f"{place} is the network itself.", "Give another `out`.")
     return place
@@ -121,14 +125,14 @@ class _Build:
             raise ConfigError(f"`keep_float` is for int8, and this is {self.precision}.", "Leave it out.")
         if self.config.auto and self.dataset is None:
             raise ConfigError("`auto` needs data to judge by.", "Give `data`.")
-        check_classes_of(self.config.budget, self.network.manifest.classes)
+        check_classes_of(self.config, self.network.manifest.classes)
 
     def make_gate(self) -> AccuracyGate | None:
         """Makes what judges the engines; None without data."""
         if self.dataset is None:
             return None
         split = self.dataset.split(self.config.eval_split)
-        return AccuracyGate(self.network, split, self.config.budget, self.config.eval_frames, self.config.threads)
+        return AccuracyGate(self.network, split, self.config, self.config.eval_frames, self.config.threads)
 
     def calibrate(self, config: BuildConfig) -> Ranges:
         """Calibrates, and keeps the ranges beside the engine; attempts do not overwrite each other's."""
@@ -144,16 +148,8 @@ class _Build:
         aside = self.place.with_name(f"{self.place.name.removesuffix(suffix)}.rejected{suffix}")
         network = ranges.network_for(self.backend.arithmetic or "") if ranges else self.network
         with atomic_path(aside) as temporary, BACKENDS.calling(self.config.backend):
-            report = self.backend.build(
-                BuildRequest(
-                    network,
-                    self.precision,
-                    ranges.record if ranges else None,
-                    temporary,
-                    frozenset(attempt.config.keep_float),
-                    self.options,
-                )
-            )
+            record, kept = ranges.record if ranges else None, frozenset(attempt.config.keep_float)
+            report = self.backend.build(BuildRequest(network, self.precision, record, temporary, kept, self.options))
         manifest = _save(aside, self._manifest(attempt), report)
         if gate is None:
             if report.not_run_here is None:
@@ -196,26 +192,18 @@ class _Build:
 
     def _judge(self, engine: Path, attempt: Attempt, report: BuildReport, gate: AccuracyGate) -> GateResult:
         """Measures an engine; in place of one that cannot run here its exact simulation, if there is one."""
-        if report.not_run_here is not None and self.config.precision == "fp32":
-            return gate.judge_as_float()
-        with self._opened(engine, attempt, report) as opened:
-            simulated = report.not_run_here is not None
-            name = "engine, simulated" if simulated else f"{self.config.precision} engine"
-            return gate.judge(opened, name, simulated=simulated)
-
-    @contextmanager
-    def _opened(self, engine: Path, attempt: Attempt, report: BuildReport) -> Iterator[Engine | None]:
         if report.not_run_here is None:
             with open_engine(engine, threads=self.config.threads) as opened:
-                yield opened
-        elif attempt.ranges is None or self.backend.arithmetic != "tensorrt":
-            yield None
-        else:
-            from jetseg.engine.simulation import simulate_tensorrt  # needs ONNX Runtime, which a Jetson may not have
+                return gate.judge(opened, f"{self.config.precision} engine")
+        if self.config.precision == "fp32":
+            return gate.judge_as_float()
+        if attempt.ranges is None or self.backend.arithmetic != "tensorrt":
+            return GateResult(gate.before)
+        from jetseg.engine.simulation import simulate_tensorrt  # needs ONNX Runtime, which a Jetson may not have
 
-            kept = frozenset(attempt.config.keep_float)
-            with simulate_tensorrt(attempt.ranges, keep_float=kept, threads=self.config.threads) as simulated:
-                yield simulated
+        kept = frozenset(attempt.config.keep_float)
+        with simulate_tensorrt(attempt.ranges, keep_float=kept, threads=self.config.threads) as simulated:
+            return gate.judge(simulated, "engine, simulated", simulated=True)
 
     def _sensitive_layers(
         self, network: Network, ranges: Ranges, gate: AccuracyGate, report: BuildReport

@@ -51,11 +51,6 @@ class BuildConfig(CalibrationImages, Budget):
         default_factory=dict, description="Setting of the backend."
     )
 
-    @property
-    def budget(self) -> Budget:
-        """What the engine may lose."""
-        return Budget.model_validate({name: getattr(self, name) for name in Budget.model_fields})
-
     def calibration(self, target: ArithmeticName | None) -> CalibrateConfig:
         """Returns the settings to calibrate with, for one backend's arithmetic."""
         own = {name: getattr(self, name) for name in CalibrationImages.model_fields}

@@ -13,7 +13,7 @@ from jetseg.config import changed, validate_config
 from jetseg.data.dataset import Dataset
 from jetseg.engine.accuracy_gate import AccuracyGate
 from jetseg.engine.backend import Backend, find_backend
-from jetseg.engine.build import build_engine, move_engine
+from jetseg.engine.build import build_engine, engine_path, move_engine
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.engine import open_engine
 from jetseg.engine.result import BuildResult, EngineRejectedError
@@ -66,7 +66,7 @@ def build_fastest(
     if dataset is None:
         raise ConfigError("`precision` auto needs data to judge by.", "Give `data`.")
     split = dataset.split(config.eval_split)
-    gate = AccuracyGate(network, split, config.budget, config.eval_frames, config.threads)
+    gate = AccuracyGate(network, split, config, config.eval_frames, config.threads)
     passed: dict[str, BuildResult] = {}
     attempts: list[str] = []
     rejection: EngineRejectedError | None = None
@@ -87,7 +87,7 @@ def build_fastest(
             result.path.unlink()
             manifest_path(result.path).unlink()
     kept = _tell_latencies(passed[fastest], latencies)
-    place = out or Path("engines") / f"{network.name}.{kept.manifest.precision}{backend.suffix}"
+    place = engine_path(network, kept.manifest.precision, backend.suffix, out)
     move_engine(kept.path, place)
     return replace(kept, path=place, attempts=tuple(attempts), latencies=latencies)
 
@@ -96,7 +96,7 @@ def _candidates(
     network: Network, config: BuildConfig, backend: Backend, out: Path | None, attempts: list[str]
 ) -> Iterator[tuple[str, BuildConfig, Path]]:
     """Yields what to build, and where; what the options forbid is noted and left out."""
-    place = out or Path("engines") / f"{network.name}{backend.suffix}"
+    place = engine_path(network, "auto", backend.suffix, out)
     for candidate in backend.candidates:
         options = {**config.options, **candidate.options}
         try:

@@ -27,7 +27,7 @@ from jetseg.kit.reference import KitComparison, compare_with_kit
 from jetseg.manifest import Manifest
 from jetseg.manifest_file import manifest_path, write_manifest
 from jetseg.network import Network, open_network
-from jetseg.onnx.file import has_external_data
+from jetseg.onnx.file import weight_files
 from jetseg.postprocess import ClassMap
 from jetseg.quantization.ranges import Ranges, save_ranges
 from jetseg.quantization.render import write_cache, write_qdq
@@ -104,7 +104,7 @@ def _check(network: Network, config: PackConfig) -> None:
         find_target(config.target)
     if network.manifest.kind != "onnx" or network.manifest.precision != "fp32":
         raise ConfigError(f"{network.path} is no float ONNX file.", "Pack the network that engines are built from.")
-    if has_external_data(network.path):
+    if weight_files(network.path):
         raise ConfigError(f"{network.path} has weights in other files.", "Export it with its weights inside.")
 
 

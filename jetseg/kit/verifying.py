@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetseg.engine.backend import find_backend
-from jetseg.engine.build import build_engine, move_engine
+from jetseg.engine.build import build_engine, engine_path, move_engine
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, ConfigError
@@ -82,7 +82,7 @@ def _build(kit: Kit, config: VerifyConfig, out: Path | None) -> tuple[Path, Netw
         raise ConfigError(
             f"{kit.path} has no ranges, so no int8 engine can be built from it.", "Pack it with its ranges."
         )
-    place = out or Path("engines") / f"{kit.network.name}.{precision}{suffix}"
+    place = engine_path(kit.network, precision, suffix, out)
     aside = place.with_name(f"{place.name.removesuffix(suffix)}.unverified{suffix}")
     settings = BuildConfig(precision=precision, backend=config.backend, threads=config.threads, options=config.options)
     build_engine(kit.network, settings, ranges=kit.ranges if precision == "int8" else None, out=aside)

@@ -81,7 +81,7 @@ def _is_fixed(sizes: Sequence[int | None]) -> TypeGuard[Shape]:
 
 def _convolution(node: onnx.NodeProto, shapes: Shapes) -> int:
     """Every output value takes one product per weight of its filter."""
-    weight = shapes[node.input[_WEIGHT_POSITION[node.op_type]]]
+    weight = shapes[node.input[_LEARNED_INPUTS[node.op_type][0]]]
     return prod(shapes[node.output[0]]) * prod(weight[1:])
 
 
@@ -107,7 +107,6 @@ _MACS: dict[str, Callable[[onnx.NodeProto, Shapes], int]] = {
     "MatMulInteger": _matrix_product,
     "QLinearMatMul": _matrix_product,
 }
-_WEIGHT_POSITION = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 
 _LEARNED_INPUTS: dict[str, Sequence[int]] = {
     "Conv": (1, 2),

@@ -56,11 +56,6 @@ def onnx_sha256(path: Path) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
-def has_external_data(path: Path) -> bool:
-    """Tells whether an ONNX file keeps weights in other files; see `load_onnx` for what it raises."""
-    return bool(weight_files(path))
-
-
 def save_onnx(path: Path, model: onnx.ModelProto) -> None:
     """Writes an ONNX file atomically, weights inside."""
     write_bytes(path, model.SerializeToString())
@@ -109,7 +104,8 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
     """Yields all tensors, wherever they lie: initializers, attributes, branches, functions, sparse ones."""
     if isinstance(message, onnx.TensorProto):
         yield message
-        return
+    if isinstance(message, onnx.TensorProto | onnx.ValueInfoProto):
+        return  # a description of an activation, of which a network has hundreds, holds no tensor
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in [value] if isinstance(value, Message) else value:

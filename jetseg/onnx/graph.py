@@ -83,7 +83,7 @@ class Graph(GraphLookup):
         for other in node.input[1:]:
             self._require(other, node)
         self.producer[inner] = self.producer.pop(name)
-        self._rename_output(producer, name, inner)
+        producer.output[list(producer.output).index(name)] = inner
         self.insert_after(producer, node)
 
     def set_inputs(self, node: onnx.NodeProto, names: Iterable[str]) -> None:
@@ -212,10 +212,6 @@ class Graph(GraphLookup):
             self._enter(place, self.model.graph.node[place])
         self._types = None
         return self._nodes[position + len(nodes) - 1]
-
-    def _rename_output(self, node: onnx.NodeProto, old: str, new: str) -> None:
-        node.output[list(node.output).index(old)] = new
-        self._types = None
 
     def _require(self, name: str, node: onnx.NodeProto) -> None:
         if name and not self._knows(name):

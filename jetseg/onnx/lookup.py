@@ -86,6 +86,11 @@ class GraphLookup:
         consumers = self.consumers[name]
         return consumers[0] if len(consumers) == 1 and name not in self.outputs else None
 
+    def owns(self, node: onnx.NodeProto) -> bool:
+        """Tells whether all that a node reads besides its first input are initializers that no other node reads."""
+        names = filter(None, node.input[1:])
+        return all(name in self.weights and len(self.consumers[name]) == 1 for name in names)
+
     def origin(self, name: str, through: Container[str]) -> str:
         """Follows a tensor up through the first inputs of some operators."""
         node = self.producer.get(name)

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jetseg.errors import ArtifactError, ManifestError, MissingDependencyError
+from jetseg.errors import ArtifactError, MissingDependencyError
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.signature import fits, input_shape, pick_tensor
+from jetseg.onnx.signature import check_input, pick_tensor
 
 try:
     import onnxruntime
@@ -72,15 +72,8 @@ def choose_input_and_output(path: Path, session: onnxruntime.InferenceSession, m
     input_name = pick_tensor(path, "input", list(inputs), manifest.input.name)
     output_name = pick_tensor(path, "output", list(outputs), manifest.output.name)
     spec = manifest.input
-    expected = input_shape(spec)
-    kind = "tensor(uint8)" if spec.kind == "frame" else "tensor(float)"
-    value = inputs[input_name]
-    if value.type != kind or not fits(value.shape, expected):
-        raise ManifestError(
-            f"{path}: input {input_name} is {value.type} of shape {value.shape}, but the manifest says {kind} of "
-            f"shape {list(expected)} (input.kind {spec.kind}).",
-            "Correct `input` in the manifest.",
-        )
+    wanted = "tensor(uint8)" if spec.kind == "frame" else "tensor(float)"
+    check_input(path, input_name, inputs[input_name].type, inputs[input_name].shape, wanted, spec)
     return input_name, output_name
 
 

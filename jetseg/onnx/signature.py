@@ -44,8 +44,26 @@ def pick_tensor(path: Path, role: str, names: Sequence[str], wanted: str | None)
     return names[0]
 
 
-def fits(shape: Sequence[int | str | None], expected: tuple[int, ...]) -> bool:
-    """Tells whether a network's shape, in which names, None and -1 stand for any size, admits the expected one."""
+def check_input(
+    path: Path, name: str, kind: object, shape: Sequence[int | str | None], wanted: object, spec: InputSpec
+) -> None:
+    """Refuses an input that is not of the type (`wanted`) and the shape that the manifest says.
+
+    Names, None and -1 in its shape stand for any size.
+
+    Raises:
+        ManifestError: It differs.
+    """
+    expected = input_shape(spec)
+    if kind != wanted or not _fits(shape, expected):
+        raise ManifestError(
+            f"{path}: input {name} is {kind} of shape {list(shape)}, but the manifest says {wanted} of shape "
+            f"{list(expected)} (input.kind {spec.kind}).",
+            "Correct `input` in the manifest.",
+        )
+
+
+def _fits(shape: Sequence[int | str | None], expected: tuple[int, ...]) -> bool:
     return len(shape) == len(expected) and all(
         not isinstance(size, int) or size in (wanted, -1) for size, wanted in zip(shape, expected, strict=True)
     )

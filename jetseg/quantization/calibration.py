@@ -154,10 +154,4 @@ def _choose(histogram: StreamingHistogram, method: Method) -> TensorRange:
         raise CalibrationError(
             f"Method {method} leaves no range for tensor {histogram.name}.", "Choose another method."
         )
-    return TensorRange(
-        low=chosen.low,
-        high=chosen.high,
-        amax=chosen.amax,
-        seen_low=histogram.low,
-        seen_high=histogram.high,
-    )
+    return chosen

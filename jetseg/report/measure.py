@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -50,7 +50,6 @@ def score_together(entries: Sequence[Entry], split: Split, frames: int | None = 
     """
     for entry in entries:
         check_classes(entry.engine.manifest.classes, split.classes, split.spec)
-    segmenters = [entry.engine.segment for entry in entries]
     confusion = tuple(ConfusionMatrix(split.classes, split.ignore_index) for _ in entries)
     chosen = spread(len(split), frames)
     agreement = []
@@ -61,18 +60,16 @@ def score_together(entries: Sequence[Entry], split: Split, frames: int | None = 
                 f"{split.spec} ({split.split}): frame {sample.name} has no label.",
                 "A report compares accuracy, so it needs a labelled split.",
             )
-        maps = predict_all(segmenters, sample.image_hwc_u8, sample.label_hw_u8.shape)
+        maps = predict_all(entries, sample.image_hwc_u8, sample.label_hw_u8.shape)
         for matrix, ids in zip(confusion, maps, strict=True):
             matrix.update(sample.label_hw_u8, ids)
         agreement.append(_agreements(maps, sample.label_hw_u8, split.ignore_index))
     return JointScores(tuple(chosen), confusion, tuple(zip(*agreement, strict=True)))
 
 
-def predict_all(
-    segmenters: Sequence[Callable[[FrameU8], ClassMap]], frame_hwc_u8: FrameU8, shape: tuple[int, ...]
-) -> list[ClassMap]:
+def predict_all(entries: Sequence[Entry], frame_hwc_u8: FrameU8, shape: tuple[int, ...]) -> list[ClassMap]:
     """Returns the class map of every network for one frame, all of the shape (height, width)."""
-    return [resize_class_map(segment(frame_hwc_u8), shape[0], shape[1]) for segment in segmenters]
+    return [resize_class_map(entry.engine.segment(frame_hwc_u8), shape[0], shape[1]) for entry in entries]
 
 
 def choose_examples(together: JointScores, count: int) -> list[tuple[int, str]]:

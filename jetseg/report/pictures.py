@@ -58,13 +58,12 @@ def draw_examples(entries: Sequence[Entry], split: Split, chosen: Sequence[tuple
         chosen: Position and reason of each frame; see `jetseg.report.measure.choose_examples`.
     """
     overlay = Overlay(entries[0].engine.manifest, _OPACITY)
-    segmenters = [entry.engine.segment for entry in entries]
     names = [entry.name for entry in entries]
     examples = []
     for index, reason in chosen:
         sample = split[index]
         label = _label(sample)
-        maps = predict_all(segmenters, sample.image_hwc_u8, label.shape)
+        maps = predict_all(entries, sample.image_hwc_u8, label.shape)
         image = resize_frame(sample.image_hwc_u8, label.shape[0], label.shape[1])
         ignored = _ignored(label, split)
         examples.append(

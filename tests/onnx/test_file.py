@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_network import write_small_network
 
 from jetseg.errors import ArtifactError
-from jetseg.onnx.file import has_external_data, load_onnx, onnx_sha256, weight_files
+from jetseg.onnx.file import load_onnx, onnx_sha256, weight_files
 from jetseg.storage import sha256_file
 
 VALUES = np.arange(3, dtype=np.float32)
@@ -97,7 +97,6 @@ def test_weights_elsewhere_are_found_wherever_the_file_names_them(tmp_path, mode
         weight_files(path)
     (tmp_path / "weights.bin").write_bytes(VALUES.tobytes())
     assert weight_files(path) == (tmp_path / "weights.bin",)
-    assert has_external_data(path)
     before = onnx_sha256(path)
     (tmp_path / "weights.bin").write_bytes((VALUES + 1).tobytes())
     assert onnx_sha256(path) != before
@@ -133,7 +132,6 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, model):
 def test_the_hash_of_a_file_with_its_weights_inside_is_that_of_the_file(tmp_path):
     path = write_small_network(tmp_path)
     assert weight_files(path) == ()
-    assert not has_external_data(path)
     assert onnx_sha256(path) == sha256_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -26,7 +26,7 @@ from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import InputSpec, Precision
 from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
-from jetseg.quantization.tensorrt.cache import missing_names, parse_cache, render_cache
+from jetseg.quantization.tensorrt.cache import missing_names, render_cache
 from jetseg.storage import write_bytes
 
 _LOG = logging.getLogger(__name__)
@@ -184,18 +184,15 @@ def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: BuildS
         return make_calibrator(trt, next_frame=opened.enter_context(frames))
     if request.ranges is None:
         raise CalibrationError("An int8 engine needs ranges.", "Give `calibration` or `data`.")
-    cache = render_cache({name: entry.amax for name, entry in request.ranges.tensors.items()}, trt.__version__)
-    _tell_missing(missing_names(parse_cache(cache), [name for node in source.model.graph.node for name in node.output]))
-    return make_calibrator(trt, cache=cache.encode())
-
-
-def _tell_missing(names: tuple[str, ...]) -> None:
-    if names:
+    ranges = {name: entry.amax for name, entry in request.ranges.tensors.items()}
+    missing = missing_names(ranges, [name for node in source.model.graph.node for name in node.output])
+    if missing:
         _LOG.info(
             "No range for %d tensors (%s...): where TensorRT does not fuse them away, what reads them stays in float.",
-            len(names),
-            ", ".join(names[:3]),
+            len(missing),
+            ", ".join(missing[:3]),
         )
+    return make_calibrator(trt, cache=render_cache(ranges, trt.__version__).encode())
 
 
 def _frames(options: TensorRTOptions, spec: InputSpec) -> Iterator[NetworkInput]:

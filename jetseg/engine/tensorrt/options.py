@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from jetseg.config import explain
+from jetseg.config import Settings, explain
 from jetseg.engine.tensorrt.calibrator import has_calibrators
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import Manifest, Precision
@@ -27,7 +27,7 @@ Size = Annotated[tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """Height and width, written as in 360x480."""
 
 
-class TensorRTOptions(BaseModel):
+class TensorRTOptions(Settings):
     """Settings of this backend.
 
     Attributes:
@@ -54,8 +54,6 @@ class TensorRTOptions(BaseModel):
         memory: "copied" keeps device buffers beside the host's; "mapped" lets the GPU read and write the host's, which
             on a Jetson are in the same memory.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     quantization: Literal["explicit", "implicit"] = "explicit"
     rest: Literal["fp32", "fp16"] = "fp32"

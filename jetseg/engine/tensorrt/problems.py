@@ -34,58 +34,49 @@ class Problem:
         return f"{place}{self.reason} {self.fix}"
 
 
-@dataclass(frozen=True)
-class _Rule:
-    pattern: re.Pattern[str]
-    reason: str
-    fix: str
-
-
-_RULES = tuple(
-    _Rule(re.compile(pattern), reason, fix)
-    for pattern, reason, fix in (
-        (
-            r"input has type Int32 but must have type",
-            "a dequantizer reads int32 values, as ONNX Runtime's quantizer writes biases.",
-            "Keep biases in float: render the network with `jetseg render --form qdq`.",
-        ),
-        (
-            r"Non-zero zero point is not supported|shiftIsAllZeros",
-            "the quantizer is asymmetric; TensorRT takes no zero point but 0.",
-            "Quantize symmetrically: render the network with `jetseg render --form qdq`.",
-        ),
-        (
-            r"Scale coefficients must all be positive",
-            "a scale is zero or negative.",
-            "Calibrate again; the tensor or weight may be zero everywhere, then it needs a scale of 1.",
-        ),
-        (
-            r"Plugin not found|^false$|No importer registered",
-            "TensorRT has no such operator.",
-            "Replace the node by standard ONNX operators and export again.",
-        ),
-        (
-            r"no optimization profile has been defined",
-            "an input has a size that is not fixed.",
-            "Export the network with fixed sizes; jetseg itself fixes only the input that the manifest names.",
-        ),
-        (
-            r"does not support UINT8 types for intermediate tensors",
-            "uint8 values inside the network are not supported.",
-            "Cast to int32 or float32 instead, and export again.",
-        ),
-        (
-            r"must have same input types",
-            "its inputs have different data types, and a strongly typed network converts none.",
-            "Cast one of them in the network, and export again.",
-        ),
-        (
-            r"OutOfMemory|out of memory|insufficient memory",
-            OUT_OF_MEMORY,
-            "Free memory on the device (close other programs), or give a smaller `options` workspace_mb=N.",
-        ),
-    )
+_RULES = (
+    (
+        r"input has type Int32 but must have type",
+        "a dequantizer reads int32 values, as ONNX Runtime's quantizer writes biases.",
+        "Keep biases in float: render the network with `jetseg render --form qdq`.",
+    ),
+    (
+        r"Non-zero zero point is not supported|shiftIsAllZeros",
+        "the quantizer is asymmetric; TensorRT takes no zero point but 0.",
+        "Quantize symmetrically: render the network with `jetseg render --form qdq`.",
+    ),
+    (
+        r"Scale coefficients must all be positive",
+        "a scale is zero or negative.",
+        "Calibrate again; the tensor or weight may be zero everywhere, then it needs a scale of 1.",
+    ),
+    (
+        r"Plugin not found|^false$|No importer registered",
+        "TensorRT has no such operator.",
+        "Replace the node by standard ONNX operators and export again.",
+    ),
+    (
+        r"no optimization profile has been defined",
+        "an input has a size that is not fixed.",
+        "Export the network with fixed sizes; jetseg itself fixes only the input that the manifest names.",
+    ),
+    (
+        r"does not support UINT8 types for intermediate tensors",
+        "uint8 values inside the network are not supported.",
+        "Cast to int32 or float32 instead, and export again.",
+    ),
+    (
+        r"must have same input types",
+        "its inputs have different data types, and a strongly typed network converts none.",
+        "Cast one of them in the network, and export again.",
+    ),
+    (
+        r"OutOfMemory|out of memory|insufficient memory",
+        OUT_OF_MEMORY,
+        "Free memory on the device (close other programs), or give a smaller `options` workspace_mb=N.",
+    ),
 )
+"""Pattern of a message, reason, fix."""
 _UNKNOWN_FIX = "Change the network there and export it again; `polygraphy inspect capability` shows the part around it."
 _API_ERROR = re.compile(r"Error Code \d+: [^(]*\((?P<words>.*?)(?: In \S+ at \S+)?\)\s*$", re.DOTALL)
 _NODE_LINE = re.compile(r"^Invalid Node - .*$")
@@ -108,9 +99,9 @@ def build_problems(messages: Sequence[str]) -> list[Problem]:
 
 
 def _explain(message: str, node: str, operator: str) -> Problem:
-    for rule in _RULES:
-        if rule.pattern.search(message):
-            return Problem(node, operator, rule.reason, rule.fix)
+    for pattern, reason, fix in _RULES:
+        if re.search(pattern, message):
+            return Problem(node, operator, reason, fix)
     return Problem(node, operator, f"TensorRT says: {_words(message)}.", _UNKNOWN_FIX)
 
 

@@ -19,7 +19,7 @@ from jetseg.engine.tensorrt.options import recorded_options
 from jetseg.engine.tensorrt.origin import check_origin
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
 from jetseg.manifest import Manifest
-from jetseg.onnx.signature import fits, input_shape, pick_tensor
+from jetseg.onnx.signature import check_input, input_shape, pick_tensor
 from jetseg.preprocess import NetworkInput
 
 
@@ -116,12 +116,7 @@ class TensorRtRunner:
         self._output = pick_tensor(self.path, "output", outputs, self.manifest.output.name)
         shape, dtype = tuple(engine.get_tensor_shape(self._input)), engine.get_tensor_dtype(self._input)
         expected = trt.DataType.UINT8 if spec.kind == "frame" else trt.DataType.FLOAT
-        if dtype != expected or not fits(shape, input_shape(spec)):
-            raise ManifestError(
-                f"{self.path}: input {self._input} is {dtype} of shape {list(shape)}, but the manifest says {expected} "
-                f"of shape {list(input_shape(spec))} (input.kind {spec.kind}).",
-                "Correct `input` in the manifest.",
-            )
+        check_input(self.path, self._input, dtype, shape, expected, spec)
 
     def _failed(self, what: str) -> DeviceError:
         return DeviceError(f"{what}.{self._said()}", "If memory is short, close other programs and try again.")

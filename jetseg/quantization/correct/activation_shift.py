@@ -56,25 +56,22 @@ def _absorbers(graph: Graph, name: str, shift: Shift, channels: Mapping[str, int
     for node in graph.readers(name):
         if _takes(graph, node, name):
             found.append((node, shift))
-        elif node.op_type == "Add" and not any(key in graph.weights for key in node.input):
-            further = _absorbers(graph, node.output[0], shift * list(node.input).count(name), channels)
-            if further is None:
-                return None
-            found.extend(further)
+            continue
+        if node.op_type == "Add" and not any(key in graph.weights for key in node.input):
+            passed = shift * list(node.input).count(name)
         elif _joins_channels(node) and all(key in channels for key in node.input):
-            parts = [shift if key == name else np.zeros(channels[key]) for key in node.input]
-            further = _absorbers(graph, node.output[0], np.concatenate(parts), channels)
-            if further is None:
-                return None
-            found.extend(further)
+            passed = np.concatenate([shift if key == name else np.zeros(channels[key]) for key in node.input])
         else:
             return None
+        further = _absorbers(graph, node.output[0], passed, channels)
+        if further is None:
+            return None
+        found.extend(further)
     return found
 
 
 def _takes(graph: Graph, node: onnx.NodeProto, name: str) -> bool:
-    names = [key for key in node.input[1:] if key]
-    if node.input[0] != name or any(key not in graph.weights or len(graph.consumers[key]) != 1 for key in names):
+    if node.input[0] != name or not graph.owns(node):
         return False
     if node.op_type == "BatchNormalization":
         return True

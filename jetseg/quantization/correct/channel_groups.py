@@ -57,7 +57,7 @@ def channel_groups(graph: Graph, channels: Mapping[str, int]) -> ChannelGroups:
         tying.open(name)
         tying.freeze(name)
     constants = _constants(graph)
-    shuffles = {found.output: found for node in graph.nodes if (found := _shuffle(graph, node, channels))}
+    shuffles = {node.output[0]: found for node in graph.nodes if (found := _shuffle(graph, node, channels))}
     inner = {name for found in shuffles.values() for name in found.inner}
     for node in graph.nodes:
         output = node.output[0]
@@ -82,7 +82,7 @@ def _tie(graph: Graph, node: onnx.NodeProto, reads: list[str], tying: _Tying) ->
         return False
     known = [tying.of[name] for name in reads]
     size = tying.channels[output]
-    if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
+    if node.op_type in SCALABLE_LAYERS and graph.owns(node):
         tying.open(output)
     elif len(known) == 1 and len(known[0]) == size and (_passes(graph, node) or adds_constant(graph, node)):
         tying.of[output] = known[0]
@@ -142,12 +142,6 @@ class _Tying:
         return group
 
 
-def has_own_weights(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Tells whether all of a layer's weights are constants that no other node reads."""
-    names = [name for name in node.input[1:] if name]
-    return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in names)
-
-
 def _passes(graph: Graph, node: onnx.NodeProto) -> bool:
     if node.op_type == "MatMul":  # rows or columns of each channel are mixed, as adaptive pooling is exported
         return any(len(graph.weights[name].dims) == 2 for name in node.input if name in graph.weights)
@@ -176,13 +170,11 @@ class _Shuffle:
     Attributes:
         source: Tensor with the channels in their first order.
         inner: Tensors between.
-        output: Tensor with the same channels in their last order.
         groups: Number of groups.
     """
 
     source: str
     inner: tuple[str, str]
-    output: str
     groups: int
 
     def reorder(self, channels: Group) -> Group:
@@ -196,24 +188,24 @@ def _shuffle(graph: Graph, node: onnx.NodeProto, channels: Mapping[str, int]) ->
     split = graph.producer.get(swap.input[0]) if swap is not None and swap.op_type == "Transpose" else None
     if swap is None or split is None or split.op_type != "Reshape" or split.input[1] not in graph.weights:
         return None
-    source, inner, output = split.input[0], (split.output[0], swap.output[0]), node.output[0]
+    source, inner = split.input[0], (split.output[0], swap.output[0])
     order = attribute_ints(swap, "perm")
     parts = graph.weight(split.input[1]).tolist()
     count = channels.get(source)
     if (
         order != (0, 2, 1, 3, 4)
         or count is None
-        or count != channels.get(output)
+        or count != channels.get(node.output[0])
         or parts[1] * parts[2] != count
         or any(graph.only_consumer(name) is None for name in inner)
     ):
         return None
-    return _Shuffle(source, inner, output, int(parts[1]))
+    return _Shuffle(source, inner, int(parts[1]))
 
 
 def adds_constant(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tells whether a node adds a number of its own to each channel."""
-    if node.op_type != "Add" or node.input[1] not in graph.weights or len(graph.consumers[node.input[1]]) != 1:
+    if node.op_type != "Add" or not graph.owns(node):
         return False
     shape = list(graph.weights[node.input[1]].dims)
     return len(shape) == 4 and shape[0] == shape[2] == shape[3] == 1

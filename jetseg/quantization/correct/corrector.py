@@ -25,7 +25,6 @@ from jetseg.quantization.ranges import TensorRange, Trial
 Feeds = Sequence[Mapping[str, Tensor]]
 _TRIAL_FRAMES = 8
 """Frames of the reconstructions that compare starting points; on CamVid the order is that of four times as many."""
-
 _GLIMPSE_FRAMES = 16
 """Frames that a variant is observed on before it is compared with others."""
 _LEAST_SHARE = 0.002
@@ -116,7 +115,11 @@ class Corrector:
         if "equalize" in allowed:
             found.append(self._equalized(start, seen, channels, before))
         if "equalize" in allowed and "shift" in allowed:
-            found.extend(self._shifted(start, seen, channels, before))
+            centers = {name: (low + seen.channel_high[name]) / 2 for name, low in seen.channel_low.items()}
+            if shift_(start, centers, channels):
+                channels = probe(start, self.frames[0], self.threads).channels
+                shifted = self.watch(start, _GLIMPSE_FRAMES)
+                found.append(self._equalized(start, shifted, channels, (*before, "shift")))
         return found
 
     def run(
@@ -142,17 +145,14 @@ class Corrector:
         starts = [CorrectedGraph(variant.graph, choose(variant.glimpse), variant.corrections) for variant in variants]
         plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
         judge = _Judge(self, self.class_maps(float_network, self.held_out))
-        frames = (
-            list(zip(self.frames, rarity(self.class_maps(float_network, self.frames)), strict=True))
-            if reconstruct
-            else []
-        )
+        frames: list[tuple[Mapping[str, Tensor], Tensor]] = []
+        if reconstruct:
+            frames.extend(zip(self.frames, rarity(self.class_maps(float_network, self.frames)), strict=True))
         few = frames[:: max(1, len(frames) // _TRIAL_FRAMES)]
         tried = [self._reconstructed(start, targets[0], few) for start in starts] if reconstruct else starts
         winner = judge.best(tried, targets[0])
-        variant, start = next(
-            (variant, start) for variant, start, found in zip(variants, starts, tried, strict=True) if found is winner
-        )
+        place = next(place for place, found in enumerate(tried) if found is winner)
+        variant, start = variants[place], starts[place]
         settled = variant.observe() is variant.glimpse
         if not settled:
             start = CorrectedGraph(variant.graph, choose(variant.observe()), variant.corrections)
@@ -181,17 +181,6 @@ class Corrector:
         # factors by noise look at what convolutions read; where all is quantized, even ranges did better
         equalize_(graph, magnitudes, channels, None if self.policy == "conv-inputs" else EVEN)
         return self._watched(graph, (*before, "equalize"))
-
-    def _shifted(
-        self, start: Graph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
-    ) -> list[Variant]:
-        graph = start.copy()
-        centers = {name: (low + seen.channel_high[name]) / 2 for name, low in seen.channel_low.items()}
-        if not shift_(graph, centers, channels):
-            return []
-        channels = probe(graph, self.frames[0], self.threads).channels
-        shifted = self.watch(graph, _GLIMPSE_FRAMES)
-        return [self._equalized(graph, shifted, channels, (*before, "shift"))]
 
     def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
         graph.check()
@@ -246,19 +235,16 @@ class _Judge:
         for judged, trial in self._judged:
             if judged is candidate and trial.target == target:
                 return trial.agreement
-        trial = self._try(candidate, target)
-        self._judged.append((candidate, trial))
-        return trial.agreement
-
-    def _try(self, candidate: CorrectedGraph, target: str) -> Trial:
         arithmetic = ARITHMETICS[target]
         placement = arithmetic.place(candidate.graph, self._corrector.policy, candidate.tensors)
         model = arithmetic.render(candidate.graph.copy(), placement, candidate.tensors)
         found = self._corrector.class_maps(model.SerializeToString(), self._corrector.held_out)
         same = [float(np.mean(one == other)) for one, other in zip(found, self._wanted, strict=True)]
-        return Trial(
+        trial = Trial(
             target=target,
             corrections=candidate.corrections,
             reconstruction_frames=candidate.reconstruction_frames,
             agreement=round(100.0 * float(np.mean(same)), 3),
         )
+        self._judged.append((candidate, trial))
+        return trial.agreement

@@ -15,7 +15,6 @@ from jetseg.quantization.correct.channel_groups import (
     Factors,
     adds_constant,
     channel_groups,
-    has_own_weights,
 )
 from jetseg.quantization.correct.equalization_factors import balance, readings
 
@@ -60,7 +59,7 @@ def equalize_(
     for node in graph.nodes:
         if node.output[0] not in groups.of:
             continue
-        if node.op_type in SCALABLE_LAYERS and has_own_weights(graph, node):
+        if node.op_type in SCALABLE_LAYERS and graph.owns(node):
             _rescale_(graph, node, groups, by_group)
         elif adds_constant(graph, node):
             own = groups.factors(node.output[0], by_group).reshape(1, -1, 1, 1)

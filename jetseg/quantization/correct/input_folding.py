@@ -64,6 +64,5 @@ def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
 
 def _takes(graph: Graph, node: onnx.NodeProto, name: str) -> bool:
     """Tells whether a node is a convolution of the image with constants of its own."""
-    constants = [key for key in node.input[1:] if key]
-    own = all(key in graph.weights and len(graph.consumers[key]) == 1 for key in constants)
-    return node.op_type == "Conv" and node.input[0] == name and own and len(graph.weights[node.input[1]].dims) == 4
+    own = node.op_type == "Conv" and node.input[0] == name and graph.owns(node)
+    return own and len(graph.weights[node.input[1]].dims) == 4

@@ -72,7 +72,7 @@ def reconstruct_weights_(
             inputs = [frame[reads[node.input[0]]] for frame in own.frames]
             _reconstruct_weight_(graph, node, inputs, wanted, weight_limit, sampler)
         outputs = own.evaluate(node, reads)
-        if layer or (node.op_type == "BatchNormalization" and _constant(graph, node)):
+        if layer or (node.op_type == "BatchNormalization" and graph.owns(node)):
             _correct_bias_(graph, node, [values[0] for values in outputs], wanted)
         own.advance(node, outputs)
 
@@ -131,10 +131,6 @@ def round_columns(weight: Matrix, moments: Matrix, limit: int = SYMMETRIC_LIMIT)
         miss = (left[:, :, step] - values) / factor[:, step, step, None]
         left[:, :, step + 1 :] -= miss[:, :, None] * factor[:, None, step, step + 1 :]
     return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], 2)
-
-
-def _constant(graph: Graph, node: onnx.NodeProto) -> bool:
-    return all(name in graph.weights and len(graph.consumers[name]) == 1 for name in node.input[1:])
 
 
 def _reconstruct_weight_(

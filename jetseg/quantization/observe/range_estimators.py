@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from jetseg.quantization.config import Method
 from jetseg.quantization.observe.histogram import BINS, StreamingHistogram
+from jetseg.quantization.ranges import TensorRange
 
 PERCENTILE = 99.99
 LEVELS = 128
@@ -21,22 +21,11 @@ _SMALLEST_FRACTION = 1 / 64
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Range:
-    """What a method chose for one tensor.
-
-    Attributes:
-        low: Lower bound for asymmetric quantizers; at most 0.
-        high: Upper bound for asymmetric quantizers; at least 0.
-        amax: Bound on magnitudes for symmetric quantizers.
-    """
-
-    low: float
-    high: float
-    amax: float
+Bounds = tuple[float, float, float]
+"""Lower and upper bound for asymmetric quantizers, and the bound on magnitudes for symmetric ones."""
 
 
-def choose_range(histogram: StreamingHistogram, method: Method) -> Range:
+def choose_range(histogram: StreamingHistogram, method: Method) -> TensorRange:
     """Chooses the range of one tensor.
 
     Args:
@@ -46,49 +35,48 @@ def choose_range(histogram: StreamingHistogram, method: Method) -> Range:
     Returns:
         Bounds that contain zero. All are 0 for a tensor that was always zero.
     """
-    if histogram.reach == 0.0:
-        return Range(0.0, 0.0, 0.0)
-    return _METHODS[method](histogram)
+    low, high, amax = _METHODS[method](histogram) if histogram.reach else (0.0, 0.0, 0.0)
+    return TensorRange(low=low, high=high, amax=amax, seen_low=histogram.low, seen_high=histogram.high)
 
 
-def _minmax(histogram: StreamingHistogram) -> Range:
+def _minmax(histogram: StreamingHistogram) -> Bounds:
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
-    return Range(low, high, max(-low, high))
+    return low, high, max(-low, high)
 
 
-def _entropy(histogram: StreamingHistogram) -> Range:
+def _entropy(histogram: StreamingHistogram) -> Bounds:
     amax = entropy_threshold(histogram.magnitudes()) * histogram.reach
-    full = _minmax(histogram)
-    return Range(max(full.low, -amax), min(full.high, amax), min(amax, full.amax))
+    lowest, highest, widest = _minmax(histogram)
+    return max(lowest, -amax), min(highest, amax), min(amax, widest)
 
 
-def _percentile(histogram: StreamingHistogram) -> Range:
-    full = _minmax(histogram)
+def _percentile(histogram: StreamingHistogram) -> Bounds:
+    lowest, highest, widest = _minmax(histogram)
     tail = (100.0 - PERCENTILE) / 100.0
     edges = np.linspace(-histogram.reach, histogram.reach, 2 * BINS + 1)
     share = np.concatenate([[0.0], np.cumsum(histogram.counts)]) / histogram.counts.sum()
-    low = max(full.low, min(0.0, float(np.interp(tail, share, edges))))
-    high = min(full.high, max(0.0, float(np.interp(1.0 - tail, share, edges))))
+    low = max(lowest, min(0.0, float(np.interp(tail, share, edges))))
+    high = min(highest, max(0.0, float(np.interp(1.0 - tail, share, edges))))
     magnitude = np.concatenate([[0.0], np.cumsum(histogram.magnitudes())]) / histogram.counts.sum()
     amax = float(np.interp(1.0 - tail, magnitude, np.linspace(0.0, histogram.reach, BINS + 1)))
-    return Range(low, high, min(amax, full.amax))
+    return low, high, min(amax, widest)
 
 
-def _mse(histogram: StreamingHistogram) -> Range:
-    full = _minmax(histogram)
+def _mse(histogram: StreamingHistogram) -> Bounds:
+    lowest, highest, widest = _minmax(histogram)
     centers = (np.arange(2 * BINS) - BINS + 0.5) * (histogram.reach / BINS)
     used = np.flatnonzero(histogram.counts)
     values, counts = centers[used].astype(np.float64), histogram.counts[used]
     fractions = [float(f) for f in np.geomspace(_SMALLEST_FRACTION, 1.0, _MSE_CANDIDATES)]
-    symmetric = [_error(values, counts, -f * full.amax, f * full.amax, 2 * LEVELS - 2) for f in fractions]
-    amax = fractions[int(np.argmin(symmetric))] * full.amax
-    lows = [f * full.low for f in fractions] if full.low < 0 else [0.0]
-    highs = [f * full.high for f in fractions] if full.high > 0 else [0.0]
-    low, high = full.low, full.high
+    symmetric = [_error(values, counts, -f * widest, f * widest, 2 * LEVELS - 2) for f in fractions]
+    amax = fractions[int(np.argmin(symmetric))] * widest
+    lows = [f * lowest for f in fractions] if lowest < 0 else [0.0]
+    highs = [f * highest for f in fractions] if highest > 0 else [0.0]
+    low, high = lowest, highest
     for _ in range(2):  # one bound at a time, twice
         high = highs[int(np.argmin([_error(values, counts, low, bound, 2 * LEVELS - 1) for bound in highs]))]
         low = lows[int(np.argmin([_error(values, counts, bound, high, 2 * LEVELS - 1) for bound in lows]))]
-    return Range(low, high, amax)
+    return low, high, amax
 
 
 def _error(values: Floats, counts: Floats, low: float, high: float, steps: int) -> float:
@@ -153,7 +141,7 @@ def _x_log_x(values: Floats) -> Floats:
     return np.where(values > 0, values * np.log(np.where(values > 0, values, 1.0)), 0.0)
 
 
-_METHODS: dict[Method, Callable[[StreamingHistogram], Range]] = {
+_METHODS: dict[Method, Callable[[StreamingHistogram], Bounds]] = {
     "minmax": _minmax,
     "entropy": _entropy,
     "percentile": _percentile,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,13 +87,9 @@ def parse_cache(text: str) -> CalibrationCache:
     return CalibrationCache(_version_text(int(header[1])), header[2], amax)
 
 
-def missing_names(cache: CalibrationCache, tensors: Iterable[str]) -> tuple[str, ...]:
-    r"""Returns the tensors that a network needs and the cache lacks, in their order, each once.
-
-    >>> missing_names(parse_cache("TRT-100300-EntropyCalibration2\nimage: 3f800000\n"), ["image", "conv"])
-    ('conv',)
-    """
-    return tuple(name for name in dict.fromkeys(tensors) if name not in cache.amax)
+def missing_names(known: Container[str], tensors: Iterable[str]) -> tuple[str, ...]:
+    """Returns the tensors that a network needs and a cache lacks, in their order, each once."""
+    return tuple(name for name in dict.fromkeys(tensors) if name not in known)
 
 
 def _version_number(version: str) -> int:

@@ -38,7 +38,7 @@ def ranges_from_cache(network: Network, cache_file: Path, out: Path) -> Ranges:
     cache = parse_cache(cache_file.read_text(encoding="utf-8", errors="replace"))
     graph = network.float_graph()
     needed = place_symmetric(graph, "conv-inputs", {}).activations.values()
-    missing = missing_names(cache, needed)
+    missing = missing_names(cache.amax, needed)
     if missing:
         named = f"{', '.join(missing[:_NAMED])}{' and others' if len(missing) > _NAMED else ''}"
         raise CalibrationError(
