@@ -112,3 +112,10 @@ def test_the_command_line_says_what_became_of_each(settings, tmp_path):
     summary = json.loads(done.stdout[done.stdout.index("{") :])
     assert summary["engine"] == str(settings["out"])
     assert [line.split(":")[0] for line in summary["attempts"]] == ["fp32", "int8"]
+
+
+def test_the_network_is_never_written_over(settings):
+    before = settings["model"].read_bytes()
+    with pytest.raises(ConfigError, match="is the network itself"):
+        contest(settings, out=settings["model"])
+    assert settings["model"].read_bytes() == before
