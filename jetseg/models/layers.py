@@ -88,13 +88,9 @@ class ResidualBlock(nn.Module):
 
 
 def resize_like(x: Tensor, reference: Tensor) -> Tensor:
-    """Resizes a feature map bilinearly to the height and width of another one."""
-    return resize_to(x, (reference.shape[2], reference.shape[3]))
-
-
-def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes a feature map bilinearly to (height, width); does nothing if it has that size."""
-    if (x.shape[2], x.shape[3]) == size:
+    """Resizes a feature map bilinearly to the last two axes of another tensor; does nothing if it has that size."""
+    size = (reference.shape[-2], reference.shape[-1])
+    if (x.shape[-2], x.shape[-1]) == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
