@@ -8,8 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import lightning_fabric
 import torch
@@ -18,6 +17,7 @@ from torch.optim import Optimizer
 
 from jetseg.errors import TrainingDivergedError
 from jetseg.progress import Task, task
+from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import Batch, Feed
 from jetseg.training.parameters import RunningMean
 from jetseg.training.state import Progress, save_state
@@ -25,25 +25,6 @@ from jetseg.training.state import Progress, save_state
 _LOG = logging.getLogger(__name__)
 
 BEST_NAME = "best.safetensors"
-
-
-class Schedule(Protocol):
-    """Settings that a run's epochs depend on."""
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the training frames."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Fixes what is drawn at random."""
-        ...
-
-    @property
-    def lr(self) -> float:
-        """Highest learning rate."""
-        ...
 
 
 class EpochLoop(ABC):
@@ -54,22 +35,22 @@ class EpochLoop(ABC):
     Attributes:
         title: What the progress bar calls the work.
         fabric: Devices and processes.
-        config: Settings.
-        folder: Where the run keeps its state.
+        config: Settings; in `out` the run keeps its state.
         feed: Batches, epoch by epoch.
         trained: What is trained; its weights go into the state.
         optimizer: Optimizer of these weights.
+        stepper: What steps: the optimizer, or one that is wrapped for several devices.
         mean: Their running mean, which is validated and kept.
         progress: How far the run is.
     """
 
     title: ClassVar[str]
     fabric: lightning_fabric.Fabric
-    config: Schedule
-    folder: Path
+    config: TrainConfig
     feed: Feed
     trained: nn.Module
     optimizer: Optimizer
+    stepper: Optimizer
     mean: RunningMean
     progress: Progress
 
@@ -143,13 +124,8 @@ class EpochLoop(ABC):
         history = [*self.progress.history, row]
         self.write_metrics(history)
         progress = replace(self.progress, epochs_done=done, best_miou=best, history=history)
-        save_state(self.folder, progress, self.trained, self.mean.module, self.optimizer)
+        save_state(self.config.out, progress, self.trained, self.mean.module, self.optimizer)
         self.progress = progress
-
-    @property
-    def stepper(self) -> Optimizer:
-        """What steps: the optimizer, or one that is wrapped for several devices."""
-        return self.optimizer
 
     @abstractmethod
     def set_step(self, step: int) -> None:
@@ -196,7 +172,7 @@ class EpochLoop(ABC):
         return f"epoch {epoch + 1}/{self.config.epochs}, loss {loss:.3f}{latest and f', {latest}'}"
 
     def _diverged(self, epoch: int, index: int) -> TrainingDivergedError:
-        best = self.folder / BEST_NAME
+        best = self.config.out / BEST_NAME
         kept = f"The best checkpoint so far is {best}." if best.is_file() else "No checkpoint was kept yet."
         rate = self.optimizer.param_groups[0]["lr"]
         return TrainingDivergedError(
@@ -219,7 +195,7 @@ class EpochLoop(ABC):
             "Stopped. Epochs 1 to %d of %d are kept in %s; run the same again to go on from there.",
             self.progress.epochs_done,
             self.config.epochs,
-            self.folder,
+            self.config.out,
         )
 
     @contextmanager

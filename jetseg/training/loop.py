@@ -13,7 +13,6 @@ import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is m
 import lightning_fabric
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from jetseg.evaluation.accuracy import as_record
 from jetseg.storage import write_text
@@ -92,10 +91,9 @@ class _Training(EpochLoop):
     """One run: what it needs, and what belongs to a step and to an epoch."""
 
     title = "Training"
-    config: TrainConfig
 
     def __init__(self, fabric: lightning_fabric.Fabric, config: TrainConfig, *, resume: bool) -> None:
-        self.fabric, self.config, self.folder = fabric, config, config.out
+        self.fabric, self.config = fabric, config
         learn_from, self.watched = open_frames(config)
         if not resume and fabric.is_global_zero:
             (config.out / COUNTS_NAME).unlink(missing_ok=True)
@@ -109,7 +107,7 @@ class _Training(EpochLoop):
         self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
         self.optimizer = make_optimizer(self.trained, config)
         self.trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network, self._stepper = fabric.setup(self.trained, self.optimizer)
+        self.network, self.stepper = fabric.setup(self.trained, self.optimizer)
         self.normalize = Normalize(self.manifest.input).to(fabric.device)
         self.mean = RunningMean(self.module, config.ema_decay)
         self.progress = Progress(config.identity())
@@ -149,12 +147,6 @@ class _Training(EpochLoop):
                 _LOG.warning(warning)
         return with_features(self.module, self.distillation.teacher.feature_channels, self.config.distill)
 
-    @property
-    def stepper(self) -> Optimizer:
-        """The optimizer as Fabric wrapped it."""
-        wrapped: Optimizer = self._stepper
-        return wrapped
-
     def start_epoch(self) -> None:
         """Turns on training mode but in frozen parts, whose batch norm stays as it is."""
         self.network.train()
@@ -193,11 +185,11 @@ class _Training(EpochLoop):
 
     def save_best(self, done: int) -> None:  # noqa: ARG002
         """Writes the checkpoint with the highest mIoU."""
-        save_checkpoint(self.folder / BEST_NAME, self.mean.module, self.validated)
+        save_checkpoint(self.config.out / BEST_NAME, self.mean.module, self.validated)
 
     def save_last(self) -> None:
         """Writes the checkpoint of the last epoch."""
-        save_checkpoint(self.folder / LAST_NAME, self.mean.module, self.validated)
+        save_checkpoint(self.config.out / LAST_NAME, self.mean.module, self.validated)
 
     def figures(self, score: float | None) -> dict[str, float | None]:
         """Returns learning rate and mIoU."""
@@ -209,7 +201,7 @@ class _Training(EpochLoop):
         writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-        write_text(self.folder / METRICS_NAME, text.getvalue())
+        write_text(self.config.out / METRICS_NAME, text.getvalue())
 
     def latest_score(self) -> str:
         """Returns the newest mIoU."""
