@@ -12,13 +12,14 @@ from pathlib import Path
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import lightning_fabric
 import torch
+import yaml
 from torch import Tensor
 
 from jetseg.evaluation.accuracy import as_record
 from jetseg.storage import write_text
 from jetseg.training.checkpoint import save_checkpoint
 from jetseg.training.class_weights import COUNTS_NAME, class_weights
-from jetseg.training.config import TrainConfig, check_resumable, save_config
+from jetseg.training.config import GIVEN_BY_INIT, TrainConfig
 from jetseg.training.devices import deterministic, open_fabric
 from jetseg.training.distillation import (
     DistillationLoss,
@@ -35,13 +36,14 @@ from jetseg.training.normalize import Normalize
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate, make_optimizer, set_learning_rate
 from jetseg.training.parameters import RunningMean, ZeroKeeper, freeze_
-from jetseg.training.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.training.state import STATE_NAME, Progress, check_resumable, read_progress, restore_state
 from jetseg.training.validate import defined_miou, validate
 
 _LOG = logging.getLogger(__name__)
 
 LAST_NAME = "last.safetensors"
 METRICS_NAME = "metrics.csv"
+CONFIG_NAME = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,15 @@ class _Training(EpochLoop):
         elif fabric.is_global_zero:
             for name in (STATE_NAME, BEST_NAME, LAST_NAME):
                 (config.out / name).unlink(missing_ok=True)
-            save_config(config)
+            self._write_settings()
         self.zeros = ZeroKeeper(self.module) if config.keep_zeros else None
         self.validated = self.manifest
         """The manifest with the newest accuracy."""
+
+    def _write_settings(self) -> None:
+        silent = set(GIVEN_BY_INIT) if self.config.init else None
+        content = self.config.model_dump(mode="json", exclude=silent)
+        write_text(self.config.out / CONFIG_NAME, yaml.safe_dump(content, sort_keys=False))
 
     def _make_losses(self, frames: LabelledFrames) -> tuple[SegmentationLoss, DistillationLoss | None]:
         config = self.config

@@ -30,7 +30,7 @@ from jetseg.progress import Task
 from jetseg.storage import check_output, write_json
 from jetseg.training.checkpoint import read_tensors, write_tensors
 from jetseg.training.class_weights import class_weights
-from jetseg.training.config import TrainConfig, check_resumable
+from jetseg.training.config import TrainConfig
 from jetseg.training.devices import deterministic, open_fabric
 from jetseg.training.distillation import DistillationLoss, check_same_classes
 from jetseg.training.epochs import BEST_NAME, EpochLoop
@@ -39,7 +39,7 @@ from jetseg.training.losses import SegmentationLoss
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate
 from jetseg.training.parameters import RunningMean
-from jetseg.training.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.training.state import STATE_NAME, Progress, check_resumable, read_progress, restore_state
 from jetseg.training.teacher import Teacher
 from jetseg.training.validate import defined_miou, validate
 
