@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from jetseg.exporters.config import Head, InputKind
 from jetseg.manifest import InputSpec
 
 
@@ -21,13 +20,7 @@ class DeployedNetwork(nn.Module):
         head: "logits", or "classmap" for uint8, N x H x W.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        spec: InputSpec,
-        input_kind: Literal["normalized", "frame"],
-        head: Literal["logits", "classmap"],
-    ) -> None:
+    def __init__(self, network: nn.Module, spec: InputSpec, input_kind: InputKind, head: Head) -> None:
         super().__init__()
         self.network = network
         self.frame = FrameNormalization(spec) if input_kind == "frame" else nn.Identity()
