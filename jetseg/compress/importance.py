@@ -131,8 +131,7 @@ class Magnitude(Criterion):
 
     def channel_importance(self, subject: Subject) -> Importance:
         """Returns Torch-Pruning's own importance."""
-        scorer: Importance = group_magnitude(p=subject.norm)
-        return scorer
+        return group_magnitude(p=subject.norm)
 
     def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
         """Returns magnitudes."""

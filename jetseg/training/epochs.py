@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import lightning_fabric
 import torch
@@ -20,17 +20,18 @@ from jetseg.progress import Task, task
 from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import Batch, Feed
 from jetseg.training.parameters import RunningMean
-from jetseg.training.state import Progress, save_state
+from jetseg.training.state import STATE_NAME, Progress, restore_state, save_state
 
 _LOG = logging.getLogger(__name__)
 
 BEST_NAME = "best.safetensors"
+LAST_NAME = "last.safetensors"
 
 
 class EpochLoop(ABC):
     """Runs epochs, and keeps after each one all that an interrupted run needs to go on exactly there.
 
-    A subclass sets the attributes, then `run` does the work.
+    A subclass sets the attributes, the last by `begin`; then `run` does the work.
 
     Attributes:
         title: What the progress bar calls the work.
@@ -78,6 +79,20 @@ class EpochLoop(ABC):
         except KeyboardInterrupt:
             self._say_how_to_resume()
             raise
+
+    def begin(self, identity: dict[str, Any], *, resume: bool) -> None:
+        """Puts back what an interrupted run kept, or removes what a run before left.
+
+        Args:
+            identity: Settings and files that decide the result.
+            resume: Whether to go on with the interrupted run.
+        """
+        self.progress = Progress(identity)
+        if resume:
+            self.progress = restore_state(self.config.out, self.trained, self.mean.module, self.optimizer)
+        elif self.fabric.is_global_zero:
+            for name in (STATE_NAME, BEST_NAME, LAST_NAME):
+                (self.config.out / name).unlink(missing_ok=True)
 
     def _epoch(self, epoch: int, running: Task) -> float:
         """Runs one epoch; returns its mean loss."""

@@ -28,7 +28,7 @@ from jetseg.training.distillation import (
     distillation_warnings,
     with_features,
 )
-from jetseg.training.epochs import BEST_NAME, EpochLoop
+from jetseg.training.epochs import BEST_NAME, LAST_NAME, EpochLoop
 from jetseg.training.initialization import resolve, start_network
 from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames, open_frames
 from jetseg.training.losses import SegmentationLoss
@@ -36,12 +36,11 @@ from jetseg.training.normalize import Normalize
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate, make_optimizer, set_learning_rate
 from jetseg.training.parameters import RunningMean, ZeroKeeper, freeze_
-from jetseg.training.state import STATE_NAME, Progress, check_resumable, read_progress, restore_state
+from jetseg.training.state import check_resumable, read_progress
 from jetseg.training.validate import defined_miou, validate
 
 _LOG = logging.getLogger(__name__)
 
-LAST_NAME = "last.safetensors"
 METRICS_NAME = "metrics.csv"
 CONFIG_NAME = "config.yaml"
 
@@ -112,12 +111,8 @@ class _Training(EpochLoop):
         self.network, self.stepper = fabric.setup(self.trained, self.optimizer)
         self.normalize = Normalize(self.manifest.input).to(fabric.device)
         self.mean = RunningMean(self.module, config.ema_decay)
-        self.progress = Progress(config.identity())
-        if resume:
-            self.progress = restore_state(config.out, self.trained, self.mean.module, self.optimizer)
-        elif fabric.is_global_zero:
-            for name in (STATE_NAME, BEST_NAME, LAST_NAME):
-                (config.out / name).unlink(missing_ok=True)
+        self.begin(config.identity(), resume=resume)
+        if not resume and fabric.is_global_zero:
             self._write_settings()
         self.zeros = ZeroKeeper(self.module) if config.keep_zeros else None
         self.validated = self.manifest

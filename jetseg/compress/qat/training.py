@@ -39,7 +39,7 @@ from jetseg.training.losses import SegmentationLoss
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate
 from jetseg.training.parameters import RunningMean
-from jetseg.training.state import STATE_NAME, Progress, check_resumable, read_progress, restore_state
+from jetseg.training.state import check_resumable, read_progress
 from jetseg.training.teacher import Teacher
 from jetseg.training.validate import defined_miou, validate
 
@@ -87,13 +87,11 @@ def train_quantized(
         DataError: A frame or a label is broken, or classes differ.
         TrainingDivergedError: The loss is no longer a number.
     """
-    check_places(out, [network.path for network in (start, teacher) if network is not None])
-    if not config.labels and config.teacher is None and teacher is None:
+    taught_by = teacher if config.teacher is None else open_network(config.teacher, config.teacher_manifest)
+    check_places(out, [network.path for network in (start, teacher, taught_by) if network is not None])
+    if not config.labels and taught_by is None:
         raise ConfigError("Without `labels` there must be a teacher.", "Give a `teacher`.")
     folder = out.with_suffix(".run")
-    own_teacher = None if config.teacher is None else open_network(config.teacher, config.teacher_manifest)
-    taught_by = own_teacher or teacher
-    check_places(out, [taught_by.path] if taught_by else [])
     inputs = {"data": dataset.spec, "qdq_sha256": start.sha256, "teacher_sha256": taught_by and taught_by.sha256}
     identity = {**config.identity(), **inputs}
     progress = read_progress(folder) if config.resume else None
@@ -150,14 +148,10 @@ class _Training(EpochLoop):
         self.loss, self.distillation = self._make_losses(learn_from, teacher, size)
         self.optimizer = self.stepper = _make_optimizer(self.trained, qat)
         self.mean = RunningMean(self.trained, config.ema_decay)
-        self.progress = Progress(identity)
+        self.score_name = "val_miou" if qat.labels else "val_agreement"
         self.measured: dict[str, Any] = {}
         """The newest measurement, as the manifest records it."""
-        if resume:
-            self.progress = restore_state(config.out, self.trained, self.mean.module, self.optimizer)
-        else:
-            for name in (STATE_NAME, BEST_NAME):
-                (config.out / name).unlink(missing_ok=True)
+        self.begin(identity, resume=resume)
 
     def _make_losses(
         self, frames: LabelledFrames, teacher: Teacher | None, size: tuple[int, int]
@@ -167,8 +161,7 @@ class _Training(EpochLoop):
             weights = class_weights(self.qat.class_weights, frames, self.config.out)
             loss = SegmentationLoss(self.manifest.ignore_index, weights).to(self.fabric.device)
         if teacher is not None:
-            same_channels = WithoutVoid(teacher, self.network.channels)
-            distillation = DistillationLoss(same_channels, size, self.qat.distill)
+            distillation = DistillationLoss(WithoutVoid(teacher, self.network.channels), size, self.qat.distill)
         return loss, distillation
 
     def before_first_epoch(self, running: Task) -> None:
@@ -212,19 +205,15 @@ class _Training(EpochLoop):
 
     def figures(self, score: float | None) -> dict[str, float | None]:
         """Returns the score under its name."""
-        return {self._score_name: score}
+        return {self.score_name: score}
 
     def write_metrics(self, history: list[dict[str, float | None]]) -> None:
         """Writes metrics.json."""
         write_json(self.config.out / METRICS_NAME, history)
 
-    @property
-    def _score_name(self) -> str:
-        return "val_miou" if self.qat.labels else "val_agreement"
-
     def latest_score(self) -> str:
         """Returns the newest score."""
-        return f"{self._score_name} {self.progress.history[-1][self._score_name]:.2f}"
+        return f"{self.score_name} {self.progress.history[-1][self.score_name]:.2f}"
 
     def advice(self) -> str:
         """Says what to do about a loss that is no longer a number."""
@@ -232,13 +221,12 @@ class _Training(EpochLoop):
 
     def write(self, out: Path) -> TrainedGraph:
         """Writes what the best epoch made."""
-        tensors, notes = read_tensors(self.config.out / BEST_NAME)
+        kept = self.config.out / BEST_NAME
+        tensors, notes = read_tensors(kept)
         try:
             epoch, measured = int(notes["epoch"]), json.loads(notes["measured"])
         except (KeyError, ValueError) as error:
-            raise ArtifactError(
-                f"{self.config.out / BEST_NAME} is not what this run wrote.", "Turn `resume` off to start over."
-            ) from error
+            raise ArtifactError(f"{kept} is not what this run wrote.", "Turn `resume` off to start over.") from error
         self.trained.load_state_dict(tensors)
         settings = self.qat.model_dump(mode="json", exclude={"resume", "workers"}, exclude_none=True)
         settings |= {"data": self.config.data, "best_epoch": epoch, "history": self.progress.history}
