@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from jetseg.exporters.config import Head, InputKind
 from jetseg.manifest import InputSpec
+from jetseg.training.normalize import GRAY_BGR, GRAY_BITS
 
 
 class DeployedNetwork(nn.Module):
@@ -53,8 +54,7 @@ class FrameNormalization(nn.Module):
         self.register_buffer("shift", (mean / spec.scale).float().reshape(1, -1, 1, 1).expand(row).clone())
         self.register_buffer("gain", (spec.scale / std).float().reshape(1, -1, 1, 1).expand(row).clone())
         self.gray = spec.color == "gray"
-        # OpenCV's fixed-point weights of blue, green and red, exact in float32
-        weights = torch.tensor([3735.0, 19235.0, 9798.0]) / 32768
+        weights = torch.tensor(GRAY_BGR, dtype=torch.float32) / (1 << GRAY_BITS)  # exact in float32
         self.register_buffer("gray_weights", weights.reshape(1, 3, 1, 1))
 
     def forward(self, frame_nhwc_u8: Tensor) -> Tensor:
