@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -17,32 +18,34 @@ def input_activity(module: nn.Module, batches: Iterable[Batch]) -> dict[str, Ten
 
     Args:
         module: The network, in eval mode.
-        batches: Pairs of float32 N x C x H x W and labels, which are not used.
+        batches: Frames; their labels are not used.
 
     Returns:
         By the convolution's name, the mean absolute value of each input channel, in the shape of one filter of its
         weight: what each weight is multiplied with on average.
     """
-    names = {layer: name for name, layer in module.named_modules() if isinstance(layer, _ConvNd)}
-    seen: dict[str, list[Tensor]] = {}
+    convolutions = {name: layer for name, layer in module.named_modules() if isinstance(layer, _ConvNd)}
+    activity = channel_activity(module, convolutions.values(), batches)
+    return {name: _by_weight(layer, activity[layer]) for name, layer in convolutions.items() if layer in activity}
 
-    def measure(layer: _ConvNd, inputs: tuple[Tensor, ...]) -> None:
+
+def channel_activity(
+    module: nn.Module, layers: Iterable[nn.Module], batches: Iterable[Batch]
+) -> dict[nn.Module, Tensor]:
+    """Returns the mean absolute value of each input channel of convolutions and linear layers, for those that ran."""
+    seen: dict[nn.Module, list[Tensor]] = {}
+
+    def measure(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].abs()
-        seen.setdefault(names[layer], []).append(values.mean(dim=[i for i in range(values.ndim) if i != 1]))
+        axis = 1 if isinstance(layer, _ConvNd) else values.ndim - 1
+        seen.setdefault(layer, []).append(values.mean(dim=[i for i in range(values.ndim) if i != axis]))
 
-    hooks = [layer.register_forward_pre_hook(measure) for layer in names]
-    try:
-        with torch.no_grad():
-            for images, _ in batches:
-                module(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {
-        names[layer]: _by_weight(layer, torch.stack(seen[names[layer]]).mean(0))
-        for layer in names
-        if names[layer] in seen
-    }
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(measure))
+        for images, _ in batches:
+            module(images)
+    return {layer: torch.stack(means).mean(0) for layer, means in seen.items()}
 
 
 def _by_weight(layer: _ConvNd, by_channel: Tensor) -> Tensor:

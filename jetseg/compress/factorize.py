@@ -148,6 +148,7 @@ def _factors(conv: nn.Conv2d, config: FactorizeConfig) -> tuple[Factors | None, 
 
 
 def _ranks(conv: nn.Conv2d, config: FactorizeConfig) -> tuple[int, ...]:
+    taps = conv.weight[0, 0].numel()
     most = (min(spatial_shape(conv)),) if config.form == "spatial" else (conv.in_channels, conv.out_channels)
     if config.rank == "budget":
         ranks = _budget_ranks(conv, config, most)
@@ -155,10 +156,9 @@ def _ranks(conv: nn.Conv2d, config: FactorizeConfig) -> tuple[int, ...]:
         spectrum = spatial_spectrum(conv)
         ranks = (_chosen(spectrum, spatial_shape(conv), config),)
     else:
-        positions = conv.weight[0, 0].numel()
         matrices = [
-            (conv.in_channels, conv.out_channels * positions),
-            (conv.out_channels, conv.in_channels * positions),
+            (conv.in_channels, conv.out_channels * taps),
+            (conv.out_channels, conv.in_channels * taps),
         ]
         spectra = tucker_spectra(conv)
         ranks = tuple(_chosen(values, shape, config) for values, shape in zip(spectra, matrices, strict=True))
@@ -167,7 +167,7 @@ def _ranks(conv: nn.Conv2d, config: FactorizeConfig) -> tuple[int, ...]:
     )
     if config.form == "spatial":
         return ranks
-    taps = conv.weight[0, 0].numel()  # the layer between the two 1x1 ones has no more rank than it has products
+    # the layer between the two 1x1 ones has no more rank than it has products
     reading = min(ranks[0], ranks[1] * taps)
     return reading, min(ranks[1], reading * taps)
 

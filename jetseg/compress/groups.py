@@ -24,19 +24,10 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("torch_pruning", "train", "prunes networks") from error
 
-__all__ = [
-    "Importance",
-    "PruningGroup",
-    "find_groups",
-    "mixing_layers",
-    "sum_over_readers",
-    "torch_pruning",
-    "trace",
-    "training_heads",
-]
-
 Importance = Callable[[Any], Tensor | None]
 """Given a full group of coupled layers of Torch-Pruning, returns one score per channel of its root, or None."""
+group_magnitude: Callable[..., Importance] = torch_pruning.importance.GroupMagnitudeImportance
+"""Importance by the weights of all layers that would lose the channel."""
 READING = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
 """Operations of Torch-Pruning that remove input channels of a layer."""
 

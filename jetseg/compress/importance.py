@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from jetseg.compress.activity import Batch, input_activity
+from jetseg.compress.activity import Batch, channel_activity, input_activity
 from jetseg.compress.config import Method
-from jetseg.compress.groups import Importance, mixing_layers, sum_over_readers, torch_pruning
+from jetseg.compress.groups import Importance, group_magnitude, mixing_layers, sum_over_readers
 from jetseg.errors import ConfigError
 from jetseg.registry import CRITERIA
 from jetseg.training.losses import SegmentationLoss
@@ -131,8 +131,7 @@ class Magnitude(Criterion):
 
     def channel_importance(self, subject: Subject) -> Importance:
         """Returns Torch-Pruning's own importance."""
-        scorer: Importance = torch_pruning.importance.GroupMagnitudeImportance(p=subject.norm)
-        return scorer
+        return group_magnitude(p=subject.norm)
 
     def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
         """Returns magnitudes."""
@@ -206,27 +205,13 @@ class Activation(Criterion):
 
     def channel_importance(self, subject: Subject) -> Importance:
         """Runs the frames, and returns a function that gives None for channels that no layer reads."""
-        rows: dict[nn.Module, list[Tensor]] = {}
-
-        def measure(reader: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            values = inputs[0].abs()
-            axis = 1 if isinstance(reader, _ConvNd) else values.ndim - 1
-            rows.setdefault(reader, []).append(values.mean(dim=[i for i in range(values.ndim) if i != axis]))
-
-        hooks = [reader.register_forward_pre_hook(measure) for reader in mixing_layers(subject.module)]
-        try:
-            with torch.no_grad():
-                for images, _ in subject.frames:
-                    subject.module(images)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        means = {reader: torch.stack(found).mean(0, keepdim=True) for reader, found in rows.items()}
+        activity = channel_activity(subject.module, mixing_layers(subject.module), subject.frames)
+        means = {reader: channels[None] for reader, channels in activity.items()}
 
         def score(group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
-            activity = sum_over_readers(group, means)
+            total = sum_over_readers(group, means)
             # groups differ in scale for no reason that matters, so each is normalized to mean 1
-            return None if activity is None else activity[0] / activity.mean().clamp(min=1e-30)
+            return None if total is None else total[0] / total.mean().clamp(min=1e-30)
 
         return score
 

@@ -78,6 +78,10 @@ class NetworkLatency:
         layer_ms = sum(latency(*counts) for latency in self._latencies[name])
         return layer_ms + self._rest_ms_per_value * self._output_values(name, kept)
 
+    def rows(self, before: Sequence[int], after: Sequence[int]) -> dict[str, tuple[float, float]]:
+        """Returns milliseconds before and after pruning, by layer."""
+        return {name: (self.layer_ms(name, before), self.layer_ms(name, after)) for name in self.shapes}
+
     def _output_values(self, name: str, kept: Sequence[int]) -> float:
         _, out_channels = self._counts(name, kept)
         return out_channels * sum(prod(shape.output_size) for shape in self.shapes[name])
@@ -198,13 +202,6 @@ def _by_layer(shares: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[int
         for name, share in layers.items():
             found.setdefault(name, []).append((group, share))
     return found
-
-
-def latency_rows(
-    latency: NetworkLatency, before: Sequence[int], after: Sequence[int]
-) -> Mapping[str, tuple[float, float]]:
-    """Returns milliseconds before and after pruning, by layer."""
-    return {name: (latency.layer_ms(name, before), latency.layer_ms(name, after)) for name in latency.shapes}
 
 
 def _losses(scores: Tensor) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -77,13 +78,10 @@ def layer_shapes(module: nn.Module, example_input: Tensor) -> dict[str, tuple[La
         found[names[layer]] = (*found.get(names[layer], ()), _shape(layer, inputs[0]))
 
     layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(note) for layer in layers]
-    try:
-        with torch.no_grad():
-            module(example_input)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(note))
+        module(example_input)
     return found
 
 

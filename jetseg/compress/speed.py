@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import nn
 
-from jetseg.compress.latency import NetworkLatency, allocate, latency_rows
+from jetseg.compress.latency import NetworkLatency, allocate
 from jetseg.compress.layers import LayerChange
 from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
 from jetseg.errors import ConfigError, QualityError
@@ -128,7 +128,7 @@ def prune_to_speed(
     amount = search_amount(try_amount, speedup, start, settings.max_ratio if not by_latency else 0.999)
     kept = tuple(counts(amount))
     pruned, changes = made[kept]
-    rows = dict(latency_rows(latency, full, kept)) if latency else {}
+    rows = latency.rows(full, kept) if latency else {}
     return pruned, changes, SpeedReport(*measured[kept], speedup, tuple(trials), rows)
 
 

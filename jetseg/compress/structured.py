@@ -101,22 +101,6 @@ class Pruner:
         return pruned, tuple(LayerChange(name, before[name], after[name], notes.get(name, "")) for name in before)
 
 
-def prune_structured(
-    module: nn.Module,
-    settings: PruneSettings,
-    example_input: Tensor,
-    make_importance: Callable[[nn.Module], Importance],
-) -> tuple[nn.Module, tuple[LayerChange, ...]]:
-    """Returns a smaller copy of a network and what happened to each layer; see `Pruner`.
-
-    Raises:
-        ConfigError: A pattern in `keep` matches no layer, or nothing is left to prune.
-        ArtifactError: The network cannot be traced, or does not run after pruning.
-    """
-    pruner = Pruner(module, settings.keep, example_input, make_importance)
-    return pruner.prune(choose_counts(pruner.groups, settings), settings.round_to)
-
-
 def choose_counts(groups: Sequence[PruningGroup], settings: PruneSettings) -> list[int]:
     """Returns how many channels each group of layers keeps."""
     removed = [math.floor(settings.ratio * len(group.scores)) for group in groups]

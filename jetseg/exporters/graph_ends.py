@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from jetseg.exporters.config import Head, InputKind
 from jetseg.manifest import InputSpec
+from jetseg.training.normalize import GRAY_BGR, GRAY_BITS
 
 
 class DeployedNetwork(nn.Module):
@@ -21,13 +21,7 @@ class DeployedNetwork(nn.Module):
         head: "logits", or "classmap" for uint8, N x H x W.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        spec: InputSpec,
-        input_kind: Literal["normalized", "frame"],
-        head: Literal["logits", "classmap"],
-    ) -> None:
+    def __init__(self, network: nn.Module, spec: InputSpec, input_kind: InputKind, head: Head) -> None:
         super().__init__()
         self.network = network
         self.frame = FrameNormalization(spec) if input_kind == "frame" else nn.Identity()
@@ -60,8 +54,7 @@ class FrameNormalization(nn.Module):
         self.register_buffer("shift", (mean / spec.scale).float().reshape(1, -1, 1, 1).expand(row).clone())
         self.register_buffer("gain", (spec.scale / std).float().reshape(1, -1, 1, 1).expand(row).clone())
         self.gray = spec.color == "gray"
-        # OpenCV's fixed-point weights of blue, green and red, exact in float32
-        weights = torch.tensor([3735.0, 19235.0, 9798.0]) / 32768
+        weights = torch.tensor(GRAY_BGR, dtype=torch.float32) / (1 << GRAY_BITS)  # exact in float32
         self.register_buffer("gray_weights", weights.reshape(1, 3, 1, 1))
 
     def forward(self, frame_nhwc_u8: Tensor) -> Tensor:

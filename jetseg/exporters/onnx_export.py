@@ -124,7 +124,7 @@ def export_module(module: nn.Module, example: Tensor, output_name: str, opset: i
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # whatever a foreign network or torch's exporter raises
         raise ArtifactError(
-            f"The network could not be exported to ONNX: {_first_line(error)}",
+            f"The network could not be exported to ONNX: {first_line(error)}",
             "Its forward must not choose operations by the values of tensors; `jetseg --debug` shows where.",
         ) from error
     _strip_notes_(model)
@@ -160,7 +160,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Returns the innermost cause in one line; torch wraps it in pages of advice."""
     cause: BaseException = error
     while cause.__cause__ is not None:

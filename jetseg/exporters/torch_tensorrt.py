@@ -18,7 +18,7 @@ from jetseg.config import changed
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError
 from jetseg.exporters.config import PlanConfig
 from jetseg.exporters.graph_ends import DeployedNetwork
-from jetseg.exporters.onnx_export import ExportResult, example_input
+from jetseg.exporters.onnx_export import ExportResult, example_input, first_line
 from jetseg.manifest import Stage
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.storage import write_bytes
@@ -96,11 +96,7 @@ def _convert(library: ModuleType, deployed: DeployedNetwork, example: torch.Tens
         plan: bytes = convert(program, inputs=[example], **settings)
     except Exception as error:  # whatever a foreign network, torch or torch-tensorrt raises
         raise ArtifactError(
-            f"torch-tensorrt could not convert the network: {type(error).__name__}: {_first_line(error)}.",
+            f"torch-tensorrt could not convert the network: {first_line(error).rstrip('.')}.",
             "Export it to ONNX and use `jetseg build-engine --backend tensorrt`; `jetseg --debug` shows where.",
         ) from error
     return bytes(plan)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "").rstrip(".")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,12 +28,10 @@ def module_cost(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
     def remember(layer: nn.Module, _inputs: object, _output: object) -> None:
         used.update((weight, weight.numel()) for weight in layer.parameters(recurse=False))
 
-    hooks = [layer.register_forward_hook(remember) for layer in module.modules()]
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with ExitStack() as hooks, torch.no_grad():
+        for layer in module.modules():
+            hooks.enter_context(layer.register_forward_hook(remember))
+        with FlopCounterMode(display=False) as counter:
             module(torch.zeros(input_shape))
-    finally:
-        for hook in hooks:
-            hook.remove()
     # torch counts a multiply and an add apart
     return Cost(parameters=sum(used.values()), macs=counter.get_total_flops() // 2)

@@ -6,14 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetseg.models.layers import (
-    ConvBN,
-    ConvBNReLU,
-    ResidualBlock,
-    initialize_,
-    pool_to_bins,
-    resize_like,
-)
+from jetseg.models.layers import ConvBN, ConvBNReLU, ResidualBlock, initialize_, pool_to_bins, resize_like
 
 
 class DDRNet(nn.Module):

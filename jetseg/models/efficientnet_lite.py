@@ -9,7 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from jetseg.models.layers import initialize_, pool_to_bins, resize_like
+from jetseg.models.layers import ConvBN, initialize_, pool_to_bins, resize_like
 
 Variant = Literal["lite0", "lite1", "lite2"]
 SCALES: dict[str, tuple[float, float]] = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
@@ -61,7 +61,7 @@ class EfficientNetLiteFPN(nn.Module):
         self.encoder = _Encoder(in_channels, variant, deep_blocks)
         *fine, deepest = self.encoder.out_channels
         self.context = _Context(deepest, width)
-        self.laterals = nn.ModuleList(_conv_bn(channels, width, 1, act=False) for channels in fine)
+        self.laterals = nn.ModuleList(_ConvBN(channels, width, 1) for channels in fine)
         self.smooth = nn.ModuleList(_separable(width, width) for _ in fine)
         self.head = nn.Sequential(_separable(width, width), nn.Dropout2d(dropout))
         self.classifier = nn.Conv2d(width, num_classes, 1)
@@ -76,13 +76,25 @@ class EfficientNetLiteFPN(nn.Module):
         return resize_like(self.classifier(self.head(features)), x)
 
 
+class _ConvBN(ConvBN):
+    """Convolution and batch norm with the encoder's epsilon."""
+
+    eps = 1e-3
+
+
+class _ConvBNReLU6(_ConvBN):
+    """The same with ReLU6."""
+
+    activation = nn.ReLU6
+
+
 class _Encoder(nn.Module):
     """The stages of EfficientNet-Lite; gives feature maps at strides 4, 8, 16 and 32."""
 
     def __init__(self, in_channels: int, variant: str, deep_blocks: int | None) -> None:
         super().__init__()
         width, depth = SCALES[variant]
-        self.stem = _conv_bn(in_channels, 32, 3, stride=2)
+        self.stem = _ConvBNReLU6(in_channels, 32, 3, stride=2)
         self.stages = nn.ModuleList()
         self.variant = variant
         self._lengths: list[int] = []
@@ -129,9 +141,9 @@ class _Block(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = in_channels * expansion
-        self.expand = _conv_bn(in_channels, wide, 1) if expansion > 1 else nn.Identity()
-        self.depthwise = _conv_bn(wide, wide, kernel, stride=stride, groups=wide)
-        self.project = _conv_bn(wide, out_channels, 1, act=False)
+        self.expand = _ConvBNReLU6(in_channels, wide, 1) if expansion > 1 else nn.Identity()
+        self.depthwise = _ConvBNReLU6(wide, wide, kernel, stride=stride, groups=wide)
+        self.project = _ConvBN(wide, out_channels, 1)
         self.adds_input = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,9 +158,9 @@ class _Context(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.reduce = _conv_bn(in_channels, out_channels, 1)
-        self.branches = nn.ModuleList(_conv_bn(out_channels, out_channels, 1) for _ in self.bins)
-        self.merge = _conv_bn(out_channels * (1 + len(self.bins)), out_channels, 1)
+        self.reduce = _ConvBNReLU6(in_channels, out_channels, 1)
+        self.branches = nn.ModuleList(_ConvBNReLU6(out_channels, out_channels, 1) for _ in self.bins)
+        self.merge = _ConvBNReLU6(out_channels * (1 + len(self.bins)), out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.reduce(x)
@@ -159,21 +171,10 @@ class _Context(nn.Module):
         return out
 
 
-def _conv_bn(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, act: bool = True
-) -> nn.Sequential:
-    """Convolution, batch norm with the encoder's epsilon and, unless told otherwise, ReLU6."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels, eps=1e-3),
-    ]
-    return nn.Sequential(*layers, nn.ReLU6(inplace=True)) if act else nn.Sequential(*layers)
-
-
 def _separable(in_channels: int, out_channels: int) -> nn.Sequential:
     """Depthwise, then pointwise convolution."""
     return nn.Sequential(
-        _conv_bn(in_channels, in_channels, 3, groups=in_channels), _conv_bn(in_channels, out_channels, 1)
+        _ConvBNReLU6(in_channels, in_channels, 3, groups=in_channels), _ConvBNReLU6(in_channels, out_channels, 1)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +21,9 @@ class ConvBN(nn.Sequential):
         dilation: Dilation in both directions.
     """
 
+    eps: ClassVar[float] = 1e-5
+    activation: ClassVar[type[nn.ReLU | nn.ReLU6] | None] = None
+
     def __init__(
         self,
         in_channels: int,
@@ -32,35 +36,17 @@ class ConvBN(nn.Sequential):
     ) -> None:
         padding = dilation * (kernel_size // 2)
         super().__init__(
-            nn.Conv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                stride,
-                padding,
-                dilation=dilation,
-                groups=groups,
-                bias=False,
-            ),
-            nn.BatchNorm2d(out_channels),
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False),
+            nn.BatchNorm2d(out_channels, eps=self.eps),
         )
+        if self.activation is not None:
+            self.append(self.activation(inplace=True))
 
 
 class ConvBNReLU(ConvBN):
     """Convolution, batch norm and ReLU; the arguments are those of `ConvBN`."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 3,
-        stride: int = 1,
-        *,
-        groups: int = 1,
-        dilation: int = 1,
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, groups=groups, dilation=dilation)
-        self.append(nn.ReLU(inplace=True))
+    activation = nn.ReLU
 
 
 class ResidualBlock(nn.Module):
@@ -88,13 +74,9 @@ class ResidualBlock(nn.Module):
 
 
 def resize_like(x: Tensor, reference: Tensor) -> Tensor:
-    """Resizes a feature map bilinearly to the height and width of another one."""
-    return resize_to(x, (reference.shape[2], reference.shape[3]))
-
-
-def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes a feature map bilinearly to (height, width); does nothing if it has that size."""
-    if (x.shape[2], x.shape[3]) == size:
+    """Resizes a feature map bilinearly to the last two axes of another tensor; does nothing if it has that size."""
+    size = (reference.shape[-2], reference.shape[-1])
+    if (x.shape[-2], x.shape[-1]) == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from jetseg.errors import ArtifactError
 from jetseg.models.factors import restore_factors_
 
 _RESIZABLE = (_ConvNd, nn.Linear, _NormBase, nn.GroupNorm, nn.PReLU)
+_NAMES_SHOWN = 5
 
 
 def fit_shapes_(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
@@ -38,26 +39,31 @@ def fit_shapes_(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
 
 
 def _check_names(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    missing, unexpected = other_names(module, state_dict)
+    parts = []
+    if missing:
+        parts.append(f"lack {some_of(missing)}")
+    if unexpected:
+        parts.append(f"hold {some_of(unexpected)}, which the network does not have")
+    if parts:
+        raise ArtifactError(
+            f"The weights do not belong to this network: they {' and '.join(parts)}.",
+            "Check the model's name and options in the manifest.",
+        )
+
+
+def other_names(module: nn.Module, state_dict: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Returns the names of weights that `state_dict` lacks, and of those that the network does not have."""
     expected = module.state_dict().keys()
     # the counter of batch norms is absent from files written by very old torch; it has no effect on results
     missing = [key for key in expected if key not in state_dict and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state_dict if key not in expected]
-    if not missing and not unexpected:
-        return
-    parts = []
-    if missing:
-        parts.append(f"lack {_some(missing)}")
-    if unexpected:
-        parts.append(f"hold {_some(unexpected)}, which the network does not have")
-    raise ArtifactError(
-        f"The weights do not belong to this network: they {' and '.join(parts)}.",
-        "Check the model's name and options in the manifest.",
-    )
+    return missing, [key for key in state_dict if key not in expected]
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+def some_of(names: Sequence[str]) -> str:
+    """Lists the first five names for a message."""
+    rest = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _resize_weights_(layer: nn.Module, prefix: str, state_dict: Mapping[str, Tensor]) -> bool:

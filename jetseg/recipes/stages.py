@@ -19,7 +19,8 @@ from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.quantization.config import CalibrateConfig
 from jetseg.storage import write_bytes
-from jetseg.training.config import TrainConfig, accept_old_names
+from jetseg.training.config import TrainConfig
+from jetseg.training.renamed import accept_old_names
 from jetseg.workflows.config import StartRanges, validate_each
 from jetseg.workflows.stage_results import Artifacts
 

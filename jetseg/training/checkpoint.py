@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import Manifest
 from jetseg.models import create_model, fit_shapes_
+from jetseg.models.shapes import other_names, some_of
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.storage import atomic_path
 
 SUFFIX = ".safetensors"
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model", "net")
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-_NAMES_SHOWN = 5
 
 
 def save_checkpoint(path: Path, module: nn.Module, manifest: Manifest) -> Manifest:
@@ -80,7 +80,7 @@ def load_checkpoint(checkpoint: Network | Path) -> tuple[nn.Module, Manifest]:
         fit_shapes_(module, state)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error.found}", error.fix) from error
-    _load_strictly(module, state, path)
+    module.load_state_dict(state, strict=False)  # names and shapes fit; a counter of batch norms may be absent
     return module.eval(), manifest
 
 
@@ -127,16 +127,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Loads `state`, naming every kind of misfit in one error."""
     own = module.state_dict()
-    # BatchNorm's counter is absent from files written by very old torch, and has no effect on the result
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in own]
+    missing, unexpected = other_names(module, state)
     misshapen = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
     mistakes = [
-        f"  {what}: {_some(names)}"
+        f"  {what}: {some_of(names)}"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("other shape", misshapen))
         if names
     ]
@@ -146,11 +144,6 @@ def _load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -
             "\nChoose the network, its options and the number of classes that the weights were trained with.",
         )
     module.load_state_dict(dict(state), strict=False)
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _read_pickled_tensors(path: Path) -> dict[str, Tensor]:
@@ -171,7 +164,7 @@ def _read_pickled_tensors(path: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"{path} holds a {type(content).__name__}, not a state_dict.", "Save a state_dict.")
     strangers = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if strangers or not content:
-        reason = "not tensors: " + _some(strangers) if strangers else "it is empty"
+        reason = "not tensors: " + some_of(strangers) if strangers else "it is empty"
         raise ArtifactError(
             f"{path} is not a state_dict: {reason}.",
             'Save the state_dict alone or under the key "state_dict".',

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from jetseg.config import Cli, Settings
-from jetseg.errors import ConfigError
-from jetseg.storage import sha256_file, write_text
+from jetseg.storage import sha256_file
+from jetseg.training.renamed import accept_old_names
 
 if TYPE_CHECKING:
     from jetseg.data.augment import AugmentConfig
-
-_LOG = logging.getLogger(__name__)
 
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 _GRAY_MEAN = (0.449,)
 _GRAY_STD = (0.226,)
-CONFIG_NAME = "config.yaml"
 FREE_ON_RESUME = frozenset({"out", "resume", "workers", "accelerator", "cache_mb"})
 """These say how fast a run goes or when it stops looking, not what it computes: they may change on resuming."""
-_GIVEN_BY_INIT = frozenset({"model", "model_options", "color", "scale", "mean", "std"})
-_RENAMED = {"val_split": "eval_split"}
-"""Old names of settings, which are read until the next release but one."""
+GIVEN_BY_INIT = frozenset({"model", "model_options", "color", "scale", "mean", "std"})
+"""What a checkpoint decides that a run starts from."""
 
 
 class DistillConfig(Settings):
@@ -78,28 +71,6 @@ class DistillConfig(Settings):
     def total_weight(self) -> float:
         """The sum of all weights."""
         return self.kd_weight + self.cwd_weight + self.dist_weight + self.relation_weight + self.mimic_weight
-
-
-def accept_old_names(values: Any, renamed_to: Mapping[str, str] = _RENAMED) -> Any:  # noqa: ANN401 - as it comes
-    """Renames settings that had another name until 0.1; meant for validators that run before all others.
-
-    Args:
-        values: What is to be validated.
-        renamed_to: New names by old ones.
-
-    Raises:
-        ValueError: A setting is given under both names.
-    """
-    if not isinstance(values, Mapping):
-        return values
-    renamed = dict(values)
-    for old, new in renamed_to.items():
-        if old in renamed:
-            if new in renamed:
-                raise ValueError(f"{old} is the old name of {new}: give one of them")
-            _LOG.warning("The setting %s is now called %s; the old name goes with 0.3.", old, new)
-            renamed[new] = renamed.pop(old)
-    return renamed
 
 
 class TrainConfig(Settings):
@@ -224,7 +195,7 @@ class TrainConfig(Settings):
     def _consistent(self) -> TrainConfig:
         if sum((self.init is not None, self.weights is not None, self.imagenet)) > 1:
             raise ValueError("init, weights and imagenet exclude each other: give one")
-        fixed = sorted(self.model_fields_set & _GIVEN_BY_INIT)
+        fixed = sorted(self.model_fields_set & GIVEN_BY_INIT)
         if self.init is not None and fixed:
             raise ValueError(f"init brings its own {', '.join(fixed)}; leave that out")
         if self.teacher is None and self.teacher_manifest is not None:
@@ -275,35 +246,3 @@ class TrainConfig(Settings):
 
 def _in_order(color: str, rgb: tuple[float, float, float], gray: tuple[float]) -> tuple[float, ...]:
     return {"rgb": rgb, "bgr": rgb[::-1], "gray": gray}[color]
-
-
-def check_resumable(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuses to go on with a run under other settings.
-
-    Args:
-        folder: Where the run keeps its state.
-        earlier: The settings that it was started with.
-        now: The settings that were given this time.
-
-    Raises:
-        ConfigError: Some settings differ; all of them are listed with both values.
-    """
-    earlier = {_RENAMED.get(key, key): value for key, value in earlier.items()}
-    differences = [
-        f"  {key}: {earlier.get(key)!r} then, {now.get(key)!r} now"
-        for key in sorted({*now, *earlier})
-        if now.get(key) != earlier.get(key)
-    ]
-    if differences:
-        raise ConfigError(
-            f"{folder} holds a run with other settings:\n" + "\n".join(differences),
-            "\nGive another output, the same settings, or turn `resume` off to start over.",
-        )
-
-
-def save_config(config: TrainConfig) -> Path:
-    """Writes the resolved settings as YAML into the run's folder; returns the file."""
-    path = config.out / CONFIG_NAME
-    silent = set(_GIVEN_BY_INIT) if config.init else set()
-    write_text(path, yaml.safe_dump(config.model_dump(mode="json", exclude=silent), sort_keys=False))
-    return path

@@ -35,11 +35,7 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
             num_nodes=nodes,
             precision=config.precision,  # type: ignore[arg-type]
         )
-    except (
-        ValueError,
-        RuntimeError,
-        MisconfigurationException,
-    ) as error:
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(
             f"accelerator {config.accelerator!r}, devices {devices} and precision "
             f"{config.precision!r} do not work here: {error}",

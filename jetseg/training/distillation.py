@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from jetseg.errors import ConfigError
+from jetseg.models.layers import resize_like
 from jetseg.training.config import DistillConfig
 from jetseg.training.distillation_losses import (
     channel_wise_loss,
@@ -14,7 +15,7 @@ from jetseg.training.distillation_losses import (
     soft_label_loss,
 )
 from jetseg.training.features import feature_channels, features_into
-from jetseg.training.losses import Outputs, match_size
+from jetseg.training.losses import Outputs
 from jetseg.training.resizing import resize_batch
 from jetseg.training.teacher import Teacher
 
@@ -75,9 +76,9 @@ class DistillationLoss:
         """
         config = self.config
         main = outputs[0] if isinstance(outputs, tuple | list) else outputs
-        student = match_size(main, frames_nhwc_u8[..., 0]).float()
+        student = resize_like(main, frames_nhwc_u8[..., 0]).float()
         said = self.teacher(self._scaled(frames_nhwc_u8))
-        teacher = match_size(said.logits, student)
+        teacher = resize_like(said.logits, student)
         loss = student.new_zeros(())
         if config.kd_weight:
             loss = loss + config.kd_weight * soft_label_loss(student, teacher, config.temperature)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from jetseg.models.layers import resize_like
+
 _RELATION_CELLS = 16
 """Cells per side that features are averaged into before pixels are related: the cost is their fourth power."""
 
@@ -87,9 +89,7 @@ def feature_loss(adapted_features: Tensor, teacher_features: Tensor) -> Tensor:
         adapted_features: float, N x D x H x W, after the adapter.
         teacher_features: float, N x D x h x w; resized to H x W.
     """
-    if teacher_features.shape[2:] != adapted_features.shape[2:]:
-        size = adapted_features.shape[2:]
-        teacher_features = F.interpolate(teacher_features, size=size, mode="bilinear", align_corners=False)
+    teacher_features = resize_like(teacher_features, adapted_features)
     spread = teacher_features.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6)
     return F.mse_loss(adapted_features / spread, teacher_features / spread)
 

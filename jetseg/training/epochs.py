@@ -8,8 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar
 
 import lightning_fabric
 import torch
@@ -18,58 +17,41 @@ from torch.optim import Optimizer
 
 from jetseg.errors import TrainingDivergedError
 from jetseg.progress import Task, task
+from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import Batch, Feed
 from jetseg.training.parameters import RunningMean
-from jetseg.training.state import Progress, save_state
+from jetseg.training.state import STATE_NAME, Progress, restore_state, save_state
 
 _LOG = logging.getLogger(__name__)
 
 BEST_NAME = "best.safetensors"
-
-
-class Schedule(Protocol):
-    """Settings that a run's epochs depend on."""
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the training frames."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Fixes what is drawn at random."""
-        ...
-
-    @property
-    def lr(self) -> float:
-        """Highest learning rate."""
-        ...
+LAST_NAME = "last.safetensors"
 
 
 class EpochLoop(ABC):
     """Runs epochs, and keeps after each one all that an interrupted run needs to go on exactly there.
 
-    A subclass sets the attributes, then `run` does the work.
+    A subclass sets the attributes, the last by `begin`; then `run` does the work.
 
     Attributes:
         title: What the progress bar calls the work.
         fabric: Devices and processes.
-        config: Settings.
-        folder: Where the run keeps its state.
+        config: Settings; in `out` the run keeps its state.
         feed: Batches, epoch by epoch.
         trained: What is trained; its weights go into the state.
         optimizer: Optimizer of these weights.
+        stepper: What steps: the optimizer, or one that is wrapped for several devices.
         mean: Their running mean, which is validated and kept.
         progress: How far the run is.
     """
 
     title: ClassVar[str]
     fabric: lightning_fabric.Fabric
-    config: Schedule
-    folder: Path
+    config: TrainConfig
     feed: Feed
     trained: nn.Module
     optimizer: Optimizer
+    stepper: Optimizer
     mean: RunningMean
     progress: Progress
 
@@ -97,6 +79,20 @@ class EpochLoop(ABC):
         except KeyboardInterrupt:
             self._say_how_to_resume()
             raise
+
+    def begin(self, identity: dict[str, Any], *, resume: bool) -> None:
+        """Puts back what an interrupted run kept, or removes what a run before left.
+
+        Args:
+            identity: Settings and files that decide the result.
+            resume: Whether to go on with the interrupted run.
+        """
+        self.progress = Progress(identity)
+        if resume:
+            self.progress = restore_state(self.config.out, self.trained, self.mean.module, self.optimizer)
+        elif self.fabric.is_global_zero:
+            for name in (STATE_NAME, BEST_NAME, LAST_NAME):
+                (self.config.out / name).unlink(missing_ok=True)
 
     def _epoch(self, epoch: int, running: Task) -> float:
         """Runs one epoch; returns its mean loss."""
@@ -143,13 +139,8 @@ class EpochLoop(ABC):
         history = [*self.progress.history, row]
         self.write_metrics(history)
         progress = replace(self.progress, epochs_done=done, best_miou=best, history=history)
-        save_state(self.folder, progress, self.trained, self.mean.module, self.optimizer)
+        save_state(self.config.out, progress, self.trained, self.mean.module, self.optimizer)
         self.progress = progress
-
-    @property
-    def stepper(self) -> Optimizer:
-        """What steps: the optimizer, or one that is wrapped for several devices."""
-        return self.optimizer
 
     @abstractmethod
     def set_step(self, step: int) -> None:
@@ -196,7 +187,7 @@ class EpochLoop(ABC):
         return f"epoch {epoch + 1}/{self.config.epochs}, loss {loss:.3f}{latest and f', {latest}'}"
 
     def _diverged(self, epoch: int, index: int) -> TrainingDivergedError:
-        best = self.folder / BEST_NAME
+        best = self.config.out / BEST_NAME
         kept = f"The best checkpoint so far is {best}." if best.is_file() else "No checkpoint was kept yet."
         rate = self.optimizer.param_groups[0]["lr"]
         return TrainingDivergedError(
@@ -219,7 +210,7 @@ class EpochLoop(ABC):
             "Stopped. Epochs 1 to %d of %d are kept in %s; run the same again to go on from there.",
             self.progress.epochs_done,
             self.config.epochs,
-            self.folder,
+            self.config.out,
         )
 
     @contextmanager

@@ -18,11 +18,8 @@ def features_into(network: nn.Module, layer: str) -> Iterator[list[Tensor]]:
     def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.append(inputs[0])
 
-    handle = network.get_submodule(layer).register_forward_pre_hook(keep)
-    try:
+    with network.get_submodule(layer).register_forward_pre_hook(keep):
         yield seen
-    finally:
-        handle.remove()
 
 
 def feature_channels(network: nn.Module, layer: str, whose: str) -> int:

@@ -12,14 +12,14 @@ from pathlib import Path
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import lightning_fabric
 import torch
+import yaml
 from torch import Tensor
-from torch.optim import Optimizer
 
 from jetseg.evaluation.accuracy import as_record
 from jetseg.storage import write_text
 from jetseg.training.checkpoint import save_checkpoint
 from jetseg.training.class_weights import COUNTS_NAME, class_weights
-from jetseg.training.config import TrainConfig, check_resumable, save_config
+from jetseg.training.config import GIVEN_BY_INIT, TrainConfig
 from jetseg.training.devices import deterministic, open_fabric
 from jetseg.training.distillation import (
     DistillationLoss,
@@ -28,7 +28,7 @@ from jetseg.training.distillation import (
     distillation_warnings,
     with_features,
 )
-from jetseg.training.epochs import BEST_NAME, EpochLoop
+from jetseg.training.epochs import BEST_NAME, LAST_NAME, EpochLoop
 from jetseg.training.initialization import resolve, start_network
 from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames, open_frames
 from jetseg.training.losses import SegmentationLoss
@@ -36,13 +36,13 @@ from jetseg.training.normalize import Normalize
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate, make_optimizer, set_learning_rate
 from jetseg.training.parameters import RunningMean, ZeroKeeper, freeze_
-from jetseg.training.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.training.state import check_resumable, read_progress
 from jetseg.training.validate import defined_miou, validate
 
 _LOG = logging.getLogger(__name__)
 
-LAST_NAME = "last.safetensors"
 METRICS_NAME = "metrics.csv"
+CONFIG_NAME = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,9 @@ class _Training(EpochLoop):
     """One run: what it needs, and what belongs to a step and to an epoch."""
 
     title = "Training"
-    config: TrainConfig
 
     def __init__(self, fabric: lightning_fabric.Fabric, config: TrainConfig, *, resume: bool) -> None:
-        self.fabric, self.config, self.folder = fabric, config, config.out
+        self.fabric, self.config = fabric, config
         learn_from, self.watched = open_frames(config)
         if not resume and fabric.is_global_zero:
             (config.out / COUNTS_NAME).unlink(missing_ok=True)
@@ -109,19 +108,20 @@ class _Training(EpochLoop):
         self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
         self.optimizer = make_optimizer(self.trained, config)
         self.trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network, self._stepper = fabric.setup(self.trained, self.optimizer)
+        self.network, self.stepper = fabric.setup(self.trained, self.optimizer)
         self.normalize = Normalize(self.manifest.input).to(fabric.device)
         self.mean = RunningMean(self.module, config.ema_decay)
-        self.progress = Progress(config.identity())
-        if resume:
-            self.progress = restore_state(config.out, self.trained, self.mean.module, self.optimizer)
-        elif fabric.is_global_zero:
-            for name in (STATE_NAME, BEST_NAME, LAST_NAME):
-                (config.out / name).unlink(missing_ok=True)
-            save_config(config)
+        self.begin(config.identity(), resume=resume)
+        if not resume and fabric.is_global_zero:
+            self._write_settings()
         self.zeros = ZeroKeeper(self.module) if config.keep_zeros else None
         self.validated = self.manifest
         """The manifest with the newest accuracy."""
+
+    def _write_settings(self) -> None:
+        silent = set(GIVEN_BY_INIT) if self.config.init else None
+        content = self.config.model_dump(mode="json", exclude=silent)
+        write_text(self.config.out / CONFIG_NAME, yaml.safe_dump(content, sort_keys=False))
 
     def _make_losses(self, frames: LabelledFrames) -> tuple[SegmentationLoss, DistillationLoss | None]:
         config = self.config
@@ -148,12 +148,6 @@ class _Training(EpochLoop):
             for warning in distillation_warnings(self.config.distill, self.module):
                 _LOG.warning(warning)
         return with_features(self.module, self.distillation.teacher.feature_channels, self.config.distill)
-
-    @property
-    def stepper(self) -> Optimizer:
-        """The optimizer as Fabric wrapped it."""
-        wrapped: Optimizer = self._stepper
-        return wrapped
 
     def start_epoch(self) -> None:
         """Turns on training mode but in frozen parts, whose batch norm stays as it is."""
@@ -193,11 +187,11 @@ class _Training(EpochLoop):
 
     def save_best(self, done: int) -> None:  # noqa: ARG002
         """Writes the checkpoint with the highest mIoU."""
-        save_checkpoint(self.folder / BEST_NAME, self.mean.module, self.validated)
+        save_checkpoint(self.config.out / BEST_NAME, self.mean.module, self.validated)
 
     def save_last(self) -> None:
         """Writes the checkpoint of the last epoch."""
-        save_checkpoint(self.folder / LAST_NAME, self.mean.module, self.validated)
+        save_checkpoint(self.config.out / LAST_NAME, self.mean.module, self.validated)
 
     def figures(self, score: float | None) -> dict[str, float | None]:
         """Returns learning rate and mIoU."""
@@ -209,7 +203,7 @@ class _Training(EpochLoop):
         writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-        write_text(self.folder / METRICS_NAME, text.getvalue())
+        write_text(self.config.out / METRICS_NAME, text.getvalue())
 
     def latest_score(self) -> str:
         """Returns the newest mIoU."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jetseg.models.layers import resize_like
+
 Outputs = Tensor | tuple[Tensor, ...] | list[Tensor]
 _NOTHING_IGNORED = -100
 """cross_entropy's own marker; no label byte ever has this value."""
@@ -62,7 +64,7 @@ class SegmentationLoss(nn.Module):
         return loss
 
     def _head(self, logits: Tensor, labels: Tensor) -> Tensor:
-        logits = match_size(logits, labels)
+        logits = resize_like(logits, labels)
         loss = cross_entropy(logits, labels, self.ignore_index, self.class_weights, self.ohem_fraction)
         if self.dice_weight:
             loss = loss + self.dice_weight * soft_dice(logits, labels, self.ignore_index)
@@ -163,10 +165,3 @@ def _jaccard_steps(target: Tensor) -> Tensor:
     union = target.sum() + (1.0 - target).cumsum(0)
     loss = 1.0 - (target.sum() - missed) / union
     return torch.cat([loss[:1], loss[1:] - loss[:-1]])
-
-
-def match_size(logits: Tensor, target: Tensor) -> Tensor:
-    """Resizes logits bilinearly to the height and width of `target`; most networks need nothing."""
-    if logits.shape[-2:] == target.shape[-2:]:
-        return logits
-    return F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)

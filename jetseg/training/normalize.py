@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from jetseg.manifest import InputSpec
 
-_GRAY_BITS = 15
-_GRAY_BGR = (3735, 19235, 9798)
+GRAY_BITS = 15
+GRAY_BGR = (3735, 19235, 9798)
 """OpenCV's integer weights of blue, green and red for gray, in 1 / 2**15 (ITU-R BT.601)."""
 
 
@@ -51,6 +51,6 @@ class Normalize(nn.Module):
 
 
 def _gray(pixels_nchw: Tensor) -> Tensor:
-    weights = torch.tensor(_GRAY_BGR, device=pixels_nchw.device).view(1, 3, 1, 1)
+    weights = torch.tensor(GRAY_BGR, device=pixels_nchw.device).view(1, 3, 1, 1)
     total = (pixels_nchw.round().to(torch.int32) * weights).sum(1, keepdim=True)
-    return (total + (1 << (_GRAY_BITS - 1))) >> _GRAY_BITS
+    return (total + (1 << (GRAY_BITS - 1))) >> GRAY_BITS

@@ -6,15 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jetseg.manifest import Manifest
+from jetseg.models.layers import resize_like
 
 
 def as_teacher_logits(logits: Tensor, manifest: Manifest, frames_nhwc_u8: Tensor) -> Tensor:
     """Cuts channels beyond the classes (void) and brings logits to the size of the crop."""
-    logits = logits[:, : manifest.num_classes].float()
-    height, width = frames_nhwc_u8.shape[1:3]
-    if logits.shape[-2:] != (height, width):
-        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-    return logits
+    return resize_like(logits[:, : manifest.num_classes].float(), frames_nhwc_u8[..., 0])
 
 
 def resize_batch(frames_nhwc_u8: Tensor, height: int, width: int) -> Tensor:

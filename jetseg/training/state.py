@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jetseg.errors import ArtifactError
+from jetseg.errors import ArtifactError, ConfigError
 from jetseg.training.checkpoint import read_tensors, write_tensors
 from jetseg.training.optimize import optimizer_tensors, restore_optimizer
+from jetseg.training.renamed import RENAMED
 
 STATE_NAME = "state.safetensors"
 
@@ -64,6 +65,30 @@ def restore_state(folder: Path, module: nn.Module, mean: nn.Module, optimizer: O
     mean.load_state_dict(_part(tensors, "mean"))
     restore_optimizer(optimizer, _part(tensors, "optimizer"))
     return progress
+
+
+def check_resumable(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuses to go on with a run under other settings.
+
+    Args:
+        folder: Where the run keeps its state.
+        earlier: The settings that it was started with.
+        now: The settings that were given this time.
+
+    Raises:
+        ConfigError: Some settings differ; all of them are listed with both values.
+    """
+    earlier = {RENAMED.get(key, key): value for key, value in earlier.items()}
+    differences = [
+        f"  {key}: {earlier.get(key)!r} then, {now.get(key)!r} now"
+        for key in sorted({*now, *earlier})
+        if now.get(key) != earlier.get(key)
+    ]
+    if differences:
+        raise ConfigError(
+            f"{folder} holds a run with other settings:\n" + "\n".join(differences),
+            "\nGive another output, the same settings, or turn `resume` off to start over.",
+        )
 
 
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from pruned import prune_structured
 from test_prune_stage import DATA, call, save
 from torch import nn
 
@@ -11,7 +12,7 @@ from jetseg.compress.config import FactorizeConfig
 from jetseg.compress.factorize import factorize, factorize_network
 from jetseg.compress.importance import Magnitude, Subject
 from jetseg.compress.low_rank import energy_rank, spatial_spectrum, spatial_svd, tucker2, vbmf_rank
-from jetseg.compress.structured import PruneSettings, prune_structured
+from jetseg.compress.structured import PruneSettings
 from jetseg.data.dataset import open_split
 from jetseg.models import create_model, fit_shapes_
 from jetseg.models.factors import Factors

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from pruned import prune_structured
 from test_prune_stage import save
 from torch import nn
 
@@ -18,7 +19,7 @@ from jetseg.compress.importance import (
     Taylor,
     make_criterion,
 )
-from jetseg.compress.structured import PruneSettings, prune_structured
+from jetseg.compress.structured import PruneSettings
 from jetseg.compress.unstructured import prune_unstructured
 from jetseg.config import validate_config
 from jetseg.errors import ConfigError

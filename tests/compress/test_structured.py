@@ -5,11 +5,12 @@ import copy
 
 import pytest
 import torch
+from pruned import prune_structured
 from torch import nn
 
 from jetseg.compress.groups import PruningGroup, training_heads
 from jetseg.compress.importance import Magnitude, Random, Subject
-from jetseg.compress.structured import PruneSettings, choose_counts, kept_channels, prune_structured
+from jetseg.compress.structured import PruneSettings, choose_counts, kept_channels
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.models import create_model, fit_shapes_
 

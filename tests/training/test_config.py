@@ -9,7 +9,8 @@ from jetseg.compress.qat.config import QatConfig
 from jetseg.config import validate_config
 from jetseg.errors import ConfigError
 from jetseg.exporters.config import ExportConfig, PlanConfig
-from jetseg.training.config import DistillConfig, TrainConfig, check_resumable
+from jetseg.training.config import DistillConfig, TrainConfig
+from jetseg.training.state import check_resumable
 
 GIVEN = {"data": "synthetic:4", "out": "run"}
 

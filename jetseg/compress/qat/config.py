@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 
 from jetseg.config import Cli, Settings
 from jetseg.manifest import InputSpec
-from jetseg.training.config import FREE_ON_RESUME, DistillConfig, TrainConfig, accept_old_names
+from jetseg.training.config import FREE_ON_RESUME, DistillConfig, TrainConfig
+from jetseg.training.renamed import RENAMED as RENAMED_IN_TRAINING
+from jetseg.training.renamed import accept_old_names
 
-RENAMED = {"val_split": "eval_split", "ranges": "scales"}
+RENAMED = {**RENAMED_IN_TRAINING, "ranges": "scales"}
 """Old names of settings, which are read until the next release but one."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import onnx
 import torch
@@ -183,14 +182,6 @@ def _shape(node: Node, inputs: Sequence[Value]) -> Tensor:
     return torch.tensor(shape[node.get("start", 0) : node.get("end", None)], dtype=torch.int64)
 
 
-def _constant(node: Node, _inputs: Sequence[Value]) -> Tensor:
-    kind, value = next(iter(node.attributes.items()))
-    if kind not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
-        raise unsupported(node, kind)
-    result: Any = value
-    return result if isinstance(result, Tensor) else torch.tensor(result)
-
-
 OPERATORS: dict[str, Operator] = {
     "Add": _on_two(torch.add),
     "ArgMax": _argmax,
@@ -199,7 +190,6 @@ OPERATORS: dict[str, Operator] = {
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
-    "Constant": _constant,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Div": _on_two(_divide),

@@ -30,7 +30,7 @@ from jetseg.progress import Task
 from jetseg.storage import check_output, write_json
 from jetseg.training.checkpoint import read_tensors, write_tensors
 from jetseg.training.class_weights import class_weights
-from jetseg.training.config import check_resumable
+from jetseg.training.config import TrainConfig
 from jetseg.training.devices import deterministic, open_fabric
 from jetseg.training.distillation import DistillationLoss, check_same_classes
 from jetseg.training.epochs import BEST_NAME, EpochLoop
@@ -39,7 +39,7 @@ from jetseg.training.losses import SegmentationLoss
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate
 from jetseg.training.parameters import RunningMean
-from jetseg.training.state import STATE_NAME, Progress, read_progress, restore_state
+from jetseg.training.state import check_resumable, read_progress
 from jetseg.training.teacher import Teacher
 from jetseg.training.validate import defined_miou, validate
 
@@ -87,21 +87,20 @@ def train_quantized(
         DataError: A frame or a label is broken, or classes differ.
         TrainingDivergedError: The loss is no longer a number.
     """
-    check_places(out, [network.path for network in (start, teacher) if network is not None])
-    if not config.labels and config.teacher is None and teacher is None:
+    taught_by = teacher if config.teacher is None else open_network(config.teacher, config.teacher_manifest)
+    check_places(out, [network.path for network in (start, teacher, taught_by) if network is not None])
+    if not config.labels and taught_by is None:
         raise ConfigError("Without `labels` there must be a teacher.", "Give a `teacher`.")
     folder = out.with_suffix(".run")
-    own_teacher = None if config.teacher is None else open_network(config.teacher, config.teacher_manifest)
-    taught_by = own_teacher or teacher
-    check_places(out, [taught_by.path] if taught_by else [])
     inputs = {"data": dataset.spec, "qdq_sha256": start.sha256, "teacher_sha256": taught_by and taught_by.sha256}
     identity = {**config.identity(), **inputs}
     progress = read_progress(folder) if config.resume else None
     if progress is not None:
         check_resumable(folder, progress.config, identity)
-    fabric = open_fabric(config.as_training(start.manifest.input, dataset.spec, folder))
+    settings = config.as_training(start.manifest.input, dataset.spec, folder)
+    fabric = open_fabric(settings)
     with deterministic(fabric):
-        training = _Training(fabric, config, start, dataset, taught_by, folder, identity, resume=progress is not None)
+        training = _Training(fabric, config, settings, start, taught_by, identity, resume=progress is not None)
         training.run()
         return training.write(out)
 
@@ -120,57 +119,49 @@ class _Training(EpochLoop):
     """One run: what it needs, and what belongs to a step and to an epoch."""
 
     title = "Training in 8 bits"
-    config: QatConfig
     trained: OnnxModule
 
     def __init__(
         self,
         fabric: lightning_fabric.Fabric,
-        config: QatConfig,
+        qat: QatConfig,
+        config: TrainConfig,
         start: Network,
-        dataset: Dataset,
         taught_by: Network | None,
-        folder: Path,
         identity: dict[str, Any],
         *,
         resume: bool,
     ) -> None:
-        self.fabric, self.config, self.folder, self.start = fabric, config, folder, start
+        self.fabric, self.qat, self.config, self.start = fabric, qat, config, start
         spec = start.manifest.input
-        self.settings = config.as_training(spec, dataset.spec, folder)
         self.model = load_onnx(start.path)
-        self.trained, self.manifest = open_trainable(self.model, start.manifest, config.scales)
+        self.trained, self.manifest = open_trainable(self.model, start.manifest, qat.scales)
         teacher = None if taught_by is None else open_teacher(taught_by)
         if teacher is not None:
             check_same_classes(teacher.manifest.classes, self.manifest.classes)
-        learn_from, self.watched = open_run_frames(self.settings, start.manifest, teacher, labels=config.labels)
-        augment, size = self.settings.augment_config(), (spec.height, spec.width)
+        learn_from, self.watched = open_run_frames(config, start.manifest, teacher, labels=qat.labels)
+        augment, size = config.augment_config(), (spec.height, spec.width)
         crops = Crops(learn_from, size, augment, config.seed)
-        self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
+        self.feed = Feed(fabric, crops, batch_size=qat.batch_size, seed=config.seed, workers=config.workers)
         self.trained.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = CropNetwork(self.trained, spec, augment.crop, fabric.device)
         self.loss, self.distillation = self._make_losses(learn_from, teacher, size)
-        self.optimizer = _make_optimizer(self.trained, config)
+        self.optimizer = self.stepper = _make_optimizer(self.trained, qat)
         self.mean = RunningMean(self.trained, config.ema_decay)
-        self.progress = Progress(identity)
+        self.score_name = "val_miou" if qat.labels else "val_agreement"
         self.measured: dict[str, Any] = {}
         """The newest measurement, as the manifest records it."""
-        if resume:
-            self.progress = restore_state(folder, self.trained, self.mean.module, self.optimizer)
-        else:
-            for name in (STATE_NAME, BEST_NAME):
-                (folder / name).unlink(missing_ok=True)
+        self.begin(identity, resume=resume)
 
     def _make_losses(
         self, frames: LabelledFrames, teacher: Teacher | None, size: tuple[int, int]
     ) -> tuple[SegmentationLoss | None, DistillationLoss | None]:
         loss, distillation = None, None
-        if self.config.labels:
-            weights = class_weights(self.config.class_weights, frames, self.folder)
+        if self.qat.labels:
+            weights = class_weights(self.qat.class_weights, frames, self.config.out)
             loss = SegmentationLoss(self.manifest.ignore_index, weights).to(self.fabric.device)
         if teacher is not None:
-            same_channels = WithoutVoid(teacher, self.network.channels)
-            distillation = DistillationLoss(same_channels, size, self.config.distill)
+            distillation = DistillationLoss(WithoutVoid(teacher, self.network.channels), size, self.qat.distill)
         return loss, distillation
 
     def before_first_epoch(self, running: Task) -> None:
@@ -181,7 +172,7 @@ class _Training(EpochLoop):
 
     def set_step(self, step: int) -> None:
         """Sets the learning rates of weights and scales."""
-        share = learning_rate(self.settings, step, self.steps) / self.settings.lr
+        share = learning_rate(self.config, step, self.steps) / self.config.lr
         for group in self.optimizer.param_groups:
             group["lr"] = group["highest_lr"] * share
 
@@ -191,7 +182,7 @@ class _Training(EpochLoop):
         logits = self.network(frames)
         loss = logits.new_zeros(())
         if self.loss is not None:
-            weight = 1.0 if self.distillation is None else self.config.label_weight
+            weight = 1.0 if self.distillation is None else self.qat.label_weight
             loss = loss + weight * self.loss(logits, labels)
         if self.distillation is not None:
             loss = loss + self.distillation(logits, frames)
@@ -200,7 +191,7 @@ class _Training(EpochLoop):
     def validate(self, done: int) -> float:  # noqa: ARG002
         """Returns the mIoU on the validation split; without labels, the agreement with the teacher."""
         scored = validate(self.mean.module, self.manifest, self.watched, self.fabric.device)
-        if self.config.labels:
+        if self.qat.labels:
             self.measured = as_record(scored, self.watched.source).model_dump()
             return defined_miou(scored, self.watched)
         score = scored.pixel_accuracy or 0.0
@@ -210,46 +201,41 @@ class _Training(EpochLoop):
     def save_best(self, done: int) -> None:
         """Writes the weights of the best epoch."""
         notes = {"measured": json.dumps(self.measured), "epoch": str(done)}
-        write_tensors(self.folder / BEST_NAME, self.mean.module.state_dict(), notes)
+        write_tensors(self.config.out / BEST_NAME, self.mean.module.state_dict(), notes)
 
     def figures(self, score: float | None) -> dict[str, float | None]:
         """Returns the score under its name."""
-        return {self._score_name: score}
+        return {self.score_name: score}
 
     def write_metrics(self, history: list[dict[str, float | None]]) -> None:
         """Writes metrics.json."""
-        write_json(self.folder / METRICS_NAME, history)
-
-    @property
-    def _score_name(self) -> str:
-        return "val_miou" if self.config.labels else "val_agreement"
+        write_json(self.config.out / METRICS_NAME, history)
 
     def latest_score(self) -> str:
         """Returns the newest score."""
-        return f"{self._score_name} {self.progress.history[-1][self._score_name]:.2f}"
+        return f"{self.score_name} {self.progress.history[-1][self.score_name]:.2f}"
 
     def advice(self) -> str:
         """Says what to do about a loss that is no longer a number."""
-        return f"Lower the learning rates (`lr`, now {self.config.lr:g}; `scale_lr`, now {self.config.scale_lr:g})."
+        return f"Lower the learning rates (`lr`, now {self.qat.lr:g}; `scale_lr`, now {self.qat.scale_lr:g})."
 
     def write(self, out: Path) -> TrainedGraph:
         """Writes what the best epoch made."""
-        tensors, notes = read_tensors(self.folder / BEST_NAME)
+        kept = self.config.out / BEST_NAME
+        tensors, notes = read_tensors(kept)
         try:
             epoch, measured = int(notes["epoch"]), json.loads(notes["measured"])
         except (KeyError, ValueError) as error:
-            raise ArtifactError(
-                f"{self.folder / BEST_NAME} is not what this run wrote.", "Turn `resume` off to start over."
-            ) from error
+            raise ArtifactError(f"{kept} is not what this run wrote.", "Turn `resume` off to start over.") from error
         self.trained.load_state_dict(tensors)
-        settings = self.config.model_dump(mode="json", exclude={"resume", "workers"}, exclude_none=True)
-        settings |= {"data": self.settings.data, "best_epoch": epoch, "history": self.progress.history}
+        settings = self.qat.model_dump(mode="json", exclude={"resume", "workers"}, exclude_none=True)
+        settings |= {"data": self.config.data, "best_epoch": epoch, "history": self.progress.history}
         manifest = self.start.manifest.derive(
             Stage(name="qat", settings=settings),
             kind="onnx",
             parent_sha256=self.start.sha256,
-            accuracy=(Accuracy.model_validate(measured),) if self.config.labels else (),
-            parity=None if self.config.labels else Parity.model_validate(measured),
+            accuracy=(Accuracy.model_validate(measured),) if self.qat.labels else (),
+            parity=None if self.qat.labels else Parity.model_validate(measured),
         )
         write_artifacts(out, self.model, self.trained, manifest)
         best = self.progress.best_miou if self.progress.best_miou is not None else float("nan")
