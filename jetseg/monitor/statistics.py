@@ -107,7 +107,6 @@ class LoopStatistics:
         self.frames_by_engine: dict[str, int] = {}
         self.serving: str | None = None
         """The engine of the ladder that serves; None without a ladder."""
-        self._newest_captured_at: float | None = None
         self._started = perf_counter()
         self._ended: float | None = None
 
@@ -130,11 +129,6 @@ class LoopStatistics:
     def corrupt(self) -> int:
         """Frames that came damaged, or that are missing by the stream's own timestamps."""
         return self.losses.corrupt
-
-    @property
-    def picture_age(self) -> float | None:
-        """Seconds since the newest finished frame was captured: grows while a camera is lost. None before it."""
-        return None if self._newest_captured_at is None else perf_counter() - self._newest_captured_at
 
     @property
     def seconds(self) -> float:
@@ -163,7 +157,6 @@ class LoopStatistics:
         age = ready_at - captured_at
         self.frame_age.add(age)
         self.rate.add(ready_at)
-        self._newest_captured_at = captured_at
         late = self.deadline_seconds is not None and age > self.deadline_seconds
         self.deadline_misses += late
         return late
