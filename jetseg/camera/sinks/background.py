@@ -29,12 +29,12 @@ class Output(Protocol):
         ...
 
     def reset(self) -> None:
-        """Gives up what a failed `write` left open; `write` may follow."""
-        ...
+        """Gives up what a failed `write` left open, by default as at the end; `write` may follow."""
+        self.close()
 
     def close(self) -> None:
-        """Finishes and frees what is open; nothing follows."""
-        ...
+        """Finishes and frees what is open, by default nothing."""
+        return
 
 
 @contextmanager
