@@ -69,7 +69,6 @@ def _make_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        transient=False,
     )
 
 

@@ -129,12 +129,7 @@ def main() -> None:
 def _explain(error: Exception) -> int:
     if isinstance(error, JetsegError):
         message, code = _with_flags(str(error)), error.exit_code
-    elif isinstance(error, OSError) and error.errno in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EACCES,
-    ):
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         message = (
             f"{error.filename or 'A file'} could not be written: {error.strerror}. "
             "Free some space or give another place."
