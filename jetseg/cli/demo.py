@@ -56,12 +56,15 @@ def demo(
 
         jetseg demo --out /tmp/demo
     """
+    from jetseg.workflows.comparing import write_report
+
     started = time.perf_counter()
     networks = _compress(_train(out), out)
     with _step("camera", "drives a labelled 30 fps camera feed with the INT8 engine (`jetseg run`)"):
         loop = _drive(networks["int8"], out / "drive.mp4")
     with _step("report", "measures all of them on the test drive (`jetseg report`)"):
-        report = _report(networks, out / "report.html")
+        files, page = list(networks.values()), out / "report.html"
+        report = write_report(files, data=_TEST_DRIVE, split="test", out=page, title="jetseg demo", threads=1)
     _print(report, loop, out, time.perf_counter() - started)
 
 
@@ -109,14 +112,6 @@ def _drive(engine: Path, video: Path) -> LoopSummary:
             engine, source=_TEST_DRIVE, split="test", pace=pace, output=video, sinks=[status], threads=1, drift=False
         )
     return found.summary
-
-
-def _report(networks: dict[str, Path], page: Path) -> ReportResult:
-    from jetseg.workflows.comparing import write_report
-
-    return write_report(
-        list(networks.values()), data=_TEST_DRIVE, split="test", out=page, title="jetseg demo", threads=1
-    )
 
 
 @contextmanager

@@ -79,7 +79,6 @@ class LoopStatistics:
         accuracy: Accuracy against labels, where the source has them.
         events: What happened; a log of its own if none is given.
         losses: The source's.
-        deadline_seconds: The longest frame age that is in time.
     """
 
     def __init__(
@@ -88,13 +87,13 @@ class LoopStatistics:
         accuracy: RunningAccuracy | None = None,
         events: EventLog | None = None,
         losses: SourceLosses | None = None,
-        deadline_seconds: float | None = None,
     ) -> None:
         self.engine = engine
         self.accuracy = accuracy
         self.events = events or EventLog()
         self.losses = losses or SourceLosses()
-        self.deadline_seconds = deadline_seconds
+        self.deadline_seconds: float | None = None
+        """The longest frame age that is in time; None without a deadline."""
         self.deadline_misses = 0
         self.stages = {stage: LatencyRecord() for stage in STAGES}
         self.busy_since: dict[str, float | None] = dict.fromkeys(STAGES)

@@ -18,7 +18,6 @@ from jetseg.camera.sinks.opening import open_sink
 from jetseg.camera.sources.opening import open_source
 from jetseg.camera.stopping import StopFlag
 from jetseg.dashboard.pages import Dashboard, MetricsPage
-from jetseg.engine.backend import DEFAULT_BACKEND
 from jetseg.engine.engine import Engine
 from jetseg.errors import StageStoppedError
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
@@ -30,6 +29,7 @@ from jetseg.monitor.score_tap import ScoreTap
 from jetseg.monitor.statistics import LoopStatistics, LoopSummary
 from jetseg.network import Network
 from jetseg.provenance import device_name, toolchain
+from jetseg.report.rows import backend_of
 from jetseg.shipped import find_artifact
 
 _LOG = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Drive:
             "split": self.source.split,
             "output": str(output) if output else None,
             "device": device_name(),
-            "backend": "torch" if manifest.kind == "checkpoint" else manifest.backend or DEFAULT_BACKEND,
+            "backend": backend_of(manifest),
             "precision": manifest.precision,
             "toolchain": toolchain(),
         }
