@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from threading import Thread
 from time import perf_counter
 from typing import Protocol
@@ -37,10 +36,9 @@ class Output(Protocol):
         return
 
 
-@contextmanager
 def in_background(
     output: Output, events: EventLog, *, live: bool, retry_seconds: float | None = None
-) -> Iterator[BackgroundSink]:
+) -> closing[BackgroundSink]:
     """Gives a sink that hands frames to an output in another thread, and closes both.
 
     Args:
@@ -51,11 +49,7 @@ def in_background(
         retry_seconds: Rest after a failure; half a minute by default.
     """
     rest = RETRY_SECONDS if retry_seconds is None else retry_seconds
-    sink = BackgroundSink(output, events, live=live, retry_seconds=rest)
-    try:
-        yield sink
-    finally:
-        sink.close()
+    return closing(BackgroundSink(output, events, live=live, retry_seconds=rest))
 
 
 class BackgroundSink:

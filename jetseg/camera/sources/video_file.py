@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from jetseg.camera.contract import Source, SourceFrame
-from jetseg.camera.sources.opencv import DECODER, open_capture
+from jetseg.camera.sources.opencv import DECODER, nominal_rate, open_capture
 from jetseg.errors import DataError
 from jetseg.preprocess import FrameU8
 
@@ -48,8 +48,7 @@ class VideoFileSource(Source):
 
     def __init__(self, capture: cv2.VideoCapture, name: str, first: FrameU8) -> None:
         self.name = name
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        self.frames_per_second = float(rate) if 0 < rate < 1000 else None
+        self.frames_per_second = nominal_rate(capture)
         self.size_hw = (first.shape[0], first.shape[1])
         self._frame_count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self._capture = capture
