@@ -14,7 +14,6 @@ from jetseg.cli.output import print_json, print_lines
 from jetseg.evaluation.config import BenchConfig
 
 if TYPE_CHECKING:
-    from jetseg.report.rows import Row
     from jetseg.workflows.comparing import SpeedComparison
 
 ARTIFACTS = typer.Argument(
@@ -44,14 +43,11 @@ def bench(
 
     result = compare_speed(artifacts, manifest=manifest, **settings)
     if as_json:
-        print_json({**result.conditions, "networks": [measured(row) for row in result.rows]})
+        # without what was not measured
+        rows = [{key: value for key, value in asdict(row).items() if value is not None} for row in result.rows]
+        print_json({**result.conditions, "networks": rows})
     else:
         _print(result)
-
-
-def measured(row: Row) -> dict[str, object]:
-    """Returns what was measured about a network, without what was not."""
-    return {key: value for key, value in asdict(row).items() if value is not None}
 
 
 def _print(result: SpeedComparison) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -33,20 +32,20 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "sha256": result.manifest.sha256,
         "size_bytes": result.path.stat().st_size,
         "integer_layers": len(result.report.integer_layers),
-        "float_layers": list(result.report.float_layers),
+        "float_layers": result.report.float_layers,
         "layer_precisions": dict(result.report.layer_precisions),
         "layer_devices": dict(result.report.layer_devices),
         "hops": dict(result.report.hops),
         "not_run_here": result.report.not_run_here,
-        "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
-        "accuracy": result.accuracy.model_dump() if result.accuracy else None,
-        "agreement": asdict(result.agreement) if result.agreement else None,
+        "parent_accuracy": result.parent_accuracy,
+        "accuracy": result.accuracy,
+        "agreement": result.agreement,
         "passed": not result.violations,
-        "violations": list(result.violations),
+        "violations": result.violations,
         "sensitive_layers": layers,
-        "broken": list(result.violations),  # names until 0.3
+        "broken": result.violations,  # names until 0.3
         "guilty_layers": layers,
-        "attempts": list(result.attempts),
+        "attempts": result.attempts,
     }
 
 

@@ -71,8 +71,8 @@ def _summary(ranges: Ranges, seconds: float) -> dict[str, Any]:
         "placement": found.placement,
         "frames": found.frames,
         "tensors": len(found.tensors),
-        "trials": [trial.model_dump() for trial in found.trials],
-        "coverage": found.coverage.model_dump() if found.coverage else None,
+        "trials": found.trials,
+        "coverage": found.coverage,
         "seconds": round(seconds, 2),
     }
 

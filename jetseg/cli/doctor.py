@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +47,7 @@ def doctor(
     examination = examine(Host())
     if as_json:
         backends = {name: {"ready": not lacks, "lacks": lacks} for name, lacks in examination.lacking.items()}
-        print_json({"findings": [asdict(finding) for finding in examination.findings], "backends": backends})
+        print_json({"findings": examination.findings, "backends": backends})
     else:
         _print(examination)
     lacks = examination.lacking[need] if need else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +49,7 @@ def factorize(
     given = {**settings, **further(config, tuning, set_)}
     result = factorize(checkpoint, out=out, data=data, **given)
     if as_json:
-        print_json({**asdict(result), "checkpoint": str(result.checkpoint)})
+        print_json(result)
     else:
         _print(result)
     if not result.pays:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +43,7 @@ def lint(
 
     result = run(model, manifest=manifest, **settings)
     if as_json:
-        print_json(asdict(result))
+        print_json(result)
     else:
         _print(result)
     refused = sum(finding.kind == "refused" for finding in result.findings)

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 import jetseg
 from jetseg.cli.bars import console, show_work
 from jetseg.cli.options import FLAGS
+from jetseg.cli.output import print_lines
 from jetseg.errors import JetsegError, UnavailableError
 
 # Threads that wait for each other sleep instead of spinning. Spinning is a little faster alone and, as soon as
@@ -141,7 +142,7 @@ def _explain(error: Exception) -> int:
             "Run again with `jetseg --debug ...` and report what it prints."
         )
         code = 70
-    console.print(f"Error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    print_lines(f"Error: {message}", style="bold red", console=console)
     return code
 
 

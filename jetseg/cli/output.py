@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Column
 
 
 def print_json(content: Any) -> None:  # noqa: ANN401 - anything that json takes
-    """Prints what `--json` promises, and nothing else; paths as text."""
-    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+    """Prints what `--json` promises, and nothing else: results and records by their fields, paths as text."""
+    sys.stdout.write(json.dumps(content, indent=2, default=_plain) + "\n")
 
 
 def print_lines(*lines: str, style: str | None = None, console: Console | None = None) -> None:
@@ -41,3 +43,9 @@ def origin(conditions: Mapping[str, Any]) -> str:
 def versions(toolchain: Mapping[str, str]) -> str:
     """Lists the software of a toolchain."""
     return ", ".join(f"{name} {version}" for name, version in toolchain.items())
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what json has no word for
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -70,8 +70,7 @@ def _content(result: ParityResult) -> dict[str, Any]:
     ]
     failing = None
     if ladder.first_failing is not None:
-        breaches = [asdict(breach) for breach in ladder.breaches]
-        failing = {"name": ladder.rungs[ladder.first_failing].name, "breaches": breaches}
+        failing = {"name": ladder.rungs[ladder.first_failing].name, "breaches": ladder.breaches}
     frames = {"frames": ladder.frames, "labelled_frames": ladder.labelled_frames}
     return {**frames, "first_failing": failing, "broken": failing, "rungs": rungs}  # "broken" goes with 0.3
 

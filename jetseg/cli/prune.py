@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +59,7 @@ def prune(
     given = {**settings, **further(config, tuning, set_)}
     result = prune(checkpoint, out=out, data=data, steps=steps, **given)
     if as_json:
-        print_json({**asdict(result), "checkpoint": str(result.checkpoint)})
+        print_json(result)
     else:
         _print(result)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +47,7 @@ def report(
 
     result = write_report(artifacts, data=data, split=split, out=out, manifest=manifest, **settings)
     if as_json:
-        print_json(asdict(result))
+        print_json(result)
         return
     from jetseg.report.table import headline_table
 

@@ -18,7 +18,6 @@ from jetseg.kit.config import VerifyConfig
 
 if TYPE_CHECKING:
     from jetseg.kit.verifying import VerifyResult
-    from jetseg.measured import Accuracy
 
 
 @options.with_settings
@@ -68,9 +67,6 @@ def verify(
 
 def _content(result: VerifyResult) -> dict[str, Any]:
     found = asdict(result.comparison)
-    for key in ("before", "after"):
-        accuracy: Accuracy | None = found[key]
-        found[key] = accuracy.model_dump() if accuracy else None
     return {
         "engine": str(result.engine),
         "passed": not result.comparison.violations,
@@ -78,7 +74,7 @@ def _content(result: VerifyResult) -> dict[str, Any]:
         "precision": result.manifest.precision,
         "device": result.manifest.device,
         "target": result.index.target,
-        "tolerance": result.index.tolerance.model_dump(),
+        "tolerance": result.index.tolerance,
         **found,
         "broken": found["violations"],  # its name until 0.3
     }
