@@ -19,6 +19,9 @@ JetsegError
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 
 class JetsegError(Exception):
     """Base of all errors that reach the user as one plain message.
@@ -83,6 +86,14 @@ class MissingDependencyError(UnavailableError):
             f"{library} {purpose}, and it is not installed.",
             fix or f"Install it with: pip install 'jetseg[{extra}]'.",
         )
+
+
+def import_optional(module: str, library: str, extra: str, purpose: str) -> ModuleType:
+    """Imports a module of an optional library; see `MissingDependencyError`, which is raised without it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(library, extra, purpose) from error
 
 
 class DeviceError(UnavailableError):

@@ -53,6 +53,7 @@ class Target(Record):
 
 _JETPACK_6 = Software(jetpack="6.2", tensorrt="10.3")
 _JETPACK_7 = Software(jetpack="7.2.1", tensorrt="10.16")
+_JETPACK_7_2_2 = Software(jetpack="7.2.2", tensorrt="11.4.1")
 _SUPER = "Figures are of the standard power modes; the Super modes of JetPack 6.2"
 
 TARGETS: dict[str, Target] = {
@@ -108,7 +109,7 @@ TARGETS: dict[str, Target] = {
             int8_tops=138,
             fp16_tflops=42.5,
             dla_cores=2,
-            software=(_JETPACK_6, _JETPACK_7, Software(jetpack="7.2.2", tensorrt="11.4.1")),
+            software=(_JETPACK_6, _JETPACK_7, _JETPACK_7_2_2),
             source="NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8: 275 TOPS sparse, of which the GPU 170",
             note="TensorRT 10.3 and, with JetPack 7.2.2, 11.4.1 offer the DLA; the versions between them do not.",
         ),
@@ -119,11 +120,7 @@ TARGETS: dict[str, Target] = {
             compute_capability="11.0",
             memory_gb=128,
             bandwidth_gb_per_s=273,
-            software=(
-                Software(jetpack="7.0", tensorrt="10.13"),
-                _JETPACK_7,
-                Software(jetpack="7.2.2", tensorrt="11.4.1"),
-            ),
+            software=(Software(jetpack="7.0", tensorrt="10.13"), _JETPACK_7, _JETPACK_7_2_2),
             source="NVIDIA Jetson Thor Series data sheet DS-11945-001; no DLA: TensorRT 11.4.1, Working with DLA",
             note="NVIDIA quotes FP4 (2070 TFLOPS, sparse), not INT8. No DLA.",
         ),

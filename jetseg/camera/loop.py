@@ -65,15 +65,13 @@ def run_loop(
             statistics.deadline_seconds = config.deadline_ms / 1e3
         drawn = any(sink.wants_overlay for sink in sinks)
         pipeline = Pipeline(
+            config,
             ladder or Ladder([LadderEngine("engine", runner, statistics.engine)]),
             source=source,
             sinks=sinks,
             overlay=Overlay(runner.manifest, config.alpha, legend=config.legend) if drawn else None,
             statistics=statistics,
             stop=stop,
-            frames=config.frames,
-            seconds=config.seconds,
-            watchdog_seconds=config.watchdog_seconds,
             give_up=give_up,
         )
         pipeline.run()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.camera.channel import Channel, ChannelClosed
+from jetseg.camera.config import LoopConfig
 from jetseg.camera.contract import FrameResult, Sink, Source, SourceFrame
 from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.overlay import Overlay
@@ -51,6 +52,7 @@ class Pipeline:
 
     def __init__(
         self,
+        config: LoopConfig,
         ladder: Ladder,
         *,
         source: Source,
@@ -58,13 +60,10 @@ class Pipeline:
         overlay: Overlay | None,
         statistics: LoopStatistics,
         stop: StopFlag,
-        frames: int | None,
-        seconds: float | None,
-        watchdog_seconds: float,
         give_up: Callable[[StageStoppedError], None] | None,
     ) -> None:
-        self._limit = frames
-        self._seconds = seconds
+        self._limit = config.frames
+        self._seconds = config.seconds
         self._ladder = ladder
         self._source = source
         self._sinks = sinks
@@ -72,12 +71,13 @@ class Pipeline:
         self._stop = stop
         self._overlay = overlay
         self._give_up = give_up
-        self._watchdog = Watchdog(statistics, watchdog_seconds, self._end_stopped)
+        self._watchdog = Watchdog(statistics, config.watchdog_seconds, self._end_stopped)
         self._failure: BaseException | None = None
         self._lost_in_failure = 0
         self._frames: Channel[SourceFrame] = Channel(1, latest=source.live)
         self._prepared: Channel[_Prepared] = Channel(1, latest=source.live)
         self._inferred: Channel[_Inferred] = Channel(1, latest=source.live)
+        self._channels = self._frames, self._prepared, self._inferred
 
     def run(self) -> None:
         """Runs until the source or a limit ends it; every thread has ended when this returns or raises.
@@ -221,27 +221,25 @@ class Pipeline:
                     sink.write(result)
 
     def _count_dropped(self) -> None:
-        channels = self._frames, self._prepared, self._inferred
         self._statistics.dropped_in_loop = {
             "preprocess": self._frames.dropped,
             "infer": self._prepared.dropped,
             "output": self._inferred.dropped,
-            "shutdown": sum(channel.abandoned for channel in channels),
+            "shutdown": sum(channel.abandoned for channel in self._channels),
             "failure": self._lost_in_failure,
         }
 
     def _abandon(self) -> None:
-        for channel in (self._frames, self._prepared, self._inferred):
+        for channel in self._channels:
             channel.abandon()
-
-    @property
-    def _join_seconds(self) -> float:
-        return _JOIN_AFTER_STOP_SECONDS if isinstance(self._failure, StageStoppedError) else _JOIN_SECONDS
 
     def _join(self, threads: Sequence[Thread]) -> None:
         began = perf_counter()
         for thread in threads:
-            while thread.is_alive() and perf_counter() - began < self._join_seconds:
+            while thread.is_alive():
+                stopped = isinstance(self._failure, StageStoppedError)  # which may show while it is waited for
+                if perf_counter() - began >= (_JOIN_AFTER_STOP_SECONDS if stopped else _JOIN_SECONDS):
+                    break
                 thread.join(_POLL_SECONDS)
             stage = thread.name.removeprefix("jetseg-")
             if thread.is_alive():

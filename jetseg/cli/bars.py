@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from jetseg.cli.output import print_lines
 from jetseg.progress import Task, report_progress
 
 console = Console(stderr=True)
@@ -69,7 +70,6 @@ def _make_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        transient=False,
     )
 
 
@@ -78,5 +78,4 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one record."""
-        style = _STYLES.get(record.levelno, "")
-        console.print(record.getMessage(), style=style, markup=False, highlight=False, soft_wrap=True)
+        print_lines(record.getMessage(), style=_STYLES.get(record.levelno), console=console)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from jetseg.cli import options
+from jetseg.cli.bars import console
+from jetseg.cli.output import print_lines
 from jetseg.monitor.config import BaselineConfig
 
 
@@ -33,8 +35,7 @@ def baseline(
 
         jetseg baseline engines/student.int8.onnx --data folder:our_roads --split all --reference student.onnx
     """
-    from jetseg.cli.bars import console
     from jetseg.workflows.baseline import measure_baseline
 
     found = measure_baseline(engine, data=data, reference=reference, manifest=manifest, **settings)
-    console.print(f"Wrote the profile of {found.profile.frames} frames into {found.path}", soft_wrap=True)
+    print_lines(f"Wrote the profile of {found.profile.frames} frames into {found.path}", console=console)

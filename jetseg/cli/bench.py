@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.evaluation.config import BenchConfig
 
 if TYPE_CHECKING:
-    from jetseg.report.rows import Row
     from jetseg.workflows.comparing import SpeedComparison
 
 ARTIFACTS = typer.Argument(
@@ -44,28 +43,19 @@ def bench(
 
     result = compare_speed(artifacts, manifest=manifest, **settings)
     if as_json:
-        content = {**result.conditions, "networks": [measured(row) for row in result.rows]}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        # without what was not measured
+        rows = [{key: value for key, value in asdict(row).items() if value is not None} for row in result.rows]
+        print_json({**result.conditions, "networks": rows})
     else:
         _print(result)
 
 
-def measured(row: Row) -> dict[str, object]:
-    """Returns what was measured about a network, without what was not."""
-    return {key: value for key, value in asdict(row).items() if value is not None}
-
-
 def _print(result: SpeedComparison) -> None:
-    from rich.console import Console
-
     from jetseg.report.table import headline_table
 
-    console, conditions = Console(), result.conditions
-    console.print(headline_table(result.rows))
+    conditions = result.conditions
+    Console().print(headline_table(result.rows))
     turns = f"{conditions['rounds']} rounds of {conditions['seconds_per_turn']} s"
-    console.print(
-        f"network alone, {conditions['threads']} thread(s), {turns}, alternated; {conditions['device']}",
-        style="dim",
-        highlight=False,
-        markup=False,
+    print_lines(
+        f"network alone, {conditions['threads']} thread(s), {turns}, alternated; {conditions['device']}", style="dim"
     )

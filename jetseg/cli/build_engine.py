@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from jetseg.cli import options
 from jetseg.cli.build_result import show, summary
+from jetseg.cli.output import print_json
 from jetseg.engine.config import BuildConfig
 
 
@@ -81,7 +80,7 @@ def build_engine(
     except EngineRejectedError as error:
         result, rejection = error.result, error
     if as_json:
-        sys.stdout.write(json.dumps(summary(result), indent=2) + "\n")
+        print_json(summary(result))
     else:
         show(result)
     if rejection is not None:

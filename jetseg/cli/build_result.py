@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from jetseg.cli.output import print_lines, right
 
 if TYPE_CHECKING:
     from jetseg.engine.backend import BuildReport
@@ -31,71 +32,64 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "sha256": result.manifest.sha256,
         "size_bytes": result.path.stat().st_size,
         "integer_layers": len(result.report.integer_layers),
-        "float_layers": list(result.report.float_layers),
+        "float_layers": result.report.float_layers,
         "layer_precisions": dict(result.report.layer_precisions),
         "layer_devices": dict(result.report.layer_devices),
         "hops": dict(result.report.hops),
         "not_run_here": result.report.not_run_here,
-        "parent_accuracy": result.parent_accuracy.model_dump() if result.parent_accuracy else None,
-        "accuracy": result.accuracy.model_dump() if result.accuracy else None,
-        "agreement": asdict(result.agreement) if result.agreement else None,
+        "parent_accuracy": result.parent_accuracy,
+        "accuracy": result.accuracy,
+        "agreement": result.agreement,
         "passed": not result.violations,
-        "violations": list(result.violations),
+        "violations": result.violations,
         "sensitive_layers": layers,
-        "broken": list(result.violations),  # names until 0.3
+        "broken": result.violations,  # names until 0.3
         "guilty_layers": layers,
-        "attempts": list(result.attempts),
+        "attempts": result.attempts,
     }
 
 
 def show(result: BuildResult) -> None:
     """Prints what was built and what it lost."""
-    stdout = Console()
     report = result.report
     total = len(report.integer_layers) + len(report.float_layers)
     counted = f", {len(report.integer_layers)} of {total} layers on integers" if total else ""
-    stdout.print(
+    print_lines(
         f"{result.path}: {result.manifest.precision} for {result.manifest.backend}, "
-        f"{result.path.stat().st_size / 1e6:.2f} MB{counted}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{result.path.stat().st_size / 1e6:.2f} MB{counted}"
     )
     if report.layer_precisions:
         listed = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
-        stdout.print(f"Layers of the engine: {listed}{_places(result.report)}", markup=False, highlight=False)
+        print_lines(f"Layers of the engine: {listed}{_places(report)}")
     if report.not_run_here is not None:
         measured = result.accuracy or result.agreement
         predicted = " What follows is predicted by exact simulation, not measured on it." if measured else ""
-        stdout.print(f"{report.not_run_here}{predicted}", style="yellow", markup=False, soft_wrap=True)
+        print_lines(f"{report.not_run_here}{predicted}", style="yellow")
     table = _losses(result)
     if table is None:
         text = "What it lost was not measured; give --data SPEC, on a machine that computes this precision."
-        stdout.print(text, style="yellow", soft_wrap=True)
+        print_lines(text, style="yellow")
         return
+    stdout = Console()
     stdout.print(table)
     if result.sensitive_layers:
-        blame = Table(title="Each layer alone in 8 bits", title_justify="left")
-        blame.add_column("layer")
-        blame.add_column("pixels that keep their class %", justify="right")
-        blame.add_column("worst quantizer, alone %")
-        blame.add_column("in float, ms more", justify="right")
+        headings = right("pixels that keep their class %"), "worst quantizer, alone %", right("in float, ms more")
+        blame = Table("layer", *headings, title="Each layer alone in 8 bits", title_justify="left")
         for effect in result.sensitive_layers[:8]:
             cost = "-" if effect.float_ms is None else f"{effect.float_ms:+.3f}"
             worst = min(effect.quantizers, key=lambda part: part.agreement)
             blame.add_row(effect.layer, f"{effect.agreement:.2f}", f"{worst.tensor} ({worst.agreement:.2f})", cost)
         stdout.print(blame, markup=False)
-    for attempt in result.attempts if len(result.attempts) > 1 else ():
-        stdout.print(attempt, markup=False, highlight=False, soft_wrap=True)
+    if len(result.attempts) > 1:
+        print_lines(*result.attempts)
 
 
 def _losses(result: BuildResult) -> Table | None:
     """Returns what the engine lost, class by class; None if nothing was measured."""
     before, after, agreement = result.parent_accuracy, result.accuracy, result.agreement
     if agreement is not None:
-        table = Table()
-        table.add_column(f"{agreement.frames} frames without labels")
-        table.add_column("pixels that keep the float network's class %", justify="right")
+        kept = right("pixels that keep the float network's class %")
+        table = Table(f"{agreement.frames} frames without labels", kept)
         for name, share in agreement.kept.items():
             table.add_row(name, f"{share:.2f}")
         table.add_section()
@@ -103,9 +97,9 @@ def _losses(result: BuildResult) -> Table | None:
         return table
     if before is None or after is None:
         return None
-    table = Table(title=f"IoU % on {after.data} {after.split}, {after.frames} frames", title_justify="left")
-    for heading in ("class", "float", result.manifest.precision, "change"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+    title = f"IoU % on {after.data} {after.split}, {after.frames} frames"
+    headings = map(right, ("float", result.manifest.precision, "change"))
+    table = Table("class", *headings, title=title, title_justify="left")
     for name, iou in after.per_class_iou.items():
         table.add_row(name, *_change(before.per_class_iou[name], iou))
     table.add_section()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from jetseg.cli import options
 from jetseg.cli.bars import console
+from jetseg.cli.output import print_json, print_lines, right
 from jetseg.quantization.config import CalibrateConfig
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def calibrate(
     ranges = calibrate(open_network(model, manifest), data=data, cache=cache, out=out, **settings)
     summary = _summary(ranges, time.perf_counter() - started)
     if as_json:
-        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+        print_json(summary)
     else:
         _print(summary, ranges)
 
@@ -72,8 +71,8 @@ def _summary(ranges: Ranges, seconds: float) -> dict[str, Any]:
         "placement": found.placement,
         "frames": found.frames,
         "tensors": len(found.tensors),
-        "trials": [trial.model_dump() for trial in found.trials],
-        "coverage": found.coverage.model_dump() if found.coverage else None,
+        "trials": found.trials,
+        "coverage": found.coverage,
         "seconds": round(seconds, 2),
     }
 
@@ -81,25 +80,19 @@ def _summary(ranges: Ranges, seconds: float) -> dict[str, Any]:
 def _print(summary: dict[str, Any], ranges: Ranges) -> None:
     from jetseg.quantization.observe.coverage import warnings
 
-    stdout, found = Console(), ranges.record
+    found = ranges.record
     if found.trials:
-        table = Table(title="Class maps like the float network's, held-out images", title_justify="left")
-        table.add_column("arithmetic of")
-        table.add_column("corrections")
-        table.add_column("reconstructed on frames", justify="right")
-        table.add_column("agreement %", justify="right")
+        headings = "arithmetic of", "corrections", right("reconstructed on frames"), right("agreement %")
+        title = "Class maps like the float network's, held-out images"
+        table = Table(*headings, title=title, title_justify="left")
         for trial in found.trials:
             corrections, frames = ", ".join(trial.corrections) or "none", str(trial.reconstruction_frames or "")
             table.add_row(trial.target, corrections, frames, f"{trial.agreement:.3f}")
-        stdout.print(table)
-    stdout.print(
+        Console().print(table)
+    print_lines(
         f"{summary['ranges']}: {summary['tensors']} tensors, {found.method} over {found.frames} frames of "
         f"{found.data}, placement {found.placement}, {summary['seconds']} s",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        *(f"Corrected network for {target}: {network.file}, beside it." for target, network in found.networks.items()),
     )
-    for target, network in found.networks.items():
-        stdout.print(f"Corrected network for {target}: {network.file}, beside it.", markup=False, highlight=False)
-    for message in warnings(found.coverage, found.frames) if found.coverage else []:
-        console.print(f"Warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    messages = warnings(found.coverage, found.frames) if found.coverage else []
+    print_lines(*(f"Warning: {message}" for message in messages), style="yellow", console=console)

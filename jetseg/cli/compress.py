@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
+from jetseg.cli.output import figure, print_json, print_lines, right
 
 if TYPE_CHECKING:
     from jetseg.workflows.stage_results import StageResult
@@ -56,27 +56,22 @@ def compress(
         raise ConfigError("A recipe and data are needed.", "Give `recipe` and `data`; --list shows the recipes.")
     folder = out or Path("runs") / Path(recipe).stem
     results = run_recipe(load_recipe(recipe, set_ or ()), data, folder)
-    _print(results, as_json=as_json)
-    if not as_json:
-        sys.stdout.write(f"All of them on one page: jetseg report {folder} --data {data}\n")
-
-
-def _print(results: list[StageResult], *, as_json: bool) -> None:
     rows = [_row(result) for result in results]
     if as_json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-        return
-    table = Table()
-    for title in ("stage", "time", "size MB", "mIoU %", "Dice %", "frames"):
-        table.add_column(title, justify="left" if title in ("stage", "frames") else "right")
+        print_json(rows)
+    else:
+        _print(rows)
+        print_lines(f"All of them on one page: jetseg report {folder} --data {data}")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table("stage", *map(right, ("time", "size MB", "mIoU %", "Dice %")), "frames")
     for row in rows:
         took = "kept" if row["seconds"] is None else f"{row['seconds']:.0f} s"
-        scores = ("" if row[key] is None else f"{row[key]:.2f}" for key in ("miou", "mean_dice"))
+        scores = (figure(row[key], absent="") for key in ("miou", "mean_dice"))
         table.add_row(row["stage"], took, f"{row['size_bytes'] / 1e6:.2f}", *scores, row["split"] or "")
-    console = Console()
-    console.print(table, markup=False)
-    for row in rows:
-        console.print(f"{row['stage']}: {row['file']}", markup=False, highlight=False, soft_wrap=True)
+    Console().print(table, markup=False)
+    print_lines(*(f"{row['stage']}: {row['file']}" for row in rows))
 
 
 def _row(result: StageResult) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from jetseg.cli.bars import console as log
+from jetseg.cli.output import print_lines
 
 if TYPE_CHECKING:
     from jetseg.monitor.statistics import LoopSummary
@@ -55,12 +56,15 @@ def demo(
 
         jetseg demo --out /tmp/demo
     """
+    from jetseg.workflows.comparing import write_report
+
     started = time.perf_counter()
     networks = _compress(_train(out), out)
     with _step("camera", "drives a labelled 30 fps camera feed with the INT8 engine (`jetseg run`)"):
         loop = _drive(networks["int8"], out / "drive.mp4")
     with _step("report", "measures all of them on the test drive (`jetseg report`)"):
-        report = _report(networks, out / "report.html")
+        files, page = list(networks.values()), out / "report.html"
+        report = write_report(files, data=_TEST_DRIVE, split="test", out=page, title="jetseg demo", threads=1)
     _print(report, loop, out, time.perf_counter() - started)
 
 
@@ -110,36 +114,25 @@ def _drive(engine: Path, video: Path) -> LoopSummary:
     return found.summary
 
 
-def _report(networks: dict[str, Path], page: Path) -> ReportResult:
-    from jetseg.workflows.comparing import write_report
-
-    return write_report(
-        list(networks.values()), data=_TEST_DRIVE, split="test", out=page, title="jetseg demo", threads=1
-    )
-
-
 @contextmanager
 def _step(name: str, text: str) -> Iterator[None]:
     """Announces a step and says how long it took."""
-    log.print(f"\n{name}: {text}", style="bold", markup=False, highlight=False)
+    print_lines(f"\n{name}: {text}", style="bold", console=log)
     started = time.perf_counter()
     yield
-    log.print(f"{name}: {time.perf_counter() - started:.0f} s", style="dim", markup=False, highlight=False)
+    print_lines(f"{name}: {time.perf_counter() - started:.0f} s", style="dim", console=log)
 
 
 def _print(report: ReportResult, loop: LoopSummary, out: Path, seconds: float) -> None:
     from jetseg.report.table import headline_table
 
-    console = Console()
-    console.print(headline_table(report.rows, "The test drive, each network alone on one thread"))
+    Console().print(headline_table(report.rows, "The test drive, each network alone on one thread"))
     age, rate = loop.frame_age_ms, loop.frames_per_second
     if age is not None and rate is not None and loop.miou is not None:
-        console.print(
+        print_lines(
             f"Camera loop: {rate:.1f} frames per second, frame age p50 {age.p50:.0f} ms, p99 {age.p99:.0f} ms, "
-            f"{loop.dropped} dropped, mIoU {loop.miou:.2f} %",
-            highlight=False,
-            soft_wrap=True,
+            f"{loop.dropped} dropped, mIoU {loop.miou:.2f} %"
         )
     for title, path in (("Report", report.path), ("Video", out / "drive.mp4"), ("Engine", out / "pruned.int8.onnx")):
-        console.print(f"{title}: {path}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{seconds / 60:.1f} minutes", style="dim", highlight=False)
+        print_lines(f"{title}: {path}")
+    print_lines(f"{seconds / 60:.1f} minutes", style="dim")

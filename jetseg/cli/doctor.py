@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from jetseg.doctor.examination import Examination
@@ -44,11 +46,8 @@ def doctor(
         raise ConfigError(f"The doctor knows no backend named {need}.", f"Choose from: {', '.join(needed())}.")
     examination = examine(Host())
     if as_json:
-        content = {
-            "findings": [asdict(finding) for finding in examination.findings],
-            "backends": {name: {"ready": not lacks, "lacks": lacks} for name, lacks in examination.lacking.items()},
-        }
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        backends = {name: {"ready": not lacks, "lacks": lacks} for name, lacks in examination.lacking.items()}
+        print_json({"findings": examination.findings, "backends": backends})
     else:
         _print(examination)
     lacks = examination.lacking[need] if need else ()
@@ -57,19 +56,13 @@ def doctor(
 
 
 def _print(examination: Examination) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for heading in ("", "verdict", "found", "next step"):
         table.add_column(heading, overflow="fold")
     for finding in examination.findings:
         verdict = Text(finding.verdict, style=_STYLES[finding.verdict])
         table.add_row(finding.name, verdict, Text(finding.found), Text(finding.next_step))
-    console = Console()
-    console.print(table)
+    Console().print(table)
     for backend, lacks in examination.lacking.items():
         said = f"lacks {', '.join(lacks)}" if lacks else "can run here"
-        console.print(f"{backend}: {said}", style="red" if lacks else "green", highlight=False)
+        print_lines(f"{backend}: {said}", style="red" if lacks else "green")

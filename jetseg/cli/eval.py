@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
+from jetseg.cli.output import figure, origin, print_json, print_lines, right
 from jetseg.evaluation.config import EvaluateConfig
 from jetseg.quantization.config import Policy
 
@@ -70,18 +69,19 @@ def evaluate(
         reference = artifact
     result = run(network, data=data, reference=other, simulate=simulate, ranges=ranges, placement=placement, **settings)
     if as_json:
-        sys.stdout.write(json.dumps(_content(artifact, reference, result), indent=2) + "\n")
+        print_json(_content(artifact, reference, result))
         return
     if result.accuracy:
         _print(network.path, result.accuracy, result.conditions)
     if result.agreement:
-        sentence = f"{result.agreement.percent:.3f} % of the pixels get the class that {reference} gives them"
-        Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
+        print_lines(f"{result.agreement.percent:.3f} % of the pixels get the class that {reference} gives them")
 
 
 def _content(artifact: Path, reference: Path | None, result: Evaluation) -> dict[str, Any]:
-    accuracy = result.accuracy
-    scores = {**accuracy.model_dump(), "mean_dice": _rounded(accuracy.mean_dice)} if accuracy else {}
+    scores: dict[str, Any] = {}
+    if accuracy := result.accuracy:
+        dice = accuracy.mean_dice
+        scores = {**accuracy.model_dump(), "mean_dice": None if dice is None else round(dice, 2)}
     content = {"artifact": str(artifact), **scores, **result.conditions}
     if result.agreement:
         content |= {"reference": str(reference), "agreement": round(result.agreement.percent, 3)}
@@ -89,31 +89,13 @@ def _content(artifact: Path, reference: Path | None, result: Evaluation) -> dict
 
 
 def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> None:
-    table = Table()
-    table.add_column("class")
-    table.add_column("IoU %", justify="right")
-    table.add_column("Dice %", justify="right")
+    table = Table("class", right("IoU %"), right("Dice %"))
     for name, iou in accuracy.per_class_iou.items():
-        table.add_row(name, _percent(iou), _percent(accuracy.per_class_dice[name]))
+        table.add_row(name, figure(iou), figure(accuracy.per_class_dice[name]))
     table.add_section()
-    table.add_row("mean", _percent(accuracy.miou), _percent(accuracy.mean_dice), style="bold")
-    table.add_row("pixel accuracy", _percent(accuracy.pixel_accuracy))
-    console = Console()
+    table.add_row("mean", figure(accuracy.miou), figure(accuracy.mean_dice), style="bold")
+    table.add_row("pixel accuracy", figure(accuracy.pixel_accuracy))
     heading = f"{artifact.name} on {accuracy.data}, split {accuracy.split}, {accuracy.frames} frames"
-    console.print(heading, style="bold", markup=False, highlight=False)
-    console.print(table, markup=False)
-    versions = ", ".join(f"{name} {version}" for name, version in conditions["toolchain"].items())
-    console.print(
-        f"{conditions['precision']} in {conditions['backend']} on {conditions['device']}; {versions}",
-        style="dim",
-        markup=False,
-        highlight=False,
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    print_lines(heading, style="bold")
+    Console().print(table, markup=False)
+    print_lines(origin(conditions), style="dim")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.exporters.config import ExportConfig, PlanConfig
 
 if TYPE_CHECKING:
@@ -48,15 +46,11 @@ def export(
     is_plan = out is not None and out.suffix == PLAN_SUFFIX
     result = export(checkpoint, out=out, data=data, **(plan if is_plan else settings))
     if as_json:
-        sys.stdout.write(json.dumps(_summary(result), indent=2) + "\n")
-        return
-    console = Console()
-    if is_plan:
-        line = f"{result.path}: {result.manifest.precision} for {result.manifest.device}, not measured"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-        return
-    for key, value in _summary(result).items():
-        console.print(f"{key:<12} {value}", highlight=False, markup=False, soft_wrap=True)
+        print_json(_summary(result))
+    elif is_plan:
+        print_lines(f"{result.path}: {result.manifest.precision} for {result.manifest.device}, not measured")
+    else:
+        print_lines(*(f"{key:<12} {value}" for key, value in _summary(result).items()))
 
 
 def _summary(result: ExportResult) -> dict[str, Any]:

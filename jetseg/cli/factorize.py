@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
+from jetseg.cli.output import figure, print_json, print_lines
 from jetseg.cli.settings_file import Config, Set, further
 from jetseg.compress.config import FactorizeConfig, FineTuneConfig
 from jetseg.errors import QualityError
@@ -51,8 +49,7 @@ def factorize(
     given = {**settings, **further(config, tuning, set_)}
     result = factorize(checkpoint, out=out, data=data, **given)
     if as_json:
-        content = {**asdict(result), "checkpoint": str(result.checkpoint)}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        print_json(result)
     else:
         _print(result)
     if not result.pays:
@@ -63,11 +60,12 @@ def _print(result: FactorizeResult) -> None:
     table = Table("layer", "ranks", "error", "ms before", "ms after", "verdict")
     table.title, table.title_justify = str(result.checkpoint), "left"
     for layer in result.layers:
-        numbers = ["" if value is None else f"{value:.3f}" for value in (layer.error, layer.before_ms, layer.after_ms)]
+        numbers = [figure(value, 3, absent="") for value in (layer.error, layer.before_ms, layer.after_ms)]
         table.add_row(layer.name, " ".join(map(str, layer.ranks)), *numbers, layer.reason)
-    console = Console()
-    console.print(table, markup=False)
-    console.print(f"parameters {result.before.parameters:,} -> {result.after.parameters:,}", highlight=False)
-    console.print(f"multiply-accumulates {result.before.macs:,} -> {result.after.macs:,}", highlight=False)
+    Console().print(table, markup=False)
+    print_lines(
+        f"parameters {result.before.parameters:,} -> {result.after.parameters:,}",
+        f"multiply-accumulates {result.before.macs:,} -> {result.after.macs:,}",
+    )
     if result.miou is not None:
-        console.print(f"mIoU % on val, fine-tuned: {result.miou:.2f}", highlight=False)
+        print_lines(f"mIoU % on val, fine-tuned: {result.miou:.2f}")

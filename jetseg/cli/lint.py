@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.engine.tensorrt.lint_config import LintConfig
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def lint(
 
     result = run(model, manifest=manifest, **settings)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
+        print_json(result)
     else:
         _print(result)
     refused = sum(finding.kind == "refused" for finding in result.findings)
@@ -50,12 +52,6 @@ def lint(
 
 
 def _print(result: LintResult) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
     if result.findings:
         table = Table(box=SIMPLE_HEAD, header_style="bold")
         for heading in ("", "node", "operator", "found", "what to do"):
@@ -65,7 +61,7 @@ def _print(result: LintResult) -> None:
             more = f" and {alike[kind] - 1} more" if alike[kind] > 1 else ""
             cells = (finding.kind, finding.node + more, finding.operator, finding.found, finding.fix)
             table.add_row(*(Text(cell) for cell in cells), style="bold red" if finding.kind == "refused" else None)
-        console.print(table)
+        Console().print(table)
     lines = [f"The builder rewrites by itself: {sentence}." for sentence in result.rewritten]
     if result.dla is not None:
         taken, others = len(result.dla.on_dla), len(result.dla.on_gpu)
@@ -75,8 +71,7 @@ def _print(result: LintResult) -> None:
         )
     lines += result.releases
     lines.append(f"{result.nodes} nodes, {len(result.findings)} findings")
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(*lines)
 
 
 def _kind(finding: LintFinding) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 import jetseg
 from jetseg.cli.bars import console, show_work
 from jetseg.cli.options import FLAGS
+from jetseg.cli.output import print_lines
 from jetseg.errors import JetsegError, UnavailableError
 
 # Threads that wait for each other sleep instead of spinning. Spinning is a little faster alone and, as soon as
@@ -129,12 +130,7 @@ def main() -> None:
 def _explain(error: Exception) -> int:
     if isinstance(error, JetsegError):
         message, code = _with_flags(str(error)), error.exit_code
-    elif isinstance(error, OSError) and error.errno in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EACCES,
-    ):
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         message = (
             f"{error.filename or 'A file'} could not be written: {error.strerror}. "
             "Free some space or give another place."
@@ -146,7 +142,7 @@ def _explain(error: Exception) -> int:
             "Run again with `jetseg --debug ...` and report what it prints."
         )
         code = 70
-    console.print(f"Error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    print_lines(f"Error: {message}", style="bold red", console=console)
     return code
 
 

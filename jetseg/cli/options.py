@@ -165,7 +165,8 @@ def _value(value: Any, info: FieldInfo, flag: str) -> Any:  # noqa: ANN401 - wha
 def _can_be_option(info: FieldInfo) -> bool:
     kind, _ = _plain_type(info.annotation)
     if _is_mapping(kind) or _is_sequence(kind):
-        return all(part in (str, int, float, Ellipsis, Any) or get_origin(part) is Literal for part in _parts(kind))
+        parts = [_plain_type(part)[0] for part in get_args(kind)]
+        return all(part in (str, int, float, Ellipsis, Any) or get_origin(part) is Literal for part in parts)
     return kind in (str, int, float, bool, Path) or get_origin(kind) is Literal
 
 
@@ -184,15 +185,8 @@ def _plain_type(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401 - any anno
     return annotation, False
 
 
-def _parts(kind: Any) -> list[Any]:  # noqa: ANN401 - any annotation
-    return [_plain_type(part)[0] for part in get_args(kind)]
-
-
 def _is_sequence(kind: Any) -> bool:  # noqa: ANN401 - any annotation
-    return get_origin(kind) in (tuple, list) and Ellipsis in (
-        *get_args(kind),
-        Ellipsis if get_origin(kind) is list else None,
-    )
+    return get_origin(kind) is list or (get_origin(kind) is tuple and Ellipsis in get_args(kind))
 
 
 def _is_mapping(kind: Any) -> bool:  # noqa: ANN401 - any annotation

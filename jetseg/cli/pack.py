@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.kit.config import PackConfig
 
 if TYPE_CHECKING:
@@ -48,15 +47,12 @@ def pack(
     result = run(open_network(model, manifest), data=data, out=out, ranges=ranges, **settings)
     sha256 = sha256_file(result.kit)
     if as_json:
-        content = {"kit": str(result.kit), "sha256": sha256, **result.index.model_dump()}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        print_json({"kit": str(result.kit), "sha256": sha256, **result.index.model_dump()})
     else:
         _print(result, sha256)
 
 
 def _print(result: PackResult, sha256: str) -> None:
-    from rich.console import Console
-
     index = result.index
     lines = [
         f"{result.kit}: {result.kit.stat().st_size / 1e6:.2f} MB, {len(index.members)} files, {len(index.frames)} "
@@ -68,7 +64,4 @@ def _print(result: PackResult, sha256: str) -> None:
             f"INT8 for TensorRT, simulated exactly: {result.simulated.agreement:.2f} % of the pixels keep the float "
             f"network's class (at least {index.tolerance.min_agreement:g})"
         )
-    lines.append(f"On the vehicle: jetseg verify {result.kit.name}")
-    console = Console()
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(*lines, f"On the vehicle: jetseg verify {result.kit.name}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
 from jetseg.cli import options
+from jetseg.cli.output import figure, print_json, print_lines, right, versions
 from jetseg.evaluation.config import ParityConfig
 
 if TYPE_CHECKING:
@@ -49,14 +52,13 @@ def parity(
     result = follow_parity(artifacts, data=data, manifest=manifest, **settings)
     holds, verdict = result.ladder.first_failing is None, result.ladder.verdict
     if as_json:
-        content = {"holds": holds, "verdict": verdict, **result.conditions, **_content(result)}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        print_json({"holds": holds, "verdict": verdict, **result.conditions, **_content(result)})
     else:
         _print(result)
     if not holds:
         raise QualityError(verdict, "Look at the step that made it; what comes after it inherits the error.")
     if not as_json:
-        sys.stdout.write(verdict + "\n")
+        print_lines(verdict)
 
 
 def _content(result: ParityResult) -> dict[str, Any]:
@@ -68,8 +70,7 @@ def _content(result: ParityResult) -> dict[str, Any]:
     ]
     failing = None
     if ladder.first_failing is not None:
-        breaches = [asdict(breach) for breach in ladder.breaches]
-        failing = {"name": ladder.rungs[ladder.first_failing].name, "breaches": breaches}
+        failing = {"name": ladder.rungs[ladder.first_failing].name, "breaches": ladder.breaches}
     frames = {"frames": ladder.frames, "labelled_frames": ladder.labelled_frames}
     return {**frames, "first_failing": failing, "broken": failing, "rungs": rungs}  # "broken" goes with 0.3
 
@@ -82,40 +83,27 @@ def _measured(rung: RungParity) -> dict[str, Any]:
 
 
 def _print(result: ParityResult) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from jetseg.report.table import signed
 
     ladder, conditions = result.ladder, result.conditions
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    table.add_column("", overflow="fold")
-    for heading in ("max\nerror", "SQNR\ndB", "same\n%", "first\n%", "worst\n%", "mIoU\n%", "change"):
-        table.add_column(heading, justify="right")
+    headings = map(right, ("max\nerror", "SQNR\ndB", "same\n%", "first\n%", "worst\n%", "mIoU\n%", "change"))
+    table = Table(Column(overflow="fold"), *headings, box=SIMPLE_HEAD, header_style="bold")
     for position, rung in enumerate(ladder.rungs):
         error = "" if rung.max_abs_error is None else f"{rung.max_abs_error:.3g}"
         agreements = (rung.agreement, rung.agreement_first, rung.worst_agreement)
-        cells = [error, _digits(rung.sqnr_db, 1), *(_digits(value, 3) for value in agreements)]
-        cells += [_digits(rung.miou), signed(rung.miou_change)]
+        cells = [error, figure(rung.sqnr_db, 1, ""), *(figure(value, 3, "") for value in agreements)]
+        cells += [figure(rung.miou, absent=""), signed(rung.miou_change)]
         table.add_row(Text(rung.name), *cells, style="red" if position == ladder.first_failing else None)
-    console = Console()
-    console.print(table)
-    toolchain = ", ".join(f"{name} {version}" for name, version in conditions["toolchain"].items())
+    Console().print(table)
     runs_in = ", ".join(
         f"{rung.name} {source.precision} in {source.backend}"
         for rung, source in zip(ladder.rungs, result.sources, strict=True)
     )
     labels = "" if ladder.labelled_frames else ", no labels"
-    for line in (
+    print_lines(
         "same: pixels with the class that the row above gives; first: that the first row gives; worst: same, in the "
         "worst frame",
         f"{ladder.frames} frames of {conditions['data']}, split {conditions['split']}{labels}",
-        f"{runs_in}; {conditions['device']}; {toolchain}",
-    ):
-        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-
-
-def _digits(value: float | None, digits: int = 2) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+        f"{runs_in}; {conditions['device']}; {versions(conditions['toolchain'])}",
+        style="dim",
+    )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines, right
 from jetseg.cli.settings_file import Config, Set, further
 from jetseg.compress.config import FineTuneConfig, PruneConfig
 
@@ -61,25 +59,20 @@ def prune(
     given = {**settings, **further(config, tuning, set_)}
     result = prune(checkpoint, out=out, data=data, steps=steps, **given)
     if as_json:
-        content = {**asdict(result), "checkpoint": str(result.checkpoint)}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        print_json(result)
     else:
         _print(result)
 
 
 def _print(result: PruneResult) -> None:
-    table = Table(title=str(result.checkpoint), title_justify="left")
-    table.add_column("layer")
-    table.add_column("before", justify="right")
-    table.add_column("after", justify="right")
-    table.add_column("note")
     layers_ms = result.speed.layers_ms if result.speed else {}
-    if layers_ms:
-        table.add_column("ms before", justify="right")
-        table.add_column("ms after", justify="right")
+    times = map(right, ("ms before", "ms after") if layers_ms else ())
+    table = Table(
+        "layer", right("before"), right("after"), "note", *times, title=str(result.checkpoint), title_justify="left"
+    )
     for layer in result.layers:
-        times = [f"{time_ms:.3f}" for time_ms in layers_ms.get(layer.name, ())]
-        table.add_row(layer.name, str(layer.before), str(layer.after), layer.note, *times)
+        cells = [f"{time_ms:.3f}" for time_ms in layers_ms.get(layer.name, ())]
+        table.add_row(layer.name, str(layer.before), str(layer.after), layer.note, *cells)
     table.add_section()
     table.add_row("parameters", f"{result.before.parameters:,}", f"{result.after.parameters:,}")
     table.add_row("multiply-accumulates", _count(result.before.macs), _count(result.after.macs))
@@ -87,17 +80,16 @@ def _print(result: PruneResult) -> None:
         table.add_row("mIoU % on val, fine-tuned", "", f"{result.miou:.2f}")
     if result.gzip_bytes is not None:
         table.add_row("bytes of the checkpoint after gzip", *(f"{size:,}" for size in result.gzip_bytes))
-    console = Console()
-    console.print(table, markup=False)
+    Console().print(table, markup=False)
     if result.speed is not None:
-        _print_speed(console, result.speed)
+        _print_speed(result.speed)
 
 
-def _print_speed(console: Console, speed: SpeedReport) -> None:
+def _print_speed(speed: SpeedReport) -> None:
     for trial in speed.trials:
         table = f", by the table {trial.predicted:.2f}" if trial.predicted else ""
-        console.print(f"removed {100 * trial.amount:.1f} %{table}: measured {trial.measured:.2f} times as fast")
-    console.print(
+        print_lines(f"removed {100 * trial.amount:.1f} %{table}: measured {trial.measured:.2f} times as fast")
+    print_lines(
         f"{speed.parent_ms:.3f} ms before, {speed.pruned_ms:.3f} ms after, in turns: "
         f"{speed.speedup:.2f} times as fast, {speed.wanted:g} wanted"
     )

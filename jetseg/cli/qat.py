@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.compress.qat.config import QatConfig
 from jetseg.workflows.config import StartRanges
 
@@ -56,13 +54,10 @@ def qat(
         "miou": result.miou,
     }
     if as_json:
-        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+        print_json(summary)
         return
     score = "" if result.miou is None else f", mIoU {result.miou:.2f} % under exact fake quantization"
-    Console().print(
+    print_lines(
         f"{result.qdq.path}: best after epoch {result.best_epoch} (0 is before training){score}. "
-        f"Engines: jetseg build-engine {result.float_twin.path} --calibration {result.ranges.path}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"Engines: jetseg build-engine {result.float_twin.path} --calibration {result.ranges.path}"
     )

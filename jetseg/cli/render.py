@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jetseg.cli import options
+from jetseg.cli.output import print_lines
 from jetseg.quantization.config import RenderConfig
 
 
@@ -45,4 +45,4 @@ def render(
     else:
         scheme = result.config.scheme
         message = f"{out}: Q/DQ network {'for TensorRT' if scheme == 'int8' else f'with {scheme} activations'}."
-    Console().print(message, markup=False, highlight=False, soft_wrap=True)
+    print_lines(message)

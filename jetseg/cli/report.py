@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.report.config import ReportConfig
 
 ARTIFACTS = typer.Argument(
@@ -48,12 +47,9 @@ def report(
 
     result = write_report(artifacts, data=data, split=split, out=out, manifest=manifest, **settings)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(result), indent=2, default=str) + "\n")
+        print_json(result)
         return
-    from rich.console import Console
-
     from jetseg.report.table import headline_table
 
-    console = Console()
-    console.print(headline_table(result.rows))
-    console.print(f"Wrote {result.path}", markup=False, highlight=False, soft_wrap=True)
+    Console().print(headline_table(result.rows))
+    print_lines(f"Wrote {result.path}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ import typer
 
 from jetseg.camera.config import RunConfig
 from jetseg.cli import options
+from jetseg.cli.output import print_json
 from jetseg.cli.run_summary import host_line, print_monitors, print_summary, rounded, say
 from jetseg.registry import DATASETS, SINKS, SOURCES
 
@@ -124,7 +123,7 @@ def run(
             raise
     result = drive.result()
     if as_json:
-        sys.stdout.write(json.dumps(rounded(result.as_dict()), indent=2) + "\n")
+        print_json(rounded(result.as_dict()))
         return
     print_summary(result)
     print_monitors(result.monitors)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.table import Table
+
+from jetseg.cli.bars import console as stderr
+from jetseg.cli.output import figure, origin, print_lines, right
+
 if TYPE_CHECKING:
     from jetseg.monitor.host import HostSummary
     from jetseg.monitor.rate import Percentiles
@@ -14,65 +20,49 @@ if TYPE_CHECKING:
 
 def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
     """Prints the figures of a run."""
-    from rich.console import Console
-    from rich.table import Table
-
     console, summary, conditions = Console(stderr=to_stderr), result.summary, result.conditions
     split = f" {conditions['split']}" if conditions["split"] else ""
-    console.print(
+    print_lines(
         f"{summary.frames} of {summary.captured} frames from {conditions['source']}{split} in "
         f"{summary.seconds:.1f} s, {summary.dropped} dropped{_causes(summary)}, {summary.corrupt} corrupt",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        console=console,
     )
     rates = Table.grid(padding=(0, 2))
-    rates.add_row("frames per second", _number(summary.frames_per_second), _share(summary))
-    rates.add_row("engine alone", _number(summary.engine_frames_per_second), "measured just before")
+    rates.add_row("frames per second", figure(summary.frames_per_second, 1), _share(summary))
+    rates.add_row("engine alone", figure(summary.engine_frames_per_second, 1), "measured just before")
     if summary.per_class_iou is not None:
-        rates.add_row("mIoU %", _number(summary.miou, 2), "")
+        rates.add_row("mIoU %", figure(summary.miou), "")
     if summary.deadline_ms is not None:
         rates.add_row("late frames", str(summary.deadline_misses), f"older than {summary.deadline_ms:g} ms")
     for name, count in summary.frames_by_engine.items():
         rates.add_row("frames by", str(count), name)
     console.print(rates)
-    times = Table()
-    for title in ("ms", "p50", "p95", "p99", "worst"):
-        times.add_column(title, justify="left" if title == "ms" else "right")
-    worst = _number(summary.worst_frame_age_ms)
+    times = Table("ms", *map(right, ("p50", "p95", "p99", "worst")))
+    worst = figure(summary.worst_frame_age_ms, 1)
     times.add_row("frame age", *_triple(summary.frame_age_ms), worst, style="bold", end_section=True)
     for stage, figures in summary.stage_ms.items():
         times.add_row(stage, *_triple(figures))
     console.print(times)
     if summary.per_class_iou is not None:
-        listed = ", ".join(f"{name} {_number(iou)}" for name, iou in summary.per_class_iou.items())
-        console.print(f"IoU %: {listed}", markup=False, highlight=False)
+        listed = ", ".join(f"{name} {figure(iou, 1)}" for name, iou in summary.per_class_iou.items())
+        print_lines(f"IoU %: {listed}", console=console)
     if conditions["output"] and not to_stderr:
-        console.print(f"Wrote {conditions['output']}", markup=False, highlight=False)
-    versions = ", ".join(f"{name} {version}" for name, version in conditions["toolchain"].items())
-    console.print(
-        f"{conditions['precision']} in {conditions['backend']} on {conditions['device']}; {versions}",
-        style="dim",
-        markup=False,
-        highlight=False,
-    )
+        print_lines(f"Wrote {conditions['output']}", console=console)
+    print_lines(origin(conditions), style="dim", console=console)
 
 
 def print_monitors(monitors: Mapping[str, Any]) -> None:
     """Prints where drift and shadow stand."""
-    from rich.console import Console
-
     lines = []
     if drift := monitors["drift"]:
         raised = [f"{event} ({state['alarms']})" for event, state in drift["signals"].items() if state["alarms"]]
         lines.append(f"drift: {', '.join(raised) or 'no alarm'}; on at the end: {', '.join(drift['active']) or '-'}")
     if shadow := monitors["shadow"]:
         lines.append(
-            f"shadow: agreement mIoU {_number(shadow['agreement_miou'], 2)} % on {shadow['compared']} frames "
+            f"shadow: agreement mIoU {figure(shadow['agreement_miou'])} % on {shadow['compared']} frames "
             f"({shadow['skipped']} skipped), bound {shadow['bound']:.1f} %, {shadow['alarms']} alarms"
         )
-    for line in lines:
-        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(*lines)
 
 
 def host_line(summary: HostSummary | None) -> str:
@@ -97,9 +87,7 @@ def host_line(summary: HostSummary | None) -> str:
 
 def say(text: str) -> None:
     """Prints a remark on stderr."""
-    from jetseg.cli.bars import console
-
-    console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+    print_lines(text, style="dim", console=stderr)
 
 
 def _causes(summary: LoopSummary) -> str:
@@ -111,10 +99,6 @@ def _share(summary: LoopSummary) -> str:
     if not summary.frames_per_second or not summary.engine_frames_per_second:
         return ""
     return f"{100 * summary.frames_per_second / summary.engine_frames_per_second:.0f}% of the engine alone"
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _triple(figures: Percentiles | None) -> tuple[str, str, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.errors import QualityError
 
 MODEL = typer.Argument(metavar="FILE", help="ONNX file, in float or int8.")
@@ -40,16 +41,9 @@ def sparsity(
     layers = layer_sparsity(model)
     size, compressed = model.stat().st_size, gzip_bytes(model)
     if as_json:
-        content = {
-            "file_bytes": size,
-            "gzip_bytes": compressed,
-            "layers": [{**asdict(layer), "two_four": layer.two_four} for layer in layers],
-        }
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        rows = [{**asdict(layer), "two_four": layer.two_four} for layer in layers]
+        print_json({"file_bytes": size, "gzip_bytes": compressed, "layers": rows})
     else:
-        from rich.console import Console
-        from rich.table import Table
-
         table = Table("layer", "weights", "zeros %", "2:4", title=str(model), title_justify="left")
         for layer in layers:
             verdict = "yes" if layer.two_four else f"no, {layer.dense_groups} of {layer.groups} groups are denser"
@@ -59,9 +53,8 @@ def sparsity(
                 f"{100 * layer.zeros / layer.weights:.1f}",
                 f"cannot: {layer.note}" if layer.note else verdict,
             )
-        console = Console()
-        console.print(table, markup=False)
-        console.print(f"{size:,} bytes, {compressed:,} after gzip", highlight=False, markup=False)
+        Console().print(table, markup=False)
+        print_lines(f"{size:,} bytes, {compressed:,} after gzip")
     dense = [layer.name for layer in layers if layer.groups and not layer.two_four]
     if require and (dense or not any(layer.two_four for layer in layers)):
         raise QualityError(

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from jetseg.camera.contract import FrameResult
+from jetseg.cli.output import figure, print_lines
 from jetseg.monitor.rate import Percentiles
 from jetseg.monitor.statistics import LoopStatistics
 
@@ -51,26 +52,22 @@ class StatusLine:
         if self._live is not None:
             self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
-            self._console.print("; ".join(lines), markup=False, highlight=False, soft_wrap=True)
+            print_lines("; ".join(lines), console=self._console)
 
 
 def status_lines(statistics: LoopStatistics) -> list[str]:
     """Writes the present figures, over the last frames, as two lines."""
     rate, bare = statistics.rate.recent_frames_per_second, statistics.engine.frames_per_second
     head = [
-        f"{_number(rate)} fps (engine alone {_number(bare)})",
+        f"{figure(rate, 1)} fps (engine alone {figure(bare, 1)})",
         f"frame age p50/p95/p99 {_triple(statistics.frame_age.recent_percentiles())} ms",
         f"{statistics.rate.count} frames, {statistics.dropped} dropped",
     ]
     if statistics.accuracy is not None:
-        head.append(f"mIoU {_number(statistics.accuracy.score().miou)}")
+        head.append(f"mIoU {figure(statistics.accuracy.score().miou, 1)}")
     times = {name: record.recent_percentiles() for name, record in statistics.stages.items()}
     stages = ", ".join(f"{name} {figures.p50:.1f}" for name, figures in times.items() if figures)
     return ["   ".join(head), f"stages p50 ms: {stages}"]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
 
 
 def _triple(figures: Percentiles | None) -> str:

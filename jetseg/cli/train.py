@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from jetseg.cli import options
+from jetseg.cli.output import print_json, print_lines
 from jetseg.cli.settings_file import Config, Set, layered, parsed
 from jetseg.training.config import TrainConfig
 
@@ -58,7 +57,7 @@ def show(result: TrainResult, *, as_json: bool) -> None:
     manifest = load_manifest(result.best)
     (accuracy,), data = manifest.accuracy, manifest.stages[-1].settings["data"]
     if as_json:
-        content = {
+        scores = {
             "best": str(result.best),
             "last": str(result.last),
             "val_miou": accuracy.miou,
@@ -66,9 +65,9 @@ def show(result: TrainResult, *, as_json: bool) -> None:
             "split": accuracy.split,
             "frames": accuracy.frames,
         }
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        print_json(scores)
         return
-    sys.stdout.write(
-        f"best: {result.best}, mIoU {accuracy.miou:.2f} % on {data}, split {accuracy.split}, "
-        f"{accuracy.frames} frames\nlast: {result.last}\n"
+    print_lines(
+        f"best: {result.best}, mIoU {accuracy.miou:.2f} % on {data}, split {accuracy.split}, {accuracy.frames} frames",
+        f"last: {result.last}",
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from jetseg.cli import options
+from jetseg.cli.output import figure, print_json, print_lines, right
 from jetseg.kit.config import VerifyConfig
 
 if TYPE_CHECKING:
     from jetseg.kit.verifying import VerifyResult
-    from jetseg.measured import Accuracy
 
 
 @options.with_settings
@@ -51,7 +53,7 @@ def verify(
 
     result = run(kit, engine=engine, out=out, **settings)
     if as_json:
-        sys.stdout.write(json.dumps(_content(result), indent=2) + "\n")
+        print_json(_content(result))
     else:
         _print(result)
     violations = result.comparison.violations
@@ -65,9 +67,6 @@ def verify(
 
 def _content(result: VerifyResult) -> dict[str, Any]:
     found = asdict(result.comparison)
-    for key in ("before", "after"):
-        accuracy: Accuracy | None = found[key]
-        found[key] = accuracy.model_dump() if accuracy else None
     return {
         "engine": str(result.engine),
         "passed": not result.comparison.violations,
@@ -75,42 +74,30 @@ def _content(result: VerifyResult) -> dict[str, Any]:
         "precision": result.manifest.precision,
         "device": result.manifest.device,
         "target": result.index.target,
-        "tolerance": result.index.tolerance.model_dump(),
+        "tolerance": result.index.tolerance,
         **found,
         "broken": found["violations"],  # its name until 0.3
     }
 
 
 def _print(result: VerifyResult) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     found = result.comparison
     before = found.before.per_class_iou if found.before else {}
     after = found.after.per_class_iou if found.after else {}
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    table.add_column("class")
-    for heading in ("kept\n%", "float\nIoU %", "engine\nIoU %"):
-        table.add_column(heading, justify="right")
+    headings = map(right, ("kept\n%", "float\nIoU %", "engine\nIoU %"))
+    table = Table("class", *headings, box=SIMPLE_HEAD, header_style="bold")
     for name in dict.fromkeys((*found.kept, *before)):
-        cells = (_digits(values.get(name)) for values in (found.kept, before, after))
+        cells = (figure(values.get(name), absent="") for values in (found.kept, before, after))
         table.add_row(Text(name), *cells)
     table.add_section()
     mean = (accuracy.miou if accuracy else None for accuracy in (found.before, found.after))
-    table.add_row("all", _digits(found.agreement), *(_digits(value) for value in mean), style="bold")
-    console = Console()
-    console.print(table)
-    for line in (
+    table.add_row("all", figure(found.agreement), *(figure(value, absent="") for value in mean), style="bold")
+    Console().print(table)
+    print_lines(
         f"kept: pixels with the float network's class that keep it; {found.frames} frames, the worst is "
         f"{found.worst_frame} with {found.worst_agreement:.2f} %",
         f"{result.manifest.precision} in {result.manifest.backend or 'onnxruntime'} on {result.manifest.device}",
-    ):
-        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        style="dim",
+    )
     if not found.violations:
-        console.print(f"{result.engine}: verified", style="green", markup=False, highlight=False, soft_wrap=True)
-
-
-def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+        print_lines(f"{result.engine}: verified", style="green")

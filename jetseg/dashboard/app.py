@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from jetseg.dashboard.guard import Guard
 from jetseg.dashboard.live import LiveFigures, LiveView
-from jetseg.errors import MissingDependencyError
+from jetseg.errors import import_optional
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.metrics import Metrics
 
@@ -47,18 +48,16 @@ def dashboard_app(view: LiveView, figures: LiveFigures, host: str, events: Event
         found = await view.other_than(int(asked) if asked.lstrip("-").isdecimal() and len(asked) < 19 else -1)
         if found is None:
             return _response(responses, b"", "image/jpeg", 204)
-        return _response(responses, found.jpeg, "image/jpeg", X_Sequence=str(found.sequence))
+        return _response(responses, found.jpeg, "image/jpeg", headers={"X-Sequence": str(found.sequence)})
 
-    async def answer_state(_: Request) -> Response:
-        return _response(responses, figures.present(), "application/json")
-
-    async def answer_past(_: Request) -> Response:
-        return _response(responses, figures.past(), "application/json")
-
-    routes = {"/picture": answer_picture, "/state": answer_state, "/past": answer_past}
+    routes = {
+        "/picture": answer_picture,
+        "/state": _answer(responses, figures.present, "application/json"),
+        "/past": _answer(responses, figures.past, "application/json"),
+    }
     folder = resources.files("jetseg.dashboard") / "page"
     for path, (name, kind) in _PAGE.items():
-        routes[path] = _fixed(responses, (folder / name).read_bytes(), kind)
+        routes[path] = _answer(responses, partial(bytes, (folder / name).read_bytes()), kind)
     return Guard(_application(routes), host, events)
 
 
@@ -85,21 +84,23 @@ def _application(routes: dict[str, Any]) -> ASGIApp:
     return app
 
 
-def _fixed(responses: Any, content: bytes, kind: str) -> Any:  # noqa: ANN401 - Starlette is optional
+def _answer(responses: Any, content: Callable[[], bytes], kind: str) -> Any:  # noqa: ANN401 - Starlette is optional
     async def answer(_: Request) -> Response:
-        return _response(responses, content, kind)
+        return _response(responses, content(), kind)
 
     return answer
 
 
-def _response(responses: Any, content: bytes, kind: str, status: int = 200, **headers: str) -> Response:  # noqa: ANN401
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    response: Response = responses.Response(content, status, {"Content-Type": kind, **named})
+def _response(
+    responses: Any,  # noqa: ANN401
+    content: bytes,
+    kind: str,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    response: Response = responses.Response(content, status, {"Content-Type": kind, **(headers or {})})
     return response
 
 
 def _starlette(module: str) -> Any:  # noqa: ANN401 - Starlette is optional
-    try:
-        return importlib.import_module(f"starlette.{module}")
-    except ImportError as error:
-        raise MissingDependencyError("starlette", "dashboard", "serves the dashboard and the metrics") from error
+    return import_optional(f"starlette.{module}", "starlette", "dashboard", "serves the dashboard and the metrics")

@@ -56,26 +56,22 @@ class LiveView:
 
     def __init__(self, manifest: Manifest, alpha: float = 0.5) -> None:
         self._overlay = Overlay(manifest, alpha)
-        self._newest: FrameResult | None = None
+        self.newest: FrameResult | None = None
+        """The newest result of the loop; None before the first one."""
         self._encoded: EncodedFrame | None = None
         self._next_at = 0.0
         self._lock = asyncio.Lock()
 
-    @property
-    def newest(self) -> FrameResult | None:
-        """The newest result of the loop; None before the first one."""
-        return self._newest
-
     def write(self, result: FrameResult) -> None:
         """Keeps a result."""
-        self._newest = result
+        self.newest = result
 
     async def other_than(self, sequence: int) -> EncodedFrame | None:
         """Waits for a picture of another frame than the given one; None if none comes within two seconds."""
         until = perf_counter() + _WAIT_SECONDS
         while perf_counter() < until:
             async with self._lock:
-                newest, encoded = self._newest, self._encoded
+                newest, encoded = self.newest, self._encoded
                 is_new = newest is not None and (encoded is None or newest.frame.sequence != encoded.sequence)
                 if newest is not None and is_new and perf_counter() >= self._next_at:
                     self._next_at = perf_counter() + 1 / PICTURES_PER_SECOND

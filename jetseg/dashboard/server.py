@@ -9,7 +9,7 @@ from threading import Thread
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jetseg.errors import ConfigError, MissingDependencyError
+from jetseg.errors import ConfigError, import_optional
 from jetseg.monitor.events import EventLog
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class PageServer:
         events: EventLog,
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        uvicorn = _uvicorn()
+        uvicorn = import_optional("uvicorn", "uvicorn", "dashboard", "serves the dashboard and the metrics")
         self._events = events
         self._setting = setting
         self._socket = _bind(host, port, setting)
@@ -167,11 +167,3 @@ def _server(uvicorn: ModuleType, config: Any) -> Any:  # noqa: ANN401 - uvicorn 
             await super().shutdown(sockets)
 
     return CuttingServer(config)
-
-
-def _uvicorn() -> ModuleType:
-    try:
-        importlib.import_module("starlette")
-        return importlib.import_module("uvicorn")
-    except ImportError as error:
-        raise MissingDependencyError("uvicorn", "dashboard", "serves the dashboard and the metrics") from error

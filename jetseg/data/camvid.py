@@ -13,8 +13,8 @@ from jetseg.data.files import (
     place_of,
     require_folder,
     require_frames,
+    require_split,
     subfolders,
-    unknown_split,
 )
 
 CLASSES = (
@@ -49,8 +49,7 @@ class CamVid:
         root = require_folder(place_of(spec, place), "CamVid: SPLIT/*.png and SPLITannot/*.png")
         folders = subfolders(root)
         splits = [name for name in folders if name + "annot" in folders]
-        if split not in splits:
-            raise unknown_split(split, splits, root)
+        require_split(split, splits, root)
         pairs = pair_by_stem(image_files(root / split), root / (split + "annot"))
         require_frames(pairs, root / split)
         return FileSplit(spec, split, CLASSES, VOID, pairs)

@@ -15,8 +15,8 @@ from jetseg.data.files import (
     place_of,
     require_folder,
     require_frames,
+    require_split,
     subfolders,
-    unknown_split,
 )
 from jetseg.errors import DataError
 
@@ -65,9 +65,7 @@ class Cityscapes:
         root = place_of(spec, place)
         images = require_folder(root / "leftImg8bit", "Cityscapes frames: SPLIT/CITY/*_leftImg8bit.png")
         labels = require_folder(root / "gtFine", "Cityscapes labels: SPLIT/CITY/*_gtFine_labelIds.png")
-        splits = subfolders(images)
-        if split not in splits:
-            raise unknown_split(split, splits, images)
+        require_split(split, subfolders(images), images)
         pairs = [
             _pair(image, labels / split / city)
             for city in subfolders(images / split)

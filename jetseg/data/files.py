@@ -96,10 +96,15 @@ def require_folder(path: Path, holds: str) -> Path:
     return path
 
 
-def unknown_split(split: str, known: Sequence[str], place: Path) -> DataError:
-    """Makes the error for a split that is not there."""
-    there = ", ".join(known) if known else "none"
-    return DataError(f"{place} has no split {split!r}; there are: {there}.", "Choose one of these.")
+def require_split(split: str, known: Sequence[str], place: Path) -> None:
+    """Checks that there is such a split.
+
+    Raises:
+        DataError: There is none; those that exist are named.
+    """
+    if split not in known:
+        there = ", ".join(known) or "none"
+        raise DataError(f"{place} has no split {split!r}; there are: {there}.", "Choose one of these.")
 
 
 def subfolders(folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ which is enough for calibration.
 from __future__ import annotations
 
 from pathlib import Path, PurePath
+from typing import Annotated
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -30,16 +31,18 @@ from jetseg.data.files import (
     place_of,
     require_folder,
     require_frames,
+    require_split,
     subfolders,
-    unknown_split,
 )
 from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import MAX_CLASSES
-from jetseg.palette import Color
 
 CLASSES_FILE = "classes.yaml"
 ALL = "all"
 TRAIN = "train"
+
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class FolderConfig(Record):
@@ -49,9 +52,9 @@ class FolderConfig(Record):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
-    palette: tuple[Color, ...] | None = None
-    ignore_index: int | None = Field(default=None, ge=0, le=255)
-    label_values: dict[int, int] | None = None
+    palette: tuple[tuple[_Byte, _Byte, _Byte], ...] | None = None
+    ignore_index: _Byte | None = None
+    label_values: dict[_Byte, int] | None = None
     splits: dict[str, tuple[str, ...]] | None = None
     root: str | None = None
 
@@ -61,11 +64,7 @@ class FolderConfig(Record):
             raise ValueError("classes has a name twice")
         if self.palette is not None and len(self.palette) != len(self.classes):
             raise ValueError(f"palette needs one color for each of the {len(self.classes)} classes")
-        if any(not 0 <= part <= 255 for color in self.palette or () for part in color):
-            raise ValueError("palette holds a number outside 0 to 255")
-        for value, class_id in (self.label_values or {}).items():
-            if not 0 <= value <= 255:
-                raise ValueError(f"label_values: pixel value {value} is outside 0 to 255")
+        for class_id in (self.label_values or {}).values():
             if not 0 <= class_id < len(self.classes) and class_id != self.ignore_index:
                 raise ValueError(f"label_values: {class_id} is neither a class id nor ignore_index")
         return self
@@ -146,8 +145,7 @@ def _find_pairs(images: Path, labels: Path, config: FolderConfig, split: str) ->
         )
     if not folders:
         return _paired(_named_split(flat, config, split, images), labels, labelled=labels.is_dir())
-    if split not in folders:
-        raise unknown_split(split, folders, images)
+    require_split(split, folders, images)
     if labels.is_dir():
         require_folder(labels / split, "the labels of this split")
     return _paired(image_files(images / split), labels / split, labelled=labels.is_dir())
@@ -157,19 +155,18 @@ def _named_split(flat: dict[str, Path], config: FolderConfig, split: str, images
     if split == ALL:
         return flat
     named = config.splits or {}
-    for name in (name for names in named.values() for name in names):
+    taken = dict.fromkeys(name for names in named.values() for name in names)
+    for name in taken:
         if name not in flat:
             raise ConfigError(
                 f"splits names {name!r}, but {images} has no image of that name.",
                 "Give names without suffix; put names that are numbers with leading zeros in quotes.",
             )
+    known = sorted({*named, TRAIN}) if named else []
+    require_split(split, [*known, ALL], images)
     if split in named:
         return {name: flat[name] for name in sorted(named[split])}
-    if split == TRAIN and named:
-        taken = {name for names in named.values() for name in names}
-        return {name: path for name, path in flat.items() if name not in taken}
-    known = sorted({*named, TRAIN}) if named else []
-    raise unknown_split(split, [*known, ALL], images)
+    return {name: path for name, path in flat.items() if name not in taken}
 
 
 def _paired(images: dict[str, Path], labels: Path, *, labelled: bool) -> list[FramePair]:

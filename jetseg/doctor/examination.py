@@ -6,47 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from jetseg.doctor import machine, software
 from jetseg.doctor.finding import Finding
 from jetseg.doctor.host import Host
-from jetseg.doctor.machine import (
-    check_board,
-    check_cameras,
-    check_clocks,
-    check_container,
-    check_disk,
-    check_memory,
-    check_power_mode,
-    check_system,
-)
-from jetseg.doctor.software import (
-    check_cuda_driver,
-    check_cuda_runtime,
-    check_foreign_backend,
-    check_numpy,
-    check_onnxruntime,
-    check_opencv,
-    check_pycuda,
-    check_tensorrt,
-    foreign_backend_finding,
-)
 from jetseg.registry import BACKENDS
 
 CHECKS: tuple[Callable[[Host], Finding], ...] = (
-    check_board,
-    check_system,
-    check_container,
-    check_cuda_driver,
-    check_cuda_runtime,
-    check_tensorrt,
-    check_pycuda,
-    check_onnxruntime,
-    check_numpy,
-    check_opencv,
-    check_cameras,
-    check_power_mode,
-    check_clocks,
-    check_memory,
-    check_disk,
+    machine.check_board,
+    machine.check_system,
+    machine.check_container,
+    software.check_cuda_driver,
+    software.check_cuda_runtime,
+    software.check_tensorrt,
+    software.check_pycuda,
+    software.check_onnxruntime,
+    software.check_numpy,
+    software.check_opencv,
+    machine.check_cameras,
+    machine.check_power_mode,
+    machine.check_clocks,
+    machine.check_memory,
+    machine.check_disk,
 )
 NEEDS = {
     "onnxruntime": ("ONNX Runtime", "OpenCV"),
@@ -74,13 +54,14 @@ class Examination:
 def examine(host: Host) -> Examination:
     """Looks at everything once. A check that fails is itself a finding: the doctor always comes to the end."""
     checks = {check.__name__.removeprefix("check_").replace("_", " "): check for check in CHECKS}
-    checks |= {foreign_backend_finding(name): partial(check_foreign_backend, name=name) for name in _foreign()}
+    for name in _foreign():
+        checks[software.foreign_backend_finding(name)] = partial(software.check_foreign_backend, name=name)
     return Examination(tuple(_guarded(name, check, host) for name, check in checks.items()))
 
 
 def needed() -> dict[str, tuple[str, ...]]:
     """Returns what each backend needs to run here, those of other packages included."""
-    return NEEDS | {name: (foreign_backend_finding(name),) for name in _foreign()}
+    return NEEDS | {name: (software.foreign_backend_finding(name),) for name in _foreign()}
 
 
 def _foreign() -> tuple[str, ...]:

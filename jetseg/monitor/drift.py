@@ -175,19 +175,14 @@ class DriftMonitor:
 
     def _oddest_class(self, signals: Signals) -> str:
         """Names the class whose share is furthest from what it was."""
-        percent = 100 * signals.class_shares
-        found = zip(self._manifest.classes, percent, strict=False)
-        oddity = {
-            name: (
-                abs(value - self._profile.class_percent[name][0]) / (self._profile.class_percent[name][1] + 1),
-                value,
-            )
-            for name, value in found
-        }
-        name = max(oddity, key=lambda each: oddity[each][0])
-        return (
-            f"{name} fills {oddity[name][1]:.0f} % of it, at calibration {self._profile.class_percent[name][0]:.0f} %."
-        )
+        known = self._profile.class_percent
+
+        def oddity(found: tuple[str, float]) -> float:
+            mean, deviation = known[found[0]]
+            return abs(found[1] - mean) / (deviation + 1)
+
+        name, percent = max(zip(self._manifest.classes, 100 * signals.class_shares, strict=False), key=oddity)
+        return f"{name} fills {percent:.0f} % of it, at calibration {known[name][0]:.0f} %."
 
 
 def learn_bound(quantiles: tuple[float, float, float], kind: DriftKind) -> Bound:

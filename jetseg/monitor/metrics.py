@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from threading import Lock
-from types import ModuleType
 from typing import Any
 
-from jetseg.errors import MissingDependencyError
+from jetseg.errors import import_optional
 from jetseg.monitor.events import Event, EventLog
 from jetseg.monitor.observer import Observation, Observer
 
@@ -45,7 +43,9 @@ class Metrics:
     def __init__(self, events: EventLog) -> None:
         self.observer: Observer | None = None
         """Of the run, once there is one."""
-        self._library = _prometheus()
+        self._library = import_optional(
+            "prometheus_client", "prometheus-client", "dashboard", "writes metrics for Prometheus"
+        )
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = Lock()
         self._registry = self._library.CollectorRegistry()
@@ -70,7 +70,8 @@ class Metrics:
     def _rates(self, observation: Observation) -> Iterator[Any]:
         summary = observation.summary
         for name, text in _COUNTERS.items():
-            yield self._counter(f"jetseg_{name}", text, getattr(summary, name))
+            family = self._library.metrics_core.CounterMetricFamily
+            yield family(f"jetseg_{name}", text, value=getattr(summary, name))
         yield self._gauge("jetseg_frames_per_second", "Over the last two seconds.", observation.frames_per_second)
         if summary.engine_frames_per_second is not None:
             text = "Of the bare engine, measured before the run."
@@ -80,29 +81,21 @@ class Metrics:
             yield self._gauge("jetseg_since_last_frame_seconds", text, observation.since_last_frame_s)
 
     def _latencies(self, observation: Observation) -> Iterator[Any]:
-        age = self._gauge("jetseg_frame_age_seconds", "From capture to class map, over the last frames.", ["quantile"])
-        for name, milliseconds in observation.frame_age_ms.items():
-            age.add_metric([_PERCENTILES[name]], milliseconds / 1e3)
-        yield age
-        stages = self._gauge("jetseg_stage_seconds", "Median time in a stage, over the last frames.", ["stage"])
-        for name, milliseconds in observation.stage_ms.items():
-            stages.add_metric([name], milliseconds / 1e3)
-        yield stages
+        ages = {_PERCENTILES[name]: age_ms / 1e3 for name, age_ms in observation.frame_age_ms.items()}
+        text = "From capture to class map, over the last frames."
+        yield self._gauges("jetseg_frame_age_seconds", text, "quantile", ages)
+        stages = {name: stage_ms / 1e3 for name, stage_ms in observation.stage_ms.items()}
+        yield self._gauges("jetseg_stage_seconds", "Median time in a stage, over the last frames.", "stage", stages)
 
     def _accuracy(self, observation: Observation) -> Iterator[Any]:
         summary = observation.summary
         if summary.miou is not None:
             yield self._gauge("jetseg_miou_ratio", "Mean IoU against labels, over the run.", summary.miou / 100)
         if summary.per_class_iou:
-            classes = self._gauge("jetseg_iou_ratio", "IoU against labels, over the run.", ["class"])
-            for name, iou in summary.per_class_iou.items():
-                if iou is not None:
-                    classes.add_metric([name], iou / 100)
-            yield classes
-        others = self._gauge("jetseg_run", "Further figures of the run.", ["figure"])
-        for path, value in flat_numbers(observation.remaining(_TOLD_APART)):
-            others.add_metric([path], value)
-        yield others
+            known = {name: iou / 100 for name, iou in summary.per_class_iou.items() if iou is not None}
+            yield self._gauges("jetseg_iou_ratio", "IoU against labels, over the run.", "class", known)
+        others = dict(flat_numbers(observation.remaining(_TOLD_APART)))
+        yield self._gauges("jetseg_run", "Further figures of the run.", "figure", others)
 
     def _host(self, observation: Observation) -> Iterator[Any]:
         host = observation.host
@@ -111,14 +104,9 @@ class Metrics:
         for attribute, (name, factor, text) in _HOST.items():
             if (value := getattr(host, attribute)) is not None:
                 yield self._gauge(f"jetseg_host_{name}", text, value * factor)
-        heat = self._gauge("jetseg_host_temperature_celsius", "By thermal zone.", ["zone"])
-        for zone, degrees in host.temperatures_c.items():
-            heat.add_metric([zone], degrees)
-        yield heat
-        clocks = self._gauge("jetseg_host_clock_hertz", "Of the fastest CPU core and of the GPU.", ["unit"])
-        for unit, megahertz in host.clocks_mhz.items():
-            clocks.add_metric([unit], megahertz * 1e6)
-        yield clocks
+        yield self._gauges("jetseg_host_temperature_celsius", "By thermal zone.", "zone", host.temperatures_c)
+        clocks = {unit: megahertz * 1e6 for unit, megahertz in host.clocks_mhz.items()}
+        yield self._gauges("jetseg_host_clock_hertz", "Of the fastest CPU core and of the GPU.", "unit", clocks)
         yield self._gauge("jetseg_host_throttled", "1 while the device slows itself down.", float(bool(host.throttled)))
 
     def _event_counts(self) -> Any:  # noqa: ANN401 - prometheus-client is optional
@@ -133,13 +121,15 @@ class Metrics:
         with self._lock:
             self._counts[event.kind, event.severity] += 1
 
-    def _gauge(self, name: str, text: str, value: float | list[str]) -> Any:  # noqa: ANN401
-        """A gauge with a value, or, given the names of its labels, one to add values to."""
-        family = self._library.metrics_core.GaugeMetricFamily
-        return family(name, text, labels=value) if isinstance(value, list) else family(name, text, value=value)
+    def _gauge(self, name: str, text: str, value: float) -> Any:  # noqa: ANN401
+        return self._library.metrics_core.GaugeMetricFamily(name, text, value=value)
 
-    def _counter(self, name: str, text: str, value: float) -> Any:  # noqa: ANN401
-        return self._library.metrics_core.CounterMetricFamily(name, text, value=value)
+    def _gauges(self, name: str, text: str, label: str, values: Mapping[str, float]) -> Any:  # noqa: ANN401
+        """Returns a gauge with several values, told apart by a label."""
+        family = self._library.metrics_core.GaugeMetricFamily(name, text, labels=[label])
+        for key, value in values.items():
+            family.add_metric([key], value)
+        return family
 
 
 def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -155,11 +145,3 @@ def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield from flat_numbers(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and math.isfinite(value):
             yield f"{prefix}{key}", float(value)
-
-
-def _prometheus() -> ModuleType:
-    try:
-        importlib.import_module("prometheus_client.exposition")
-        return importlib.import_module("prometheus_client")
-    except ImportError as error:
-        raise MissingDependencyError("prometheus-client", "dashboard", "writes metrics for Prometheus") from error

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Full, Queue, SimpleQueue
 from time import perf_counter
@@ -114,7 +115,8 @@ class ShadowMonitor:
         A reference that does not come back within 15 seconds is left behind.
         """
         while not self._try_put(None):
-            self._drop_waiting()
+            with suppress(Empty):
+                self._work.get_nowait()
         self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
             text = f"The shadow's reference did not come back within {CLOSE_SECONDS:.0f} seconds of the end."
@@ -213,12 +215,6 @@ class ShadowMonitor:
         except Full:
             return False
         return True
-
-    def _drop_waiting(self) -> None:
-        try:
-            self._work.get_nowait()
-        except Empty:
-            return
 
 
 def default_bound(manifest: Manifest) -> float:

@@ -79,7 +79,6 @@ class LoopStatistics:
         accuracy: Accuracy against labels, where the source has them.
         events: What happened; a log of its own if none is given.
         losses: The source's.
-        deadline_seconds: The longest frame age that is in time.
     """
 
     def __init__(
@@ -88,13 +87,13 @@ class LoopStatistics:
         accuracy: RunningAccuracy | None = None,
         events: EventLog | None = None,
         losses: SourceLosses | None = None,
-        deadline_seconds: float | None = None,
     ) -> None:
         self.engine = engine
         self.accuracy = accuracy
         self.events = events or EventLog()
         self.losses = losses or SourceLosses()
-        self.deadline_seconds = deadline_seconds
+        self.deadline_seconds: float | None = None
+        """The longest frame age that is in time; None without a deadline."""
         self.deadline_misses = 0
         self.stages = {stage: LatencyRecord() for stage in STAGES}
         self.busy_since: dict[str, float | None] = dict.fromkeys(STAGES)
@@ -107,7 +106,6 @@ class LoopStatistics:
         self.frames_by_engine: dict[str, int] = {}
         self.serving: str | None = None
         """The engine of the ladder that serves; None without a ladder."""
-        self._newest_captured_at: float | None = None
         self._started = perf_counter()
         self._ended: float | None = None
 
@@ -130,11 +128,6 @@ class LoopStatistics:
     def corrupt(self) -> int:
         """Frames that came damaged, or that are missing by the stream's own timestamps."""
         return self.losses.corrupt
-
-    @property
-    def picture_age(self) -> float | None:
-        """Seconds since the newest finished frame was captured: grows while a camera is lost. None before it."""
-        return None if self._newest_captured_at is None else perf_counter() - self._newest_captured_at
 
     @property
     def seconds(self) -> float:
@@ -163,7 +156,6 @@ class LoopStatistics:
         age = ready_at - captured_at
         self.frame_age.add(age)
         self.rate.add(ready_at)
-        self._newest_captured_at = captured_at
         late = self.deadline_seconds is not None and age > self.deadline_seconds
         self.deadline_misses += late
         return late

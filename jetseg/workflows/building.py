@@ -18,8 +18,8 @@ from jetseg.errors import ConfigError, MissingDependencyError
 from jetseg.kit.opening import is_kit, open_kit
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
-from jetseg.quantization.ranges import Ranges, open_ranges
-from jetseg.workflows.opening import as_network
+from jetseg.quantization.ranges import Ranges
+from jetseg.workflows.opening import as_network, as_ranges
 
 _LOG = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _opened(
             yield kit.network, kit.ranges
         return
     parent = as_network(network)
-    yield parent, ranges if ranges is None or isinstance(ranges, Ranges) else open_ranges(ranges, parent)
+    yield parent, None if ranges is None else as_ranges(ranges, parent)
 
 
 def _write_page(out: Path, parent: Network, config: BuildConfig, dataset: Dataset | None, result: BuildResult) -> None:

@@ -208,7 +208,8 @@ def open_entries(
             network = given if isinstance(given, Network) else open_network(given, manifest_for(given, manifest))
             runs = network
             if deployed and network.manifest.kind == "checkpoint":
-                runs = _export(network, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                runs = export(network, out=folder / f"{network.name}.onnx").network
             engine = stack.enter_context(open_engine(runs, threads=threads))
             entries.append(Entry(name, network.path, engine, network.manifest, _cost(network, engine)))
         yield entries
@@ -226,10 +227,6 @@ def _named(networks: Networks) -> list[tuple[str, Network | Path]]:
         else:
             named.append((next(names), network))
     return named
-
-
-def _export(checkpoint: Network, folder: Path) -> Network:
-    return export(checkpoint, out=folder / f"{checkpoint.name}.onnx").network
 
 
 def _cost(network: Network, engine: Engine) -> Cost | None:

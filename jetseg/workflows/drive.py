@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from jetseg.camera.config import OutputConfig, RunConfig
+from jetseg.camera.config import OutputConfig, RunConfig, SourceConfig
 from jetseg.camera.contract import Sink, SinkContext, Source
 from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.loop import new_statistics, run_loop
@@ -18,7 +18,6 @@ from jetseg.camera.sinks.opening import open_sink
 from jetseg.camera.sources.opening import open_source
 from jetseg.camera.stopping import StopFlag
 from jetseg.dashboard.pages import Dashboard, MetricsPage
-from jetseg.engine.backend import DEFAULT_BACKEND
 from jetseg.engine.engine import Engine
 from jetseg.errors import StageStoppedError
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
@@ -30,6 +29,7 @@ from jetseg.monitor.score_tap import ScoreTap
 from jetseg.monitor.statistics import LoopStatistics, LoopSummary
 from jetseg.network import Network
 from jetseg.provenance import device_name, toolchain
+from jetseg.report.rows import backend_of
 from jetseg.shipped import find_artifact
 
 _LOG = logging.getLogger(__name__)
@@ -63,7 +63,10 @@ class Drive:
         self.statistics: LoopStatistics
         self._stack = stack
         self._begun = False
-        self.source = _open_source(source, config, events) if isinstance(source, str) else source
+        if isinstance(source, str):
+            asked = {name: getattr(config, name) for name in SourceConfig.model_fields}
+            source = open_source(source, events=events, **asked)
+        self.source = source
         stack.callback(self._close_unread)
         self.host = stack.enter_context(HostMonitor(events))
         self._tap = ScoreTap(engine)
@@ -95,7 +98,7 @@ class Drive:
             "split": self.source.split,
             "output": str(output) if output else None,
             "device": device_name(),
-            "backend": "torch" if manifest.kind == "checkpoint" else manifest.backend or DEFAULT_BACKEND,
+            "backend": backend_of(manifest),
             "precision": manifest.precision,
             "toolchain": toolchain(),
         }
@@ -203,12 +206,6 @@ class Follower(Protocol):
     def follow(self, observer: Observer) -> AbstractContextManager[None]:
         """Follows while the block runs."""
         ...
-
-
-def _open_source(source: str, config: RunConfig, events: EventLog) -> Source:
-    return open_source(
-        source, split=config.split, labels=config.labels, pace=config.pace, events=events, wait=config.wait
-    )
 
 
 def place_of(network: Engine | Network | Path | str) -> str:

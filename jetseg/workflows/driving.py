@@ -13,12 +13,11 @@ from jetseg.camera.stopping import StopFlag
 from jetseg.config import validate_config
 from jetseg.engine.engine import Engine
 from jetseg.errors import ConfigError
-from jetseg.manifest_file import manifest_path
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
 from jetseg.network import Network
 from jetseg.workflows.drive import Drive, DriveResult, place_of
-from jetseg.workflows.opening import open_engine
+from jetseg.workflows.opening import enter_engine
 
 
 def run_camera(
@@ -103,14 +102,14 @@ def open_drive(
     config = validate_config(RunConfig, settings)
     lighter = _lighter_engines(engine, ladder, config)
     with ExitStack() as stack:
-        opened = _enter(stack, engine, manifest, threads)
+        opened = enter_engine(stack, engine, manifest=manifest, threads=threads)
         drive = Drive(stack, opened, source, config, events or EventLog(), stop or StopFlag())
         drive.open_pages()
         # more threads than one would not have the shadow's low priority
-        drive.open_monitor(None if shadow is None else _enter(stack, shadow, manifest, 1))
+        drive.open_monitor(None if shadow is None else enter_engine(stack, shadow, manifest=manifest, threads=1))
         drive.open_sinks(sinks)
         drive.measure(speed)
-        drive.open_ladder([(place, _enter(stack, other, None, threads)) for place, other in lighter])
+        drive.open_ladder([(place, enter_engine(stack, other, threads=threads)) for place, other in lighter])
         drive.follow()
         yield drive
 
@@ -128,13 +127,3 @@ def _lighter_engines(
     if best in dict(lighter):
         raise ConfigError(f"The `ladder` names {best} after another engine.", "Give the best engine first.")
     return lighter
-
-
-def _enter(
-    stack: ExitStack, network: Engine | Network | Path | str, manifest: Path | str | None, threads: int | None
-) -> Engine:
-    """Opens a network until the stack ends; a manifest that was given is for files that have none beside them."""
-    if isinstance(network, Engine):
-        return network
-    has_own = isinstance(network, Network) or manifest_path(Path(place_of(network))).is_file()
-    return stack.enter_context(open_engine(network, manifest=None if has_own else manifest, threads=threads))

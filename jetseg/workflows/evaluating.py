@@ -21,9 +21,9 @@ from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.provenance import device_name, toolchain
 from jetseg.quantization.config import Policy
-from jetseg.quantization.ranges import Ranges, open_ranges
+from jetseg.quantization.ranges import Ranges
 from jetseg.report.rows import backend_of
-from jetseg.workflows.opening import as_network, open_engine
+from jetseg.workflows.opening import as_ranges, enter_engine
 
 Simulation = Literal["tensorrt"]
 """Backends whose arithmetic can be simulated."""
@@ -96,12 +96,12 @@ def evaluate(
     split = dataset.split(config.split)
     with report_progress(progress), ExitStack() as opened:
         if simulate is None:
-            scored = _open(engine, config.threads, opened)
+            scored = enter_engine(opened, engine, threads=config.threads)
         else:
             known = _open_ranges(engine, ranges)
             scored = opened.enter_context(simulate_tensorrt(known, placement=placement, threads=config.threads))
             reference = reference or known.network
-        other = None if reference is None else _open(reference, config.threads, opened)
+        other = None if reference is None else enter_engine(opened, reference, threads=config.threads)
         accuracy, agreement = _measure(scored, other, split, config.frames)
     if accuracy:
         accuracy = changed(accuracy, simulated=simulate is not None)
@@ -116,23 +116,16 @@ def evaluate(
     return Evaluation(accuracy, agreement, conditions)
 
 
-def _open(network: Engine | Network | Path | str, threads: int | None, opened: ExitStack) -> Engine:
-    """Opens a network until the stack is closed; one that is open already is left to its owner."""
-    if isinstance(network, Engine):
-        return network
-    return opened.enter_context(open_engine(network, threads=threads))
-
-
 def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | str | None) -> Ranges:
     """Opens the ranges of the network that is to be simulated."""
     if isinstance(ranges, Ranges):
         return ranges
     if ranges is None:
         raise ConfigError("`simulate` needs the network's ranges.", "Give `ranges`.")
-    network = engine.network if isinstance(engine, Engine) else as_network(engine)
+    network = engine.network if isinstance(engine, Engine) else engine
     if network is None:
         raise ConfigError("This engine was opened from no file, so it has no ranges.", "Give the float network.")
-    return open_ranges(ranges, network)
+    return as_ranges(ranges, network)
 
 
 def _measure(

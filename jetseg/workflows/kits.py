@@ -14,8 +14,8 @@ from jetseg.kit.packing import PackResult
 from jetseg.kit.verifying import VerifyResult
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
-from jetseg.quantization.ranges import Ranges, open_ranges
-from jetseg.workflows.opening import as_network
+from jetseg.quantization.ranges import Ranges
+from jetseg.workflows.opening import as_network, as_ranges
 
 
 def pack(
@@ -46,7 +46,7 @@ def pack(
         JetsegError: The network, ranges or data are wrong.
     """
     config, opened = validate_config(PackConfig, settings), as_network(network)
-    known = ranges if ranges is None or isinstance(ranges, Ranges) else open_ranges(ranges, opened)
+    known = None if ranges is None else as_ranges(ranges, opened)
     with report_progress(progress):
         return packing.pack(opened, known, open_dataset(data), config, Path(out))
 

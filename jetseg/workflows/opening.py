@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from jetseg.engine.engine import Engine
 from jetseg.engine.engine import open_engine as open_exported
 from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
+from jetseg.quantization.ranges import Ranges, open_ranges
 from jetseg.shipped import find_artifact
 
 
@@ -48,6 +50,29 @@ def open_engine(
     return Engine(TorchRunner(network.path), network)
 
 
+def enter_engine(
+    stack: ExitStack,
+    network: Engine | Network | Path | str,
+    *,
+    manifest: Path | str | None = None,
+    threads: int | None = None,
+) -> Engine:
+    """Opens a network until the stack is closed; an engine that is open already is left to its owner.
+
+    A manifest that is given is for a file that has none beside it.
+    """
+    if isinstance(network, Engine):
+        return network
+    if not isinstance(network, Network):
+        network = open_network(network, manifest_for(network, manifest))
+    return stack.enter_context(open_engine(network, threads=threads))
+
+
 def manifest_for(path: Path | str, manifest: Path | str | None) -> Path | str | None:
     """Returns a given manifest for a file that has none beside it, and None (its own) for the others."""
     return None if manifest_path(find_artifact(Path(path))).is_file() else manifest
+
+
+def as_ranges(ranges: Ranges | Path | str, network: Network | Path | str) -> Ranges:
+    """Opens the ranges of a network by their path; those that are open already are returned as they are."""
+    return ranges if isinstance(ranges, Ranges) else open_ranges(ranges, as_network(network))

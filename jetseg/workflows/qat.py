@@ -12,7 +12,7 @@ from jetseg.progress import ProgressCallback, report_progress
 from jetseg.storage import check_output
 from jetseg.workflows.config import StartRanges, validate_each
 from jetseg.workflows.exporting import export
-from jetseg.workflows.opening import as_network
+from jetseg.workflows.opening import as_network, as_ranges
 
 if TYPE_CHECKING:
     from jetseg.data.dataset import Dataset
@@ -96,10 +96,8 @@ def _ranges(
     parent: Network, ranges: Ranges | Path | str | None, dataset: Dataset, split: str, start: StartRanges, target: Path
 ) -> Ranges:
     """Opens the ranges that training starts from, or calibrates the network."""
-    from jetseg.quantization.ranges import Ranges, open_ranges
-
     if ranges is not None:
-        return ranges if isinstance(ranges, Ranges) else open_ranges(ranges, parent)
+        return as_ranges(ranges, parent)
     from jetseg.workflows.calibration import calibrate
 
     settings: dict[str, Any] = {"split": split, "images": start.images, "targets": ("tensorrt",)}

@@ -10,9 +10,9 @@ from jetseg.config import validate_config
 from jetseg.network import Network
 from jetseg.quantization.config import RenderConfig
 from jetseg.quantization.qdq.schemes import Scheme
-from jetseg.quantization.ranges import Ranges, open_ranges
+from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.render import write_cache, write_qdq
-from jetseg.workflows.opening import as_network
+from jetseg.workflows.opening import as_ranges
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def render(
     'int8'
     """
     config, place = validate_config(RenderConfig, settings), Path(out)
-    known = ranges if isinstance(ranges, Ranges) else open_ranges(ranges, as_network(network))
+    known = as_ranges(ranges, network)
     if config.form == "cache":
         return RenderResult(place, write_cache(known, place, config.tensorrt), config)
     scheme = Scheme(16 if config.scheme.endswith("16") else 8, symmetric=not config.scheme.startswith("u"))

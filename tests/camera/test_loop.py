@@ -175,16 +175,6 @@ def test_a_run_whose_camera_is_lost_ends_when_it_is_told_to():
     timer.join()
 
 
-def test_the_age_of_the_picture_grows_while_nothing_comes():
-    source = FakeSource(3)
-    statistics = new_statistics(FakeRunner(), source, engine=ANY_SPEED)
-    assert statistics.picture_age is None
-    loop.run_loop(LoopConfig(), FakeRunner(), source, statistics=statistics)
-    first = statistics.picture_age
-    time.sleep(0.05)
-    assert statistics.picture_age >= first + 0.05
-
-
 def test_seconds_end_an_endless_source():
     started = time.perf_counter()
     summary = run(FakeSource(None, live=True, delay=0.005), seconds=0.3)

@@ -99,8 +99,8 @@ def test_all_mistakes_of_the_yaml_are_told_together(folder_dir: Path) -> None:
     [
         ("classes: [a, a]", "a name twice"),
         ("classes: [a, b]\npalette: [[0, 0, 0]]", "one color for each of the 2"),
-        ("classes: [a, b]\npalette: [[0, 0, 0], [0, 0, 256]]", "outside 0 to 255"),
-        ("classes: [a, b]\nlabel_values: {300: 1}", "pixel value 300"),
+        ("classes: [a, b]\npalette: [[0, 0, 0], [0, 0, 256]]", "less than or equal to 255"),
+        ("classes: [a, b]\nlabel_values: {300: 1}", r"label_values\.300"),
         ("classes: [a, b]\nlabel_values: {255: 2}", "2 is neither a class id nor ignore_index"),
         ("classes: [a, b]\nsplits: {val: ['../secret']}", "must be a plain name"),
         ("classes: [a, b]\nsplits: {val: ['0'], test: ['0']}", "is in 'val' and in 'test'"),

@@ -93,6 +93,6 @@ def test_metrics_can_be_scraped(statistics):
 
 
 def test_missing_library_is_named(statistics, monkeypatch):
-    monkeypatch.setitem(sys.modules, "prometheus_client.exposition", None)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(MissingDependencyError, match=r"jetseg\[dashboard\]"):
         Metrics(statistics.events)

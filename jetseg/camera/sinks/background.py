@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from threading import Thread
 from time import perf_counter
 from typing import Protocol
@@ -29,18 +28,17 @@ class Output(Protocol):
         ...
 
     def reset(self) -> None:
-        """Gives up what a failed `write` left open; `write` may follow."""
-        ...
+        """Gives up what a failed `write` left open, by default as at the end; `write` may follow."""
+        self.close()
 
     def close(self) -> None:
-        """Finishes and frees what is open; nothing follows."""
-        ...
+        """Finishes and frees what is open, by default nothing."""
+        return
 
 
-@contextmanager
 def in_background(
     output: Output, events: EventLog, *, live: bool, retry_seconds: float | None = None
-) -> Iterator[BackgroundSink]:
+) -> closing[BackgroundSink]:
     """Gives a sink that hands frames to an output in another thread, and closes both.
 
     Args:
@@ -51,11 +49,7 @@ def in_background(
         retry_seconds: Rest after a failure; half a minute by default.
     """
     rest = RETRY_SECONDS if retry_seconds is None else retry_seconds
-    sink = BackgroundSink(output, events, live=live, retry_seconds=rest)
-    try:
-        yield sink
-    finally:
-        sink.close()
+    return closing(BackgroundSink(output, events, live=live, retry_seconds=rest))
 
 
 class BackgroundSink:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
-from jetseg.camera.sinks.background import in_background
+from jetseg.camera.sinks.background import Output, in_background
 from jetseg.errors import DeviceError
 from jetseg.storage import storage_error
 
@@ -17,7 +17,7 @@ from jetseg.storage import storage_error
 _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
 
-class ClassMapFiles:
+class ClassMapFiles(Output):
     """Writes each class map as an 8-bit PNG of ids, named by its frame's number; an `Output`.
 
     A file appears under its name only when it is whole.
@@ -64,9 +64,3 @@ class ClassMapFiles:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise storage_error(path, error) from error
-
-    def reset(self) -> None:
-        """Holds nothing open."""
-
-    def close(self) -> None:
-        """Holds nothing open."""

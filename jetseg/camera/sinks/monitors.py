@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -92,7 +92,6 @@ class MonitorSink:
             self._events.add(notice.kind, notice.severity, notice.text, **notice.values)
 
 
-@contextmanager
 def open_monitor(
     runner: Runner,
     source: Source,
@@ -101,7 +100,7 @@ def open_monitor(
     reference: Engine | None = None,
     every: int = 30,
     bound: float | None = None,
-) -> Iterator[MonitorSink]:
+) -> closing[MonitorSink]:
     """Opens the monitors that the engine's manifest and the options allow, and ends them afterwards.
 
     Args:
@@ -121,14 +120,6 @@ def open_monitor(
         check_classes(manifest.classes, reference.manifest.classes, "the reference")
         shadow = ShadowMonitor(reference.segment, manifest, every=every, bound=bound)
     profile = manifest.profile if drift else None
-    sink = MonitorSink(
-        manifest,
-        source,
-        drift=None if profile is None else DriftMonitor(profile, manifest),
-        tap=runner if isinstance(runner, ScoreTap) else None,
-        shadow=shadow,
-    )
-    try:
-        yield sink
-    finally:
-        sink.close()
+    watch = None if profile is None else DriftMonitor(profile, manifest)
+    tap = runner if isinstance(runner, ScoreTap) else None
+    return closing(MonitorSink(manifest, source, drift=watch, tap=tap, shadow=shadow))

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from time import perf_counter
-from types import ModuleType
 
 import numpy as np
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
-from jetseg.camera.sinks.background import in_background
-from jetseg.errors import ConfigError, MissingDependencyError
+from jetseg.camera.sinks.background import Output, in_background
+from jetseg.errors import ConfigError, import_optional
 from jetseg.monitor.class_shares import class_shares
 
 CLASS_MAP, STATISTICS = b"classmap", b"statistics"
 
 
-class Publisher:
+class Publisher(Output):
     """Publishes every class map and its statistics on a PUB socket; an `Output`.
 
     Messages have parts: the topic "statistics" and a JSON object; or "classmap", the same object, and the
@@ -47,7 +45,7 @@ class Publisher:
         return in_background(Publisher(place, context.manifest.classes), context.events, live=context.live)
 
     def __init__(self, address: str, classes: Sequence[str]) -> None:
-        zmq = _pyzmq()
+        zmq = import_optional("zmq", "pyzmq", "publish", "publishes over ZeroMQ")
         self._classes = tuple(classes)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
@@ -85,10 +83,3 @@ class Publisher:
         """Frees the address."""
         self._socket.close()
         self._context.term()
-
-
-def _pyzmq() -> ModuleType:
-    try:
-        return importlib.import_module("zmq")
-    except ImportError as error:
-        raise MissingDependencyError("pyzmq", "publish", "publishes over ZeroMQ") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import shutil
 import time
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
-from jetseg.camera.sinks.background import in_background
-from jetseg.errors import MissingDependencyError
+from jetseg.camera.sinks.background import Output, in_background
+from jetseg.errors import import_optional
 from jetseg.preprocess import FrameU8
 from jetseg.storage import storage_error
 
@@ -40,7 +39,7 @@ _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
-class SegmentedRecording:
+class SegmentedRecording(Output):
     """Writes the overlay as fragmented MP4 files of a minute each; an `Output`.
 
     Every second of video is a fragment that is whole in itself and is handed to the system at once, so that
@@ -71,7 +70,7 @@ class SegmentedRecording:
         return in_background(recording, context.events, live=context.live)
 
     def __init__(self, folder: Path, segment_seconds: float = 60.0, limit_bytes: int | None = None) -> None:
-        self._av = _pyav()
+        self._av = import_optional("av", "av", "record", "records video in segments")
         self._folder = folder
         self._segment_seconds = segment_seconds
         self._limit_bytes = limit_bytes
@@ -101,10 +100,6 @@ class SegmentedRecording:
             self._segment.add(picture, moment)
         except OSError as error:
             raise storage_error(self._segment.path if self._segment else self._folder, error) from error
-
-    def reset(self) -> None:
-        """Ends the present segment; the next frame begins another."""
-        self.close()
 
     def close(self) -> None:
         """Ends the present segment.
@@ -197,10 +192,3 @@ class _Segment:
 def _even_size(picture: FrameU8) -> tuple[int, int]:
     """Returns width and height without an odd last column or row, which the usual pixel format cannot hold."""
     return picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2
-
-
-def _pyav() -> ModuleType:
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise MissingDependencyError("av", "record", "records video in segments") from error

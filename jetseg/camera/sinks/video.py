@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.errors import ConfigError, DeviceError, StorageError
-from jetseg.storage import atomic_path
+from jetseg.storage import atomic_path, storage_error
 
 _LOG = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class VideoSink:
         found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
         if found != self.frames:
-            raise self._failed(f"{found} of {self.frames} frames arrived")
+            raise storage_error(self.path, OSError(f"{found} of {self.frames} frames arrived"))
 
     def _open(self, picture: npt.NDArray[np.uint8], frames_per_second: float) -> cv2.VideoWriter:
         self._temporary = self._stack.enter_context(atomic_path(self.path))
@@ -143,10 +143,4 @@ class VideoSink:
 
     def _check_space(self) -> None:
         if shutil.disk_usage(self.path.parent).free < _LEAST_FREE_BYTES:
-            raise self._failed("no space is left on the device")
-
-    def _failed(self, reason: str) -> StorageError:
-        return StorageError(
-            f"{self.path} could not be written: {reason}.",
-            "Free some space or give another place; files that were there before are unchanged.",
-        )
+            raise storage_error(self.path, OSError("no space is left on the device"))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from jetseg.camera.contract import SourceFrame
+from jetseg.camera.contract import Source, SourceFrame
 from jetseg.data.contract import Split
-from jetseg.monitor.statistics import SourceLosses
 
 
-class DatasetSource:
+class DatasetSource(Source):
     """The frames of a dataset split in order; see `jetseg.camera.contract.Source`.
 
     Args:
@@ -18,16 +17,11 @@ class DatasetSource:
         endless: Begin anew at the end.
     """
 
-    live = False
-    frames_per_second: float | None = None
-    size_hw: tuple[int, int] | None = None
-
     def __init__(self, dataset: Split, *, labels: bool = True, endless: bool = False) -> None:
         self.name = dataset.spec
-        self.split: str | None = dataset.split
+        self.split = dataset.split
         self.classes = dataset.classes if labels else None
         self.ignore_index = dataset.ignore_index if labels else None
-        self.losses = SourceLosses()
         self._dataset = dataset
         self._endless = endless
         self._sequence = 0
@@ -46,6 +40,3 @@ class DatasetSource:
         self._sequence += 1
         label = sample.label_hw_u8 if self.classes is not None else None
         return SourceFrame(sequence, sample.name, started, sample.image_hwc_u8, label)
-
-    def close(self) -> None:
-        """Holds nothing open."""

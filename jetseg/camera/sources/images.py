@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from jetseg.camera.contract import SourceFrame
+from jetseg.camera.contract import Source, SourceFrame
 from jetseg.data.decode import IMAGE_SUFFIXES, read_frame
 from jetseg.errors import DataError
-from jetseg.monitor.statistics import SourceLosses
 
 
 def is_image(path: Path) -> bool:
@@ -35,19 +34,11 @@ def open_images(name: str, place: Path) -> ImageSource:
     return ImageSource(name, found)
 
 
-class ImageSource:
+class ImageSource(Source):
     """Image files in the given order; see `jetseg.camera.contract.Source`."""
-
-    split: str | None = None
-    live = False
-    frames_per_second: float | None = None
-    size_hw: tuple[int, int] | None = None
-    classes: tuple[str, ...] | None = None
-    ignore_index: int | None = None
 
     def __init__(self, name: str, paths: Sequence[Path]) -> None:
         self.name = name
-        self.losses = SourceLosses()
         self._paths = tuple(paths)
         self._sequence = 0
 
@@ -64,6 +55,3 @@ class ImageSource:
         frame = SourceFrame(self._sequence, path.stem, started, read_frame(path))
         self._sequence += 1
         return frame
-
-    def close(self) -> None:
-        """Holds nothing open."""

@@ -45,6 +45,12 @@ def open_capture(place: str, parameters: list[int]) -> cv2.VideoCapture:
     return capture if capture.isOpened() else cv2.VideoCapture(place, cv2.CAP_GSTREAMER)
 
 
+def nominal_rate(capture: cv2.VideoCapture) -> float | None:
+    """Returns the frames per second that a capture promises; None where it tells nothing that can be."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return float(rate) if 0 < rate < 1000 else None
+
+
 def delivering(capture: cv2.VideoCapture, error: Callable[[], JetsegError]) -> cv2.VideoCapture:
     """Returns a capture that gives frames.
 

@@ -11,7 +11,7 @@ from jetseg.camera.contract import Source, SourceFrame
 _PATIENCE_SECONDS = 0.1
 
 
-class PacedSource:
+class PacedSource(Source):
     """Another source as a live camera: a frame each period, ready when it is due, whoever is waiting.
 
     Args:
@@ -24,7 +24,7 @@ class PacedSource:
     def __init__(self, source: Source, frames_per_second: float) -> None:
         self.name = source.name
         self.split = source.split
-        self.frames_per_second: float | None = frames_per_second
+        self.frames_per_second = frames_per_second
         self.size_hw = source.size_hw
         self.classes = source.classes
         self.ignore_index = source.ignore_index

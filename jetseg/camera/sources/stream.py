@@ -20,6 +20,8 @@ from jetseg.camera.sources.video_file import open_video
 from jetseg.errors import ConfigError, DeviceError
 
 _CREDENTIALS = re.compile(r"//[^/@]*@")
+_LATENCY_MS = 100
+"""How long packets may wait for those that come out of order."""
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # OpenCV's own default, and then: no buffer, and no second of frames to estimate a rate that the stream tells; no frame
 # that is damaged, or drawn over a damaged one, where FFmpeg would rather show something
@@ -67,19 +69,18 @@ def public_name(source: str) -> str:
     return _CREDENTIALS.sub("//", source)
 
 
-def stream_pipeline(url: str, latency_ms: int = 100) -> str:
+def stream_pipeline(url: str) -> str:
     """Makes the pipeline that decodes an RTSP stream with the Jetson's video decoder.
 
     Args:
         url: Address, with user name and password if the camera asks for them.
-        latency_ms: How long packets may wait for those that come out of order.
 
     Raises:
         ConfigError: The address holds what would end the string in the pipeline.
     """
     if any(character in url for character in '"\\\n'):
         raise ConfigError(f"The address {url} holds a quotation mark or backslash.", "Write it percent-encoded.")
-    source = f'rtspsrc location="{url}" protocols=tcp latency={latency_ms} drop-on-latency=true'
+    source = f'rtspsrc location="{url}" protocols=tcp latency={_LATENCY_MS} drop-on-latency=true'
     return f"{source} ! parsebin ! nvv4l2decoder ! {NEWEST}"
 
 

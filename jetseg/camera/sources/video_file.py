@@ -9,10 +9,9 @@ from time import perf_counter
 import cv2
 import numpy as np
 
-from jetseg.camera.contract import SourceFrame
-from jetseg.camera.sources.opencv import DECODER, open_capture
+from jetseg.camera.contract import Source, SourceFrame
+from jetseg.camera.sources.opencv import DECODER, nominal_rate, open_capture
 from jetseg.errors import DataError
-from jetseg.monitor.statistics import SourceLosses
 from jetseg.preprocess import FrameU8
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def open_video(place: Path | str) -> VideoFileSource:
     return VideoFileSource(capture, str(place), np.asarray(first, dtype=np.uint8))
 
 
-class VideoFileSource:
+class VideoFileSource(Source):
     """Frames of a video file; see `jetseg.camera.contract.Source`.
 
     Args:
@@ -47,17 +46,10 @@ class VideoFileSource:
         first: The first frame, which was read already.
     """
 
-    live = False
-    split: str | None = None
-    classes: tuple[str, ...] | None = None
-    ignore_index: int | None = None
-
     def __init__(self, capture: cv2.VideoCapture, name: str, first: FrameU8) -> None:
         self.name = name
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        self.frames_per_second = float(rate) if 0 < rate < 1000 else None
-        self.size_hw: tuple[int, int] | None = (first.shape[0], first.shape[1])
-        self.losses = SourceLosses()
+        self.frames_per_second = nominal_rate(capture)
+        self.size_hw = (first.shape[0], first.shape[1])
         self._frame_count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self._capture = capture
         self._first: FrameU8 | None = first

@@ -10,6 +10,7 @@ import numpy as np
 
 from jetseg.camera.sources.live.connection import Grab
 from jetseg.camera.sources.live.frame_clock import FrameClock
+from jetseg.camera.sources.opencv import nominal_rate
 from jetseg.preprocess import FrameU8
 
 _BACKLOG_SECONDS = 2.0
@@ -26,8 +27,7 @@ class CaptureConnection:
     """
 
     def __init__(self, capture: cv2.VideoCapture, *, is_stream: bool = False) -> None:
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        self.frames_per_second = float(rate) if 0 < rate < 1000 else None
+        self.frames_per_second = nominal_rate(capture)
         size = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.size_hw = size if all(size) else None
         self._capture = capture

@@ -14,7 +14,7 @@ from threading import Condition, Event, Thread
 from time import perf_counter
 
 from jetseg.camera.config import LiveLimits
-from jetseg.camera.contract import SourceContext, SourceFrame
+from jetseg.camera.contract import Source, SourceContext, SourceFrame
 from jetseg.camera.sources.live.connection import Connect, Connection, Grab, connect_within
 from jetseg.errors import JetsegError, StageStoppedError
 from jetseg.monitor.events import EventLog
@@ -43,7 +43,7 @@ def open_live(name: str, connect: Connect, context: SourceContext) -> LiveSource
     return LiveSource(name, connect, context.events, context.limits, connection=connection)
 
 
-class LiveSource:
+class LiveSource(Source):
     """The newest frame of a camera, whatever happens to it; see `jetseg.camera.contract.Source`.
 
     Reports `camera-stalled`, `camera-lost`, `camera-back`, `frame-corrupt` and `size-changed`.
@@ -57,9 +57,6 @@ class LiveSource:
     """
 
     live = True
-    split: str | None = None
-    classes: tuple[str, ...] | None = None
-    ignore_index: int | None = None
 
     def __init__(
         self,
@@ -82,14 +79,10 @@ class LiveSource:
         self._is_read = False
         self._reader: _Reader | None = None
         self._left_behind: list[_Reader] = []
-        self._sequence = 0
-        self._attempts = 0
-        self._reopen_at = 0.0
+        self._sequence = self._attempts = self._reported_corrupt = 0
+        self._reopen_at = self._corrupt_event_at = 0.0
         self._silent_since = perf_counter()
-        self._is_silent = False
-        self._is_lost = False
-        self._reported_corrupt = 0
-        self._corrupt_event_at = 0.0
+        self._is_silent = self._is_lost = False
         if connection is not None:
             self._start_reader(connection)
         else:
@@ -133,8 +126,7 @@ class LiveSource:
                 self.losses.dropped += grab.image_hwc_u8 is not None and self._frame is not None
             if grab.image_hwc_u8 is None:
                 return
-            name = f"{self._sequence:06d}"
-            self._frame = SourceFrame(self._sequence, name, grab.captured_at, grab.image_hwc_u8)
+            self._frame = SourceFrame(self._sequence, f"{self._sequence:06d}", grab.captured_at, grab.image_hwc_u8)
             self._sequence += 1
             reader.heard_at = perf_counter()
             self._changed.notify()
@@ -155,11 +147,8 @@ class LiveSource:
             self._lose(reader.reason)
         elif silence > self._limits.hung:
             self._lose(f"{self.name} has not answered for {silence:.1f} seconds")
-        elif not self._is_silent and silence > self._silence_limit():
+        elif not self._is_silent and silence > max(self._limits.silent, 3 / (self.frames_per_second or 30.0)):
             self._report_silence("camera-stalled", f"{self.name} has sent no frame for {silence:.1f} seconds.")
-
-    def _silence_limit(self) -> float:
-        return max(self._limits.silent, 3 / (self.frames_per_second or 30.0))
 
     def _start_reader(self, connection: Connection | None) -> None:
         self._left_behind = [reader for reader in self._left_behind if reader.is_alive()]
@@ -194,8 +183,7 @@ class LiveSource:
         self._events.add(kind, "alarm" if kind == "camera-lost" else "warning", text, silent_s=silent_s)
 
     def _report_frame(self, frame: SourceFrame) -> None:
-        now = perf_counter()
-        reader = self._reader
+        now, reader = perf_counter(), self._reader
         if self._is_silent:
             silent_s = round(now - self._silent_since, 3)
             text = f"{self.name} gives frames again after {silent_s:.1f} seconds."
