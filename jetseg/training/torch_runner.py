@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
+from jetseg.network import Network
 from jetseg.training.checkpoint import load_checkpoint
 
 
@@ -19,15 +20,15 @@ class TorchRunner:
     """Runs a checkpoint, or a module that is being trained, as `jetseg.engine.backend.Runner` asks.
 
     Args:
-        network: A checkpoint, or a module together with its manifest; the module is put in eval mode.
+        network: A checkpoint, opened or by its path; or a module, which is put in eval mode, with its manifest.
         manifest: Describes the module; left out for a checkpoint.
         device: Where to run, as in "cuda".
     """
 
     def __init__(
-        self, network: Path | nn.Module, manifest: Manifest | None = None, device: torch.device | str = "cpu"
+        self, network: Network | Path | nn.Module, manifest: Manifest | None = None, device: torch.device | str = "cpu"
     ) -> None:
-        if isinstance(network, Path):
+        if not isinstance(network, nn.Module):
             module, self.manifest = load_checkpoint(network)
         elif manifest is not None:
             module, self.manifest = network, manifest

@@ -236,7 +236,7 @@ def _cost(network: Network, engine: Engine) -> Cost | None:
         from jetseg.models.cost import module_cost
         from jetseg.training.checkpoint import load_checkpoint
 
-        module, _ = load_checkpoint(network.path)
+        module, _ = load_checkpoint(network)
         spec = manifest.input
         return module_cost(module, (1, spec.channels, spec.height, spec.width))
     return onnx_cost(network.path, manifest) if network.path.suffix == ".onnx" or manifest.kind == "onnx" else None

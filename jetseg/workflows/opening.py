@@ -47,7 +47,7 @@ def open_engine(
         import torch
 
         torch.set_num_threads(threads)
-    return Engine(TorchRunner(network.path), network)
+    return Engine(TorchRunner(network), network)
 
 
 def enter_engine(
