@@ -92,11 +92,22 @@ class OutputSpec(Record):
         return self
 
 
+StatedSizes = dict[str, dict[Literal["eval", "train"], dict[int, dict[int, tuple[int, int]]]]]
+"""Sizes that a pruned network's code states wrongly: by module and mode, by call, by place: stated, and what holds."""
+
+
 class ModelSpec(Record):
-    """How to build the torch module of a checkpoint: a registry name or `package.module:factory`."""
+    """How to build the torch module of a checkpoint.
+
+    Attributes:
+        factory: A registry name or `package.module:factory`.
+        options: Keyword arguments of the factory.
+        stated_sizes: Numbers of channels in the code that pruning changed; see `jetseg.models.stated_sizes`.
+    """
 
     factory: str
     options: dict[str, Any] = Field(default_factory=dict)
+    stated_sizes: StatedSizes = Field(default_factory=dict)
 
 
 class Stage(Record):

@@ -1,117 +1,170 @@
-"""Which layers can only be pruned together, and which may not be pruned at all.
-
-The couplings come from Torch-Pruning's dependency graph (Fang et al., arXiv:2301.12900).
-"""
+"""Which channels can only be pruned together, which may not be pruned at all, and what each removes from the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import gcd, lcm
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from jetseg.compress.layers import channel_counts, match_layers
-from jetseg.errors import ArtifactError, ConfigError, MissingDependencyError
+from jetseg.compress.channels.tracing import ChannelTrace
+from jetseg.compress.channels.variables import Ids
+from jetseg.compress.layers import match_layers
 
-try:
-    import torch_pruning
-except ImportError as error:  # pragma: no cover - depends on the machine
-    raise MissingDependencyError("torch_pruning", "train", "prunes networks") from error
+LAYERS = (_ConvNd, nn.Linear)
 
-Importance = Callable[[Any], Tensor | None]
-"""Given a full group of coupled layers of Torch-Pruning, returns one score per channel of its root, or None."""
-group_magnitude: Callable[..., Importance] = torch_pruning.importance.GroupMagnitudeImportance
-"""Importance by the weights of all layers that would lose the channel."""
-READING = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
-"""Operations of Torch-Pruning that remove input channels of a layer."""
+
+@dataclass(frozen=True)
+class Slices:
+    """The part of one tensor that belongs to the units of a group.
+
+    Attributes:
+        name: Name of the parameter or buffer in the network.
+        layer: The module that holds it, in the network that is scored.
+        axis: Axis of the tensor.
+        indices: int64, units x slices per unit: what each unit removes along that axis.
+        reads: Whether these are input channels of a convolution or linear layer.
+    """
+
+    name: str
+    layer: nn.Module
+    axis: int
+    indices: Tensor
+    reads: bool
+
+    @property
+    def tensor(self) -> Tensor:
+        """The whole parameter or buffer."""
+        value: Tensor = getattr(self.layer, self.name.rpartition(".")[2])
+        return value
+
+    def per_unit(self, values: Tensor) -> Tensor:
+        """Adds up values per slice of the axis, ... x slices, to values per unit, ... x units."""
+        return values[..., self.indices].sum(-1)
 
 
 @dataclass(frozen=True)
 class PruningGroup:
-    """Coupled layers that can only be pruned together.
+    """Units that are wired alike, each of which can be removed: a channel, or all channels of an attention head.
 
     Attributes:
         root: Name of the layer whose output channels are counted.
-        layers: All layers that lose output channels with it, by name: how many for each channel of the root.
+        layers: All layers that lose output channels with it, by name: how many for each unit.
         readers: The same for layers that lose input channels.
-        scores: Importance per channel of the root, 1-D.
+        slices: What the units remove from each parameter and buffer.
         kind: The same for groups that are wired alike: types and kernels of all that is coupled.
+        scores: Importance per unit, 1-D; empty before scoring.
     """
 
     root: str
-    layers: Mapping[str, float]
-    readers: Mapping[str, float]
-    scores: Tensor
+    layers: Mapping[str, int]
+    readers: Mapping[str, int]
+    slices: tuple[Slices, ...]
     kind: tuple[str, ...] = ()
+    scores: Tensor = torch.empty(0)
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return len(self.slices[0].indices) if self.slices else len(self.scores)
+
+    def step(self, round_to: int) -> int:
+        """Returns how many units make a multiple of `round_to` channels in each layer."""
+        return lcm(*(round_to // gcd(round_to, width) for width in self.layers.values()))
+
+
+Importance = Callable[[PruningGroup], Tensor | None]
+"""Given a group of coupled channels, returns one score per unit of it, or None where it cannot tell."""
 
 
 def find_groups(
-    module: nn.Module, keep: Sequence[str], example_input: Tensor, importance: Importance
+    module: nn.Module, trace: ChannelTrace, keep: Sequence[str]
 ) -> tuple[list[PruningGroup], dict[str, str]]:
-    """Finds the groups of layers that may be pruned, and scores their channels.
+    """Finds the groups of channels that may be removed.
 
     Args:
-        module: The network, in eval mode and with gradients enabled; it is not changed.
+        module: The network that was traced, or a copy of it.
+        trace: What its run told; the layers of `keep` are marked in it.
         keep: Patterns of layers to leave alone.
-        example_input: float32, N x C x H x W.
-        importance: Scores the channels of a group of `module`.
 
     Returns:
-        The groups, and why each other layer is kept, by name.
+        The groups, not scored yet, and why each other layer is kept, by name.
 
     Raises:
-        ConfigError: A pattern matches no layer, nothing is left to prune, or scores are not one per channel.
-        ArtifactError: The network cannot be traced.
+        ConfigError: A pattern matches no layer.
     """
-    names = {layer: name for name, layer in module.named_modules()}
-    notes = dict.fromkeys(match_layers(list(channel_counts(module)), keep), "kept on request")
-    found: list[PruningGroup] = []
-    for group in trace(module, example_input).get_all_groups(root_module_types=[_ConvNd, nn.Linear]):
-        members = [item.dep.target.module for item in group]
-        layers = _shares(group, names, reading=False)
-        reason = _reason_to_keep(members, [notes.get(name, "") for name in layers])
-        scores = None if reason else importance(group)
-        if scores is None:
-            for name in layers:
-                notes.setdefault(name, reason or "kept: its channels could not be scored")
-            continue
-        if scores.shape != (len(group[0].idxs),):
-            raise ConfigError(
-                f"The criterion gave scores of shape {tuple(scores.shape)} for the {len(group[0].idxs)} channels of "
-                f"{names[members[0]]}.",
-                "It must give one per channel of the group's root.",
-            )
-        scores = torch.nan_to_num(scores.detach().float().cpu())
-        found.append(PruningGroup(names[members[0]], layers, _shares(group, names, reading=True), scores, _kind(group)))
-    if not found:
-        raise ConfigError("No layer is left that could be pruned.", "Keep fewer layers, or take another criterion.")
-    return found, notes
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, LAYERS)}
+    on_request = match_layers(list(layers), keep)
+    outputs = {name: _output_channels(trace, name, layer) for name, layer in layers.items()}
+    for name in on_request:
+        trace.channels.keep(outputs[name], "kept: coupled with a layer that is kept")
+    groups = [
+        group for places in _alike_units(trace).values() if (group := _group(module, layers, trace, places)) is not None
+    ]
+    order = {name: number for number, name in enumerate(layers)}
+    groups.sort(key=lambda group: order[group.root])
+    notes = {
+        name: trace.channels.reason(channels)
+        for name, channels in outputs.items()
+        if channels is not None and trace.channels.kept(channels).all()
+    }
+    return groups, notes | dict.fromkeys(on_request, "kept on request")
 
 
-def trace(module: nn.Module, example_input: Tensor) -> Any:  # noqa: ANN401 - torch_pruning has no types
-    """Builds the dependency graph, auxiliary heads included."""
+Place = tuple[str, int]
+"""Name of a parameter or buffer, and one of its axes."""
 
-    def forward(network: nn.Module, images: Tensor) -> list[Tensor]:
-        with training_heads(network):
-            outputs = network(images)
-        # Torch-Pruning marks the last operation as the output; a layer must not be that operation
-        return [head * 1 for head in (outputs if isinstance(outputs, tuple | list) else (outputs,))]
 
-    try:
-        return torch_pruning.DependencyGraph().build_dependency(
-            module, example_input, forward_fn=forward, verbose=False
-        )
-    except Exception as error:  # whatever a foreign network or the tracer raises
-        raise ArtifactError(
-            f"The network could not be traced for pruning: {type(error).__name__}: {error}.",
-            "Check that its forward runs under autograd and returns tensors.",
-        ) from error
+def _alike_units(trace: ChannelTrace) -> dict[tuple[tuple[Place, int], ...], list[dict[Place, list[int]]]]:
+    """Returns what each unit removes, gathered by where and how many slices."""
+    units: dict[int, dict[Place, list[int]]] = {}
+    seen: set[int] = set()
+    for name, axes in trace.weights.items():
+        for axis, ids in enumerate(axes):
+            if len(ids) < 2 or int(ids[0]) in seen:  # names that share a tensor share its variables
+                continue
+            seen.add(int(ids[0]))
+            roots, kept = trace.channels.roots(ids), trace.channels.kept(ids)
+            for index in np.flatnonzero(~kept).tolist():
+                units.setdefault(int(roots[index]), {}).setdefault((name, axis), []).append(index)
+    alike: dict[tuple[tuple[Place, int], ...], list[dict[Place, list[int]]]] = {}
+    for unit in units.values():
+        alike.setdefault(tuple((place, len(indices)) for place, indices in unit.items()), []).append(unit)
+    return alike
+
+
+def _group(
+    module: nn.Module, layers: Mapping[str, nn.Module], trace: ChannelTrace, units: Sequence[Mapping[Place, list[int]]]
+) -> PruningGroup | None:
+    """Describes units that are alike; None where no layer makes them."""
+    holders = {key: name for name in layers for key in weight_names(name) if key in trace.weights}
+    made: dict[str, int] = {}
+    read: dict[str, int] = {}
+    slices, kind = [], []
+    for name, axis in units[0]:
+        indices = torch.tensor([unit[name, axis] for unit in units])
+        holder = module.get_submodule(name.rpartition(".")[0])
+        layer = holders.get(name)
+        reads = layer is not None and axis == _input_axis(layers[layer])
+        if layer is not None and axis < 2:
+            (read if reads else made)[layer] = indices.shape[1]
+        slices.append(Slices(name, holder, axis, indices, reads))
+        kernel = tuple(holder.kernel_size) if isinstance(holder, _ConvNd) else ()
+        kind.append(f"{type(holder).__name__}{kernel}.{name.rpartition('.')[2]}.{axis}")
+    if not made:
+        return None
+    return PruningGroup(next(name for name in layers if name in made), made, read, tuple(slices), tuple(sorted(kind)))
+
+
+def _input_axis(layer: nn.Module) -> int | None:
+    """Returns the axis of a layer's weight that counts its input channels alone; a depthwise one has none."""
+    if isinstance(layer, _ConvNd) and layer.groups > 1:
+        return None
+    return 0 if isinstance(layer, _ConvTransposeNd) else 1
 
 
 def mixing_layers(module: nn.Module) -> list[_ConvNd | nn.Linear]:
@@ -123,72 +176,31 @@ def mixing_layers(module: nn.Module) -> list[_ConvNd | nn.Linear]:
     ]
 
 
-def sum_over_readers(group: Any, rows: Mapping[nn.Module, Tensor]) -> Tensor | None:  # noqa: ANN401
-    """Adds up what is known about the channels of a group's root, over all layers that read them.
+def sum_over_readers(group: PruningGroup, rows: Mapping[nn.Module, Tensor]) -> Tensor | None:
+    """Adds up what is known about the units of a group, over all layers that read them.
 
     Args:
-        group: Group of `torch_pruning`.
+        group: The group.
         rows: Per reading layer, observations x its input channels.
 
     Returns:
-        Observations x channels of the root; None if no layer reads them.
+        Observations x units; None if no layer reads them.
     """
-    total = None
-    for item in group:
-        layer = item.dep.target.module
-        if item.dep.handler in READING and layer in rows:
-            read = rows[layer][:, item.idxs]
-            if total is None:
-                total = torch.zeros(len(read), len(group[0].idxs), dtype=read.dtype)
-            total.index_add_(1, torch.tensor(item.root_idxs), read)
-    return total
+    found = [part.per_unit(rows[part.layer]) for part in group.slices if part.reads and part.layer in rows]
+    return torch.stack(found).sum(0) if found else None
 
 
-@contextmanager
-def training_heads(module: nn.Module) -> Iterator[None]:
-    """Sets training mode, so that auxiliary heads run, but freezes what depends on the batch."""
-    module.train()
-    for layer in module.modules():
-        if isinstance(layer, (_NormBase, _DropoutNd)):
-            layer.eval()
-    try:
-        yield
-    finally:
-        module.eval()
+def _output_channels(trace: ChannelTrace, name: str, layer: nn.Module) -> Ids | None:
+    """Returns the output channels of a convolution or linear layer."""
+    weight = next((key for key in weight_names(name) if key in trace.weights), None)
+    if weight is None:
+        return None
+    if not isinstance(layer, _ConvTransposeNd):
+        return trace.weights[weight][0]
+    bias = trace.weights.get(f"{name}.bias")
+    return trace.weights[weight][1] if layer.groups == 1 else None if bias is None else bias[0]
 
 
-def _shares(group: Any, names: Mapping[nn.Module, str], *, reading: bool) -> dict[str, float]:  # noqa: ANN401
-    """Returns how many output or input channels each layer loses for each channel of the root."""
-    shares: dict[str, float] = {}
-    for item in group:
-        layer = item.dep.target.module
-        if isinstance(layer, (_ConvNd, nn.Linear)) and (item.dep.handler in READING) == reading:
-            shares[names[layer]] = shares.get(names[layer], 0.0) + len(item.idxs) / len(group[0].idxs)
-    return shares
-
-
-def _kind(group: Any) -> tuple[str, ...]:  # noqa: ANN401
-    """Describes how a group is wired, whatever the number of its channels."""
-    parts = []
-    for item in group:
-        layer = item.dep.target.module
-        kernel = tuple(layer.kernel_size) if isinstance(layer, _ConvNd) else ()
-        parts.append(f"{type(layer).__name__}{kernel}.{item.dep.handler.__name__}")
-    return tuple(sorted(parts))
-
-
-def _reason_to_keep(members: Sequence[nn.Module], notes: Sequence[str]) -> str:
-    if any(isinstance(member, torch_pruning.ops._OutputOp) for member in members):
-        return "kept: makes the output"
-    if any(isinstance(member, nn.GroupNorm) for member in members):
-        return "kept: group norm"
-    if any(
-        isinstance(member, _ConvNd)
-        and member.groups > 1
-        and not member.groups == member.in_channels == member.out_channels
-        for member in members
-    ):
-        return "kept: grouped convolution"
-    if any(notes):
-        return "kept: coupled with a layer that is kept"
-    return "" if notes else "kept"
+def weight_names(layer: str) -> tuple[str, str, str]:
+    """Returns the names that the weight of a layer may have: plain, and under both kinds of weight norm."""
+    return f"{layer}.weight", f"{layer}.weight_v", f"{layer}.parametrizations.weight.original1"

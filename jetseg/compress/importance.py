@@ -8,8 +8,8 @@ A criterion is one class. Another package adds one of its own by an entry point 
         def weight_scores(self, subject, layers):
             return {name: layer.weight.detach().abs() / layer.weight.abs().max() for name, layer in layers.items()}
 
-Scores of channels follow the call contract of Torch-Pruning's importances (Fang et al., arXiv:2301.12900): called with
-a full group of coupled layers, they return one score per channel of the group's root. Scores of different groups can be
+What scores channels is called with a group of coupled channels (`jetseg.compress.groups.PruningGroup`) and returns one
+score per unit of it; `group.slices` says what a unit removes from which parameter. Scores of different groups can be
 ranked together.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import torch
@@ -28,7 +28,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from jetseg.compress.activity import Batch, channel_activity, input_activity
 from jetseg.compress.config import Method
-from jetseg.compress.groups import Importance, group_magnitude, mixing_layers, sum_over_readers
+from jetseg.compress.groups import LAYERS, Importance, PruningGroup, mixing_layers, sum_over_readers
 from jetseg.errors import ConfigError
 from jetseg.registry import CRITERIA
 from jetseg.training.losses import SegmentationLoss
@@ -79,8 +79,8 @@ class Criterion(ABC):  # noqa: B024 - one of both methods is enough
     def channel_importance(self, subject: Subject) -> Importance:
         """Returns what scores the channels of any group of `subject.module`, whose lowest channels are removed.
 
-        Called with a full group of Torch-Pruning, it gives a 1-D tensor, one score per channel of the group's root, or
-        None where it cannot tell, and the group stays.
+        Called with a group of coupled channels, it gives a 1-D tensor, one score per unit of the group, or None where
+        it cannot tell, and the group stays.
         """
         raise NotImplementedError(f"{type(self).__name__} does not score channels")
 
@@ -130,8 +130,18 @@ class Magnitude(Criterion):
     methods = ("structured", "unstructured", "2:4")
 
     def channel_importance(self, subject: Subject) -> Importance:
-        """Returns Torch-Pruning's own importance."""
-        return group_magnitude(p=subject.norm)
+        """Returns a function that gives the mean over all weights that a unit removes, in units of the group's mean."""
+
+        def score(group: PruningGroup) -> Tensor | None:
+            sizes = [
+                part.per_unit(_sum_over_others(part.tensor.detach().abs().float() ** subject.norm, part.axis))
+                for part in group.slices
+                if isinstance(part.layer, (*LAYERS, _BatchNorm)) and part.name.endswith("weight")
+            ]
+            total = torch.stack(sizes).mean(0) if sizes else None
+            return None if total is None else total / total.mean().clamp(min=1e-30)
+
+        return score
 
     def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
         """Returns magnitudes."""
@@ -151,15 +161,13 @@ class BatchNormScale(Criterion):
         return self._score
 
     @staticmethod
-    def _score(group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
-        total, count = torch.zeros(len(group[0].idxs)), 0
-        for item in group:
-            layer = item.dep.target.module
-            if isinstance(layer, _BatchNorm) and layer.weight is not None:
-                gains = layer.weight.detach().abs().float()[item.idxs]
-                total.index_add_(0, torch.tensor(item.root_idxs), gains)
-                count += 1
-        return total / count if count else None
+    def _score(group: PruningGroup) -> Tensor | None:
+        gains = [
+            part.per_unit(part.tensor.detach().abs().float())
+            for part in group.slices
+            if isinstance(part.layer, _BatchNorm) and part.name.endswith("weight")
+        ]
+        return torch.stack(gains).mean(0) if gains else None
 
 
 class Taylor(Criterion):
@@ -186,7 +194,7 @@ class Taylor(Criterion):
                     changes[reader].append(_change_by_input_channel(reader))
         rows = {reader: torch.stack(found) for reader, found in changes.items()}
 
-        def score(group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
+        def score(group: PruningGroup) -> Tensor | None:
             change = sum_over_readers(group, rows)
             return None if change is None else change.abs().mean(dim=0)
 
@@ -208,7 +216,7 @@ class Activation(Criterion):
         activity = channel_activity(subject.module, mixing_layers(subject.module), subject.frames)
         means = {reader: channels[None] for reader, channels in activity.items()}
 
-        def score(group: Any) -> Tensor | None:  # noqa: ANN401 - torch_pruning has no types
+        def score(group: PruningGroup) -> Tensor | None:
             total = sum_over_readers(group, means)
             # groups differ in scale for no reason that matters, so each is normalized to mean 1
             return None if total is None else total[0] / total.mean().clamp(min=1e-30)
@@ -229,7 +237,7 @@ class Random(Criterion):
     def channel_importance(self, subject: Subject) -> Importance:
         """Returns a function that draws a score in [0, 1) for each channel."""
         generator = torch.Generator().manual_seed(subject.seed)
-        return lambda group: torch.rand(len(group[0].idxs), generator=generator)
+        return lambda group: torch.rand(group.size, generator=generator)
 
     def weight_scores(self, subject: Subject, layers: Mapping[str, nn.Module]) -> Mapping[str, Tensor]:
         """Returns a score in (0, 1] for each weight."""
@@ -242,9 +250,13 @@ def magnitudes(layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return {name: layer.get_parameter("weight").detach().abs() for name, layer in layers.items()}
 
 
+def _sum_over_others(values: Tensor, axis: int) -> Tensor:
+    return values.sum(dim=[k for k in range(values.ndim) if k != axis]) if values.ndim > 1 else values
+
+
 def _change_by_input_channel(reader: _ConvNd | nn.Linear) -> Tensor:
     """Returns weight x gradient summed per input channel; zeros for a layer that did not run."""
     weight = reader.weight.detach()
     change = torch.zeros_like(weight) if reader.weight.grad is None else weight * reader.weight.grad
     axis = 0 if isinstance(reader, _ConvTransposeNd) else 1
-    return change.sum(dim=[i for i in range(change.ndim) if i != axis])
+    return _sum_over_others(change, axis)

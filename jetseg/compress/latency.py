@@ -51,7 +51,7 @@ class NetworkLatency:
     ) -> None:
         self._rest_ms_per_value = 0.0
         self.shapes = layer_shapes(module, example_input)
-        self._sizes = [len(group.scores) for group in groups]
+        self._sizes = [group.size for group in groups]
         self._made = _by_layer([group.layers for group in groups])
         self._read = _by_layer([group.readers for group in groups])
         self._touched = [sorted({*group.layers, *group.readers} & self.shapes.keys()) for group in groups]
@@ -142,10 +142,10 @@ class _Knapsack:
     """Channel counts of all groups, with what they cost and what thinning them would lose."""
 
     def __init__(self, groups: Sequence[PruningGroup], latency: NetworkLatency, settings: PruneSettings) -> None:
-        self.kept = [len(group.scores) for group in groups]
+        self.kept = [group.size for group in groups]
         self._latency = latency
         self._total_ms = latency.total_ms(self.kept)
-        self._choices = [_choices(len(group.scores), settings) for group in groups]
+        self._choices = [_choices(group.size, settings.for_group(group)) for group in groups]
         self._losses = [_losses(group.scores) for group in groups]
 
     def empty_to(self, target_ms: float) -> None:

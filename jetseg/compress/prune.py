@@ -19,20 +19,22 @@ from jetseg.compress.speed import SpeedMeter, SpeedReport, prune_to_speed
 from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
 from jetseg.compress.two_four import prune_two_four
 from jetseg.compress.unstructured import prune_unstructured
+from jetseg.config import changed
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
-from jetseg.errors import ConfigError, DataError
+from jetseg.errors import ArtifactError, ConfigError, DataError
 from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.evaluation.sparsity import gzip_bytes
 from jetseg.manifest import Manifest, Stage
 from jetseg.models.cost import module_cost
+from jetseg.models.stated_sizes import stated_sizes
 from jetseg.network import Network
 from jetseg.onnx.cost import Cost
 from jetseg.postprocess import resize_class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.progress import track
 from jetseg.storage import check_output
-from jetseg.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
+from jetseg.training.checkpoint import SUFFIX, load_checkpoint, rebuild, save_checkpoint
 
 BATCH_SIZE = 4
 
@@ -100,8 +102,13 @@ def prune_network(
 
     speed = None
     if config.method == "structured":
+        images = [] if frames is None else [Preprocessor(spec)(frames[0].image_hwc_u8)]
         pruner = Pruner(
-            module, config.keep, torch.zeros(shape), lambda copy: criterion.channel_importance(subject(copy))
+            module,
+            config.keep,
+            torch.zeros(shape),
+            lambda copy: criterion.channel_importance(subject(copy)),
+            [torch.from_numpy(image) for image in images],
         )
         pruned, layers, speed = _prune_channels(pruner, config, meter)
     else:
@@ -109,9 +116,22 @@ def prune_network(
     recorded = config.model_dump(mode="json", exclude_none=True) | {"criterion": name}
     if dataset is not None:
         recorded["data"] = dataset.spec
-    save_checkpoint(out, pruned, manifest.derive(Stage(name="prune", settings=recorded)))
+    _save_checked(out, pruned, manifest.derive(Stage(name="prune", settings=recorded)), torch.randn(shape))
     sizes = (gzip_bytes(network.path), gzip_bytes(out))
     return PruneResult(out, before, module_cost(pruned, shape), layers, speed, sizes)
+
+
+def _save_checked(out: Path, pruned: nn.Module, manifest: Manifest, image: Tensor) -> None:
+    """Writes a checkpoint, after checking that the network can be built again from what is written."""
+    told = manifest.changed(model=changed(manifest.model, stated_sizes=stated_sizes(pruned)))
+    with torch.no_grad():
+        same = torch.equal(rebuild(told, pruned.state_dict())(image), pruned.eval()(image))
+    if not same:
+        raise ArtifactError(
+            f"The pruned network, built again by {manifest.model.factory}, computes something else.",
+            "Its factory must build the same network each time, and keep all of its state in weights and buffers.",
+        )
+    save_checkpoint(out, pruned, manifest)
 
 
 def _prune_channels(

@@ -91,7 +91,7 @@ def prune_to_speed(
         ConfigError: Even the least that may stay of each layer is too slow.
         QualityError: No number of channels was found whose speed is close enough.
     """
-    full = [len(group.scores) for group in pruner.groups]
+    full = [group.size for group in pruner.groups]
     latency = None
     if by_latency:
         latency = NetworkLatency(

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from jetseg.compress.channels.tracing import trace_channels
 from jetseg.compress.config import Scope
-from jetseg.compress.groups import Importance, PruningGroup, find_groups, trace
+from jetseg.compress.groups import Importance, PruningGroup, find_groups
 from jetseg.compress.layers import LayerChange, channel_counts
-from jetseg.errors import ArtifactError
+from jetseg.compress.removal import Remover
+from jetseg.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,23 @@ class PruneSettings:
     keep: tuple[str, ...] = ()
     max_ratio: float = 0.9
 
+    def for_group(self, group: PruningGroup) -> PruneSettings:
+        """Returns the settings that count units of a group, each of which may be several channels."""
+        return replace(self, round_to=group.step(self.round_to))
+
 
 class Pruner:
     """A network whose channels are scored, ready to be pruned as often as one likes.
 
-    Layers that make the network's output are left alone, as are grouped convolutions that are not depthwise
-    and layers under a group norm, whose groups would mix.
+    Layers that make the network's output are left alone, as is what cannot be followed through the network's code or
+    would not be the same without the channels, such as what a layer norm normalizes together.
 
     Args:
         module: The network, on the CPU; it is not changed.
         keep: Patterns of layers to leave alone.
         example_input: float32, N x C x H x W, of the size that the network is made for.
-        make_importance: Given a copy in eval mode, returns what scores the channels of its groups.
+        make_importance: Given a copy in eval mode, returns what scores the units of its groups.
+        images: float32, N x C x H x W each: real inputs to compare on, beside noise.
 
     Attributes:
         module: The network.
@@ -68,37 +76,60 @@ class Pruner:
         keep: Sequence[str],
         example_input: Tensor,
         make_importance: Callable[[nn.Module], Importance],
+        images: Sequence[Tensor] = (),
     ) -> None:
         self.module = module
         self.example_input = example_input
         scored = _trainable_copy(module)
-        self.groups, self._notes = find_groups(scored, keep, example_input, make_importance(scored))
+        trace = trace_channels(scored, example_input)
+        groups, self._notes = find_groups(scored, trace, keep)
+        importance = make_importance(scored)
+        self.groups = [group for group in map(partial(self._scored, importance), groups) if group is not None]
+        if not self.groups:
+            raise ConfigError("No layer is left that could be pruned.", "Keep fewer layers, or take another criterion.")
+        noise = torch.randn(example_input.shape, generator=torch.Generator().manual_seed(0)).to(example_input)
+        self._remover = Remover(_trainable_copy(module), trace, self.groups, [noise, *images])
 
     def prune(self, kept: Sequence[int], round_to: int) -> tuple[nn.Module, tuple[LayerChange, ...]]:
         """Returns a smaller copy of the network and what happened to each layer.
 
         Args:
-            kept: Channels that each group keeps: those with the highest scores.
+            kept: Units that each group keeps: those with the highest scores.
             round_to: Layers whose channels are not a multiple of this get a note.
 
         Raises:
-            ArtifactError: The network does not run after pruning.
+            ConfigError: No group can be removed without changing something else.
         """
-        pruned = _trainable_copy(self.module)
-        before = channel_counts(pruned)
+        before = channel_counts(self.module)
         removed = {
-            group.root: torch.argsort(group.scores, stable=True)[: len(group.scores) - count].tolist()
-            for group, count in zip(self.groups, kept, strict=True)
+            number: torch.argsort(group.scores, stable=True)[: group.size - count].tolist()
+            for number, (group, count) in enumerate(zip(self.groups, kept, strict=True))
         }
-        _remove_(pruned, removed, self.example_input)
+        pruned, rejected = self._remover.remove(removed)
         notes = dict(self._notes)
-        for group, count in zip(self.groups, kept, strict=True):
-            if count % round_to:
-                note = f"not a multiple of {round_to}, and too small to become one"
-                notes.update(dict.fromkeys(group.layers, note))
-        _check_runs(self.module, pruned, self.example_input)
+        for number, reason in rejected.items():
+            notes.update(dict.fromkeys(self.groups[number].layers, reason))
+        if rejected and len(rejected) == sum(map(bool, removed.values())):
+            raise ConfigError(f"No layer of this network can be pruned. {'; '.join(sorted(set(rejected.values())))}.")
         after = channel_counts(pruned)
+        for name, count in after.items():
+            if count % round_to and name not in notes:
+                notes[name] = f"not a multiple of {round_to}, and too small to become one"
         return pruned, tuple(LayerChange(name, before[name], after[name], notes.get(name, "")) for name in before)
+
+    def _scored(self, importance: Importance, group: PruningGroup) -> PruningGroup | None:
+        """Returns a group with its scores; None, with a note, for one that could not be scored."""
+        scores = importance(group)
+        if scores is None:
+            for name in group.layers:
+                self._notes.setdefault(name, "kept: its channels could not be scored")
+            return None
+        if scores.shape != (group.size,):
+            raise ConfigError(
+                f"The criterion gave scores of shape {tuple(scores.shape)} for the {group.size} channels of {group.root}.",
+                "It must give one per unit of the group.",
+            )
+        return replace(group, scores=torch.nan_to_num(scores.detach().float().cpu()))
 
 
 def choose_counts(groups: Sequence[PruningGroup], settings: PruneSettings) -> list[int]:
@@ -112,7 +143,10 @@ def choose_counts(groups: Sequence[PruningGroup], settings: PruneSettings) -> li
             counts = _lowest_overall([groups[index].scores for index in pool], settings.ratio)
             for index, count in zip(pool, counts, strict=True):
                 removed[index] = count
-    return [kept_channels(len(group.scores), count, settings) for group, count in zip(groups, removed, strict=True)]
+    return [
+        kept_channels(group.size, count, settings.for_group(group))
+        for group, count in zip(groups, removed, strict=True)
+    ]
 
 
 def _lowest_overall(scores: Sequence[Tensor], ratio: float) -> list[int]:
@@ -137,31 +171,3 @@ def kept_channels(channels: int, removed: int, settings: PruneSettings) -> int:
 
 def _trainable_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).eval().requires_grad_(True)
-
-
-def _remove_(module: nn.Module, removed: Mapping[str, list[int]], example_input: Tensor) -> None:
-    """Removes channels of the layers by name, and of everything that is coupled with them."""
-    graph = trace(module, example_input)
-    for name, channels in removed.items():
-        if channels:
-            layer = module.get_submodule(name)
-            handler = graph.get_pruner_of_module(layer).prune_out_channels
-            graph.get_pruning_group(layer, handler, sorted(channels)).prune()
-    module.zero_grad(set_to_none=True)
-
-
-def _check_runs(dense: nn.Module, pruned: nn.Module, example_input: Tensor) -> None:
-    advice = "Layers whose channel count is written into the network's forward must be kept (`keep`)."
-    try:
-        with torch.no_grad():
-            shape = pruned(example_input).shape
-    except Exception as error:
-        raise ArtifactError(f"The pruned network does not run: {type(error).__name__}: {error}.", advice) from error
-    was_training = dense.training
-    with torch.no_grad():
-        expected = dense.eval()(example_input).shape
-    dense.train(was_training)
-    if shape != expected:
-        raise ArtifactError(
-            f"The pruned network's output has shape {tuple(shape)} instead of {tuple(expected)}.", advice
-        )

@@ -32,9 +32,10 @@ def fit_shapes_(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     """
     restore_factors_(module, state_dict)
     _check_names(module, state_dict)
+    replaced: dict[int, tuple[Tensor, Tensor]] = {}
     for name, layer in module.named_modules():
         prefix = f"{name}." if name else ""
-        if _resize_weights_(layer, prefix, state_dict):
+        if _resize_weights_(layer, prefix, state_dict, replaced):
             _update_counts_(layer)
 
 
@@ -66,8 +67,13 @@ def some_of(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _resize_weights_(layer: nn.Module, prefix: str, state_dict: Mapping[str, Tensor]) -> bool:
-    """Reallocates the layer's own weights where their shapes differ; tells whether any did."""
+def _resize_weights_(
+    layer: nn.Module, prefix: str, state_dict: Mapping[str, Tensor], replaced: dict[int, tuple[Tensor, Tensor]]
+) -> bool:
+    """Reallocates the layer's own weights where their shapes differ; tells whether any did.
+
+    Layers that share a tensor go on sharing it: `replaced` has each old tensor with its new one, by the identity of the old.
+    """
     persistent = layer.state_dict(keep_vars=True)
     changed = False
     for key, old in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
@@ -76,24 +82,35 @@ def _resize_weights_(layer: nn.Module, prefix: str, state_dict: Mapping[str, Ten
         shape = state_dict[prefix + key].shape
         if shape == old.shape:
             continue
-        # channel counts, on the first two axes, may change; all else is the architecture
-        if not isinstance(layer, _RESIZABLE) or len(shape) != old.ndim or shape[2:] != old.shape[2:]:
+        if not _may_become(layer, old.shape, shape):
             raise ArtifactError(
                 f"The weight {prefix + key} has shape {tuple(shape)}, but the network needs {tuple(old.shape)}.",
                 "Check the model's name and options in the manifest.",
             )
-        new = torch.empty(shape, dtype=old.dtype, device=old.device)
-        setattr(layer, key, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+        if id(old) not in replaced:
+            new = torch.empty(shape, dtype=old.dtype, device=old.device)
+            replaced[id(old)] = old, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        setattr(layer, key, replaced[id(old)][1])
         changed = True
     return changed
+
+
+def _may_become(layer: nn.Module, old: torch.Size, new: torch.Size) -> bool:
+    """Tells whether pruning can have made one shape of another; of a convolution's, the kernel stays."""
+    if len(new) != len(old) or isinstance(layer, nn.LayerNorm):
+        return False
+    if isinstance(layer, _RESIZABLE):
+        return new[2:] == old[2:]
+    return all(after <= before for after, before in zip(new, old, strict=True))
 
 
 def _update_counts_(layer: nn.Module) -> None:
     """Sets the channel counts that a layer remembers to those of its weights."""
     if isinstance(layer, _ConvNd):
-        depthwise = layer.groups > 1 and layer.groups == layer.in_channels == layer.out_channels
         first, second = layer.weight.shape[:2]
-        layer.groups = first if depthwise else layer.groups
+        if layer.groups > 1:  # whole groups were removed
+            counted = layer.in_channels if isinstance(layer, _ConvTransposeNd) else layer.out_channels
+            layer.groups = first * layer.groups // counted
         if isinstance(layer, _ConvTransposeNd):
             layer.in_channels, layer.out_channels = first, second * layer.groups
         else:
@@ -104,6 +121,7 @@ def _update_counts_(layer: nn.Module) -> None:
         counted = layer.running_mean if layer.weight is None else layer.weight
         layer.num_features = layer.num_features if counted is None else len(counted)
     elif isinstance(layer, nn.GroupNorm):
-        layer.num_channels = len(layer.weight)
+        groups = len(layer.weight) * layer.num_groups // layer.num_channels  # whole groups were removed
+        layer.num_channels, layer.num_groups = len(layer.weight), groups
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = len(layer.weight)

@@ -12,10 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from jetseg.config import changed
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import Manifest
 from jetseg.models import create_model, fit_shapes_
 from jetseg.models.shapes import other_names, some_of
+from jetseg.models.stated_sizes import state_sizes_, stated_sizes
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.storage import atomic_path
 
@@ -48,7 +50,8 @@ def save_checkpoint(path: Path, module: nn.Module, manifest: Manifest) -> Manife
             "Set `model` to a registry name or `package.module:factory`.",
         )
     write_tensors(path, module.state_dict())
-    return save_manifest(path, manifest.changed(kind="checkpoint"))
+    model = changed(manifest.model, stated_sizes=stated_sizes(module))
+    return save_manifest(path, manifest.changed(kind="checkpoint", model=model))
 
 
 def load_checkpoint(checkpoint: Network | Path) -> tuple[nn.Module, Manifest]:
@@ -70,18 +73,30 @@ def load_checkpoint(checkpoint: Network | Path) -> tuple[nn.Module, Manifest]:
             "Give a .safetensors file that `jetseg train`, `distill` or `prune` wrote.",
         )
     state, _ = read_tensors(path)
+    try:
+        return rebuild(manifest, state), manifest
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error.found}", error.fix) from error
+
+
+def rebuild(manifest: Manifest, state: Mapping[str, Tensor]) -> nn.Module:
+    """Builds the network that a manifest describes, in eval mode, with pruned or factorized weights.
+
+    Raises:
+        ArtifactError: The weights do not fit the network.
+    """
+    if manifest.model is None:
+        raise ArtifactError("The manifest does not say how to build the network.", "Set `model`.")
     module = create_model(
         manifest.model.factory,
         manifest.num_classes,
         in_channels=manifest.input.channels,
         **manifest.model.options,
     )
-    try:
-        fit_shapes_(module, state)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error.found}", error.fix) from error
+    fit_shapes_(module, state)
     module.load_state_dict(state, strict=False)  # names and shapes fit; a counter of batch norms may be absent
-    return module.eval(), manifest
+    state_sizes_(module, manifest.model.stated_sizes)
+    return module.eval()
 
 
 def import_state_dict(path: Path, module: nn.Module) -> None:
