@@ -1,9 +1,9 @@
-"""Which channels can only be pruned together, which may not be pruned at all, and what each removes from the weights."""
+"""Which channels can only be pruned together, which may not be pruned at all, and what each takes from the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import gcd, lcm
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from jetseg.compress.channels.tracing import ChannelTrace
 from jetseg.compress.channels.variables import Ids
 from jetseg.compress.layers import match_layers
+from jetseg.compress.torch_pruning_group import TorchPruningGroup
 
 LAYERS = (_ConvNd, nn.Linear)
 
@@ -48,7 +49,7 @@ class Slices:
 
 
 @dataclass(frozen=True)
-class PruningGroup:
+class PruningGroup(TorchPruningGroup):
     """Units that are wired alike, each of which can be removed: a channel, or all channels of an attention head.
 
     Attributes:
@@ -65,7 +66,7 @@ class PruningGroup:
     readers: Mapping[str, int]
     slices: tuple[Slices, ...]
     kind: tuple[str, ...] = ()
-    scores: Tensor = torch.empty(0)
+    scores: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def size(self) -> int:

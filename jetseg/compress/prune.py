@@ -19,7 +19,6 @@ from jetseg.compress.speed import SpeedMeter, SpeedReport, prune_to_speed
 from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
 from jetseg.compress.two_four import prune_two_four
 from jetseg.compress.unstructured import prune_unstructured
-from jetseg.config import changed
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError, DataError
@@ -27,14 +26,13 @@ from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.evaluation.sparsity import gzip_bytes
 from jetseg.manifest import Manifest, Stage
 from jetseg.models.cost import module_cost
-from jetseg.models.stated_sizes import stated_sizes
 from jetseg.network import Network
 from jetseg.onnx.cost import Cost
 from jetseg.postprocess import resize_class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.progress import track
 from jetseg.storage import check_output
-from jetseg.training.checkpoint import SUFFIX, load_checkpoint, rebuild, save_checkpoint
+from jetseg.training.checkpoint import SUFFIX, load_checkpoint, rebuild, save_checkpoint, with_stated_sizes
 
 BATCH_SIZE = 4
 
@@ -76,7 +74,7 @@ def prune_network(
         network: Checkpoint to prune.
         config: Settings.
         out: Checkpoint to write; ends in `.safetensors`.
-        dataset: For the criteria that look at frames.
+        dataset: For the criteria that look at frames, and to compare the pruned network with the dense one.
         meter: Measures on the device; there if a speed is to be reached.
 
     Raises:
@@ -93,7 +91,7 @@ def prune_network(
     spec = manifest.input
     shape = (1, spec.channels, spec.height, spec.width)
     before = module_cost(module, shape)
-    frames = _frames(dataset, config, manifest) if criterion.needs_frames and dataset is not None else None
+    frames = None if dataset is None else _frames(dataset, config, manifest)
 
     def subject(copy: nn.Module) -> Subject:
         """Describes a copy of the network to the criterion."""
@@ -123,12 +121,12 @@ def prune_network(
 
 def _save_checked(out: Path, pruned: nn.Module, manifest: Manifest, image: Tensor) -> None:
     """Writes a checkpoint, after checking that the network can be built again from what is written."""
-    told = manifest.changed(model=changed(manifest.model, stated_sizes=stated_sizes(pruned)))
     with torch.no_grad():
-        same = torch.equal(rebuild(told, pruned.state_dict())(image), pruned.eval()(image))
+        again = rebuild(with_stated_sizes(manifest, pruned), pruned.state_dict())
+        same = torch.equal(again(image), pruned.eval()(image))
     if not same:
         raise ArtifactError(
-            f"The pruned network, built again by {manifest.model.factory}, computes something else.",
+            "The pruned network, built again by its factory, computes something else.",
             "Its factory must build the same network each time, and keep all of its state in weights and buffers.",
         )
     save_checkpoint(out, pruned, manifest)

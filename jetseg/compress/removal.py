@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,9 @@ class Remover:
         for number, units in removed.items():
             part = self.groups[number].slices[0]
             found.append(
-                self.trace.channels.roots(self.trace.weights[part.name][part.axis])[part.indices[list(units), 0].numpy()]
+                self.trace.channels.roots(self.trace.weights[part.name][part.axis])[
+                    part.indices[list(units), 0].numpy()
+                ]
             )
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
@@ -198,5 +201,5 @@ def _distance(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> float:
     for dense, pruned in zip(expected, actual, strict=True):
         span = float(dense.max() - dense.min()) or float(dense.abs().max()) or 1.0
         difference = float((dense - pruned).abs().max()) / span
-        distances.append(difference if difference == difference else float("inf"))  # NaN: cannot be told
+        distances.append(float("inf") if math.isnan(difference) else difference)
     return max(distances, default=float("inf"))

@@ -126,7 +126,8 @@ class Pruner:
             return None
         if scores.shape != (group.size,):
             raise ConfigError(
-                f"The criterion gave scores of shape {tuple(scores.shape)} for the {group.size} channels of {group.root}.",
+                f"The criterion gave scores of shape {tuple(scores.shape)} for the {group.size} channels of "
+                f"{group.root}.",
                 "It must give one per unit of the group.",
             )
         return replace(group, scores=torch.nan_to_num(scores.detach().float().cpu()))

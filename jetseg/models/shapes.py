@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from jetseg.errors import ArtifactError
 from jetseg.models.factors import restore_factors_
@@ -33,9 +34,9 @@ def fit_shapes_(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     restore_factors_(module, state_dict)
     _check_names(module, state_dict)
     replaced: dict[int, tuple[Tensor, Tensor]] = {}
-    for name, layer in module.named_modules():
+    for name, layer in reversed(list(module.named_modules())):  # a parametrized weight follows from parts inside
         prefix = f"{name}." if name else ""
-        if _resize_weights_(layer, prefix, state_dict, replaced):
+        if _resize_weights_(layer, prefix, state_dict, replaced) or is_parametrized(layer):
             _update_counts_(layer)
 
 
@@ -72,7 +73,13 @@ def _resize_weights_(
 ) -> bool:
     """Reallocates the layer's own weights where their shapes differ; tells whether any did.
 
-    Layers that share a tensor go on sharing it: `replaced` has each old tensor with its new one, by the identity of the old.
+    Layers that share a tensor go on sharing it.
+
+    Args:
+        layer: A module with weights of its own.
+        prefix: Of the names of its weights.
+        state_dict: Weights of the whole network.
+        replaced: Each tensor that was replaced and its new one, by the identity of the old.
     """
     persistent = layer.state_dict(keep_vars=True)
     changed = False
@@ -109,8 +116,8 @@ def _update_counts_(layer: nn.Module) -> None:
     if isinstance(layer, _ConvNd):
         first, second = layer.weight.shape[:2]
         if layer.groups > 1:  # whole groups were removed
-            counted = layer.in_channels if isinstance(layer, _ConvTransposeNd) else layer.out_channels
-            layer.groups = first * layer.groups // counted
+            before = layer.in_channels if isinstance(layer, _ConvTransposeNd) else layer.out_channels
+            layer.groups = first * layer.groups // before
         if isinstance(layer, _ConvTransposeNd):
             layer.in_channels, layer.out_channels = first, second * layer.groups
         else:
@@ -121,7 +128,7 @@ def _update_counts_(layer: nn.Module) -> None:
         counted = layer.running_mean if layer.weight is None else layer.weight
         layer.num_features = layer.num_features if counted is None else len(counted)
     elif isinstance(layer, nn.GroupNorm):
-        groups = len(layer.weight) * layer.num_groups // layer.num_channels  # whole groups were removed
-        layer.num_channels, layer.num_groups = len(layer.weight), groups
+        before, layer.num_channels = layer.num_channels, len(layer.weight)
+        layer.num_groups = layer.num_groups * layer.num_channels // before  # whole groups were removed
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = len(layer.weight)

@@ -140,10 +140,10 @@ class _Stating:
         else:
             running = _LearningMode(self._wanted.get(mode, {}), self._found.setdefault(mode, {}))
         self._running.append(running)
-        running.__enter__()
+        running.__enter__()  # type: ignore[no-untyped-call]
 
     def leave(self, *_: Any) -> None:  # noqa: ANN401
-        self._running.pop().__exit__(None, None, None)
+        self._running.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 class _SizesMode(TorchFunctionMode):
@@ -245,7 +245,8 @@ def _items(_: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Statement 
     def call(numbers: list[int]) -> Tensor:
         for k, place in enumerate(places):
             items[place] = slice(numbers[2 * k], numbers[2 * k + 1])
-        return source[tuple(items)]
+        part: Tensor = source[tuple(items)]
+        return part
 
     return Statement("bounds", numbers, axes, call)
 
@@ -265,7 +266,8 @@ def _narrow(_: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Statement
     start %= args[0].shape[axis]
 
     def call(numbers: list[int]) -> Tensor:
-        return args[0].narrow(axis, numbers[0], numbers[1] - numbers[0])
+        part: Tensor = args[0].narrow(axis, numbers[0], numbers[1] - numbers[0])
+        return part
 
     return Statement("bounds", [start, start + length], [axis], call)
 
@@ -289,7 +291,8 @@ def _shifts(_: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Statement
 
 def _axis(args: Sequence[Any], kwargs: Mapping[str, Any], place: int, default: int = 0) -> int:
     axis: int = args[place] if len(args) > place else kwargs.get("dim", default)
-    return axis % args[0].ndim
+    ndim: int = args[0].ndim
+    return axis % ndim
 
 
 _CHUNKING = frozenset({Tensor.chunk, torch.chunk})

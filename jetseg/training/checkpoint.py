@@ -50,8 +50,13 @@ def save_checkpoint(path: Path, module: nn.Module, manifest: Manifest) -> Manife
             "Set `model` to a registry name or `package.module:factory`.",
         )
     write_tensors(path, module.state_dict())
-    model = changed(manifest.model, stated_sizes=stated_sizes(module))
-    return save_manifest(path, manifest.changed(kind="checkpoint", model=model))
+    return save_manifest(path, with_stated_sizes(manifest, module).changed(kind="checkpoint"))
+
+
+def with_stated_sizes(manifest: Manifest, module: nn.Module) -> Manifest:
+    """Returns a manifest that knows what pruning changed in the code of a network."""
+    model = manifest.model and changed(manifest.model, stated_sizes=stated_sizes(module))
+    return manifest.changed(model=model)
 
 
 def load_checkpoint(checkpoint: Network | Path) -> tuple[nn.Module, Manifest]:

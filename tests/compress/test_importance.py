@@ -9,6 +9,7 @@ from test_prune_stage import save
 from torch import nn
 
 from jetseg.compress.config import PruneConfig
+from jetseg.compress.groups import PruningGroup
 from jetseg.compress.importance import (
     Activation,
     BatchNormScale,
@@ -88,9 +89,8 @@ def scores_of(module, make, layer="first"):
         criterion = make(copy)
 
         def score(group):
-            name = group[0].dep.target.name.split(" ")[0]
-            found[name] = criterion(group)
-            return found[name]
+            found[group.root] = criterion(group)
+            return found[group.root]
 
         return score
 
@@ -129,7 +129,7 @@ def random_of(seed):
 def test_random_follows_its_seed():
     kept = [prune_structured(planted(), PruneSettings(), IMAGE, random_of(seed))[0][0].weight for seed in (5, 5)]
     assert torch.equal(kept[0], kept[1])
-    group = [type("Item", (), {"idxs": list(range(64))})]
+    group = PruningGroup("stem", {}, {}, (), scores=torch.zeros(64))
     assert not torch.equal(random_of(5)(None)(group), random_of(6)(None)(group))
 
 
@@ -183,7 +183,7 @@ class Careless(Criterion):
     methods = ("structured", "unstructured")
 
     def channel_importance(self, subject):
-        return lambda group: torch.ones(len(group[0].idxs) + 1)
+        return lambda group: torch.ones(group.size + 1)
 
     def weight_scores(self, subject, layers):
         return {name: layer.weight.detach().abs().mean() for name, layer in layers.items()}

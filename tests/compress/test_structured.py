@@ -8,10 +8,11 @@ import torch
 from pruned import prune_structured
 from torch import nn
 
-from jetseg.compress.groups import PruningGroup, training_heads
+from jetseg.compress.channels.tracing import training_heads
+from jetseg.compress.groups import PruningGroup
 from jetseg.compress.importance import Magnitude, Random, Subject
 from jetseg.compress.structured import PruneSettings, choose_counts, kept_channels
-from jetseg.errors import ArtifactError, ConfigError
+from jetseg.errors import ConfigError
 from jetseg.models import create_model, fit_shapes_
 
 NETWORKS = {
@@ -138,7 +139,7 @@ def test_global_ranking_spares_layers_that_matter_but_empties_none():
         """Absolute magnitudes, so that whole layers rank below others."""
 
         def __call__(self, group):
-            return group[0].dep.target.module.weight.abs().flatten(1).sum(1)
+            return group.slices[0].tensor.abs().flatten(1).sum(1)
 
     settings = PruneSettings(ratio=0.3, scope="global", round_to=1, max_ratio=0.75)
     _, changes = prune_structured(dense, settings, IMAGE, lambda _: ByMagnitude())
@@ -166,17 +167,19 @@ class Special(nn.Module):
         return self.last(self.norm(self.grouped(self.plain(x))))
 
 
-def test_groups_are_never_mixed():
-    _, changes = prune_structured(Special().double(), PruneSettings(), IMAGE, magnitude)
+def test_groups_go_as_a_whole():
+    pruned, changes = prune_structured(Special().double(), PruneSettings(), IMAGE, magnitude)
+    assert (pruned.grouped.groups, pruned.norm.num_groups, pruned.grouped.weight.shape[1]) == (2, 2, 4)
     notes = {change.name: (change.after, change.note) for change in changes}
     assert notes["first"] == (8, "")
-    assert notes["plain"] == (16, "kept: grouped convolution")
-    assert notes["grouped"] == (16, "kept: group norm")
+    assert notes["plain"] == notes["grouped"] == (8, "")  # two of four groups went, of the convolution and of the norm
 
 
-def test_network_that_needs_its_channel_count_is_explained():
-    with pytest.raises(ArtifactError, match=r"pruned network does not run.*`keep`"):
-        prune_structured(Special(fixed_count=True).double(), PruneSettings(), IMAGE, magnitude)
+def test_layer_that_meets_a_constant_is_kept_and_named():
+    _, changes = prune_structured(Special(fixed_count=True).double(), PruneSettings(), IMAGE, magnitude)
+    notes = {change.name: (change.after, change.note) for change in changes}
+    assert notes["first"] == (16, "kept: meets a constant of the code")
+    assert notes["plain"] == (8, "")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ def test_every_kind_of_wiring_equals_the_masked_dense_network(scope):
     with torch.no_grad():
         torch.testing.assert_close(pruned(IMAGE), masked(IMAGE), rtol=0, atol=1e-9)
     notes = {change.name: change.note for change in changes}
-    assert notes["grouped"] == "kept: grouped convolution"
+    assert notes["grouped"] == ""
     widths = {name: getattr(pruned, name).out_channels for name in ("first", "shared", "depthwise", "up")}
     assert all(width < getattr(dense, name).out_channels for name, width in widths.items()) or scope != "layer"
 
@@ -234,7 +237,9 @@ def test_every_kind_of_wiring_equals_the_masked_dense_network(scope):
 def test_isomorphic_ranking_compares_layers_that_are_wired_alike():
     scores = [torch.tensor([1.0, 2, 3, 4]), torch.tensor([5.0, 6, 7, 8]), torch.tensor([100.0, 200, 300, 400])]
     kinds = [("a",), ("a",), ("b",)]
-    groups = [PruningGroup(str(i), {}, {}, own, kind) for i, (own, kind) in enumerate(zip(scores, kinds, strict=True))]
+    groups = [
+        PruningGroup(str(i), {}, {}, (), kind, own) for i, (own, kind) in enumerate(zip(scores, kinds, strict=True))
+    ]
     kept = {
         scope: choose_counts(groups, PruneSettings(ratio=0.5, scope=scope, round_to=1, max_ratio=0.75))
         for scope in ("layer", "global", "isomorphic")

@@ -304,8 +304,10 @@ def _convolution(notes: Notes, arguments: Arguments, result: Tensor) -> None:
     else:
         # whole groups can go; each keeps its inputs and outputs
         channels.keep(second, "kept: grouped convolution")
-        counted = _groups(notes, first, groups)
-        channels.couple(_groups(notes, inputs[1], groups), counted, "kept: grouped convolution")
+        counted = _groups(notes, first, groups, "kept: grouped convolution")
+        channels.couple(
+            _groups(notes, inputs[1], groups, "kept: grouped convolution"), counted, "kept: grouped convolution"
+        )
         output = merge_axes(channels, [counted, None], [groups, result.shape[1] // groups])
         if not transposed:
             channels.couple(output, first, "kept: grouped convolution")
@@ -314,14 +316,14 @@ def _convolution(notes: Notes, arguments: Arguments, result: Tensor) -> None:
     notes.note(result, [inputs[0], output, *[None] * (result.ndim - 2)])
 
 
-def _groups(notes: Notes, label: Label, groups: int) -> Label:
+def _groups(notes: Notes, label: Label, groups: int, reason: str) -> Label:
     """Returns the label of the groups that an axis of channels consists of, and fixes what is inside a group."""
     if label is None:
         return None
     counted, inside = split_axis(notes.channels, label, [groups, len(label) // groups])
-    notes.channels.keep(inside, "kept: grouped")
+    notes.channels.keep(inside, reason)
     if counted is None:
-        notes.channels.keep(label, "kept: grouped")
+        notes.channels.keep(label, reason)
     return counted
 
 
@@ -349,7 +351,7 @@ def _group_norm(notes: Notes, arguments: Arguments, result: Any) -> None:  # noq
     labels = notes.labels(source)
     if weight is None:
         notes.channels.keep(labels[1], "kept: group norm")
-    _groups(notes, labels[1], groups)
+    _groups(notes, labels[1], groups, "kept: group norm")
     for vector in (weight, bias):
         if isinstance(vector, Tensor):
             labels[1] = notes.channels.couple(labels[1], notes.labels(vector)[0], "kept: group norm")
@@ -385,7 +387,7 @@ def _matmul(first: int, second: int, *, heads: bool = False) -> Rule:
 
 def _attention(notes: Notes, arguments: Arguments, result: Any) -> None:  # noqa: ANN401
     query, key, value = (notes.labels(tensor) for tensor in arguments[:3])
-    labels = list(query[:-1]) + [value[-1]]
+    labels = [*query[:-1], value[-1]]
     for k in range(len(query) - 2):
         labels[k] = notes.channels.couple(labels[k], key[k], "kept: attends to a constant")
         labels[k] = notes.channels.couple(labels[k], value[k], "kept: attends to a constant")

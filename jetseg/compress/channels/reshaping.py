@@ -82,7 +82,9 @@ def _blocks(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int],
     """Cuts two shapes of as many values into the shortest runs of axes that hold as many values."""
     i = j = 0
     while i < len(old) or j < len(new):
-        before, after, size, wanted = [], [], 1, 1
+        before: list[int] = []
+        after: list[int] = []
+        size = wanted = 1
         while not (before or after) or size != wanted:
             if size <= wanted and i < len(old):
                 before.append(i)

@@ -71,6 +71,10 @@ def trace_channels(module: nn.Module, example_input: Tensor) -> ChannelTrace:
     trace = ChannelTrace()
     labels = _TensorLabels(trace, module)
     was_training = {layer: layer.training for layer in module.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(
+        False
+    )  # one operator for a whole layer, which no channel is followed through
     try:
         with torch.no_grad():
             module.eval()
@@ -83,6 +87,7 @@ def trace_channels(module: nn.Module, example_input: Tensor) -> ChannelTrace:
             "Check that its forward runs on one image and returns tensors.",
         ) from error
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for layer, training in was_training.items():
             layer.training = training
     labels.keep_unread()
@@ -131,10 +136,11 @@ class _TensorLabels:
 
     def labels(self, tensor: Tensor) -> Labels:
         """Returns one label per axis; see `Notes`."""
-        self._unread.pop(tensor, None)
-        found = self._labels.get(tensor)
-        if found is None:
+        if tensor in self._unread:
+            del self._unread[tensor]
+        if tensor not in self._labels:
             return [None] * tensor.ndim
+        found = self._labels[tensor]
         return [label if size != 1 else None for label, size in zip(found, tensor.shape, strict=True)]
 
     def note(self, tensor: Tensor, labels: Sequence[Any]) -> None:
@@ -158,13 +164,13 @@ class _TensorLabels:
 
     def keep_unread(self) -> None:
         """Says that weights stay that no operator read."""
-        for tensor in list(self._unread.keys()):
+        for tensor in list(self._unread):
             self.fix(tensor, "kept: did not run")
 
 
-class _OperatorsMode(TorchDispatchMode):
+class _OperatorsMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, labels: _TensorLabels) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._labels = labels
 
     def __torch_dispatch__(

@@ -11,7 +11,10 @@ class Spread(Criterion):
     def channel_importance(self, subject):
         """Scores a group by the layer that its channels are counted at."""
         del subject
-        return lambda group: self._spread(group[0].dep.target.module)
+        return self._spread
 
-    def _spread(self, layer):
-        return layer.weight.detach().flatten(1).std(dim=1) if isinstance(layer, _ConvNd) else None
+    def _spread(self, group):
+        made = group.slices[0]
+        if not isinstance(made.layer, _ConvNd):
+            return None
+        return made.per_unit(made.tensor.detach().flatten(1).std(dim=1))
