@@ -340,7 +340,6 @@ def _layer_norm(notes: Notes, arguments: Arguments, result: Any) -> None:  # noq
     labels = notes.labels(source)
     for k in range(len(labels) - len(normalized), len(labels)):
         notes.channels.keep(labels[k], "kept: normalized together by a layer norm")
-        labels[k] = None
     for vector in tensors_in(vectors):
         notes.fix(vector, "kept: layer norm")
     notes.note(tensors_in([result])[0], labels)
