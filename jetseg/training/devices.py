@@ -127,5 +127,5 @@ def _unrepeatable_operations(*, tell: bool) -> Iterator[None]:
                     found[1],
                 )
 
-        warnings.showwarning = show
+        warnings.showwarning = show  # type: ignore[assignment]
         yield

@@ -39,10 +39,8 @@ class ImportedWeights:
         """Says what was done; empty if the names fitted as they were."""
         parts = [f"the prefix {self.prefix!r} was taken off the names"] if self.prefix else []
         if self.ignored:
-            count = len(self.ignored)
-            parts.append(
-                f"{count} tensor{'s' if count > 1 else ''} beside the network ignored: {some_of(self.ignored)}"
-            )
+            tensors = "1 tensor" if len(self.ignored) == 1 else f"{len(self.ignored)} tensors"
+            parts.append(f"{tensors} beside the network ignored: {some_of(self.ignored)}")
         return "; ".join(parts)
 
 

@@ -108,7 +108,7 @@ def _check_training(module: nn.Module, manifest: Manifest, crop: tuple[int, int]
             loss: Tensor = SegmentationLoss(manifest.ignore_index)(
                 module.train()(torch.randn(2, spec.channels, *size)), labels
             )
-            loss.backward()
+            torch.autograd.backward(loss)
     except JetsegError:
         raise
     except Exception as error:  # whatever a foreign network raises
