@@ -253,14 +253,13 @@ def _training(module: nn.Module) -> nn.Module:
 def _weights_behind(module: nn.Module, images: Tensor) -> dict[str, set[int]]:
     """Returns which weights each output depends on."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
-    with torch.enable_grad():
-        found = _run(module, images)
     behind: dict[str, set[int]] = {}
-    for place, values in found.items():
-        slopes: Sequence[Tensor | None] = ()
-        if values.requires_grad:
-            slopes = torch.autograd.grad(values.sum(), weights, retain_graph=True, allow_unused=True)
-        behind[place] = {index for index, slope in enumerate(slopes) if slope is not None}
+    with torch.enable_grad():
+        for place, values in _run(module, images).items():
+            slopes: Sequence[Tensor | None] = ()
+            if values.requires_grad:
+                slopes = torch.autograd.grad(values.sum(), weights, retain_graph=True, allow_unused=True)
+            behind[place] = {index for index, slope in enumerate(slopes) if slope is not None}
     return behind
 
 
