@@ -58,7 +58,12 @@ def test_a_trained_network_becomes_a_checkpoint_that_computes_the_same(tmp_path,
     assert (result.weights.prefix, result.weights.ignored, result.notes) == ("model.", ("loss.weight",), ())
     module, read = load_checkpoint(tmp_path / "net.safetensors")
     assert (read.classes, read.ignore_index, read.input.scale, read.input.name) == (CLASSES, 255, 0.01, None)
-    assert (read.kind, read.output.name, read.model.output, read.stages[0].name) == ("checkpoint", None, "out", "import")
+    assert (read.kind, read.output.name, read.model.output, read.stages[0].name) == (
+        "checkpoint",
+        None,
+        "out",
+        "import",
+    )
     torch.manual_seed(1)
     original, images = brought.Segmenter(3).eval(), torch.randn(1, 3, HEIGHT, WIDTH)
     expected = F.interpolate(original(images)["out"], (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
@@ -82,7 +87,12 @@ def test_a_trained_network_becomes_a_checkpoint_that_computes_the_same(tmp_path,
     ],
 )
 def test_mistakes_are_said_and_nothing_is_written(tmp_path, weights, manifest, settings, error, message):
-    given = {"factory": "brought:Segmenter", "weights": weights, "manifest": manifest, "out": tmp_path / "o.safetensors"}
+    given = {
+        "factory": "brought:Segmenter",
+        "weights": weights,
+        "manifest": manifest,
+        "out": tmp_path / "o.safetensors",
+    }
     with pytest.raises(error, match=message):
         import_network(**{**given, **settings})
     assert not (tmp_path / "o.safetensors").exists()
