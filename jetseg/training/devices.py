@@ -15,6 +15,8 @@ import cv2
 import torch
 
 from jetseg.errors import ConfigError, MissingDependencyError
+from jetseg.models import is_foreign
+from jetseg.network import load_manifest
 from jetseg.training.config import TrainConfig
 
 try:
@@ -39,6 +41,7 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
     try:
         fabric = lightning_fabric.Fabric(
             accelerator=config.accelerator,
+            strategy=_strategy(config, devices * nodes),
             devices=devices,
             num_nodes=nodes,
             precision=config.precision,  # type: ignore[arg-type]
@@ -66,6 +69,15 @@ def _processes(config: TrainConfig) -> tuple[int, int]:
         return config.devices, 1
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     return here, int(os.environ["WORLD_SIZE"]) // here
+
+
+def _strategy(config: TrainConfig, processes: int) -> str:
+    """Lets a network from elsewhere have weights that no loss depends on, as those of a boundary head."""
+    if processes == 1:
+        return "auto"
+    parent = None if config.init is None else load_manifest(config.init).model
+    foreign = is_foreign(config.model if parent is None else parent.factory)
+    return "ddp_find_unused_parameters_true" if foreign else "auto"
 
 
 def _keep_freed_memory() -> None:
