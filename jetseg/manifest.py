@@ -101,12 +101,17 @@ class ModelSpec(Record):
 
     Attributes:
         factory: A registry name or `package.module:factory`.
-        options: Keyword arguments of the factory.
+        options: Further arguments of the factory.
+        output: Where the logits are in what it returns, as a key or position ("out", "0", "heads.1"); None where it
+            returns them alone.
+        train_output: The same in training mode; None where it returns them alone, or as the first.
         stated_sizes: Numbers of channels in the code that pruning changed; see `jetseg.models.stated_sizes`.
     """
 
     factory: str
     options: dict[str, Any] = Field(default_factory=dict)
+    output: str | None = None
+    train_output: str | None = None
     stated_sizes: StatedSizes = Field(default_factory=dict)
 
 

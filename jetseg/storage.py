@@ -89,13 +89,32 @@ def _sync(path: Path) -> None:
 
 
 def check_output(out: Path, suffix: str, reads: Iterable[Path] = ()) -> None:
-    """Refuses a place that cannot be written to: one of another kind, or one that is read.
+    """Refuses a place that cannot be written to: one of another kind, one that is read, or see `check_place`.
 
     Raises:
         ConfigError: It is such a place.
+        StorageError: Nothing can be written there.
     """
     if out.suffix != suffix:
         raise ConfigError(f"`out` must end in {suffix}, and {out.name} does not.", "Rename it.")
     for path in reads:
         if path.resolve() == out.resolve():
             raise ConfigError(f"`out` must be another file than {path}, which is read.", "Give another one.")
+    check_place(out)
+
+
+def check_place(out: Path) -> None:
+    """Refuses a file that could not be written later, before the work whose result it shall hold.
+
+    Raises:
+        ConfigError: There is a folder of that name.
+        StorageError: Its folder, or the one to make it in, takes no files.
+    """
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder, and a file is to be written there.", "Name a file in it.")
+    folder = next((parent for parent in out.parents if parent.exists()), Path.cwd())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise storage_error(out, error) from error

@@ -53,7 +53,10 @@ def factorize(
     else:
         _print(result)
     if not result.pays:
-        raise QualityError("Low rank pays for no layer of this network.", "Prune it, or set `size_only`.")
+        chosen = FactorizeConfig.model_validate(settings)
+        less = {"energy": "a lower `energy`", "budget": "a lower `budget`", "vbmf": "another `rank`"}[chosen.rank]
+        advice = f"try {less}" if chosen.size_only else "set `size_only`"
+        raise QualityError("Low rank pays for no layer of this network.", f"Prune it, or {advice}.")
 
 
 def _print(result: FactorizeResult) -> None:

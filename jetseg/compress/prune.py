@@ -22,7 +22,7 @@ from jetseg.compress.unstructured import prune_unstructured
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError, DataError
-from jetseg.evaluation.accuracy import check_classes, spread
+from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.evaluation.sparsity import gzip_bytes
 from jetseg.manifest import Manifest, Stage
 from jetseg.models.cost import module_cost
@@ -182,7 +182,7 @@ def _settings(config: PruneConfig) -> PruneSettings:
 def _frames(dataset: Dataset, config: PruneConfig, manifest: Manifest) -> Split:
     """Opens the split that criteria look at."""
     split = dataset.split(config.split)
-    check_classes(manifest.classes, split.classes, split.spec)
+    check_frames(manifest.classes, split, purpose="to score channels on")
     return split
 
 

@@ -10,7 +10,7 @@ from jetseg.data.contract import Split
 from jetseg.engine.budget import accuracy_violations, agreement_violations, check_classes_of
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine, open_engine
-from jetseg.evaluation.accuracy import as_record, measure_accuracy
+from jetseg.evaluation.accuracy import as_record, check_frames, measure_accuracy
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.measured import Accuracy
 from jetseg.network import Network
@@ -50,6 +50,8 @@ class AccuracyGate:
 
     Raises:
         ConfigError: The budget names a class that the network does not have.
+        DataError: The labels are those of other classes, or there are no frames.
+        MissingDependencyError: What runs the float network is not installed.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class AccuracyGate:
         check_classes_of(budget, network.manifest.classes)
         self.split, self._network, self._budget = split, network, budget
         self._frames, self._threads = frames, threads
+        self._labelled = check_frames(network.manifest.classes, split, frames=frames, labels="optional")
+        self._open_parent().close()
 
     @cached_property
     def before(self) -> Accuracy | None:
@@ -89,10 +93,6 @@ class AccuracyGate:
             with self._open_parent() as parent:
                 return self.judge(parent, "float network")
         return GateResult(self.before, changed(self.before, simulated=True))
-
-    @cached_property
-    def _labelled(self) -> bool:
-        return not (len(self.split) and self.split[0].label_hw_u8 is None)
 
     def _open_parent(self) -> Engine:
         return open_engine(self._network, threads=self._threads)

@@ -29,7 +29,7 @@ from jetseg.quantization.calibration import calibrate
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.sensitivity import LayerEffect, layer_sensitivity
 from jetseg.registry import BACKENDS
-from jetseg.storage import atomic_path
+from jetseg.storage import atomic_path, check_place
 
 _SENSITIVITY_FRAMES = 4
 
@@ -121,6 +121,7 @@ class _Build:
     def check(self) -> None:
         """Refuses at once what would fail after a long calibration."""
         self.backend.check(self.precision, self.options)
+        check_place(self.place)
         if self.config.keep_float and self.precision != "int8":
             raise ConfigError(f"`keep_float` is for int8, and this is {self.precision}.", "Leave it out.")
         if self.config.auto and self.dataset is None:

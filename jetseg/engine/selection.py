@@ -24,6 +24,7 @@ from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, save_manifest
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.quantization.ranges import Ranges
+from jetseg.storage import check_place
 
 
 def build_fastest(
@@ -65,6 +66,7 @@ def build_fastest(
         )
     if dataset is None:
         raise ConfigError("`precision` auto needs data to judge by.", "Give `data`.")
+    check_place(engine_path(network, "auto", backend.suffix, out))
     split = dataset.split(config.eval_split)
     gate = AccuracyGate(network, split, config, config.eval_frames, config.threads)
     passed: dict[str, BuildResult] = {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from jetseg.data.contract import Split
+from jetseg.data.contract import Sample, Split
 from jetseg.errors import DataError
 from jetseg.evaluation.confusion import ConfusionMatrix, Score
 from jetseg.manifest import Manifest
@@ -12,6 +13,9 @@ from jetseg.measured import Accuracy
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track
+
+Labels = Literal["needed", "optional"]
+_WITHOUT_LABELS = "Without labels, a `reference` network tells where two networks differ, as `jetseg parity` does."
 
 
 def measure_accuracy(
@@ -37,19 +41,69 @@ def measure_accuracy(
     Raises:
         DataError: The classes differ, or a frame has no label.
     """
-    if dataset.classes:
-        check_classes(manifest.classes, dataset.classes, dataset.spec)
+    check_frames(manifest.classes, dataset, frames=frames, purpose="to score against", advice=_WITHOUT_LABELS)
     confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
     for index in track(spread(len(dataset), frames), description):
         sample = dataset[index]
         if sample.label_hw_u8 is None:
             raise DataError(
                 f"{dataset.spec} ({dataset.split}): frame {sample.name} has no label to score against.",
-                "Without labels, a `reference` network tells where two networks differ, as `jetseg parity` does.",
+                _WITHOUT_LABELS,
             )
         prediction = predict(sample.image_hwc_u8)
         confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))
     return confusion.score()
+
+
+def check_frames(
+    classes: Sequence[str],
+    dataset: Split,
+    *,
+    frames: int | None = None,
+    labels: Labels = "needed",
+    purpose: str = "",
+    advice: str = "Give a split with labels.",
+) -> bool:
+    """Looks whether a split serves a network, before any long work on it: only the first frame is decoded.
+
+    Args:
+        classes: The network's.
+        dataset: The split.
+        frames: Only this many frames of it count, spread evenly; all by default.
+        labels: Whether there must be labels; where they are "optional" and absent, the classes do not matter.
+        purpose: What labels are for, as in "to learn from", for the message.
+        advice: What to do without labels.
+
+    Returns:
+        Whether the frames have labels, of one pixel at least.
+
+    Raises:
+        DataError: There are no frames, the classes differ, or the labels are missing or all ignored.
+    """
+    place = f"{dataset.spec} ({dataset.split})"
+    if len(dataset) == 0:
+        raise DataError(f"{place} has no frames{purpose and f' {purpose}'}.", "Choose another split.")
+    indices = spread(len(dataset), frames)
+    first = dataset[indices[0]]
+    if first.label_hw_u8 is None:
+        if labels == "optional":
+            return False
+        raise DataError(f"{place}: frame {first.name} has no label{purpose and f' {purpose}'}.", advice)
+    if dataset.classes:
+        check_classes(classes, dataset.classes, dataset.spec)
+    if not any(_is_labelled(dataset[index], dataset.ignore_index) for index in indices):  # ends at the first that is
+        if labels == "optional":
+            return False
+        raise DataError(
+            f"{place} has no labelled pixel{purpose and f' {purpose}'}: all have the ignored id "
+            f"{dataset.ignore_index}.",
+            "Choose another split.",
+        )
+    return True
+
+
+def _is_labelled(sample: Sample, ignore_index: int | None) -> bool:
+    return sample.label_hw_u8 is not None and bool((sample.label_hw_u8 != ignore_index).any())
 
 
 def check_classes(network: Sequence[str], dataset: Sequence[str], spec: str) -> None:

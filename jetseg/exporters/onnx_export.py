@@ -75,9 +75,9 @@ def export_onnx(
     if dataset is not None:
         recorded["data"] = dataset.spec
     manifest = _manifest(parent, config, Stage(name="export", settings=recorded))
+    split = None if dataset is None else dataset.split(config.split)
     deployed = DeployedNetwork(network, manifest.input, config.input, config.head).eval()
     model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
-    split = None if dataset is None else dataset.split(config.split)
     frames = parity_frames(manifest, split, config.parity_frames)
     with atomic_path(out) as temporary:
         save_onnx(temporary, model)

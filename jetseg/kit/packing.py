@@ -31,7 +31,7 @@ from jetseg.onnx.file import weight_files
 from jetseg.postprocess import ClassMap
 from jetseg.quantization.ranges import Ranges, save_ranges
 from jetseg.quantization.render import write_cache, write_qdq
-from jetseg.storage import write_bytes, write_text
+from jetseg.storage import check_place, write_bytes, write_text
 from jetseg.targets import find_target
 
 CACHE_VERSIONS = ("10.3.0", "10.13.3", "10.16.2")
@@ -70,6 +70,7 @@ def pack(network: Network, ranges: Ranges | None, dataset: Dataset, config: Pack
         JetsegError: The network or the data are wrong.
     """
     _check(network, config)
+    check_place(out)
     with tempfile.TemporaryDirectory(prefix="jetseg-pack-") as name:
         folder = Path(name)
         packed, known = _stage_network(network, ranges, folder)

@@ -14,8 +14,9 @@ from typing import Any
 
 import jetseg
 from jetseg.data.dataset import open_split
-from jetseg.errors import ConfigError, DataError
-from jetseg.evaluation.accuracy import spread
+from jetseg.errors import ConfigError, DataError, InputError
+from jetseg.evaluation.accuracy import check_frames, spread
+from jetseg.network import open_network
 from jetseg.recipes.recipe import Recipe, StageSpec
 from jetseg.recipes.stages import KINDS, Settings
 from jetseg.storage import sha256_file
@@ -44,6 +45,7 @@ def run_recipe(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
     """
     for spec in recipe.specs():
         _check(spec)
+    _check_frames(recipe, data)
     data_hash = cache(_data_hash)
     newest: Artifacts = {}
     results: list[StageResult] = []
@@ -65,6 +67,35 @@ def _check(spec: StageSpec) -> None:
         KINDS[spec.kind].check(spec.settings)
     except ConfigError as error:
         raise ConfigError(f"Stage {spec.name}: {error.found}", error.fix) from error
+
+
+def _check_frames(recipe: Recipe, data: str) -> None:
+    """Refuses data that a later stage could not use, as those of other classes than the network's."""
+    classes: tuple[str, ...] = ()
+    for spec in recipe.specs():
+        place = spec.settings.get("data", data)
+        classes = _classes_of_given_network(spec) or (() if _is_fresh(spec) else classes)
+        for name, labels in KINDS[spec.kind].splits(spec.settings).items():
+            try:
+                split = open_split(place, name)
+                classes = classes or split.classes
+                check_frames(classes, split, labels=labels)
+            except InputError as error:
+                raise type(error)(f"Stage {spec.name}: {error.found}", error.fix) from error
+
+
+def _classes_of_given_network(spec: StageSpec) -> tuple[str, ...]:
+    """Returns the classes of the network that a recipe names by its file; empty if an earlier stage makes it."""
+    takes = KINDS[spec.kind].takes
+    path = spec.settings.get(takes.get("checkpoint", takes.get("onnx", "")))
+    if not isinstance(path, str) or path.startswith("@"):
+        return ()
+    return open_network(path, spec.settings.get("manifest")).manifest.classes
+
+
+def _is_fresh(spec: StageSpec) -> bool:
+    """Tells whether a stage trains a network that has nothing to do with those before it."""
+    return spec.kind == "train" and not {"init", "teacher"} & spec.settings.keys()
 
 
 def _complete(spec: StageSpec, data: str, newest: Artifacts, earlier: Mapping[str, StageResult]) -> Settings:

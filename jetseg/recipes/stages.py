@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from pydantic import BaseModel
 from jetseg.compress.config import FactorizeConfig, FineTuneConfig, PruneConfig
 from jetseg.compress.qat.config import RENAMED as RENAMED_IN_QAT
 from jetseg.compress.qat.config import QatConfig
+from jetseg.config import validate_config
+from jetseg.engine.backend import find_backend
 from jetseg.engine.config import BuildConfig
+from jetseg.evaluation.accuracy import Labels
 from jetseg.exporters.config import ExportConfig
 from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
@@ -40,6 +44,8 @@ class Kind:
         uses_data: Whether it has a setting `data`.
         models: The settings that it has beside its inputs.
         inputs: What else it can be given.
+        needs: Modules that say, when they are imported, which library is missing.
+        watches: The settings that name splits whose classes must be the network's, and whether labels are needed.
     """
 
     run: Callable[[Settings], Artifacts]
@@ -48,13 +54,18 @@ class Kind:
     uses_data: bool = True
     models: tuple[type[BaseModel], ...] = ()
     inputs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    watches: Mapping[str, Labels] = field(default_factory=dict)
 
     def check(self, settings: Settings) -> None:
         """Refuses settings that are wrong whatever the stages before make.
 
         Raises:
             ConfigError: Some are wrong; all mistakes are named.
+            MissingDependencyError: A library is not installed.
         """
+        for module in self.needs:
+            importlib.import_module(module)
         if not self.models:
             return
         inputs = {*self.takes.values(), *self.inputs, "data", "out"}
@@ -63,7 +74,19 @@ class Kind:
         given: Settings = {key: Path("later") for key in self.takes.values() if key in known}
         if self.uses_data and {"data", "out"} <= known:
             given |= {"data": "later", "out": Path("later")}
-        validate_each({**given, **own}, *self.models)
+        first, *_ = validate_each({**given, **own}, *self.models)
+        if isinstance(first, BuildConfig) and first.precision != "auto":
+            backend = find_backend(first.backend)
+            backend.check(first.precision, validate_config(backend.options, first.options))
+
+    def splits(self, settings: Settings) -> dict[str, Labels]:
+        """Returns the splits that it scores a network on or learns from, and whether they must have labels."""
+        fields = {name: field for model in self.models for name, field in model.model_fields.items()}
+        labels: Labels = "needed" if settings.get("labels", True) else "optional"
+        return {
+            settings.get(name, fields[name].default): need if labels == "needed" else labels
+            for name, need in self.watches.items()
+        }
 
 
 def _train(settings: Settings) -> Artifacts:
@@ -125,14 +148,19 @@ def _network(settings: Settings, key: str) -> Network:
     return open_network(settings.pop(key), settings.pop("manifest", None))
 
 
+_TRAINING = ("jetseg.training.loop",)
+_LEARNING: Mapping[str, Labels] = {"split": "needed", "eval_split": "needed"}
 KINDS: dict[str, Kind] = {
-    "train": Kind(_train, {}, out="", models=(TrainConfig,)),
-    "fine-tune": Kind(_train, {"checkpoint": "init"}, out="", models=(TrainConfig,)),
+    "train": Kind(_train, {}, out="", models=(TrainConfig,), needs=_TRAINING, watches=_LEARNING),
+    "fine-tune": Kind(
+        _train, {"checkpoint": "init"}, out="", models=(TrainConfig,), needs=_TRAINING, watches=_LEARNING
+    ),
     "prune": Kind(
         _prune,
         {"checkpoint": "checkpoint"},
         out="pruned.safetensors",
         models=(PruneConfig, FineTuneConfig),
+        needs=("jetseg.compress.prune",),
         inputs=("steps",),
     ),
     "factorize": Kind(
@@ -141,8 +169,16 @@ KINDS: dict[str, Kind] = {
         out="factorized.safetensors",
         uses_data=False,
         models=(FactorizeConfig, FineTuneConfig),
+        needs=("jetseg.compress.factorize",),
     ),
-    "export": Kind(_export, {"checkpoint": "checkpoint"}, out="network.onnx", uses_data=False, models=(ExportConfig,)),
+    "export": Kind(
+        _export,
+        {"checkpoint": "checkpoint"},
+        out="network.onnx",
+        uses_data=False,
+        models=(ExportConfig,),
+        needs=("jetseg.exporters.onnx_export",),
+    ),
     "calibrate": Kind(
         _calibrate,
         {"onnx": "model"},
@@ -155,6 +191,8 @@ KINDS: dict[str, Kind] = {
         {"onnx": "parent", "ranges": "calibration"},
         out="network.qdq.onnx",
         models=(QatConfig, StartRanges),
+        needs=("jetseg.compress.qat.training",),
+        watches=_LEARNING,
         inputs=("manifest",),
     ),
     "build-engine": Kind(
@@ -162,6 +200,7 @@ KINDS: dict[str, Kind] = {
         {"onnx": "model", "ranges": "calibration"},
         out="network.engine.onnx",
         models=(BuildConfig,),
+        watches={"eval_split": "optional"},
         inputs=("report", "manifest"),
     ),
 }

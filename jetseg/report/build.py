@@ -10,6 +10,7 @@ from typing import Any
 
 from jetseg.data.contract import Split
 from jetseg.errors import ConfigError
+from jetseg.evaluation.accuracy import check_frames
 from jetseg.evaluation.benchmark import benchmark, inference_on_noise
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.provenance import device_name, toolchain
@@ -77,6 +78,8 @@ def write_report(
         DataError: The classes differ, or a frame has no label.
         StorageError: The page could not be written.
     """
+    for entry in entries:
+        check_frames(entry.engine.manifest.classes, split, frames=config.frames)
     names = [entry.name for entry in entries]
     if not names or len(set(names)) != len(names):
         raise ConfigError(

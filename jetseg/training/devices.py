@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
+import re
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import cv2
 import torch
 
 from jetseg.errors import ConfigError, MissingDependencyError
+from jetseg.models import is_foreign
+from jetseg.network import load_manifest
 from jetseg.training.config import TrainConfig
 
 try:
@@ -19,6 +24,11 @@ try:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("lightning_fabric", "train", "runs the training loop") from error
+
+_LOG = logging.getLogger(__name__)
+
+_NOT_REPEATABLE = re.compile(r"(\S+) does not have a deterministic implementation")
+"""How torch begins to say so."""
 
 
 def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
@@ -31,6 +41,7 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
     try:
         fabric = lightning_fabric.Fabric(
             accelerator=config.accelerator,
+            strategy=_strategy(config, devices * nodes),
             devices=devices,
             num_nodes=nodes,
             precision=config.precision,  # type: ignore[arg-type]
@@ -60,6 +71,15 @@ def _processes(config: TrainConfig) -> tuple[int, int]:
     return here, int(os.environ["WORLD_SIZE"]) // here
 
 
+def _strategy(config: TrainConfig, processes: int) -> str:
+    """Lets a network from elsewhere have weights that no loss depends on, as those of a boundary head."""
+    if processes == 1:
+        return "auto"
+    parent = None if config.init is None else load_manifest(config.init).model
+    foreign = is_foreign(config.model if parent is None else parent.factory)
+    return "ddp_find_unused_parameters_true" if foreign else "auto"
+
+
 def _keep_freed_memory() -> None:
     """Tells glibc to keep the memory of freed tensors, which the next step needs again.
 
@@ -74,15 +94,50 @@ def _keep_freed_memory() -> None:
 
 @contextmanager
 def deterministic(fabric: lightning_fabric.Fabric) -> Iterator[None]:
-    """Makes torch refuse what is not repeatable, where that is possible: on the CPU."""
-    memory: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
-    if fabric.device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        # filling fresh memory only shows reads of garbage, and costs 8 % of the time of a small network
-        memory.fill_uninitialized_memory = False
-    try:
+    """Makes torch compute the same every time, where that is possible: on the CPU."""
+    with repeatable() if fabric.device.type == "cpu" else nullcontext():
         yield
+
+
+@contextmanager
+def repeatable(*, tell: bool = True) -> Iterator[None]:
+    """Makes torch compute the same every time; an operation that has no such kernel runs all the same.
+
+    Args:
+        tell: Log the name of each such operation, once.
+    """
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # filling fresh memory only shows reads of garbage, and costs 8 % of the time of a small network
+    memory.fill_uninitialized_memory = False
+    try:
+        with _unrepeatable_operations(tell=tell):
+            yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        memory.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def _unrepeatable_operations(*, tell: bool) -> Iterator[None]:
+    """Turns torch's warnings of operations that are not repeatable into one line of the log for each."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=_NOT_REPEATABLE.pattern)
+        show_others = warnings.showwarning
+
+        def show(message: Warning | str, *arguments: Any) -> None:  # noqa: ANN401 - as `warnings` calls it
+            found = _NOT_REPEATABLE.match(str(message))
+            if found is None:
+                show_others(message, *arguments)
+            elif tell and found[1] not in told:
+                told.add(found[1])
+                _LOG.warning(
+                    "%s has no repeatable kernel in torch: the same settings may give other weights next time.",
+                    found[1],
+                )
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield

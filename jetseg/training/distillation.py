@@ -76,7 +76,8 @@ class DistillationLoss:
         """
         config = self.config
         main = outputs[0] if isinstance(outputs, tuple | list) else outputs
-        student = resize_like(main, frames_nhwc_u8[..., 0]).float()
+        classes = self.teacher.manifest.num_classes
+        student = resize_like(main[:, :classes], frames_nhwc_u8[..., 0]).float()
         said = self.teacher(self._scaled(frames_nhwc_u8))
         teacher = resize_like(said.logits, student)
         loss = student.new_zeros(())

@@ -87,9 +87,10 @@ class EpochLoop(ABC):
             identity: Settings and files that decide the result.
             resume: Whether to go on with the interrupted run.
         """
-        self.progress = Progress(identity)
+        self.progress = Progress(identity, processes=self.fabric.world_size)
         if resume:
-            self.progress = restore_state(self.config.out, self.trained, self.mean.module, self.optimizer)
+            kept = restore_state(self.config.out, self.trained, self.mean.module, self.optimizer)
+            self.progress = replace(kept, processes=self.fabric.world_size)
         elif self.fabric.is_global_zero:
             for name in (STATE_NAME, BEST_NAME, LAST_NAME):
                 (self.config.out / name).unlink(missing_ok=True)
@@ -187,14 +188,17 @@ class EpochLoop(ABC):
         return f"epoch {epoch + 1}/{self.config.epochs}, loss {loss:.3f}{latest and f', {latest}'}"
 
     def _diverged(self, epoch: int, index: int) -> TrainingDivergedError:
-        best = self.config.out / BEST_NAME
-        kept = f"The best checkpoint so far is {best}." if best.is_file() else "No checkpoint was kept yet."
         rate = self.optimizer.param_groups[0]["lr"]
         return TrainingDivergedError(
             f"The loss became infinite or not a number in epoch {epoch + 1}, step {index + 1}, at a learning "
-            f"rate of {rate:.2g}. {kept}",
+            f"rate of {rate:.2g}. {self.what_is_kept()}",
             self.advice(),
         )
+
+    def what_is_kept(self) -> str:
+        """Says what there is of a run that cannot go on."""
+        best = self.config.out / BEST_NAME
+        return f"The weights of the best epoch so far are in {best}." if best.is_file() else "No epoch was finished."
 
     def advice(self) -> str:
         """Says what to do about a loss that is no longer a number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import cv2
@@ -16,7 +16,7 @@ from jetseg.data.augment import AugmentConfig, augment
 from jetseg.data.contract import Split
 from jetseg.data.dataset import open_split
 from jetseg.errors import DataError
-from jetseg.evaluation.accuracy import check_classes, spread
+from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8, resize_frame
 from jetseg.progress import track
@@ -66,19 +66,30 @@ class LabelledFrames:
         return sample.image_hwc_u8, sample.label_hw_u8
 
 
-def open_frames(config: TrainConfig) -> tuple[LabelledFrames, LabelledFrames]:
-    """Opens the frames to learn from and those to watch the accuracy on.
+def open_splits(config: TrainConfig, classes: Sequence[str] | None = None) -> tuple[Split, Split]:
+    """Opens the splits to learn from and to watch the accuracy on, and looks whether they serve; see `check_frames`.
+
+    Args:
+        config: Names them.
+        classes: The network's; by default those of the first split.
 
     Raises:
-        DataError: A split is missing or empty, or a frame is broken.
+        DataError: A split is missing or empty, has no labels, or other classes.
     """
-    splits = []
-    for split in (config.split, config.eval_split):
-        dataset = open_labelled_split(config.data, split)
-        indices = spread(len(dataset), config.frames)
-        splits.append(LabelledFrames(dataset, indices, config.cache_mb))
-    check_classes(splits[0].source.classes, splits[1].source.classes, config.data)
-    return splits[0], splits[1]
+    learn_from, watched = (open_labelled_split(config.data, split) for split in (config.split, config.eval_split))
+    wanted = learn_from.classes if classes is None else classes
+    check_frames(wanted, learn_from, frames=config.frames, purpose="to learn from")
+    check_frames(wanted, watched, frames=config.frames, purpose="to choose the best epoch by")
+    return learn_from, watched
+
+
+def read_frames(config: TrainConfig, *splits: Split) -> list[LabelledFrames]:
+    """Reads the frames of splits, those that are kept in memory at once.
+
+    Raises:
+        DataError: A frame is broken.
+    """
+    return [LabelledFrames(split, spread(len(split), config.frames), config.cache_mb) for split in splits]
 
 
 def open_labelled_split(spec: str, split: str) -> Split:

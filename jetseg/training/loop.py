@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 
 from jetseg.evaluation.accuracy import as_record
-from jetseg.storage import write_text
+from jetseg.storage import check_place, write_text
 from jetseg.training.checkpoint import save_checkpoint
 from jetseg.training.class_weights import COUNTS_NAME, class_weights
 from jetseg.training.config import GIVEN_BY_INIT, TrainConfig
@@ -30,13 +30,13 @@ from jetseg.training.distillation import (
 )
 from jetseg.training.epochs import BEST_NAME, LAST_NAME, EpochLoop
 from jetseg.training.initialization import resolve, start_network
-from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames, open_frames
+from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames, open_splits, read_frames
 from jetseg.training.losses import SegmentationLoss
 from jetseg.training.normalize import Normalize
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate, make_optimizer, set_learning_rate
 from jetseg.training.parameters import RunningMean, ZeroKeeper, freeze_
-from jetseg.training.state import check_resumable, read_progress
+from jetseg.training.state import STATE_NAME, check_processes, check_resumable, read_progress
 from jetseg.training.validate import defined_miou, validate
 
 _LOG = logging.getLogger(__name__)
@@ -73,12 +73,14 @@ def train(config: TrainConfig) -> TrainResult:
         DataError: A frame or a label is broken, or classes differ.
         TrainingDivergedError: The loss is no longer a number.
     """
+    check_place(config.out / STATE_NAME)
     config = resolve(config)
     fabric = open_fabric(config)
     progress = read_progress(config.out) if config.resume else None
     fabric.barrier()
     if progress is not None:
         check_resumable(config.out, progress.config, config.identity())
+        check_processes(config.out, progress, fabric.world_size, config.batch_size)
     if progress is None or progress.epochs_done < config.epochs:
         with deterministic(fabric):
             training = _Training(fabric, config, resume=progress is not None)
@@ -95,14 +97,16 @@ class _Training(EpochLoop):
 
     def __init__(self, fabric: lightning_fabric.Fabric, config: TrainConfig, *, resume: bool) -> None:
         self.fabric, self.config = fabric, config
-        learn_from, self.watched = open_frames(config)
+        splits = open_splits(config)
+        torch.manual_seed(config.seed)
+        self.module, self.manifest = start_network(config, splits[0])
+        self.frozen = freeze_(self.module, config.freeze)
+        self.distillation = self._make_distillation()
+        self.trained = self._make_trained()
+        learn_from, self.watched = read_frames(config, *splits)
         if not resume and fabric.is_global_zero:
             (config.out / COUNTS_NAME).unlink(missing_ok=True)
-        torch.manual_seed(config.seed)
-        self.module, self.manifest = start_network(config, learn_from.source)
-        self.frozen = freeze_(self.module, config.freeze)
-        self.loss, self.distillation = self._make_losses(learn_from)
-        self.trained = self._make_trained()
+        self.loss = self._make_loss(learn_from)
         size = (self.manifest.input.height, self.manifest.input.width)
         crops = Crops(learn_from, size, config.augment_config(), config.seed)
         self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
@@ -123,23 +127,26 @@ class _Training(EpochLoop):
         content = self.config.model_dump(mode="json", exclude=silent)
         write_text(self.config.out / CONFIG_NAME, yaml.safe_dump(content, sort_keys=False))
 
-    def _make_losses(self, frames: LabelledFrames) -> tuple[SegmentationLoss, DistillationLoss | None]:
+    def _make_loss(self, frames: LabelledFrames) -> SegmentationLoss:
         config = self.config
         folder = config.out if self.fabric.is_global_zero else None
-        loss = SegmentationLoss(
+        return SegmentationLoss(
             ignore_index=self.manifest.ignore_index,
             class_weights=class_weights(config.class_weights, frames, folder),
             ohem_fraction=config.ohem_fraction,
             dice_weight=config.dice_weight,
             aux_weight=config.aux_weight,
         ).to(self.fabric.device)
+
+    def _make_distillation(self) -> DistillationLoss | None:
+        config = self.config
         if config.teacher is None:
-            return loss, None
+            return None
         layer = config.distill.teacher_layer if config.distill.compares_features else None
         teacher = open_teacher(config.teacher, config.teacher_manifest, layer)
         check_same_classes(teacher.manifest.classes, self.manifest.classes)
         size = (self.manifest.input.height, self.manifest.input.width)
-        return loss, DistillationLoss(teacher, size, config.distill)
+        return DistillationLoss(teacher, size, config.distill)
 
     def _make_trained(self) -> FeatureNetwork:
         if self.distillation is None:
@@ -209,6 +216,15 @@ class _Training(EpochLoop):
         """Returns the newest mIoU."""
         scores = [row["val_miou"] for row in self.progress.history if row["val_miou"] is not None]
         return f"mIoU {scores[-1]:.1f}" if scores else ""
+
+    def what_is_kept(self) -> str:
+        """Names the checkpoint that there is, and says how to go on from it."""
+        done, out = self.progress.epochs_done, self.config.out
+        if not done:
+            return "No epoch was finished, so there is no checkpoint."
+        best, last = out / BEST_NAME, out / LAST_NAME
+        kept = (best, "the best epoch so far") if best.is_file() else (last, f"epoch {done}; none was validated yet")
+        return f"The checkpoint of {kept[1]} is {kept[0]}: to go on from it, give it as `init`, with another `out`."
 
     def advice(self) -> str:
         """Says what to do about a loss that is no longer a number."""

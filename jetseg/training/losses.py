@@ -98,6 +98,8 @@ def cross_entropy(
     0.6931471824645996
     """
     ignored = _NOTHING_IGNORED if ignore_index is None else ignore_index
+    if class_weights is not None:  # channels beyond the classes are nobody's label
+        class_weights = F.pad(class_weights, (0, logits.shape[1] - len(class_weights)))
     if ohem_fraction is None:
         total = F.cross_entropy(logits, labels, class_weights, ignore_index=ignored, reduction="sum")
         labelled = (labels != ignored).float()

@@ -27,12 +27,14 @@ class Progress:
         best_miou: Highest mIoU on the validation split, percent; None before the first validation.
         history: One row per finished epoch, as in metrics.csv.
         config: `TrainConfig.identity()` of the run.
+        processes: How many processes share a step; None in the state of an older version.
     """
 
     config: dict[str, Any]
     epochs_done: int = 0
     best_miou: float | None = None
     history: list[dict[str, float | None]] = field(default_factory=list)
+    processes: int | None = None
 
 
 def save_state(folder: Path, progress: Progress, module: nn.Module, mean: nn.Module, optimizer: Optimizer) -> None:
@@ -89,6 +91,31 @@ def check_resumable(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) 
             f"{folder} holds a run with other settings:\n" + "\n".join(differences),
             "\nGive another output, the same settings, or turn `resume` off to start over.",
         )
+
+
+def check_processes(folder: Path, progress: Progress, now: int, batch_size: int) -> None:
+    """Refuses to go on with a run on another number of processes, which would change what a step learns from.
+
+    Args:
+        folder: Where the run keeps its state.
+        progress: Read from there.
+        now: Processes of this time.
+        batch_size: Crops per step on each of them.
+
+    Raises:
+        ConfigError: The numbers differ; both are named.
+    """
+    then = progress.processes
+    if then is not None and then != now:
+        raise ConfigError(
+            f"{folder} holds a run on {_counted(then)}, {then * batch_size} crops per step; now there "
+            f"{'is' if now == 1 else 'are'} {_counted(now)}, which makes {now * batch_size}.",
+            "Start as many as then; or begin a new run, from the last checkpoint of this one.",
+        )
+
+
+def _counted(processes: int) -> str:
+    return f"{processes} process" + ("" if processes == 1 else "es")
 
 
 def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:

@@ -16,6 +16,7 @@ from jetseg.measured import Profile
 from jetseg.monitor.config import BaselineConfig
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
+from jetseg.storage import check_place
 from jetseg.workflows.opening import as_network, open_engine
 
 
@@ -62,6 +63,7 @@ def measure_baseline(
     config = validate_config(BaselineConfig, settings)
     with report_progress(progress), ExitStack() as stack:
         network = as_network(engine, manifest)
+        check_place(manifest_path(network.path))
         opened = stack.enter_context(open_engine(network, threads=config.threads))
         parent = None
         if reference is not None:

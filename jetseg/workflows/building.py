@@ -19,6 +19,7 @@ from jetseg.kit.opening import is_kit, open_kit
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.quantization.ranges import Ranges
+from jetseg.storage import check_place
 from jetseg.workflows.opening import as_network, as_ranges
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +61,10 @@ def build_engine(
     config = validate_config(BuildConfig, {"sensitivity": report is not None, **settings})
     dataset = None if data is None else open_dataset(data)
     target = None if out is None else Path(out)
+    if report is not None:
+        import jetseg.report.build  # noqa: F401 - says at once if what draws it is missing
+
+        check_place(Path(report))
     with report_progress(progress), _opened(network, ranges) as (parent, known):
         try:
             if config.precision == "auto":

@@ -14,6 +14,7 @@ from jetseg.quantization import calibration
 from jetseg.quantization.config import CalibrateConfig
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.tensorrt.cache_import import ranges_from_cache
+from jetseg.storage import check_place
 from jetseg.workflows.opening import as_network
 
 
@@ -51,6 +52,7 @@ def calibrate(
     config = validate_config(CalibrateConfig, settings)
     opened = as_network(network)
     target = Path(out) if out else Path("calibration") / f"{opened.name}.ranges.json"
+    check_place(target)
     with report_progress(progress):
         if cache is not None and data is None:
             return ranges_from_cache(opened, Path(cache), target)

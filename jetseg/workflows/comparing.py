@@ -23,6 +23,7 @@ from jetseg.provenance import device_name, toolchain
 from jetseg.report.config import ReportConfig
 from jetseg.report.rows import Entry, Row, make_rows, unique_names
 from jetseg.shipped import find_artifact
+from jetseg.storage import check_place
 from jetseg.workflows.exporting import export
 from jetseg.workflows.opening import manifest_for, open_engine
 from jetseg.workflows.peak_memory import measure_peak_memory
@@ -182,6 +183,7 @@ def write_report(
     from jetseg.report import build  # needs matplotlib and jinja2
 
     config = validate_config(ReportConfig, settings)
+    check_place(Path(out))
     frames = open_dataset(data).split(split)
     with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as entries:
         return build.write_report(Path(out), config, entries, frames)

@@ -13,6 +13,7 @@ from jetseg.errors import ConfigError
 from jetseg.manifest_file import manifest_path
 from jetseg.storage import sha256_file, write_bytes
 from jetseg.training.config import TrainConfig
+from jetseg.workflows.preflight import check_training
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,23 @@ class FineTuning:
         """Passes over the training frames."""
         return self.config.epochs
 
-    def check(self, checkpoint: Path) -> None:
-        """Refuses wrong settings before the work starts.
+    def check(self, checkpoint: Path, folder: Path) -> None:
+        """Refuses wrong settings and frames before the work starts.
+
+        Args:
+            checkpoint: What will be compressed, and then trained.
+            folder: Folder of the run.
 
         Raises:
             ConfigError: Settings are wrong; all mistakes are named.
+            JetsegError: The frames do not serve, or the teacher does not, or a library is missing.
         """
         if self.epochs and "data" not in {**self.config.training, **self.frames}:
             raise ConfigError("Fine-tuning has nothing to learn from.", "Give `data`, or 0 `epochs`.")
         if not self.epochs and self.config.teacher is not None:
             raise ConfigError("A teacher is of use only while fine-tuning.", "Give `epochs` as well.")
         if self.epochs:
-            self._settings(checkpoint, checkpoint.parent, self.epochs)
+            check_training(self._settings(checkpoint, folder, self.epochs))
 
     def run(self, start: Path, folder: Path, target: Path, epochs: int) -> float:
         """Trains a checkpoint, keeps the best epoch as `target` and returns its mIoU in percent.
@@ -56,11 +62,14 @@ class FineTuning:
             epochs: How long to train.
         """
         from jetseg.training.loop import train
+        from jetseg.workflows.probing import probe_before_training
 
         named = start.with_name(f"{start.stem}-{sha256_file(start)[:8]}{start.suffix}")
         manifest_path(start).replace(manifest_path(named))
         start.replace(named)
-        result = train(self._settings(named, folder, epochs))
+        settings = self._settings(named, folder, epochs)
+        probe_before_training(settings)
+        result = train(settings)
         write_bytes(target, result.best.read_bytes())
         write_bytes(manifest_path(target), manifest_path(result.best).read_bytes())
         return result.miou

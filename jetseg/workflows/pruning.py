@@ -62,7 +62,7 @@ def prune(
         )
     network, target, dataset = _opened(checkpoint, out, data, "pruned")
     frames = {"split": config.split} if "split" in config.model_fields_set else {}
-    fine_tuning = _fine_tuning(tuning, network, dataset, frames)
+    fine_tuning = _fine_tuning(tuning, network, dataset, frames, target)
     with report_progress(progress):
         from jetseg.workflows.speed_meter import speed_meter
 
@@ -97,7 +97,7 @@ def factorize(
     """
     config, tuning = validate_each(settings, FactorizeConfig, FineTuneConfig)
     network, target, dataset = _opened(checkpoint, out, data, "factorized")
-    fine_tuning = _fine_tuning(tuning, network, dataset, {})
+    fine_tuning = _fine_tuning(tuning, network, dataset, {}, target)
     with report_progress(progress):
         from jetseg.compress.factorize import factorize_network
         from jetseg.workflows.speed_meter import layer_timer
@@ -126,10 +126,10 @@ def _opened(
 
 
 def _fine_tuning(
-    tuning: FineTuneConfig, network: Network, dataset: Dataset | None, frames: dict[str, Any]
+    tuning: FineTuneConfig, network: Network, dataset: Dataset | None, frames: dict[str, Any], target: Path
 ) -> FineTuning:
     fine_tuning = FineTuning(tuning, frames if dataset is None else {**frames, "data": dataset.spec})
-    fine_tuning.check(network.path)
+    fine_tuning.check(network.path, run_folder(target))
     return fine_tuning
 
 

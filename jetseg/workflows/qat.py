@@ -13,6 +13,7 @@ from jetseg.storage import check_output
 from jetseg.workflows.config import StartRanges, validate_each
 from jetseg.workflows.exporting import export
 from jetseg.workflows.opening import as_network, as_ranges
+from jetseg.workflows.preflight import check_qat
 
 if TYPE_CHECKING:
     from jetseg.data.dataset import Dataset
@@ -73,14 +74,14 @@ def quantization_aware_train(
     config, start = validate_each(settings, QatConfig, StartRanges)
     given, target = as_network(network), Path(out)
     from jetseg.compress.qat.training import check_places, train_quantized
-
-    check_output(target.with_suffix(".start.onnx"), ".onnx", [given.path])
-    check_places(target, [given.path, *([config.teacher] if config.teacher else [])])
     from jetseg.data.dataset import open_dataset
     from jetseg.quantization.render import write_qdq, write_trained_ranges
 
+    check_output(target.with_suffix(".start.onnx"), ".onnx", [given.path])
+    check_places(target, [given.path, *([config.teacher] if config.teacher else [])])
+    dataset = open_dataset(data)
+    check_qat(config, given.manifest, dataset, target)
     with report_progress(progress):
-        dataset = open_dataset(data)
         parent = given
         if given.manifest.kind == "checkpoint":
             parent = export(given, out=target.with_suffix(".parent.onnx")).network

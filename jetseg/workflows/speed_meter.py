@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from jetseg.compress.config import FactorizeConfig, PruneConfig
+    from jetseg.compress.config import FactorizeConfig, PruneConfig, SpeedSettings
     from jetseg.engine.engine import Engine
 
 _ROUNDS = 10
@@ -31,12 +31,22 @@ def speed_meter(network: Network, config: PruneConfig) -> BackendMeter | None:
     """Returns what measures the speed that pruning is to reach; None where it is told how much to remove."""
     if not config.wants_speed:
         return None
+    _check_backend(config)
     return BackendMeter(network.manifest, config.backend, config.precision, config.threads)
 
 
 def layer_timer(config: FactorizeConfig) -> LayerTimer | None:
     """Returns what times layers before and after they are factorized; None where only size matters."""
-    return None if config.size_only else LayerTimer(config.backend, config.precision, config.threads)
+    if config.size_only:
+        return None
+    _check_backend(config)
+    return LayerTimer(config.backend, config.precision, config.threads)
+
+
+def _check_backend(config: SpeedSettings) -> None:
+    """Refuses a backend that cannot build or run here, before the network is looked at."""
+    backend = find_backend(config.backend)
+    backend.check(config.precision, backend.options())
 
 
 @dataclass

@@ -159,4 +159,6 @@ def test_nothing_is_written_where_no_layer_pays(checkpoint, tmp_path):
     outcome = call("factorize", checkpoint, "--size-only", "--energy", 1.0, "--round-to", 64)
     assert outcome.exit_code == 1
     assert "pays for no layer" in str(outcome.exception)
+    assert "a lower `energy`" in str(outcome.exception)
+    assert "size_only" not in str(outcome.exception)
     assert sorted(tmp_path.iterdir()) == before

@@ -15,12 +15,13 @@ import yaml
 from jetseg.errors import ConfigError, DataError, TrainingDivergedError
 from jetseg.network import load_manifest
 from jetseg.training import loop
-from jetseg.training.checkpoint import load_checkpoint, read_tensors
+from jetseg.training.checkpoint import load_checkpoint, read_tensors, write_tensors
 from jetseg.training.config import TrainConfig
 from jetseg.training.initialization import resolve
 from jetseg.training.loaders import LabelledFrames
 from jetseg.training.optimize import learning_rate
 from jetseg.training.parameters import RunningMean
+from jetseg.training.state import read_progress
 from jetseg.training.validate import validate
 
 
@@ -186,6 +187,38 @@ def test_a_diverging_loss_is_explained(toy_config, monkeypatch):
     assert "`lr`, now 0.01" in message
     assert "'enet'" in message
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(("at", "said"), [(1, "there is no checkpoint"), (3, "of epoch 2; none was validated yet is ")])
+def test_a_diverging_run_that_was_not_validated_names_its_last_checkpoint(toy_config, monkeypatch, at, said):
+    calls, forward = [], loop.SegmentationLoss.forward
+
+    def exploding(self, outputs, labels):
+        calls.append(1)
+        loss = forward(self, outputs, labels)
+        return loss * float("nan") if len(calls) > 3 * (at - 1) else loss
+
+    monkeypatch.setattr(loop.SegmentationLoss, "forward", exploding)
+    config = toy_config(validate_every=4)
+    with pytest.raises(TrainingDivergedError, match=said) as caught:
+        loop.train(config)
+    last = config.out / "last.safetensors"
+    assert (f"none was validated yet is {last}: to go on from it, give it as `init`" in str(caught.value)) == (at > 1)
+    assert last.exists() == (at > 1)
+
+
+def test_a_run_does_not_go_on_with_another_number_of_processes(toy_config, monkeypatch):
+    config = toy_config()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patched, 5)
+        loop.train(config)
+    progress = read_progress(config.out)
+    assert progress.processes == 1
+    tensors, metadata = state_of(config)
+    metadata["progress"] = json.dumps({**vars(progress), "processes": 2})
+    write_tensors(config.out / "state.safetensors", tensors, metadata)
+    with pytest.raises(ConfigError, match=r"2 processes, 8 crops per step; now there is 1 process, which makes 4"):
+        loop.train(config)
 
 
 def test_fine_tuning_starts_from_the_checkpoint(toy_config, tmp_path):

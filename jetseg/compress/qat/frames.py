@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jetseg.data.contract import Sample, Split
-from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.manifest import Manifest
 from jetseg.preprocess import resize_frame
 from jetseg.training.config import TrainConfig
-from jetseg.training.loaders import LabelledFrames, open_frames, open_labelled_split
+from jetseg.training.loaders import LabelledFrames, open_labelled_split, open_splits, read_frames
 from jetseg.training.teacher import Teacher, TeacherOutput
 
 _NEVER = -1e4
@@ -34,14 +33,13 @@ def open_run_frames(
         DataError: A split is missing or empty, a frame is broken, or the classes are not the network's.
     """
     if labels:
-        learn_from, watched = open_frames(config)
-        check_classes(manifest.classes, learn_from.source.classes, learn_from.source.spec)
+        learn_from, watched = read_frames(config, *open_splits(config, manifest.classes))
         return learn_from, watched
-    opened = []
-    for split, judge in ((config.split, None), (config.eval_split, teacher)):
-        source = TaughtFrames(open_labelled_split(config.data, split), manifest, judge)
-        opened.append(LabelledFrames(source, spread(len(source), config.frames), config.cache_mb))
-    return opened[0], opened[1]
+    judges = ((config.split, None), (config.eval_split, teacher))
+    learn_from, watched = read_frames(
+        config, *(TaughtFrames(open_labelled_split(config.data, split), manifest, judge) for split, judge in judges)
+    )
+    return learn_from, watched
 
 
 class TaughtFrames:

@@ -39,7 +39,7 @@ from jetseg.training.losses import SegmentationLoss
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate
 from jetseg.training.parameters import RunningMean
-from jetseg.training.state import check_resumable, read_progress
+from jetseg.training.state import check_processes, check_resumable, read_progress
 from jetseg.training.teacher import Teacher
 from jetseg.training.validate import defined_miou, validate
 
@@ -99,6 +99,8 @@ def train_quantized(
         check_resumable(folder, progress.config, identity)
     settings = config.as_training(start.manifest.input, dataset.spec, folder)
     fabric = open_fabric(settings)
+    if progress is not None:
+        check_processes(folder, progress, fabric.world_size, config.batch_size)
     with deterministic(fabric):
         training = _Training(fabric, config, settings, start, taught_by, identity, resume=progress is not None)
         training.run()
