@@ -17,9 +17,7 @@ _OTHER_LAYOUT = {"nchw": "nhwc", "nhwc": "nchw"}
 Sizes = tuple[int | None, ...]
 
 
-def check_output(
-    what: str, shape: Sequence[int | str | None], dtype: npt.DTypeLike | None, manifest: Manifest
-) -> None:
+def check_output(what: str, shape: Sequence[int | str | None], dtype: npt.DTypeLike | None, manifest: Manifest) -> None:
     """Refuses an output that is not what the manifest says.
 
     Args:
@@ -106,8 +104,8 @@ def _channels_fault(channels: int | None, spec: OutputSpec) -> tuple[str, str] |
     if channels == 1 and spec.activation == "softmax":
         return (
             "with one channel of scores every pixel is that class",
-            "Name two `classes`, the background first, and set `activation: sigmoid` (`activation: none` if the network "
-            "gives probabilities) in `output` of the manifest.",
+            "Name two `classes`, the background first, and set `activation: sigmoid` in `output` of the manifest "
+            "(`activation: none` if the network gives probabilities).",
         )
     if channels < spec.channels:
         return f"{channels} channels are fewer than its classes", "Correct `classes` in the manifest."

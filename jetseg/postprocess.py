@@ -21,8 +21,8 @@ def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
     """Turns the raw output of a network into a class map.
 
     Args:
-        output: Logits, 1 x C x H x W with C >= number of classes, or with one channel for two classes; or a class map of
-            integers, 1 x H x W or 1 x 1 x H x W; with the channels last where the manifest says so.
+        output: Logits, 1 x C x H x W with C >= number of classes, or with one channel for two classes; or a class map
+            of integers, 1 x H x W or 1 x 1 x H x W; with the channels last where the manifest says so.
         manifest: The network's manifest.
 
     Returns:
@@ -40,8 +40,9 @@ def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
             ids = np.where((ids < 0) | (ids > void), void, ids).astype(np.uint8)
         return np.asarray(np.minimum(ids, np.uint8(void)))
     logits = as_nchw(output, spec)
-    if spec.activation != "softmax":
-        return (logits[0, 0] > np.float32(score_threshold(spec))).view(np.uint8)
+    threshold = score_threshold(spec)
+    if threshold is not None:
+        return np.asarray(logits[0, 0] > np.float32(threshold)).view(np.uint8)
     ids = argmax_channels(logits[0])
     return np.minimum(ids, np.uint8(void)) if logits.shape[1] > void else ids
 
@@ -51,12 +52,14 @@ def as_nchw(logits: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]:
     return np.moveaxis(logits, 3, 1) if spec.layout == "nhwc" else logits
 
 
-def score_threshold(spec: OutputSpec) -> float:
-    """Returns what the score of a network's one channel must exceed for the second class.
+def score_threshold(spec: OutputSpec) -> float | None:
+    """Returns what the score of the one channel must exceed for the second class; None with a channel per class.
 
     >>> score_threshold(OutputSpec(classes=("tissue", "membrane"), activation="sigmoid"))
     0.0
     """
+    if spec.activation == "softmax":
+        return None
     return spec.threshold if spec.activation == "none" else math.log(spec.threshold / (1 - spec.threshold))
 
 

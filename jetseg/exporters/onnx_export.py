@@ -24,6 +24,7 @@ from jetseg.exporters.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, Stage
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.onnx.file import save_onnx
+from jetseg.postprocess import score_threshold
 from jetseg.storage import atomic_path, check_output
 from jetseg.training.checkpoint import load_checkpoint
 
@@ -75,7 +76,8 @@ def export_onnx(
     if dataset is not None:
         recorded["data"] = dataset.spec
     manifest = _manifest(parent, config, Stage(name="export", settings=recorded))
-    deployed = DeployedNetwork(network, manifest.input, config.input, config.head).eval()
+    threshold = score_threshold(manifest.output)
+    deployed = DeployedNetwork(network, manifest.input, config.input, config.head, threshold).eval()
     model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
     split = None if dataset is None else dataset.split(config.split)
     frames = parity_frames(manifest, split, config.parity_frames)

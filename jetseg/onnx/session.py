@@ -56,9 +56,9 @@ def make_session(
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     name = "The network"
-    source = model
+    source: str | bytes = str(model) if isinstance(model, Path) else model
     if isinstance(model, Path):
-        name = source = str(model)
+        name = str(model)
         if has_half(load_onnx(model, weights=False)):
             source = to_float32(load_onnx(model), name).SerializeToString()
     try:

@@ -74,9 +74,7 @@ def _numpy_type(kind: onnx.TypeProto.Tensor) -> np.dtype[Any]:
 
 
 def _sizes(kind: onnx.TypeProto.Tensor) -> list[int | str | None]:
-    return [
-        size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in kind.shape.dim
-    ]
+    return [size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in kind.shape.dim]
 
 
 def pick_tensor(path: Path, role: str, names: Sequence[str], wanted: str | None) -> str:

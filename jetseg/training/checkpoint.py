@@ -72,7 +72,7 @@ def load_checkpoint(checkpoint: Network | Path) -> tuple[nn.Module, Manifest]:
     state, _ = read_tensors(path)
     module = create_model(
         manifest.model.factory,
-        manifest.num_classes,
+        manifest.output.channels,
         in_channels=manifest.input.channels,
         **manifest.model.options,
     )

@@ -16,7 +16,7 @@ from jetseg.camera.sources.live.live_source import LiveSource
 from jetseg.camera.sources.paced import PacedSource
 from jetseg.camera.stopping import StopFlag, stop_on_signals
 from jetseg.engine.engine import Engine
-from jetseg.errors import ManifestError, DataError, DeviceError
+from jetseg.errors import DataError, DeviceError, ManifestError
 from jetseg.evaluation.accuracy import measure_accuracy
 from jetseg.monitor.events import EventLog
 
