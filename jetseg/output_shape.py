@@ -35,7 +35,7 @@ def check_output(what: str, shape: Sequence[int | str | None], dtype: npt.DTypeL
     Traceback (most recent call last):
     jetseg.errors.ManifestError: output is float32 of shape [1, 6, 8, 2], but the manifest says logits of shape \
 [1, 2 or more, height, width], in the proportions of the input (6x8): 8x2 pixels are not in these proportions. Its \
-last axis seems to be the channels: set `layout: nhwc` in `output` of the manifest.
+last axis seems to be the channels: set `layout: nhwc` for the manifest's output.
     """
     sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in shape)
     kind = None if dtype is None else np.dtype(dtype)
@@ -46,7 +46,7 @@ last axis seems to be the channels: set `layout: nhwc` in `output` of the manife
     swapped = changed(manifest.output, layout=_OTHER_LAYOUT[manifest.output.layout])
     if len(sizes) == 4 and None not in sizes and _fault(sizes, kind, swapped, manifest.input) is None:
         where = "last" if swapped.layout == "nhwc" else "second"
-        fix = f"Its {where} axis seems to be the channels: set `layout: {swapped.layout}` in `output` of the manifest."
+        fix = f"Its {where} axis seems to be the channels: set `layout: {swapped.layout}` for the manifest's output."
     listed = ["?" if size is None else size for size in sizes]
     found = f"{what} is {kind or 'a tensor'} of shape [{', '.join(map(str, listed))}]"
     raise ManifestError(f"{found}, but the manifest says {_promise(manifest)}: {reason}.", fix)
@@ -59,9 +59,9 @@ def _fault(
     if spec.kind == "classmap":
         return _class_map_fault(sizes, dtype, spec, frame)
     if dtype is not None and dtype.kind != "f":
-        return "it is not of a float type", "If it holds class ids, set `kind: classmap` in `output` of the manifest."
+        return "it is not of a float type", "If it holds class ids, set `kind: classmap` for the manifest's output."
     if len(sizes) != 4:
-        return "it has not four axes", "Correct `output` in the manifest, or export the network again."
+        return "it has not four axes", "Correct the manifest's output, or export the network again."
     batch, *_ = sizes
     channels, height, width = sizes[1:] if spec.layout == "nchw" else (sizes[3], sizes[1], sizes[2])
     return _axes_fault(batch, height, width, frame) or _channels_fault(channels, spec)
@@ -71,9 +71,9 @@ def _class_map_fault(
     sizes: Sizes, dtype: np.dtype[np.generic] | None, spec: OutputSpec, frame: InputSpec
 ) -> tuple[str, str] | None:
     if dtype is not None and dtype.kind not in "uib":
-        return "ids are integers", "If these are scores, set `kind: logits` in `output` of the manifest."
+        return "ids are integers", "If these are scores, set `kind: logits` for the manifest's output."
     if not 2 <= len(sizes) <= 4:
-        return "it has neither two, three nor four axes", "Correct `output` in the manifest."
+        return "it has neither two, three nor four axes", "Correct the manifest's output."
     first = 1 if len(sizes) == 4 and spec.layout == "nhwc" else len(sizes) - 2
     if any(size not in (1, None) for size in sizes[:first] + sizes[first + 2 :]):
         return "one map is expected", "Export the network with a batch of 1 and one id per pixel."
@@ -90,7 +90,7 @@ def _axes_fault(batch: int | None, height: int | None, width: int | None, frame:
     if not height or not width or abs(height / frame.height - width / frame.width) > slack:
         return (
             f"{height}x{width} pixels are not in these proportions",
-            "Correct `input`, `output.name` or `output.layout` in the manifest; class maps are resized, not cropped.",
+            "Correct the size of the manifest's input, or `output.name`; class maps are resized, not cropped.",
         )
     return None
 
@@ -99,18 +99,18 @@ def _channels_fault(channels: int | None, spec: OutputSpec) -> tuple[str, str] |
     if channels is None:
         return None
     if spec.activation != "softmax" and channels != 1:
-        fix = "Leave `activation` and `threshold` out of `output` in the manifest."
+        fix = "Leave activation and threshold out of the manifest's output."
         return f"a threshold is for one channel, and there are {channels}", fix
     if channels == 1 and spec.activation == "softmax":
         return (
             "with one channel of scores every pixel is that class",
-            "Name two `classes`, the background first, and set `activation: sigmoid` in `output` of the manifest "
+            "Name two `classes`, the background first, and set `activation: sigmoid` for the manifest's output "
             "(`activation: none` if the network gives probabilities).",
         )
     if channels < spec.channels:
         return f"{channels} channels are fewer than its classes", "Correct `classes` in the manifest."
     if channels > MOST_CHANNELS:
-        fix = "Correct `output` in the manifest, or export the network with fewer channels."
+        fix = "Correct the manifest's output, or export the network with fewer channels."
         return f"{channels} channels are more than class maps can tell apart ({MOST_CHANNELS})", fix
     return None
 

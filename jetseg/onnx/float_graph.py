@@ -115,8 +115,13 @@ def bypass_casts_(graph: Graph) -> None:
     floats, outputs = graph.float_tensors(), graph.outputs
     for node in graph.nodes:
         to_float = node.op_type == "Cast" and attribute_int(node, "to", 0) == onnx.TensorProto.FLOAT
-        if to_float and node.input[0] in floats and node.output[0] not in outputs:
+        if not to_float or node.input[0] not in floats:
+            continue
+        maker = graph.producer.get(node.input[0])
+        if node.output[0] not in outputs:
             graph.remove_node(node, instead=node.input[0])
+        elif maker is not None and len(maker.output) == 1 and graph.only_consumer(node.input[0]) is node:
+            graph.absorb(maker, node)
 
 
 def fold_batch_norms_(graph: Graph) -> int:

@@ -62,7 +62,7 @@ def _refuse_two_sigmoids(path: Path, name: str, model: onnx.ModelProto) -> None:
     if any(node.op_type == "Sigmoid" and name in node.output for node in model.graph.node):
         raise ManifestError(
             f"{path}: output {name} comes out of a sigmoid, and the manifest says that one is still to be applied.",
-            "Set `activation: none` in `output` of the manifest.",
+            "Set `activation: none` for the manifest's output.",
         )
 
 
@@ -124,8 +124,8 @@ def _advice(shape: Sequence[int | str | None], spec: InputSpec) -> str:
     """Returns which key of the manifest to change."""
     for layout in ("nhwc", "nchw"):
         if layout != spec.layout and _fits(shape, input_shape(changed(spec, kind="normalized", layout=layout))):
-            return f"Set `layout: {layout}` in `input` of the manifest (uint8 frames: `kind: frame`)."
-    return "Correct `input` in the manifest."
+            return f"Set `layout: {layout}` for the manifest's input (`kind: frame` for uint8 frames)."
+    return "Correct the manifest's input."
 
 
 def _fits(shape: Sequence[int | str | None], expected: tuple[int, ...]) -> bool:
