@@ -90,6 +90,7 @@ def test_open_sizes_are_checked_by_the_first_inference(tmp_path, data):
     assert not (tmp_path / "r.json").exists()
 
 
+@pytest.mark.slow
 def test_training_in_eight_bits_sees_channels_second(tmp_path, data):
     pytest.importorskip("torch")
     from jetseg.workflows.qat import quantization_aware_train
