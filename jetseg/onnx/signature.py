@@ -45,6 +45,9 @@ def check_signature(path: Path, model: onnx.ModelProto, manifest: Manifest) -> N
     Raises:
         ManifestError: One of them is not there, or not what the manifest says.
     """
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.WhichOneof("value") not in ("tensor_type", None):
+            raise ManifestError(f"{path}: {value.name} is no tensor.", "Export the network with tensors at its ends.")
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = {value.name: value.type.tensor_type for value in model.graph.input if value.name not in constants}
     outputs = {value.name: value.type.tensor_type for value in model.graph.output}
