@@ -20,6 +20,9 @@ Precision = Literal["fp32", "fp16", "int16", "int8"]
 EnginePrecision = Literal["fp32", "fp16", "int8"]
 """What engines are built in."""
 Kind = Literal["checkpoint", "onnx", "engine"]
+Layout = Literal["nchw", "nhwc"]
+"""Order of the axes: batch, channels, height, width, or the channels last."""
+Activation = Literal["softmax", "sigmoid", "none"]
 MAX_CLASSES = 254
 """A class map is uint8; one value stays free for void."""
 OF_THE_OUTPUT = ("classes", "palette", "ignore_index")
@@ -31,11 +34,13 @@ class InputSpec(Record):
     """What a network eats: value = (pixel * scale - mean) / std, pixels 0..255 in `color` order.
 
     `kind` is "normalized" (float32, 1 x channels x height x width, the caller normalizes) or "frame" (uint8,
-    1 x height x width x 3 in `color` order, the graph normalizes).
+    1 x height x width x 3 in `color` order, the graph normalizes). With `layout` "nhwc", as TensorFlow and Keras have
+    it, a normalized input is 1 x height x width x channels.
     """
 
     name: str | None = None
     kind: Literal["normalized", "frame"] = "normalized"
+    layout: Layout = "nchw"
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     color: Literal["bgr", "rgb", "gray"] = "rgb"
@@ -69,8 +74,13 @@ class OutputSpec(Record):
     Attributes:
         name: Name in the graph; None where the graph has one output only.
         task: What it tells; "segmentation" is the only task so far.
-        kind: "logits" (float, 1 x C x H x W) or "classmap" (uint8, 1 x H x W). Channels or ids beyond the classes
+        kind: "logits" (float, 1 x C x H x W) or "classmap" (integers, 1 x H x W). Channels or ids beyond the classes
             count as void.
+        layout: "nchw", or "nhwc" for logits 1 x H x W x C.
+        activation: How scores decide. "softmax": a channel per class, the largest one. "sigmoid": one channel, and its
+            pixels are of the second of two classes where its sigmoid is above `threshold`. "none": likewise, but the
+            channel is a probability already.
+        threshold: Probability above which a pixel is of the second class, where there is one channel.
         classes: One name per label id.
         palette: RGB color per class; customary colors by default.
         ignore_index: Label id that is not scored, or None.
@@ -79,6 +89,9 @@ class OutputSpec(Record):
     name: str | None = None
     task: Literal["segmentation"] = "segmentation"
     kind: Literal["logits", "classmap"] = "logits"
+    layout: Layout = "nchw"
+    activation: Activation = "softmax"
+    threshold: float = Field(0.5, gt=0, lt=1)
     classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
     palette: tuple[Color, ...] | None = None
     ignore_index: int | None = None
@@ -89,7 +102,14 @@ class OutputSpec(Record):
             raise ValueError("classes has a name twice")
         if self.palette is not None and len(self.palette) != len(self.classes):
             raise ValueError(f"palette needs one color for each of the {len(self.classes)} classes")
+        if self.activation != "softmax" and len(self.classes) != 2:
+            raise ValueError(f"activation {self.activation} decides between two classes, the background first")
         return self
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the logits, those beyond the classes apart."""
+        return len(self.classes) if self.activation == "softmax" else 1
 
 
 StatedSizes = dict[str, dict[Literal["eval", "train"], dict[int, dict[int, tuple[int, int]]]]]

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from jetseg.config import explain
 from jetseg.errors import ManifestError
-from jetseg.manifest import OF_THE_OUTPUT, Manifest
+from jetseg.manifest import OF_THE_OUTPUT, Manifest, OutputSpec
 from jetseg.storage import write_text
 
-_FORMAT_1_KEYS = {"outputs.0.name": "output.name", "outputs.0.kind": "output.kind", "outputs": "classes"} | {
-    f"outputs.0.{key}": key for key in OF_THE_OUTPUT
+_FORMAT_1_KEYS = {"outputs": "classes"} | {
+    f"outputs.0.{key}": key if key in OF_THE_OUTPUT else f"output.{key}" for key in OutputSpec.model_fields
 }
 """What format 1 calls the keys of format 2, for messages."""
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
 from jetseg.manifest_file import manifest_path, read_manifest, write_manifest
-from jetseg.onnx.file import onnx_sha256
+from jetseg.onnx.file import load_onnx, onnx_sha256
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.signature import pick_tensor
+from jetseg.onnx.signature import check_signature, pick_tensor
 from jetseg.provenance import device_name, toolchain
 from jetseg.shipped import find_artifact, shipped_names
 from jetseg.storage import sha256_file
@@ -69,7 +69,8 @@ def open_network(path: Path | str, manifest: Path | str | None = None) -> Networ
 
     Raises:
         ArtifactError: The file does not exist, or its hash differs from the one recorded.
-        ManifestError: The manifest does not exist or is malformed.
+        ManifestError: The manifest does not exist, is malformed, or says something else than the file about its input
+            or output.
 
     >>> open_network("camvid-light").manifest.classes[:3]
     ('sky', 'building', 'pole')
@@ -87,6 +88,8 @@ def open_network(path: Path | str, manifest: Path | str | None = None) -> Networ
         _check_hash(found, place, described, sha256_file(found), error)
         raise
     _check_hash(found, place, described, digest)
+    if found.suffix == ".onnx":
+        check_signature(found, load_onnx(found, weights=False), described)
     return Network(found, described, digest)
 
 

@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.errors import ArtifactError
-from jetseg.manifest import Manifest
+from jetseg.manifest import Manifest, OutputSpec
+from jetseg.output_shape import check_output
 
 ClassMap = npt.NDArray[np.uint8]
+_LEAST_PROBABILITY = 1e-6
+"""Keeps the logarithm of a probability finite."""
 
 
 def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
     """Turns the raw output of a network into a class map.
 
     Args:
-        output: Logits, 1 x C x H x W with C >= number of classes, or a uint8 class map, 1 x H x W or
-            1 x 1 x H x W, as the manifest says.
+        output: Logits, 1 x C x H x W with C >= number of classes, or with one channel for two classes; or a class map
+            of integers, 1 x H x W or 1 x 1 x H x W; with the channels last where the manifest says so.
         manifest: The network's manifest.
 
     Returns:
         uint8, H x W. Values below `manifest.num_classes` are classes; that value itself means void.
 
     Raises:
-        ArtifactError: The output has another shape than the manifest promises.
+        ManifestError: The output is not what the manifest says.
     """
-    void = manifest.num_classes
-    if manifest.output.kind == "classmap":
-        ids = output.reshape(output.shape[-2:]).astype(np.uint8, copy=False)
+    check_output("The network's output", output.shape, output.dtype, manifest)
+    void, spec = manifest.num_classes, manifest.output
+    if spec.kind == "classmap":
+        pixels = output.shape[1:3] if output.ndim == 4 and spec.layout == "nhwc" else output.shape[-2:]
+        ids = output.reshape(pixels)
+        if ids.dtype != np.uint8:
+            ids = np.where((ids < 0) | (ids > void), void, ids).astype(np.uint8)
         return np.asarray(np.minimum(ids, np.uint8(void)))
-    if output.ndim != 4 or output.shape[0] != 1 or output.shape[1] < void:
-        raise ArtifactError(
-            f"The network's output has shape {tuple(output.shape)}, but its manifest promises logits of shape "
-            f"(1, {void} or more, height, width).",
-            "Correct `classes` or `output` in the manifest.",
-        )
-    if output.shape[1] == 1:
-        raise ArtifactError(
-            "The network has one channel of scores, in which every pixel is that class.",
-            "Name the background as a class of its own, with scores of its own, or give the network a class map.",
-        )
-    ids = argmax_channels(output[0])
-    return np.minimum(ids, np.uint8(void)) if output.shape[1] > void else ids
+    logits = as_nchw(output, spec)
+    threshold = score_threshold(spec)
+    if threshold is not None:
+        return np.asarray(logits[0, 0] > np.float32(threshold)).view(np.uint8)
+    ids = argmax_channels(logits[0])
+    return np.minimum(ids, np.uint8(void)) if logits.shape[1] > void else ids
+
+
+def as_nchw(logits: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]:
+    """Returns logits with the channels second, as a view."""
+    return np.moveaxis(logits, 3, 1) if spec.layout == "nhwc" else logits
+
+
+def score_threshold(spec: OutputSpec) -> float | None:
+    """Returns what the score of the one channel must exceed for the second class; None with a channel per class.
+
+    >>> score_threshold(OutputSpec(classes=("tissue", "membrane"), activation="sigmoid"))
+    0.0
+    """
+    if spec.activation == "softmax":
+        return None
+    return spec.threshold if spec.activation == "none" else math.log(spec.threshold / (1 - spec.threshold))
+
+
+def class_scores(logits: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]:
+    """Returns scores with a channel per class, whose softmax are the probabilities.
+
+    One channel of scores becomes two: sigmoid(score) = softmax((0, score)).
+
+    Args:
+        logits: Channels first.
+        spec: What the manifest says about them.
+    """
+    if spec.activation == "softmax":
+        return logits
+    if spec.activation == "none":
+        inside = np.clip(logits, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+        logits = np.log(inside / (1 - inside))
+    return np.concatenate([np.zeros_like(logits), logits])
 
 
 def argmax_channels(scores_chw: npt.NDArray[np.float32]) -> ClassMap:

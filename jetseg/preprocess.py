@@ -37,8 +37,8 @@ class Preprocessor:
             frame_hwc_u8: Frame, height x width x 3, BGR (OpenCV's order), 0..255, any size.
 
         Returns:
-            float32, 1 x channels x height x width for kind "normalized"; uint8, 1 x height x width x 3 for
-            "frame". A new array at each call, so that pipeline stages may hold it.
+            float32, 1 x channels x height x width for kind "normalized", with the channels last for layout "nhwc";
+            uint8, 1 x height x width x 3 for "frame". A new array at each call, so that pipeline stages may hold it.
         """
         resized = resize_frame(frame_hwc_u8, self.spec.height, self.spec.width)
         if self.spec.kind == "frame":
@@ -48,7 +48,7 @@ class Preprocessor:
         out = np.empty((1, len(planes), self.spec.height, self.spec.width), dtype=np.float32)
         for channel, (plane, table) in enumerate(zip(planes, self._tables, strict=True)):
             cv2.LUT(plane, table, dst=out[0, channel])
-        return out
+        return out if self.spec.layout == "nchw" else np.ascontiguousarray(np.moveaxis(out, 1, 3))
 
 
 def resize_frame(frame_hwc_u8: FrameU8, height: int, width: int) -> FrameU8:

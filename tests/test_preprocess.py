@@ -60,3 +60,13 @@ def test_shrinking_averages_and_growing_interpolates():
 def test_a_frame_of_the_right_size_is_not_touched():
     frame = noise()
     assert resize_frame(frame, 9, 14) is frame
+
+
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_channels_come_last_where_the_network_has_them_there(color):
+    values = {"mean": (7.0,), "std": (3.0,)} if color == "gray" else {"mean": (7.0, 8.0, 9.0), "std": (3.0, 4.0, 5.0)}
+    spec = {"height": 9, "width": 14, "color": color, **values}
+    expected = Preprocessor(InputSpec(**spec))(noise())
+    found = Preprocessor(InputSpec(**spec, layout="nhwc"))(noise())
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, np.moveaxis(expected, 1, 3))

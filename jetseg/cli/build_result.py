@@ -85,9 +85,11 @@ def show(result: BuildResult) -> None:
 
 
 def _losses(result: BuildResult) -> Table | None:
-    """Returns what the engine lost, class by class; None if nothing was measured."""
+    """Returns what the engine lost, class by class; None if nothing was measured. All is in percent."""
     before, after, agreement = result.parent_accuracy, result.accuracy, result.agreement
-    if agreement is not None:
+    if agreement is None:
+        return None
+    if before is None or after is None:
         kept = right("pixels that keep the float network's class %")
         table = Table(f"{agreement.frames} frames without labels", kept)
         for name, share in agreement.kept.items():
@@ -95,15 +97,14 @@ def _losses(result: BuildResult) -> Table | None:
         table.add_section()
         table.add_row("all", f"{agreement.percent:.2f}", style="bold")
         return table
-    if before is None or after is None:
-        return None
     title = f"IoU % on {after.data} {after.split}, {after.frames} frames"
-    headings = map(right, ("float", result.manifest.precision, "change"))
+    headings = map(right, ("float", result.manifest.precision, "change", "keep the float network's class"))
     table = Table("class", *headings, title=title, title_justify="left")
     for name, iou in after.per_class_iou.items():
-        table.add_row(name, *_change(before.per_class_iou[name], iou))
+        kept_here = f"{agreement.kept[name]:.2f}" if name in agreement.kept else "-"
+        table.add_row(name, *_change(before.per_class_iou[name], iou), kept_here)
     table.add_section()
-    table.add_row("mIoU", *_change(before.miou, after.miou), style="bold")
+    table.add_row("mIoU, all pixels", *_change(before.miou, after.miou), f"{agreement.percent:.2f}", style="bold")
     return table
 
 

@@ -7,23 +7,31 @@ from functools import cached_property
 
 from jetseg.config import changed
 from jetseg.data.contract import Split
-from jetseg.engine.budget import accuracy_violations, agreement_violations, check_classes_of
+from jetseg.engine.budget import (
+    accuracy_violations,
+    agreement_violations,
+    check_classes_of,
+    collapse_violations,
+)
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine, open_engine
-from jetseg.evaluation.accuracy import as_record, check_frames, measure_accuracy
+from jetseg.evaluation.accuracy import as_record, check_frames, measure_accuracy, spread
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
+from jetseg.evaluation.recorded_maps import Predict, RecordedMaps
+from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
 from jetseg.network import Network
+from jetseg.progress import track
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What was measured; accuracies with labels, agreement without.
+    """What was measured: agreement always, accuracies with labels.
 
     Attributes:
-        before: Accuracy of the float network.
-        after: Accuracy of the engine; None if nothing here computes its precision.
-        agreement: What the engine shares with the float network; None likewise.
+        before: Accuracy of the float network; None without labels.
+        after: Accuracy of the engine; None likewise, and if nothing here computes its precision.
+        agreement: What the engine shares with the float network; None if nothing here computes its precision.
         violations: What goes beyond the budget.
     """
 
@@ -35,15 +43,17 @@ class GateResult:
     @property
     def measured(self) -> bool:
         """Whether anything is known about the engine."""
-        return self.after is not None or self.agreement is not None
+        return self.agreement is not None
 
 
 class AccuracyGate:
-    """Measures engines of one float network on the same frames; the float network is measured once.
+    """Measures engines of one float network on the same frames; the float network runs once.
+
+    The pixels that keep the float network's class are counted; with labels, mIoU and the IoU of each class as well.
 
     Args:
         network: The float network.
-        split: The frames; without labels the pixels are counted that keep the float network's class.
+        split: The frames.
         budget: What an engine may lose.
         frames: Measure on this many of them only, spread evenly.
         threads: Threads of a CPU backend.
@@ -63,13 +73,10 @@ class AccuracyGate:
         self._labelled = check_frames(network.manifest.classes, split, frames=frames, labels="optional")
         self._open_parent().close()
 
-    @cached_property
+    @property
     def before(self) -> Accuracy | None:
         """Accuracy of the float network; None without labels."""
-        if not self._labelled:
-            return None
-        with self._open_parent() as parent:
-            return self._measure(parent, "float network")
+        return self._float[0]
 
     def judge(self, engine: Engine, name: str, *, simulated: bool = False) -> GateResult:
         """Measures an engine.
@@ -79,32 +86,40 @@ class AccuracyGate:
             name: What it is called while it is measured.
             simulated: Whether it stands for an engine that cannot run here.
         """
-        if self.before is None:
-            agreement = self._agreement(engine)
-            return GateResult(
-                agreement=agreement, violations=agreement_violations(self._budget.min_agreement, agreement)
-            )
-        after = changed(self._measure(engine, name), simulated=simulated)
-        return GateResult(self.before, after, violations=accuracy_violations(self._budget, self.before, after))
+        return self._judge(engine.segment, engine.manifest, name, simulated=simulated)
 
     def judge_as_float(self) -> GateResult:
         """Judges an engine that computes what the float network does, and cannot run here."""
-        if self.before is None:
-            with self._open_parent() as parent:
-                return self.judge(parent, "float network")
-        return GateResult(self.before, changed(self.before, simulated=True))
+        return self._judge(self._float[1].replay(), self._network.manifest, "float network", simulated=True)
+
+    def _judge(self, predict: Predict, manifest: Manifest, name: str, *, simulated: bool) -> GateResult:
+        before, recorded = self._float
+        meter = AgreementMeter(predict, recorded.replay(), manifest, self._network.manifest)
+        if before is None:
+            meter.run(self.split, self._frames)
+        after = before and changed(self._measure(meter, manifest, name), simulated=simulated)
+        found = agreement_violations(self._budget.min_agreement, meter.agreement)
+        if before is not None and after is not None:
+            found = accuracy_violations(self._budget, before, after) + found
+        return GateResult(before, after, meter.agreement, collapse_violations(meter.agreement) + found)
 
     def _open_parent(self) -> Engine:
         return open_engine(self._network, threads=self._threads)
 
-    def _agreement(self, engine: Engine) -> Agreement:
+    @cached_property
+    def _float(self) -> tuple[Accuracy | None, RecordedMaps]:
+        """Accuracy of the float network, None without labels, and its class maps."""
+        recorded = RecordedMaps()
         with self._open_parent() as parent:
-            meter = AgreementMeter(engine.segment, parent.segment, engine.manifest, parent.manifest)
-            meter.run(self.split, self._frames)
-        return meter.agreement
+            predict = recorded.record(parent.segment)
+            if not self._labelled:
+                for index in track(spread(len(self.split), self._frames), "Running the float network"):
+                    predict(self.split[index].image_hwc_u8)
+                return None, recorded
+            return self._measure(predict, parent.manifest, "float network"), recorded
 
-    def _measure(self, engine: Engine, name: str) -> Accuracy:
+    def _measure(self, predict: Predict, manifest: Manifest, name: str) -> Accuracy:
         score = measure_accuracy(
-            engine.segment, engine.manifest, self.split, frames=self._frames, description=f"Measuring the {name}"
+            predict, manifest, self.split, frames=self._frames, description=f"Measuring the {name}"
         )
         return as_record(score, self.split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jetseg.engine.config import Budget
 from jetseg.errors import ConfigError
-from jetseg.evaluation.agreement import Agreement
+from jetseg.evaluation.agreement import VOID, Agreement
 from jetseg.measured import Accuracy
 
 _NAMED_CLASSES = 3
@@ -54,6 +54,22 @@ road keeps 99.0 % of its pixels",)
     worst = sorted(found.kept, key=lambda name: found.kept[name])[:_NAMED_CLASSES]
     losses = ", ".join(f"{name} keeps {found.kept[name]:.1f} % of its pixels" for name in worst)
     return (f"{found.percent:.2f} % of the pixels get the float network's class (at least {least:g}): {losses}",)
+
+
+def collapse_violations(found: Agreement) -> tuple[str, ...]:
+    """Returns that an engine gives one class everywhere where the float network gives several; or nothing.
+
+    A float network that gives nothing but void tells nothing about an engine either.
+
+    >>> collapse_violations(Agreement(1, 98.0, {"road": 100.0, "pole": 0.0}, ("road",)))
+    ('the engine gives road at every pixel, where the float network gives road, pole',)
+    """
+    if tuple(found.kept) == (VOID,):
+        return ("the float network gives void at every pixel, so that nothing can be judged: see its manifest",)
+    if len(found.given) == 1 and len(found.kept) > 1:
+        seen = ", ".join(found.kept)
+        return (f"the engine gives {found.given[0]} at every pixel, where the float network gives {seen}",)
+    return ()
 
 
 def _sentence(what: str, old: float, new: float, allowed: float) -> str:

@@ -45,7 +45,7 @@ def build_engine(
 ) -> BuildResult:
     """Builds an engine, opens it again, and measures it against the float network if there are data.
 
-    Without labels the pixels that keep the float network's class are counted.
+    The pixels that keep the float network's class are counted; with labels, mIoU and the IoU of each class as well.
 
     An engine that loses more than its budget does not get to its place: it is kept beside it as
     `NAME.rejected...`, for study. An earlier engine at the place stays whole.

@@ -23,10 +23,10 @@ class Budget(Settings):
         97.0,
         ge=0,
         le=100,
-        description="Least percent of pixels that keep the float network's class, if there are no labels.",
+        description="Least percent of pixels that keep the float network's class, with labels and without.",
     )
     """ESPNet, simulated in INT8, kept 97.4 to 98.8 % at dusk and 99.2 to 99.6 % by day, and lost at most 0.21 points of
-    mIoU."""
+    mIoU. Another network kept mIoU to 0.02 points with 92 % of the pixels: mistakes may cancel in the mean."""
 
 
 class BuildConfig(CalibrationImages, Budget):

@@ -37,11 +37,11 @@ def piece_manifest(piece: Piece) -> Manifest:
     spec = InputSpec(
         height=first.height, width=first.width, color=color[0], mean=(0.0,) * color[1], std=(1.0,) * color[1]
     )
-    return Manifest(input=spec, outputs=(OutputSpec(classes=("any",)),))
+    return Manifest(input=spec, outputs=(OutputSpec(classes=("none", "any"), activation="sigmoid"),))
 
 
 def piece_model(piece: Piece) -> onnx.ModelProto:
-    """Returns image -> 1x1 convolution -> the layers -> 1x1 convolution -> scores.
+    """Returns image -> 1x1 convolution -> the layers -> 1x1 convolution -> mean: one score, whatever the strides.
 
     Every convolution but the last has a bias and a ReLU. Weights are small random numbers.
     """
@@ -59,17 +59,17 @@ def piece_model(piece: Piece) -> onnx.ModelProto:
     for index, layer in enumerate(chain):
         values = (_weight(rng, layer), np.zeros(layer.out_channels, np.float32))
         weights += [numpy_helper.from_array(value, f"{kind}{index}") for kind, value in zip("wb", values, strict=True)]
-        output = "logits" if index == len(chain) - 1 else f"c{index}"
-        nodes.append(_node(layer, [name, f"w{index}", f"b{index}"], output))
-        name = output
-        if output != "logits":
-            nodes.append(helper.make_node("Relu", [output], [f"r{index}"]))
-            name = f"r{index}"
+        nodes.append(_node(layer, [name, f"w{index}", f"b{index}"], f"c{index}"))
+        if index == len(chain) - 1:
+            nodes.append(helper.make_node("GlobalAveragePool", [f"c{index}"], ["score"]))
+        else:
+            nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))
+        name = f"r{index}"
     image = helper.make_tensor_value_info(
         "image", TensorProto.FLOAT, (1, _image_channels(first), first.height, first.width)
     )
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, 1, height, width))
-    graph = helper.make_graph(nodes, "piece", [image], [logits], weights)
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, (1, 1, 1, 1))
+    graph = helper.make_graph(nodes, "piece", [image], [score], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 

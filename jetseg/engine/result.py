@@ -29,7 +29,7 @@ class BuildResult:
         violations: What it lost beyond the budget.
         sensitive_layers: Its quantized layers, the most harmful first, if it lost too much or they were asked for.
         attempts: What was tried, and what came of it.
-        agreement: What it shares with the float network, measured in place of accuracy where there are no labels.
+        agreement: What it shares with the float network, with labels and without; None without data.
         ranges: The ranges that an int8 engine was built from.
         latencies: How fast the candidates of precision "auto" were that passed, alternated on this machine, by name.
     """
@@ -48,12 +48,13 @@ class BuildResult:
 
     @property
     def loss(self) -> float:
-        """Points of mIoU lost, or percent of the pixels; infinite if nothing was measured."""
-        if self.agreement is not None:
-            return 100.0 - self.agreement.percent
-        if self.parent_accuracy is None or self.accuracy is None:
+        """Percent of the pixels that changed class, plus the points of mIoU lost; infinite if nothing was measured."""
+        if self.agreement is None:
             return float("inf")
-        return (self.parent_accuracy.miou or 0.0) - (self.accuracy.miou or 0.0)
+        lost = 100.0 - self.agreement.percent
+        if self.parent_accuracy is None or self.accuracy is None:
+            return lost
+        return lost + (self.parent_accuracy.miou or 0.0) - (self.accuracy.miou or 0.0)
 
 
 class EngineRejectedError(GateError):

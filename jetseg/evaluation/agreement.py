@@ -27,11 +27,13 @@ class Agreement:
         frames: How many were compared.
         percent: Pixels of equal class.
         kept: For each class that the reference saw, the percent of its pixels that keep it.
+        given: The classes that the other network gives.
     """
 
     frames: int
     percent: float
     kept: dict[str, float]
+    given: tuple[str, ...] = ()
 
 
 class AgreementMeter:
@@ -79,7 +81,10 @@ class AgreementMeter:
 def agreement_of(together: ConfusionMatrix) -> Agreement:
     """Reads the agreement off a confusion matrix in which the reference stood for the label."""
     kept = {name: share for name, share in kept_per_class(together).items() if share is not None}
-    return Agreement(together.frames, 100 * int(together.counts.trace()) / int(together.counts.sum()), kept)
+    percent = 100 * int(together.counts.trace()) / int(together.counts.sum())
+    totals = together.counts.sum(axis=0)
+    given = tuple(name for name, total in zip(together.classes, totals, strict=False) if total)
+    return Agreement(together.frames, percent, kept, given)
 
 
 def kept_per_class(kept: ConfusionMatrix) -> dict[str, float | None]:

@@ -18,7 +18,7 @@ from jetseg.evaluation.config import Bounds
 from jetseg.evaluation.confusion import ConfusionMatrix, Score
 from jetseg.evaluation.same_network import check_same_network
 from jetseg.manifest import Manifest
-from jetseg.postprocess import ClassMap, class_map, resize_class_map
+from jetseg.postprocess import ClassMap, as_nchw, class_map, resize_class_map
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.progress import track
 
@@ -181,7 +181,7 @@ class _Tally:
         """Runs the rung on a frame, and scores it if the frame has a label."""
         manifest = self._rung.manifest
         output = np.asarray(self._rung.infer(self._preprocess(sample.image_hwc_u8)))
-        logits = output if manifest.output.kind == "logits" else None
+        logits = as_nchw(output, manifest.output) if manifest.output.kind == "logits" else None
         if logits is not None and not np.isfinite(logits).all():
             raise QualityError(
                 f"{self._rung.name} gives logits that are not finite numbers in frame {sample.name}.",

@@ -14,7 +14,7 @@ from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.evaluation.signals import SignalMeter, Signals, Vector, grid_scores
 from jetseg.manifest import Manifest
 from jetseg.measured import JointNormal, Profile
-from jetseg.postprocess import ClassMap, class_map, resize_class_map
+from jetseg.postprocess import ClassMap, as_nchw, class_map, class_scores, resize_class_map
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
 from jetseg.progress import track
 
@@ -65,7 +65,8 @@ def measure_profile(
 
 def scores_of(output: npt.NDArray[Any], manifest: Manifest) -> npt.NDArray[np.float32] | None:
     """Returns the scores that confidence is measured on; None where the output is a class map."""
-    return grid_scores(output) if manifest.output.kind == "logits" else None
+    spec = manifest.output
+    return class_scores(grid_scores(as_nchw(output, spec)), spec) if spec.kind == "logits" else None
 
 
 def make_profile(

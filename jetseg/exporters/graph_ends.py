@@ -19,10 +19,20 @@ class DeployedNetwork(nn.Module):
         input_kind: "normalized" takes what the network takes; "frame" takes uint8, N x H x W x 3 in the color
             order of `spec` (BGR if that is gray), and normalizes it.
         head: "logits", or "classmap" for uint8, N x H x W.
+        score_threshold: What the score of the one channel must exceed for the second class; None where there is a
+            channel per class.
     """
 
-    def __init__(self, network: nn.Module, spec: InputSpec, input_kind: InputKind, head: Head) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: InputSpec,
+        input_kind: InputKind,
+        head: Head,
+        score_threshold: float | None = None,
+    ) -> None:
         super().__init__()
+        self.score_threshold = score_threshold
         self.network = network
         self.frame = FrameNormalization(spec) if input_kind == "frame" else nn.Identity()
         self.head = head
@@ -30,7 +40,12 @@ class DeployedNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Returns logits or class ids."""
         logits: Tensor = self.network(self.frame(image))
-        return logits if self.head == "logits" else logits.argmax(dim=1).to(torch.uint8)
+        if self.head == "logits":
+            return logits
+        if self.score_threshold is None:
+            return logits.argmax(dim=1).to(torch.uint8)
+        # by way of int32, since TensorRT makes no uint8 of a truth value
+        return (logits > self.score_threshold).to(torch.int32).to(torch.uint8).squeeze(1)
 
 
 class FrameNormalization(nn.Module):

@@ -24,6 +24,7 @@ from jetseg.exporters.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, Stage
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.onnx.file import save_onnx
+from jetseg.postprocess import score_threshold
 from jetseg.storage import atomic_path, check_output
 from jetseg.training.checkpoint import load_checkpoint
 
@@ -77,6 +78,8 @@ def export_onnx(
     manifest = _manifest(parent, config, Stage(name="export", settings=recorded))
     split = None if dataset is None else dataset.split(config.split)
     deployed = DeployedNetwork(network, manifest.input, config.input, config.head).eval()
+    threshold = score_threshold(manifest.output)
+    deployed = DeployedNetwork(network, manifest.input, config.input, config.head, threshold).eval()
     model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
     frames = parity_frames(manifest, split, config.parity_frames)
     with atomic_path(out) as temporary:

@@ -16,7 +16,7 @@ from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import Manifest
 from jetseg.measured import Parity
 from jetseg.onnx.session import choose_input_and_output, make_session, run_session
-from jetseg.postprocess import argmax_channels
+from jetseg.postprocess import class_map
 from jetseg.preprocess import FrameU8, Preprocessor
 
 MIN_AGREEMENT = 0.999
@@ -58,6 +58,7 @@ def measure_parity(
     session = make_session(path, threads=1)
     input_name, output_name = choose_input_and_output(path, session, manifest)
     normalized = changed(manifest.input, kind="normalized")
+    torch_side = manifest.with_output(kind="logits")
     preprocess_torch, preprocess_onnx = Preprocessor(normalized), Preprocessor(manifest.input)
     agreements, errors, scale = [], [], 0.0
     for frame in frames:
@@ -67,8 +68,8 @@ def measure_parity(
         if manifest.output.kind == "logits":
             errors.append(float(np.abs(output - expected).max()))
             scale = max(scale, float(np.abs(expected).max()))
-            output = argmax_channels(output[0])
-        agreements.append(float(np.mean(argmax_channels(expected[0]) == output)))
+        same = class_map(expected, torch_side) == class_map(output, manifest)
+        agreements.append(float(np.mean(same)))
     agreement, error = float(np.mean(agreements)), float(np.max(errors)) if errors else None
     _check(name or path.name, len(frames), agreement, error, scale)
     return Parity(frames=len(frames), max_abs_error=error, argmax_agreement=agreement)

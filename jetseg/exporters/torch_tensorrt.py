@@ -21,6 +21,7 @@ from jetseg.exporters.graph_ends import DeployedNetwork
 from jetseg.exporters.onnx_export import ExportResult, example_input, first_line
 from jetseg.manifest import Stage
 from jetseg.network import Network, open_network, save_manifest
+from jetseg.postprocess import score_threshold
 from jetseg.storage import write_bytes
 from jetseg.training.checkpoint import load_checkpoint
 
@@ -46,7 +47,8 @@ def convert_to_plan(checkpoint: Network, config: PlanConfig, out: Path) -> Expor
     network, parent = load_checkpoint(checkpoint)
     network.requires_grad_(False)
     spec = changed(parent.input, kind=config.input, name=None)
-    deployed = DeployedNetwork(network, spec, config.input, config.head).eval().to(DEVICE)
+    threshold = score_threshold(parent.output)
+    deployed = DeployedNetwork(network, spec, config.input, config.head, threshold).eval().to(DEVICE)
     plan = _convert(library, deployed, example_input(spec).to(DEVICE), config)
     stage = Stage(name="export", settings={**config.model_dump(mode="json"), "converter": "torch-tensorrt"})
     derived = parent.derive(stage, kind="engine", backend="tensorrt", precision=config.precision, input=spec)

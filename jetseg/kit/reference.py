@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jetseg.data.contract import Sample, Split
-from jetseg.engine.budget import accuracy_violations, agreement_violations
+from jetseg.engine.budget import accuracy_violations, agreement_violations, collapse_violations
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine
 from jetseg.errors import ArtifactError
@@ -95,7 +95,7 @@ def _score(confusion: ConfusionMatrix, sample: Sample, prediction: ClassMap) -> 
 def _violations(
     tolerance: Tolerance, shared: Agreement, before: Accuracy | None, after: Accuracy | None
 ) -> tuple[str, ...]:
-    found = agreement_violations(tolerance.min_agreement, shared)
+    found = collapse_violations(shared) + agreement_violations(tolerance.min_agreement, shared)
     if before is not None and after is not None:
         budget = Budget(max_drop=tolerance.max_drop, max_class_drop=tolerance.max_class_drop)
         found += accuracy_violations(budget, before, after)

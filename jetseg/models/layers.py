@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,6 +72,21 @@ class ResidualBlock(nn.Module):
         """Returns N x out_channels x H/stride x W/stride."""
         out: Tensor = self.relu(self.conv2(self.conv1(x)) + self.shortcut(x))
         return out
+
+
+def two_channels(logits: Tensor) -> Tensor:
+    """Returns scores with a channel per class where one channel tells two classes apart; others as they are.
+
+    sigmoid(x) = softmax((0, x))[1], so that cross-entropy of the two is binary cross-entropy of the one.
+
+    Args:
+        logits: N x C x H x W.
+
+    >>> import torch
+    >>> two_channels(torch.full((1, 1, 1, 1), 3.0)).flatten().tolist()
+    [0.0, 3.0]
+    """
+    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
 
 def resize_like(x: Tensor, reference: Tensor) -> Tensor:

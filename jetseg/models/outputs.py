@@ -138,7 +138,7 @@ class _Form:
         if len(found) == 1:
             return self._checked(found, next(iter(found)))
         fitting = [place for place, values in found.items() if self._misfit(values) is None]
-        exact = [place for place in fitting if found[place].shape[1] == self.manifest.num_classes]
+        exact = [place for place in fitting if found[place].shape[1] == self.manifest.output.channels]
         candidates = exact or fitting
         named = [place for place in candidates if place.rpartition(".")[2] in _USUAL_KEYS]
         if len(candidates) == 1 or len(named) == 1:
@@ -184,7 +184,7 @@ class _Form:
 
     def _misfit(self, values: Tensor) -> tuple[str, str] | None:
         """Returns what keeps a tensor from being the logits and what to do, or None if it can be them."""
-        spec, classes = self.manifest.input, self.manifest.num_classes
+        spec, classes = self.manifest.input, self.manifest.output.channels
         wanted = f"logits are N x {classes} x {spec.height} x {spec.width}, or smaller by the same factor"
         advice = "Let its forward return them so, or correct `classes` and `input` in the manifest."
         if not values.is_floating_point():

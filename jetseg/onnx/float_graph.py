@@ -11,6 +11,7 @@ from onnx import helper, version_converter
 from jetseg.errors import ArtifactError
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.graph import Graph
+from jetseg.onnx.half import has_half, to_float32
 from jetseg.onnx.lookup import GraphError
 from jetseg.onnx.node import attribute_float, attribute_int
 from jetseg.onnx.quantizers import QUANTIZED_OPERATORS
@@ -24,18 +25,25 @@ _FIRST_MODES_OPSET = 11
 
 
 def load_float_graph(path: Path) -> Graph:
-    """Loads an ONNX file for calibration or quantization; an opset older than 13 is lifted in memory.
+    """Loads an ONNX file for calibration or quantization.
+
+    Half precision becomes float32, and an opset older than 13 is lifted, both in memory.
 
     Raises:
-        ArtifactError: The file is broken, is quantized already, is not float32, has branches, or cannot be lifted.
+        ArtifactError: The file is broken, is quantized already, is in bfloat16, has branches, or cannot be lifted.
     """
-    graph = Graph(load_onnx(path))
+    model = load_onnx(path)
+    was_half = has_half(model)
+    graph = Graph(model)
     found = sorted({node.op_type for node in graph.nodes} & QUANTIZED_OPERATORS)
     if found:
         raise ArtifactError(
             f"{path} is quantized already (it has {', '.join(found)}).", "Give the float network that it came from."
         )
     _refuse_what_cannot_be_calibrated(path, graph)
+    if was_half:
+        graph = Graph(to_float32(model, str(path)))
+        bypass_casts_(graph)
     if graph.opset < MIN_OPSET:
         graph = Graph(_lift(path, graph.model, graph.opset))
     try:
@@ -49,10 +57,9 @@ def load_float_graph(path: Path) -> Graph:
 
 
 def _refuse_what_cannot_be_calibrated(path: Path, graph: Graph) -> None:
-    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if any(tensor.data_type in half for tensor in graph.weights.values()):
+    if any(tensor.data_type == onnx.TensorProto.BFLOAT16 for tensor in graph.weights.values()):
         raise ArtifactError(
-            f"{path} has weights in 16 bits.", "Give the float32 network; jetseg chooses the precision of an engine."
+            f"{path} has weights in bfloat16.", "Give the float32 network; jetseg chooses the precision of an engine."
         )
     for node in graph.nodes:
         if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
@@ -101,6 +108,20 @@ def bypass_identities_(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op_type == "Identity" and node.input[0] in graph.weights and node.output[0] not in outputs:
             graph.remove_node(node, instead=node.input[0])
+
+
+def bypass_casts_(graph: Graph) -> None:
+    """Takes out casts from float32 to float32, which half precision leaves behind."""
+    floats, outputs = graph.float_tensors(), graph.outputs
+    for node in graph.nodes:
+        to_float = node.op_type == "Cast" and attribute_int(node, "to", 0) == onnx.TensorProto.FLOAT
+        if not to_float or node.input[0] not in floats:
+            continue
+        maker = graph.producer.get(node.input[0])
+        if node.output[0] not in outputs:
+            graph.remove_node(node, instead=node.input[0])
+        elif maker is not None and len(maker.output) == 1 and graph.only_consumer(node.input[0]) is node:
+            graph.absorb(maker, node)
 
 
 def fold_batch_norms_(graph: Graph) -> int:

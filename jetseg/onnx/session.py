@@ -15,12 +15,23 @@ from jetseg.errors import ArtifactError, MissingDependencyError
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.graph import Graph
+from jetseg.onnx.half import has_half, to_float32
 from jetseg.onnx.signature import check_input, pick_tensor
+from jetseg.output_shape import check_output
 
 try:
     import onnxruntime
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("onnxruntime", "cpu", "runs ONNX networks") from error
+
+_NUMPY_TYPES: dict[str, npt.DTypeLike] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(bool)": np.bool_,
+    **{f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+"""Types of tensors, by ONNX Runtime's name."""
 
 
 def make_session(
@@ -29,7 +40,7 @@ def make_session(
     """Opens a CPU session.
 
     Args:
-        model: ONNX file, or its serialized content.
+        model: ONNX file, which is computed in float32 if it is in half precision; or its serialized content.
         threads: Threads inside an operator; None lets ONNX Runtime take one per core.
         optimize: False runs the graph node by node as it stands, without fusions.
 
@@ -45,11 +56,12 @@ def make_session(
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     name = "The network"
+    source: str | bytes = str(model) if isinstance(model, Path) else model
     if isinstance(model, Path):
         name = str(model)
-        load_onnx(model, weights=False)
+        if has_half(load_onnx(model, weights=False)):
+            source = to_float32(load_onnx(model), name).SerializeToString()
     try:
-        source = str(model) if isinstance(model, Path) else model
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise ArtifactError(
@@ -74,6 +86,9 @@ def choose_input_and_output(path: Path, session: onnxruntime.InferenceSession, m
     spec = manifest.input
     wanted = "tensor(uint8)" if spec.kind == "frame" else "tensor(float)"
     check_input(path, input_name, inputs[input_name].type, inputs[input_name].shape, wanted, spec)
+    output = outputs[output_name]
+    if output.shape:  # else its number of axes is not known either, and the first inference tells
+        check_output(f"{path}: output {output_name}", output.shape, _NUMPY_TYPES.get(output.type, object), manifest)
     return input_name, output_name
 
 

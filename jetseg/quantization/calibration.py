@@ -16,6 +16,8 @@ from jetseg.network import Network, save_manifest
 from jetseg.onnx.file import save_onnx
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
+from jetseg.onnx.session import make_session, run_session
+from jetseg.postprocess import class_map
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.progress import track
 from jetseg.quantization.config import CalibrateConfig, Method
@@ -53,6 +55,7 @@ def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: 
     graph, split = network.float_graph(), dataset.split(config.split)
     indices = spread(len(split), config.images)
     images = _Images(split, indices, network.manifest, network.image_input)
+    images.check_output(graph, config.threads)
     seen = images.watch(graph, threads=config.threads, by_channel=bool(config.allowed()))
     method, found = _search(config, graph, seen, images)
     record = RangesRecord(
@@ -100,6 +103,17 @@ class _Images:
     def __init__(self, dataset: Split, indices: list[int], manifest: Manifest, input_name: str) -> None:
         self.manifest, self.input_name = manifest, input_name
         self._dataset, self._indices = dataset, indices
+
+    def check_output(self, graph: Graph, threads: int | None) -> None:
+        """Runs the network on one image, since a file need not tell the shape of its output.
+
+        Raises:
+            ManifestError: The output is not what the manifest says.
+        """
+        if self._indices:
+            name = self.manifest.output.name or graph.outputs[0]
+            session = make_session(graph.model.SerializeToString(), threads=threads)
+            class_map(run_session(session, [name], dict(self._feed(self._indices[0])))[0], self.manifest)
 
     def watch(self, graph: Graph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
         """Observes a network on all images, or on so many of them, spread evenly."""

@@ -89,7 +89,7 @@ def rebuild(manifest: Manifest, state: Mapping[str, Tensor]) -> nn.Module:
         raise ArtifactError("The manifest does not say how to build the network.", "Set `model`.")
     module = create_model(
         manifest.model.factory,
-        manifest.num_classes,
+        manifest.output.channels,
         in_channels=manifest.input.channels,
         **manifest.model.options,
     )

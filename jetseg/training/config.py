@@ -20,7 +20,9 @@ _GRAY_MEAN = (0.449,)
 _GRAY_STD = (0.226,)
 FREE_ON_RESUME = frozenset({"out", "resume", "workers", "accelerator", "cache_mb", "probe"})
 """These say how fast a run goes or when it stops looking, not what it computes: they may change on resuming."""
-GIVEN_BY_INIT = frozenset({"model", "model_options", "output", "color", "scale", "mean", "std"})
+GIVEN_BY_INIT = frozenset(
+    {"model", "model_options", "output", "activation", "threshold", "color", "scale", "mean", "std"}
+)
 """What a checkpoint decides that a run starts from."""
 
 
@@ -94,6 +96,14 @@ class TrainConfig(Settings):
         "found by itself where that is clear.",
     )
     out: Annotated[Path, Cli(metavar="DIR")] = Field(description="Folder of the run.")
+    activation: Literal["softmax", "sigmoid"] = Field(
+        "softmax",
+        description="How scores decide: softmax, a channel per class; or sigmoid, one channel that tells the second of "
+        "two classes from the first, as is usual in medicine (the network is asked for num_classes=1).",
+    )
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="Probability above which a pixel is of the second class, with sigmoid."
+    )
     init: Annotated[Path | None, Cli(metavar="FILE")] = Field(
         None, description="Checkpoint to start from; network, pruned structure and input come from it."
     )
@@ -250,7 +260,10 @@ class TrainConfig(Settings):
         """Returns the settings and files that decide the result, as JSON values; a resumed run must have the same."""
         files = {"init": self.init, "weights": self.weights, "teacher": self.teacher}
         hashes = {name: sha256_file(path) for name, path in files.items() if path is not None and path.is_file()}
-        return {**self.model_dump(mode="json", exclude=set(FREE_ON_RESUME)), "input_sha256": hashes}
+        silent = set(FREE_ON_RESUME)
+        if self.activation == "softmax":
+            silent |= {"activation", "threshold"}  # runs of 0.2 have neither, and may be resumed
+        return {**self.model_dump(mode="json", exclude=silent), "input_sha256": hashes}
 
 
 def _in_order(color: str, rgb: tuple[float, float, float], gray: tuple[float]) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from jetseg.errors import ConfigError
-from jetseg.models.layers import resize_like
+from jetseg.models.layers import resize_like, two_channels
 from jetseg.training.config import DistillConfig
 from jetseg.training.distillation_losses import (
     channel_wise_loss,
@@ -77,7 +77,7 @@ class DistillationLoss:
         config = self.config
         main = outputs[0] if isinstance(outputs, tuple | list) else outputs
         classes = self.teacher.manifest.num_classes
-        student = resize_like(main[:, :classes], frames_nhwc_u8[..., 0]).float()
+        student = two_channels(resize_like(main[:, :classes], frames_nhwc_u8[..., 0]).float())
         said = self.teacher(self._scaled(frames_nhwc_u8))
         teacher = resize_like(said.logits, student)
         loss = student.new_zeros(())

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from jetseg.config import changed
+from jetseg.config import changed, validate_config
 from jetseg.data.contract import Split
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
@@ -53,12 +53,19 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         DataError: The checkpoint's classes are not those of the dataset.
     """
     stage = Stage(name="distill" if config.teacher else "train", settings=config.identity())
-    output = OutputSpec(classes=dataset.classes, palette=dataset.palette, ignore_index=dataset.ignore_index)
+    known: dict[str, Any] = {
+        "classes": dataset.classes,
+        "palette": dataset.palette,
+        "ignore_index": dataset.ignore_index,
+    }
     if config.init is not None:
         module, parent = load_checkpoint(config.init)
         check_classes(parent.classes, dataset.classes, dataset.spec)
+        output = changed(parent.output, **known)
         size = {"height": config.height, "width": config.width}
         return module.train(), parent.derive(stage, outputs=(output,), input=changed(parent.input, **size))
+    known |= {"activation": config.activation, "threshold": config.threshold}
+    output = validate_config(OutputSpec, known)
     spec = ModelSpec(factory=config.model, options=config.model_options)
     manifest = Manifest(
         kind="checkpoint",
@@ -75,7 +82,7 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         stages=(stage,),
     )
     module = create_model(
-        config.model, manifest.num_classes, in_channels=manifest.input.channels, **config.model_options
+        config.model, manifest.output.channels, in_channels=manifest.input.channels, **config.model_options
     )
     if config.imagenet:
         load_imagenet_(module)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jetseg.models.layers import resize_like
+from jetseg.models.layers import resize_like, two_channels
 
 Outputs = Tensor | tuple[Tensor, ...] | list[Tensor]
 _NOTHING_IGNORED = -100
@@ -53,7 +53,8 @@ class SegmentationLoss(nn.Module):
         """Returns the scalar loss.
 
         Args:
-            outputs: Logits, N x C x h x w, or (main, *auxiliary) as networks give in training mode.
+            outputs: Logits, N x C x h x w, with C = 1 for two classes; or (main, *auxiliary) as networks give in
+                training mode.
             labels_nhw: Class ids, N x H x W, any integer type.
         """
         main, *auxiliary = outputs if isinstance(outputs, tuple | list) else (outputs,)
@@ -64,7 +65,7 @@ class SegmentationLoss(nn.Module):
         return loss
 
     def _head(self, logits: Tensor, labels: Tensor) -> Tensor:
-        logits = resize_like(logits, labels)
+        logits = two_channels(resize_like(logits, labels))
         loss = cross_entropy(logits, labels, self.ignore_index, self.class_weights, self.ohem_fraction)
         if self.dice_weight:
             loss = loss + self.dice_weight * soft_dice(logits, labels, self.ignore_index)

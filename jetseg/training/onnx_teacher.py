@@ -13,6 +13,8 @@ from torch import Tensor
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
 from jetseg.onnx.session import choose_input_and_output, make_session, run_session
+from jetseg.onnx.signature import size_axes
+from jetseg.postprocess import as_nchw
 from jetseg.training.normalize import Normalize
 from jetseg.training.resizing import as_teacher_logits, resize_batch
 from jetseg.training.teacher import TeacherOutput
@@ -43,7 +45,7 @@ class OnnxTeacher:
         self._session = make_session(path, threads=torch.get_num_threads())
         self._input, self._output = choose_input_and_output(path, self._session, manifest)
         shape = next(value.shape for value in self._session.get_inputs() if value.name == self._input)
-        height, width = shape[1:3] if manifest.input.kind == "frame" else shape[2:4]
+        height, width = (shape[axis] for axis in size_axes(manifest.input))
         self._one_by_one = isinstance(shape[0], int)
         self._size_is_fixed = isinstance(height, int) or isinstance(width, int)
         self._normalize = Normalize(manifest.input)
@@ -63,16 +65,20 @@ class OnnxTeacher:
         if self._size_is_fixed:
             frames_nhwc = resize_batch(frames_nhwc, spec.height, spec.width)
         if spec.kind == "normalized":
-            return np.ascontiguousarray(self._normalize(frames_nhwc).numpy())
+            planes = self._normalize(frames_nhwc).numpy()
+            return np.ascontiguousarray(np.moveaxis(planes, 1, 3) if spec.layout == "nhwc" else planes)
         ordered = frames_nhwc.flip(3) if spec.color == "rgb" else frames_nhwc
         return np.ascontiguousarray(ordered.round().to(torch.uint8).numpy())
 
     def _run(self, batch: Array) -> Array:
-        (logits,) = run_session(self._session, [self._output], {self._input: batch})
-        if logits.ndim != 4 or logits.shape[1] < self.manifest.num_classes:
+        (output,) = run_session(self._session, [self._output], {self._input: batch})
+        spec = self.manifest.output
+        logits = as_nchw(output, spec) if output.ndim == 4 else output
+        wanted = spec.channels
+        if logits.ndim != 4 or logits.shape[1] < wanted or (spec.activation != "softmax" and logits.shape[1] != 1):
             raise ArtifactError(
-                f"{self._path} gave an output of shape {logits.shape}; its manifest promises logits with at "
-                f"least {self.manifest.num_classes} channels.",
+                f"{self._path} gave an output of shape {output.shape}; its manifest promises logits with "
+                f"{'one channel' if spec.activation != 'softmax' else f'at least {wanted} channels'} ({spec.layout}).",
                 "Correct `classes` or `output` in its manifest.",
             )
         return logits

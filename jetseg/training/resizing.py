@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from jetseg.manifest import Manifest
-from jetseg.models.layers import resize_like
+from jetseg.models.layers import resize_like, two_channels
+
+_LEAST_PROBABILITY = 1e-6
+"""Keeps the logarithm of a probability finite."""
 
 
 def as_teacher_logits(logits: Tensor, manifest: Manifest, frames_nhwc_u8: Tensor) -> Tensor:
-    """Cuts channels beyond the classes (void) and brings logits to the size of the crop."""
-    return resize_like(logits[:, : manifest.num_classes].float(), frames_nhwc_u8[..., 0])
+    """Cuts channels beyond the classes (void) and brings logits to the size of the crop; one channel becomes two."""
+    spec = manifest.output
+    logits = logits[:, : spec.channels].float()
+    if spec.activation == "none":
+        logits = torch.logit(logits, eps=_LEAST_PROBABILITY)
+    logits = resize_like(logits, frames_nhwc_u8[..., 0])
+    return logits if spec.activation == "softmax" else two_channels(logits)
 
 
 def resize_batch(frames_nhwc_u8: Tensor, height: int, width: int) -> Tensor:

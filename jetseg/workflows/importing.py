@@ -75,7 +75,7 @@ def import_network(
         from jetseg.workflows.probing import probe_network
 
         module = create_model(
-            factory, described.num_classes, in_channels=described.input.channels, **config.model_options
+            factory, described.output.channels, in_channels=described.input.channels, **config.model_options
         )
         imported = import_state_dict(source, module)
         spec = find_outputs(module, described, config.output)

@@ -131,7 +131,7 @@ def _check_training(module: nn.Module, manifest: Manifest, crop: tuple[int, int]
 def _check_eval(module: nn.Module, manifest: Manifest, images: Tensor) -> Tensor:
     logits: Tensor = module(images)
     spec = manifest.input
-    if tuple(logits.shape[2:]) != (spec.height, spec.width) or logits.shape[1] < manifest.num_classes:
+    if tuple(logits.shape[2:]) != (spec.height, spec.width) or logits.shape[1] < manifest.output.channels:
         raise ArtifactError(
             f"The network's logits have shape {tuple(logits.shape)}, and {manifest.num_classes} classes of "
             f"{spec.height}x{spec.width} pixels are expected.",

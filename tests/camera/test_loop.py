@@ -16,7 +16,7 @@ from jetseg.camera.sources.live.live_source import LiveSource
 from jetseg.camera.sources.paced import PacedSource
 from jetseg.camera.stopping import StopFlag, stop_on_signals
 from jetseg.engine.engine import Engine
-from jetseg.errors import ArtifactError, DataError, DeviceError
+from jetseg.errors import DataError, DeviceError, ManifestError
 from jetseg.evaluation.accuracy import measure_accuracy
 from jetseg.monitor.events import EventLog
 
@@ -118,7 +118,7 @@ def test_class_maps_belong_to_their_frames_even_if_the_runner_overwrites_its_out
         ("capture", RuntimeError),
         ("preprocess", Exception),
         ("infer", RuntimeError),
-        ("postprocess", ArtifactError),
+        ("postprocess", ManifestError),
         ("accuracy", DataError),
         ("output", RuntimeError),
     ],

@@ -1,5 +1,6 @@
 """What `jetseg build-engine` writes beside the engine."""
 
+import html
 import json
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_rejected_engine_gets_a_page_that_names_classes_and_layers(jetseg, cal
     code, out, err = jetseg(*command, "--json")
     result = json.loads(out)
     assert code == 1
-    page = (tmp_path / "e.rejected.html").read_text()
+    page = html.unescape((tmp_path / "e.rejected.html").read_text())
     assert "e.rejected is rejected" in page
     assert all(sentence in page for sentence in result["violations"])
     assert result["sensitive_layers"]

@@ -4,11 +4,12 @@ import shutil
 import pytest
 from small_network import write_dataset, write_small_network
 
-from jetseg.engine.budget import accuracy_violations
+from jetseg.engine.budget import accuracy_violations, collapse_violations
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import open_engine
 from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ConfigError
+from jetseg.evaluation.agreement import VOID, Agreement
 from jetseg.measured import Accuracy
 from jetseg.network import load_manifest
 from jetseg.workflows.building import build_engine
@@ -31,6 +32,11 @@ def test_a_class_may_break_its_budget_while_the_mean_holds():
         Budget(max_drop=0.0, class_budget={"pole": 0.2}), before, accuracy(69.9, car=70.0, pole=59.0, sky=None)
     )
     assert [sentence.split(" fell")[0] for sentence in strict] == ["mIoU", "IoU of car", "IoU of pole"]
+
+
+def test_a_float_network_that_gives_nothing_but_void_judges_nothing():
+    found = collapse_violations(Agreement(1, 100.0, {VOID: 100.0}, (VOID,)))
+    assert found == ("the float network gives void at every pixel, so that nothing can be judged: see its manifest",)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from small_network import edit_manifest, forget_hash, write_dataset, write_small
 from jetseg.data.dataset import open_split
 from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, CalibrationError, ConfigError, ManifestError
-from jetseg.manifest_file import manifest_path, write_manifest
+from jetseg.manifest_file import manifest_path, read_manifest, write_manifest
 from jetseg.network import load_manifest
 from jetseg.registry import BACKENDS
 from jetseg.storage import sha256_file
@@ -121,7 +121,7 @@ def test_a_graph_with_several_outputs_asks_which(model):
     forget_hash(model)
     with pytest.raises(ManifestError, match="2 outputs: logits, c4"):
         open_engine(model)
-    network = load_manifest(model)
+    network = read_manifest(manifest_path(model), model)
     write_manifest(manifest_path(model), network.with_output(kind="logits", name="logits"))
     open_engine(model).close()
 

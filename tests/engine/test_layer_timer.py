@@ -11,6 +11,7 @@ from jetseg.engine.layer_graph import ends_of, piece_manifest, piece_model
 from jetseg.engine.layer_timer import LayerTimer, latency_cache_path, quiet_latencies_ms
 from jetseg.engine.timing import open_for_timing
 from jetseg.errors import ConfigError
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.layer_shape import LayerLatency, LayerShape
 
 SAME = {"kernel": (3, 3), "padding": (1, 1)}
@@ -36,7 +37,9 @@ def test_pieces_are_whole_networks_of_the_shapes_that_they_claim(name, tmp_path)
     for precision in ("fp32", "int8"):
         engine = open_for_timing(model, piece_manifest(piece), tmp_path / "p.onnx", "onnxruntime", precision, 1)
         output = engine.infer(np.ones((1, spec.channels, spec.height, spec.width), np.float32))
-        assert output.shape == (1, 1, *piece[-1].output_size)
+        assert output.shape == (1, 1, 1, 1)
+    scored = Graph(model)
+    assert scored.shapes[scored.producer["score"].input[0]] == (1, 1, *piece[-1].output_size)
     assert len(ends_of(piece)) == (1 if name == "image" else 2)
 
 

@@ -36,6 +36,21 @@ def test_weighted_cross_entropy_is_the_naive_weighted_mean():
     assert cross_entropy(LOGITS, LABELS, 255, WEIGHTS).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0)])
+def test_one_channel_is_learned_by_binary_cross_entropy(weights):
+    logits = torch.randn(2, 1, 4, 5, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    labels = LABELS.clamp(max=1).where(LABELS != 255, 255)
+    labelled = labels != 255
+    per_pixel = torch.tensor(weights or (1.0, 1.0))[labels.where(labelled, 0)][labelled]
+    scores, target = logits[:, 0][labelled], labels[labelled].float()
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(scores, target, reduction="none")
+    expected = (losses * per_pixel).sum() / per_pixel.sum()
+    loss = SegmentationLoss(255, weights)(logits, labels)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    (found,), (wanted,) = (torch.autograd.grad(value, logits, retain_graph=True) for value in (loss, expected))
+    torch.testing.assert_close(found, wanted)
+
+
 def test_hardest_pixels_are_kept():
     losses = sorted((-math.log(p[label]) for label, p in pixels()), reverse=True)
     expected = np.mean(losses[: int(0.3 * len(losses))])

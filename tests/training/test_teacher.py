@@ -116,16 +116,22 @@ def test_a_checkpoint_teaches_exactly_what_it_computes(tmp_path, manifest):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"output": {"kind": "classmap"}}, "gives a class map"),
-        ({"classes": tuple("abcdef")}, "at least 6 channels"),
+        ({"output": {"kind": "classmap"}}, "ids are integers"),
+        ({"classes": tuple("abcdef")}, "5 channels are fewer than its classes"),
     ],
 )
 def test_what_cannot_teach_is_refused(tmp_path, changes, reason):
     path = tmp_path / "teacher.onnx"
     write_teacher(path)
     save_manifest(path, Manifest(**{"classes": ("a", "b", "c"), "input": spec(), **changes}))
-    with pytest.raises(ArtifactError, match=reason):
-        open_teacher(path)(FRAMES)
+    with pytest.raises(ManifestError, match=reason):
+        open_teacher(path)
+
+
+def test_a_class_map_teaches_nothing(tmp_path):
+    described = Manifest(classes=("a", "b", "c"), input=spec(), output={"kind": "classmap"})
+    with pytest.raises(ArtifactError, match="gives a class map"):
+        OnnxTeacher(tmp_path / "teacher.onnx", described)
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import onnx
 import torch
 from torch import Tensor, nn
@@ -12,7 +10,7 @@ from jetseg.compress.qat.graph import logits_name
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.quantizers import Ranges
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.manifest import Manifest
 from jetseg.onnx.graph import Graph
 from jetseg.training.normalize import Normalize
 
@@ -43,7 +41,7 @@ class CropNetwork:
 
     Args:
         module: The network; may have been wrapped for training.
-        spec: Its input.
+        manifest: What goes in and comes out.
         crop: Height and width of the crops.
 
     Attributes:
@@ -53,8 +51,9 @@ class CropNetwork:
         ConfigError: The graph is fixed to another size.
     """
 
-    def __init__(self, module: nn.Module, spec: InputSpec, crop: tuple[int, int], device: torch.device) -> None:
-        self._module, self._kind, self._color = module, spec.kind, spec.color
+    def __init__(self, module: nn.Module, manifest: Manifest, crop: tuple[int, int], device: torch.device) -> None:
+        spec = self._spec = manifest.input
+        self._module, self._layout = module, manifest.output.layout
         self._normalize = Normalize(spec).to(device)
         self._one_by_one = False
         own = (spec.height, spec.width)
@@ -82,13 +81,15 @@ class CropNetwork:
         Args:
             frames_nhwc_u8: Crops, N x H x W x 3, BGR, 0..255.
         """
-        if self._kind == "frame":
-            batch = frames_nhwc_u8.flip(3) if self._color == "rgb" else frames_nhwc_u8
+        spec = self._spec
+        if spec.kind == "frame":
+            batch = frames_nhwc_u8.flip(3) if spec.color == "rgb" else frames_nhwc_u8
         else:
             batch = self._normalize(frames_nhwc_u8)
-        if not self._one_by_one:
-            return cast("Tensor", self._module(batch))
-        return torch.cat([self._module(part) for part in torch.split(batch, 1)])
+            batch = batch.permute(0, 2, 3, 1) if spec.layout == "nhwc" else batch
+        parts = torch.split(batch, 1) if self._one_by_one else (batch,)
+        logits = torch.cat([self._module(part) for part in parts])
+        return logits.permute(0, 3, 1, 2) if self._layout == "nhwc" else logits
 
     def _try(self, count: int, size: tuple[int, int], device: torch.device) -> Tensor:
         with torch.no_grad():

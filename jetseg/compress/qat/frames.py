@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from jetseg.data.contract import Sample, Split
-from jetseg.manifest import Manifest
+from jetseg.manifest import Manifest, OutputSpec
 from jetseg.preprocess import resize_frame
 from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import LabelledFrames, open_labelled_split, open_splits, read_frames
@@ -67,8 +69,16 @@ class TaughtFrames:
         frame = resize_frame(sample.image_hwc_u8, *self._size)
         label = np.zeros(self._size, dtype=np.uint8)
         if self._teacher is not None:
-            label = self._teacher(torch.tensor(frame)[None]).logits[0].argmax(0).to(torch.uint8).numpy()
+            logits = self._teacher(torch.tensor(frame)[None]).logits[0]
+            label = _decide(logits, self._teacher.manifest.output).to(torch.uint8).numpy()
         return Sample(sample.name, frame, label)
+
+
+def _decide(logits_chw: Tensor, spec: OutputSpec) -> Tensor:
+    """Returns the class of each pixel, int64, H x W; the teacher's threshold holds where it told two classes apart."""
+    if spec.activation == "softmax":
+        return logits_chw.argmax(0)
+    return (logits_chw[1] - logits_chw[0] > math.log(spec.threshold / (1 - spec.threshold))).long()
 
 
 class WithoutVoid:
@@ -76,13 +86,13 @@ class WithoutVoid:
 
     Args:
         teacher: A teacher of the student's classes.
-        channels: Channels of the student's logits; those beyond the classes mean void.
+        channels: Channels of the student's logits; those beyond the classes mean void, and one stands for two classes.
     """
 
     def __init__(self, teacher: Teacher, channels: int) -> None:
         self.manifest = teacher.manifest
         self._teacher = teacher
-        self._extra = channels - teacher.manifest.num_classes
+        self._extra = max(0, channels - teacher.manifest.num_classes)
 
     feature_channels: int | None = None
 

@@ -14,7 +14,7 @@ from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
 PAIR = (QUANTIZE, DEQUANTIZE)
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _PASSING = frozenset({*PAIR, "Identity"})
-_AFTER_ARGMAX = frozenset({"Cast", "Squeeze", "Identity", "Reshape"})
+_AFTER_DECISION = frozenset({"Cast", "Squeeze", "Identity", "Reshape"})
 
 
 def read_graph(graph: Graph, output: str) -> tuple[list[Node], dict[str, Tensor]]:
@@ -46,9 +46,12 @@ def check_opset(graph: Graph) -> None:
 
 
 def logits_name(graph: Graph, output: str) -> str:
-    """Returns the tensor whose largest channel an output names; the output itself if it is no class map."""
-    node = graph.producer.get(graph.origin(output, _AFTER_ARGMAX))
-    return str(node.input[0]) if node is not None and node.op_type == "ArgMax" else output
+    """Returns the tensor whose largest channel an output names, or which it compares with a threshold.
+
+    The output itself if it is no class map.
+    """
+    node = graph.producer.get(graph.origin(output, _AFTER_DECISION))
+    return str(node.input[0]) if node is not None and node.op_type in ("ArgMax", "Greater") else output
 
 
 def trained_names(graph: Graph, nodes: list[Node], constants: dict[str, Tensor]) -> set[str]:

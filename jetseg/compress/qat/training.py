@@ -146,7 +146,7 @@ class _Training(EpochLoop):
         crops = Crops(learn_from, size, augment, config.seed)
         self.feed = Feed(fabric, crops, batch_size=qat.batch_size, seed=config.seed, workers=config.workers)
         self.trained.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = CropNetwork(self.trained, spec, augment.crop, fabric.device)
+        self.network = CropNetwork(self.trained, self.manifest, augment.crop, fabric.device)
         self.loss, self.distillation = self._make_losses(learn_from, teacher, size)
         self.optimizer = self.stepper = _make_optimizer(self.trained, qat)
         self.mean = RunningMean(self.trained, config.ema_decay)

@@ -20,6 +20,7 @@ from jetseg.engine.tensorrt.origin import check_origin
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
 from jetseg.manifest import Manifest
 from jetseg.onnx.signature import check_input, input_shape, pick_tensor
+from jetseg.output_shape import check_output
 from jetseg.preprocess import NetworkInput
 
 
@@ -106,7 +107,7 @@ class TensorRtRunner:
                 raise self._failed(f"TensorRT does not take the memory for {name}")
 
     def _choose_input_and_output(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
-        """Finds the input and the output that the manifest means, and checks the input against it."""
+        """Finds the input and the output that the manifest means, and checks both against it."""
         spec = self.manifest.input
         inputs = [name for name in _names(engine) if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         outputs = [name for name in _names(engine) if name not in inputs]
@@ -117,6 +118,8 @@ class TensorRtRunner:
         shape, dtype = tuple(engine.get_tensor_shape(self._input)), engine.get_tensor_dtype(self._input)
         expected = trt.DataType.UINT8 if spec.kind == "frame" else trt.DataType.FLOAT
         check_input(self.path, self._input, dtype, shape, expected, spec)
+        shape, dtype = tuple(engine.get_tensor_shape(self._output)), engine.get_tensor_dtype(self._output)
+        check_output(f"{self.path}: output {self._output}", shape, trt.nptype(dtype), self.manifest)
 
     def _failed(self, what: str) -> DeviceError:
         return DeviceError(f"{what}.{self._said()}", "If memory is short, close other programs and try again.")

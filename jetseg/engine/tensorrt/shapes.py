@@ -9,7 +9,7 @@ import onnx
 from jetseg.engine.tensorrt.options import TensorRTOptions
 from jetseg.errors import ConfigError
 from jetseg.manifest import InputSpec
-from jetseg.onnx.signature import input_shape
+from jetseg.onnx.signature import input_shape, size_axes
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def open_axes(spec: InputSpec, options: TensorRTOptions) -> frozenset[int]:
     [0, 2, 3]
     """
     axes = {0} if options.max_batch > 1 else set()
-    return frozenset(axes | set(_size_axes(spec) if options.smallest or options.largest else ()))
+    return frozenset(axes | set(size_axes(spec) if options.smallest or options.largest else ()))
 
 
 def shape_range(model: onnx.ModelProto, spec: InputSpec, options: TensorRTOptions) -> ShapeRange | None:
@@ -75,11 +75,6 @@ def shape_range(model: onnx.ModelProto, spec: InputSpec, options: TensorRTOption
     return ShapeRange(inputs[0].name, least, best, most)
 
 
-def _size_axes(spec: InputSpec) -> tuple[int, int]:
-    """Returns the axes of height and width."""
-    return (1, 2) if spec.kind == "frame" else (2, 3)
-
-
 def _with_size(spec: InputSpec, shape: tuple[int, ...], size: tuple[int, int] | None) -> tuple[int, ...]:
-    sizes = dict(zip(_size_axes(spec), size, strict=True)) if size else {}
+    sizes = dict(zip(size_axes(spec), size, strict=True)) if size else {}
     return tuple(sizes.get(axis, length) for axis, length in enumerate(shape))

@@ -39,7 +39,7 @@ def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
     gain = np.asarray(spec.std, np.float64) / spec.scale
     offset = np.asarray(spec.mean, np.float64) / spec.scale - _MIDDLE
     readers = [node for node in graph.readers(name) if _takes(graph, node, name)]
-    if spec.kind != "normalized" or np.abs(offset).max() > _MOST_OFF or not readers:
+    if spec.kind != "normalized" or spec.layout != "nchw" or np.abs(offset).max() > _MOST_OFF or not readers:
         return False
     for node in readers:
         weight = graph.weight(node.input[1]).astype(np.float64)

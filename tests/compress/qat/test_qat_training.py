@@ -207,8 +207,8 @@ def test_crop_that_a_fixed_graph_cannot_take_is_explained():
     module, _ = open_trainable(model, manifest, "learned")
     device = torch.device("cpu")
     with pytest.raises(ConfigError, match=r"Crops of 12x16 do not fit .* 24x32: Node planes \(Reshape\)"):
-        CropNetwork(module, manifest.input, (12, 16), device)
-    student = CropNetwork(module, manifest.input, (HEIGHT, WIDTH), device)
+        CropNetwork(module, manifest, (12, 16), device)
+    student = CropNetwork(module, manifest, (HEIGHT, WIDTH), device)
     frames = torch.randint(0, 256, (3, HEIGHT, WIDTH, 3), dtype=torch.uint8)
     with torch.no_grad():
         logits = student(frames)  # frame by frame, as the graph is fixed to a batch of 1
