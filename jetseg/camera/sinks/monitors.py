@@ -83,6 +83,8 @@ class MonitorSink:
         """Returns the time of a frame: of a camera as it was captured, of a file as it would be shown."""
         if self._source.live:
             return result.frame.captured_at
+        if result.frame.shown_at is not None:
+            return result.frame.shown_at
         return result.frame.sequence / (self._source.frames_per_second or _NOMINAL_FRAMES_PER_SECOND)
 
     def _report(self, notices: Sequence[Notice]) -> None:
