@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.errors import DataError, MissingDependencyError
+from jetseg.errors import DataError, ManifestError, MissingDependencyError
 from jetseg.manifest import FrameWindow, InputSpec
 
 try:
@@ -24,6 +24,9 @@ class Preprocessor:
 
     Args:
         spec: The input part of the network's manifest.
+
+    Raises:
+        ManifestError: Its numbers turn pixels into what is not finite.
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -118,6 +121,15 @@ def _planes(frame_hwc_u8: FrameU8, color: str) -> list[FrameU8]:
 def _normalization_tables(spec: InputSpec) -> list[npt.NDArray[np.float32]]:
     """One table of 256 values per channel: pixels have only 256 values, so this is exact and fast."""
     pixels = np.arange(256, dtype=np.float64)
-    return [
-        ((pixels * spec.scale - mean) / std).astype(np.float32) for mean, std in zip(spec.mean, spec.std, strict=True)
-    ]
+    with np.errstate(over="ignore"):
+        tables = [
+            ((pixels * spec.scale - mean) / std).astype(np.float32)
+            for mean, std in zip(spec.mean, spec.std, strict=True)
+        ]
+    if not np.isfinite(tables).all():
+        raise ManifestError(
+            f"scale {spec.scale:g}, mean {spec.mean} and std {spec.std} turn pixels into numbers that float32 does not "
+            "hold.",
+            "Correct `input` in the manifest.",
+        )
+    return tables

@@ -38,7 +38,9 @@ def write_timed(
     `between` is the number of frames that need later ones to be decoded.
     """
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options={"g": "5", "bf": str(between)} if codec == "libx264" else {})
+        stream = container.add_stream(
+            codec, rate=25, options={"g": "5", "bf": str(between)} if codec == "libx264" else {}
+        )
         stream.height, stream.width = SIZE
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, CLOCK)
