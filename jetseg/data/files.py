@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,12 @@ class FileSplit:
         known = [label for _, label in labelled] if all_labels is None else all_labels
         self._reading = decide_reading(known, self._code, labels)
         self._turned = check_orientation(labelled, labels) == "sensor"
+
+    def with_window(self, window: FrameWindow | None) -> FileSplit:
+        """Returns the same split whose deep frames become pixels in another way."""
+        other = copy.copy(self)
+        other.window = window
+        return other
 
     def __len__(self) -> int:
         return len(self.pairs)

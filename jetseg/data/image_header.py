@@ -83,7 +83,7 @@ def _parse(file: BinaryIO) -> ImageHeader | None:
     return None
 
 
-def _png(file: BinaryIO) -> ImageHeader:
+def _png(file: BinaryIO) -> ImageHeader | None:
     width = height = bits = color_type = 0
     palette, orientation = None, 1
     for kind, length in _png_chunks(file):
@@ -95,6 +95,8 @@ def _png(file: BinaryIO) -> ImageHeader:
             orientation = _turn(_tiff_tags(file, file.tell()))
         elif kind == b"IDAT":
             break
+    if bits not in (1, 2, 4, 8, 16):
+        return None
     return ImageHeader(width, height, bits, (palette or b"") if color_type == _PALETTE else None, orientation)
 
 

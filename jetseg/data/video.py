@@ -12,6 +12,7 @@ from jetseg.data.contract import Sample
 from jetseg.data.files import place_of
 from jetseg.data.video_reader import Timeline, VideoReader, not_a_video
 from jetseg.errors import DataError
+from jetseg.manifest import FrameWindow
 from jetseg.palette import Color
 from jetseg.progress import track
 
@@ -62,6 +63,7 @@ class VideoSplit:
         spec: The spec that opens it again.
         place: The file.
         split: "train" is the first 80 % of the frames, "val" the rest, "all" both.
+        window: Which values of frames of more than 8 bits become 0 to 255.
 
     Raises:
         DataError: The file is missing or is not a video, or there is no such split.
@@ -71,13 +73,14 @@ class VideoSplit:
     palette: tuple[Color, ...] = ()
     ignore_index: int | None = None
 
-    def __init__(self, spec: str, place: Path, split: str) -> None:
+    def __init__(self, spec: str, place: Path, split: str, window: FrameWindow | None = None) -> None:
         if split not in _SPLITS:
             raise DataError(f"A video has no split {split!r}; there are: {', '.join(_SPLITS)}.", "Choose one of these.")
         if not place.is_file():
             raise DataError(f"{place} does not exist.", "Check the path.")
         self.spec = spec
         self.split = split
+        self.window = window
         self._place = place
         state = place.stat()
         self._index = _index(place, state.st_mtime_ns, state.st_size)
@@ -90,6 +93,10 @@ class VideoSplit:
         self._reader: VideoReader | None = None
         self._frames: Iterator[Any] = iter(())
         self._next = 0
+
+    def with_window(self, window: FrameWindow | None) -> VideoSplit:
+        """Returns the same split whose deep frames become pixels in another way."""
+        return VideoSplit(self.spec, self._place, self.split, window)
 
     def __len__(self) -> int:
         return self._length
@@ -117,7 +124,7 @@ class VideoSplit:
         """Opens the file anew, where frames can be told apart at the last key frame before the one that is wanted."""
         if self._reader is not None:
             self._reader.close()
-        self._reader, self._next = VideoReader(self._place, threads=0), 0
+        self._reader, self._next = VideoReader(self._place, self.window), 0
         key = max((key for key in self._index.keys if key <= number), default=0)
         stamp = self._index.pts[key]
         if self._can_search and key and stamp is not None:
@@ -148,7 +155,7 @@ class VideoSplit:
 def _index(place: Path, modified_ns: int, size_bytes: int) -> _Index:
     """Decodes a whole file once; the same file is not decoded again."""
     del modified_ns, size_bytes  # they tell a changed file from the one before
-    reader = VideoReader(place, threads=0)
+    reader = VideoReader(place)
     timeline = Timeline(reader)
     pts, shown_at, keys = [], [], []
     for number, frame in enumerate(track(reader.decoded(), f"Counting the frames of {place.name}")):

@@ -51,14 +51,13 @@ class VideoReader:
     Args:
         place: The file, or the URL of one.
         window: Which values of gray frames of more than 8 bits become 0 to 255.
-        threads: Of the decoder; 0 takes all cores.
 
     Raises:
         DataError: It is not a video.
         MissingDependencyError: PyAV is not installed.
     """
 
-    def __init__(self, place: Path | str, window: FrameWindow | None = None, *, threads: int = 1) -> None:
+    def __init__(self, place: Path | str, window: FrameWindow | None = None) -> None:
         self._av = import_optional("av", "av", "record", "reads video files")
         self.place = str(place)
         self._window = window
@@ -79,7 +78,8 @@ class VideoReader:
         if self._stream is None or self._stream.codec_context is None or self._stream.codec_context.name in _TEXT_ART:
             self.close()
             raise not_a_video(self.place)
-        self._stream.codec_context.thread_count = threads
+        # more of them would take the engine's cores, and make something else of damaged frames each time
+        self._stream.codec_context.thread_count = 1
         self._stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
         self.frames_per_second = _nominal_rate(self._stream)
         self._packets = 0

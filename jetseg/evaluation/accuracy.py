@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from jetseg.data.contract import Split
+from jetseg.data.dataset import match_window
 from jetseg.errors import DataError
 from jetseg.evaluation.confusion import ConfusionMatrix, Score
 from jetseg.manifest import Manifest
@@ -39,6 +40,7 @@ def measure_accuracy(
     """
     if dataset.classes:
         check_classes(manifest.classes, dataset.classes, dataset.spec)
+    dataset = match_window(dataset, manifest.input.frames)
     confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
     for index in track(spread(len(dataset), frames), description):
         sample = dataset[index]

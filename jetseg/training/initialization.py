@@ -8,6 +8,7 @@ from torch import nn
 
 from jetseg.config import changed
 from jetseg.data.contract import Split
+from jetseg.data.dataset import window_of
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
 from jetseg.models import create_model
@@ -57,7 +58,9 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         module, parent = load_checkpoint(config.init)
         check_classes(parent.classes, dataset.classes, dataset.spec)
         size = {"height": config.height, "width": config.width}
-        return module.train(), parent.derive(stage, outputs=(output,), input=changed(parent.input, **size))
+        window = window_of(dataset) or parent.input.frames
+        spec = changed(parent.input, **size, frames=window)
+        return module.train(), parent.derive(stage, outputs=(output,), input=spec)
     manifest = Manifest(
         kind="checkpoint",
         outputs=(output,),
@@ -68,6 +71,7 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
             scale=config.scale,
             mean=config.channel_mean,
             std=config.channel_std,
+            frames=window_of(dataset),
         ),
         model=ModelSpec(factory=config.model, options=config.model_options),
         stages=(stage,),

@@ -12,7 +12,7 @@ from jetseg.camera.sources.images import is_image, open_images
 from jetseg.camera.sources.paced import PacedSource
 from jetseg.camera.sources.stream import open_stream
 from jetseg.camera.sources.video_file import open_video
-from jetseg.data.dataset import known_forms, open_split
+from jetseg.data.dataset import known_forms, match_window, open_split
 from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import FrameWindow
 from jetseg.monitor.events import EventLog
@@ -82,7 +82,8 @@ def _open(source: str, context: SourceContext) -> Source:
         is_folder_or_image = path.is_dir() or is_image(path)
         return open_images(source, path, context.window) if is_folder_or_image else open_video(path, context.window)
     if name in DATASETS:
-        return DatasetSource(open_split(source, context.split), labels=context.labels is not False)
+        split = match_window(open_split(source, context.split), context.window)
+        return DatasetSource(split, labels=context.labels is not False)
     own = ", ".join(SOURCES.get(name).form for name in SOURCES.names() if name not in DATASETS)
     raise DataError(
         f"{source} does not exist.",

@@ -21,8 +21,7 @@ def open_video(place: Path | str, window: FrameWindow | None = None) -> VideoFil
         DataError: It is not a video, or none of its frames can be decoded, or they need a window.
         MissingDependencyError: PyAV is not installed.
     """
-    # one thread: more of them would each hold back a frame, and take the engine's cores
-    reader = VideoReader(place, window, threads=1)
+    reader = VideoReader(place, window)
     try:
         return VideoFileSource(reader)
     except BaseException:
