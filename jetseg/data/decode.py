@@ -86,8 +86,8 @@ def read_frame(path: Path, window: FrameWindow | None = None) -> FrameU8:
         uint8, H x W x 3.
 
     Raises:
-        DataError: The file is missing or corrupt, has more than 8 bits and there is no window, or 8 bits although
-            there is one, or holds values that are not numbers.
+        DataError: The file is missing or corrupt, has more than 8 bits and there is no window, or holds values that
+            are not numbers.
     """
     image = _decode(path, _content(path), _FRAME_FLAGS)
     if image.dtype == np.uint8:
