@@ -85,11 +85,7 @@ class VideoReader:
         self._packets = 0
 
     def decoded(self) -> Iterator[Any]:
-        """Yields PyAV's frames in the order in which they are shown; what does not decode is left out.
-
-        Raises:
-            DataError: A frame is larger than anything that a camera gives.
-        """
+        """Yields PyAV's frames in the order in which they are shown; what does not decode is left out."""
         failed, end = 0, None
         packets = self._container.demux(self._stream)
         while True:
@@ -124,7 +120,8 @@ class VideoReader:
         """
         pixel_format = frame.format
         deep = pixel_format.components[0].bits > 8
-        if deep and (pixel_format.name.startswith("gray") or pixel_format.is_rgb or pixel_format.is_bayer):
+        is_yuv = not (pixel_format.name.startswith(("gray", "ya")) or pixel_format.is_rgb or pixel_format.is_bayer)
+        if deep and not is_yuv:
             image = window_frame(self._deep_values(frame), self._window, f"{self.place} ({pixel_format.name})")
         else:
             image = np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)

@@ -33,8 +33,9 @@ class SegmentedRecording(Output):
     """Writes the overlay as fragmented MP4 files of a minute each; an `Output`.
 
     Every second of video is a fragment that is whole in itself and is handed to the system at once, so that
-    `kill -9` costs the last second at most. Frames carry their capture time: the video plays in real time
-    however many frames were dropped. Runs are told apart by their start in the files' names.
+    `kill -9` costs the last second at most. Frames carry their capture time, or that at which a video shows them: the
+    recording plays in real time however many frames were dropped. Runs are told apart by their start in the files'
+    names.
 
     Args:
         folder: Where the segments go; it is made if it does not exist.
@@ -81,7 +82,8 @@ class SegmentedRecording(Output):
         picture = result.overlay_hwc_u8
         if picture is None:
             return
-        moment = result.frame.captured_at
+        frame = result.frame
+        moment = frame.captured_at if frame.shown_at is None else frame.shown_at
         if self._segment is not None and not self._segment.takes(picture, moment, self._segment_seconds):
             self.close()
         try:
