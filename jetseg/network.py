@@ -10,7 +10,7 @@ from pathlib import Path
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Kind, Manifest
 from jetseg.manifest_file import manifest_path, read_manifest, write_manifest
-from jetseg.onnx.file import onnx_sha256
+from jetseg.onnx.file import is_onnx, onnx_sha256
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.signature import pick_tensor
@@ -114,7 +114,8 @@ def artifact_sha256(path: Path, kind: Kind | None = None) -> str:
     Raises:
         ArtifactError: An ONNX file is broken, or lacks the files that hold its weights.
     """
-    return onnx_sha256(path) if path.suffix.lower() == ".onnx" or kind == "onnx" else sha256_file(path)
+    with_weights = path.suffix.lower() == ".onnx" or (kind == "onnx" and is_onnx(path))
+    return onnx_sha256(path) if with_weights else sha256_file(path)
 
 
 def save_manifest(
