@@ -7,7 +7,7 @@ ARG BASE=nvcr.io/nvidia/cuda:13.0.1-runtime-ubuntu24.04
 # hadolint ignore=DL3006
 FROM ${BUILD_BASE} AS build
 # Empty leaves pycuda out, which is compiled against CUDA: for a base without CUDA.
-ARG EXTRAS=tensorrt
+ARG EXTRAS=tensorrt,record
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
 ARG DEBIAN_FRONTEND=noninteractive

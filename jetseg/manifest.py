@@ -30,12 +30,29 @@ OF_THE_OUTPUT = ("classes", "palette", "ignore_index")
 _Positive = Annotated[float, Field(gt=0)]
 
 
+class FrameWindow(Record):
+    """Which values of frames of more than 8 bits become pixels: `low` and below 0, `high` and above 255.
+
+    Between them pixel = round((value - low) * 255 / (high - low)). Frames of 8 bits are pixels already.
+    """
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> FrameWindow:
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
 class InputSpec(Record):
     """What a network eats: value = (pixel * scale - mean) / std, pixels 0..255 in `color` order.
 
     `kind` is "normalized" (float32, 1 x channels x height x width, the caller normalizes) or "frame" (uint8,
     1 x height x width x 3 in `color` order, the graph normalizes). With `layout` "nhwc", as TensorFlow and Keras have
-    it, a normalized input is 1 x height x width x channels.
+    it, a normalized input is 1 x height x width x channels. `frames` says how frames of more than 8 bits become pixels;
+    without it they are refused.
     """
 
     name: str | None = None
@@ -47,6 +64,7 @@ class InputSpec(Record):
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[_Positive, ...] = (1.0, 1.0, 1.0)
+    frames: FrameWindow | None = None
 
     @property
     def channels(self) -> int:

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from jetseg.errors import ArtifactError
-from jetseg.manifest import Manifest
+from jetseg.manifest import Kind, Manifest
 from jetseg.manifest_file import manifest_path, read_manifest, write_manifest
-from jetseg.onnx.file import load_onnx, onnx_sha256
+from jetseg.onnx.file import is_onnx, load_onnx, onnx_sha256
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.signature import check_signature, pick_tensor
@@ -83,7 +83,7 @@ def open_network(path: Path | str, manifest: Path | str | None = None) -> Networ
     place = Path(manifest) if manifest else manifest_path(found)
     described = read_manifest(place, found)
     try:
-        digest = artifact_sha256(found)
+        digest = artifact_sha256(found, described.kind)
     except ArtifactError as error:  # a file that is no ONNX file any more
         _check_hash(found, place, described, sha256_file(found), error)
         raise
@@ -107,13 +107,18 @@ def load_manifest(artifact: Path, manifest_file: Path | None = None) -> Manifest
     return open_network(artifact, manifest_file).manifest
 
 
-def artifact_sha256(path: Path) -> str:
+def artifact_sha256(path: Path, kind: Kind | None = None) -> str:
     """Returns the hash of a file; weights that an ONNX file keeps in other files are part of it.
+
+    Args:
+        path: The file.
+        kind: What its manifest says it is, which may be an ONNX file by another name.
 
     Raises:
         ArtifactError: An ONNX file is broken, or lacks the files that hold its weights.
     """
-    return onnx_sha256(path) if path.suffix == ".onnx" else sha256_file(path)
+    with_weights = path.suffix.lower() == ".onnx" or (kind == "onnx" and is_onnx(path))
+    return onnx_sha256(path) if with_weights else sha256_file(path)
 
 
 def save_manifest(
@@ -128,7 +133,7 @@ def save_manifest(
         versions: Further versions that the artifact depends on.
     """
     complete = manifest.changed(
-        sha256=artifact_sha256(artifact),
+        sha256=artifact_sha256(artifact, manifest.kind),
         toolchain=toolchain() | dict(versions or {}),
         device=device or device_name(),
     )

@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from jetseg.manifest import InputSpec
-from jetseg.preprocess import Preprocessor, resize_frame
+from jetseg.errors import DataError, ManifestError
+from jetseg.manifest import FrameWindow, InputSpec
+from jetseg.preprocess import Preprocessor, resize_frame, window_frame
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -70,3 +71,24 @@ def test_channels_come_last_where_the_network_has_them_there(color):
     found = Preprocessor(InputSpec(**spec, layout="nhwc"))(noise())
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, np.moveaxis(expected, 1, 3))
+
+
+def test_numbers_that_float32_does_not_hold_are_refused():
+    spec = InputSpec(height=2, width=2, std=(1e-45, 1.0, 1.0))
+    with pytest.raises(ManifestError, match=r"std \(1e-45, 1\.0, 1\.0\) turn pixels into numbers that float32"):
+        Preprocessor(spec)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.float32, np.float64])
+def test_deep_frames_are_windowed_or_refused(dtype):
+    values = np.array([[100, 101, 200], [355, 356, 30000]]).astype(dtype)
+    spec = InputSpec(height=2, width=3, color="gray", mean=(0.0,), std=(1.0,))
+    with pytest.raises(DataError, match=r"The frame holds .* values, here 100 to 30000"):
+        Preprocessor(spec)(values)
+    windowed = Preprocessor(spec.model_copy(update={"frames": FrameWindow(low=100, high=355)}))(values)
+    assert windowed.tolist() == [[[[0, 1, 100], [255, 255, 255]]]]
+
+
+def test_frames_with_other_channels_are_refused():
+    with pytest.raises(DataError, match=r"The frame has the shape \(2, 2, 5\)"):
+        window_frame(np.zeros((2, 2, 5), np.uint16), FrameWindow(low=0, high=1), "The frame")

@@ -50,7 +50,7 @@ import numpy.typing as npt
 
 from jetseg.camera.config import LiveLimits
 from jetseg.camera.stopping import StopFlag
-from jetseg.manifest import Manifest
+from jetseg.manifest import FrameWindow, Manifest
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import LoopStatistics, SourceLosses
 from jetseg.postprocess import ClassMap
@@ -68,6 +68,8 @@ class SourceFrame:
             a queue and was decoded. Else: when reading began.
         image_hwc_u8: height x width x 3, BGR, 0..255.
         label_hw_u8: height x width of class ids; None without labels.
+        shown_at: Seconds since the first frame at which a video shows it; None for all else.
+        shown_for: Seconds that it is shown, where the video tells.
     """
 
     sequence: int
@@ -75,6 +77,8 @@ class SourceFrame:
     captured_at: float
     image_hwc_u8: npt.NDArray[np.uint8]
     label_hw_u8: npt.NDArray[np.uint8] | None = None
+    shown_at: float | None = None
+    shown_for: float | None = None
 
 
 class Source(Protocol):
@@ -127,6 +131,7 @@ class SourceContext:
         labels: False leaves labels out; None and True give them where there are some.
         pace: The rate that was asked for; a source that is not live is paced by whoever opens it.
         wait: A camera that is not there yet is awaited instead of being an error.
+        window: Which values of frames of more than 8 bits become 0 to 255; without it such frames are refused.
     """
 
     events: EventLog
@@ -135,6 +140,7 @@ class SourceContext:
     labels: bool | None
     pace: float | None
     wait: bool
+    window: FrameWindow | None = None
 
 
 class SourceKind(Protocol):

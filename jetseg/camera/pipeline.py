@@ -20,6 +20,7 @@ from jetseg.camera.overlay import Overlay
 from jetseg.camera.stopping import StopFlag
 from jetseg.camera.watchdog import Watchdog
 from jetseg.errors import DeviceError, StageStoppedError
+from jetseg.evaluation.finite import all_finite
 from jetseg.monitor.statistics import LoopStatistics
 from jetseg.postprocess import ClassMap, class_map
 from jetseg.preprocess import NetworkInput, Preprocessor
@@ -178,7 +179,9 @@ class Pipeline:
 
     def _class_map(self, output: npt.NDArray[Any], engine: LadderEngine) -> ClassMap:
         with self._statistics.timed("postprocess"):
-            return class_map(np.asarray(output), engine.runner.manifest)
+            scores = np.asarray(output)
+            self._statistics.scores.add(engine.name, perf_counter(), finite=all_finite(scores))
+            return class_map(scores, engine.runner.manifest)
 
     def _consume(self) -> None:
         """Finishes frames in the calling thread, the only one that gets signals and may own a window."""

@@ -82,7 +82,7 @@ def _content(artifact: Path, reference: Path | None, result: Evaluation) -> dict
     if accuracy := result.accuracy:
         dice = accuracy.mean_dice
         scores = {**accuracy.model_dump(), "mean_dice": None if dice is None else round(dice, 2)}
-    content = {"artifact": str(artifact), **scores, **result.conditions}
+    content = {"artifact": str(artifact), **scores, **result.conditions, "frames_not_finite": result.frames_not_finite}
     if result.agreement:
         content |= {"reference": str(reference), "agreement": round(result.agreement.percent, 3)}
     return content

@@ -34,6 +34,10 @@ def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
         rates.add_row("mIoU %", figure(summary.miou), "")
     if summary.deadline_ms is not None:
         rates.add_row("late frames", str(summary.deadline_misses), f"older than {summary.deadline_ms:g} ms")
+    if summary.frames_not_finite:
+        rates.add_row(
+            "not finite", str(summary.frames_not_finite), "frames whose class maps mean nothing", style="bold red"
+        )
     for name, count in summary.frames_by_engine.items():
         rates.add_row("frames by", str(count), name)
     console.print(rates)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from jetseg.data.files import (
     FileSplit,
     image_files,
+    label_files,
     pair_by_stem,
     place_of,
+    plain,
     require_folder,
     require_frames,
     require_split,
@@ -48,8 +50,9 @@ class CamVid:
         """
         root = require_folder(place_of(spec, place), "CamVid: SPLIT/*.png and SPLITannot/*.png")
         folders = subfolders(root)
-        splits = [name for name in folders if name + "annot" in folders]
-        require_split(split, splits, root)
-        pairs = pair_by_stem(image_files(root / split), root / (split + "annot"))
-        require_frames(pairs, root / split)
-        return FileSplit(spec, split, CLASSES, VOID, pairs)
+        splits = {name: folders[name + "annot"] for name in folders if name + "annot" in folders}
+        require_split(split, list(splits), root)
+        name = plain(split)
+        pairs = pair_by_stem(image_files(folders[name]), splits[name])
+        require_frames(pairs, folders[name])
+        return FileSplit(spec, split, CLASSES, VOID, pairs, all_labels=label_files(splits.values()))

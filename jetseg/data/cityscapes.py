@@ -12,7 +12,9 @@ from jetseg.data.decode import LabelCode
 from jetseg.data.files import (
     FileSplit,
     FramePair,
+    label_files,
     place_of,
+    plain,
     require_folder,
     require_frames,
     require_split,
@@ -65,25 +67,39 @@ class Cityscapes:
         root = place_of(spec, place)
         images = require_folder(root / "leftImg8bit", "Cityscapes frames: SPLIT/CITY/*_leftImg8bit.png")
         labels = require_folder(root / "gtFine", "Cityscapes labels: SPLIT/CITY/*_gtFine_labelIds.png")
-        require_split(split, subfolders(images), images)
+        splits = subfolders(images)
+        require_split(split, list(splits), images)
+        annotated = subfolders(labels).get(plain(split), labels / split)
         pairs = [
-            _pair(image, labels / split / city)
-            for city in subfolders(images / split)
-            for image in sorted((images / split / city).glob("*" + _IMAGE_END))
+            pair
+            for city, folder in subfolders(splits[plain(split)]).items()
+            for pair in _pairs(folder, annotated / city)
         ]
-        require_frames(pairs, images / split)
-        return FileSplit(spec, split, CLASSES, IGNORED, pairs, code=_label_code())
+        require_frames(pairs, splits[plain(split)])
+        all_labels = [path for path in label_files([labels]) if path.name.lower().endswith(_LABEL_END.lower())]
+        return FileSplit(spec, split, CLASSES, IGNORED, pairs, code=_label_code(), all_labels=all_labels)
 
 
-def _pair(image: Path, labels: Path) -> FramePair:
-    name = image.name.removesuffix(_IMAGE_END)
-    label = labels / (name + _LABEL_END)
-    if not label.is_file():
-        raise DataError(
-            f"{image} has no label: {label} does not exist.",
-            "Unpack gtFine_trainvaltest.zip into the same folder.",
-        )
-    return FramePair(name, image, label)
+def _pairs(images: Path, labels: Path) -> list[FramePair]:
+    there = {_without(path, _LABEL_END): path for path in labels.iterdir()} if labels.is_dir() else {}
+    pairs = []
+    for image in sorted(images.iterdir()):
+        name = _without(image, _IMAGE_END)
+        if name is None:
+            continue
+        if name not in there:
+            raise DataError(
+                f"{image} has no label: {labels / (name + _LABEL_END)} does not exist.",
+                "Unpack gtFine_trainvaltest.zip into the same folder.",
+            )
+        pairs.append(FramePair(name, image, there[name]))
+    return pairs
+
+
+def _without(path: Path, end: str) -> str | None:
+    """Returns a file's name without its end, whose case does not count; None if it ends otherwise."""
+    name = plain(path.name)
+    return name[: -len(end)] if name.lower().endswith(end.lower()) else None
 
 
 def _label_code() -> LabelCode:

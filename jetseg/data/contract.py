@@ -19,11 +19,13 @@ class Sample:
         name: Stable name, unique in the split, as in "0001TP_008550".
         image_hwc_u8: height x width x 3, BGR (OpenCV's order), 0..255.
         label_hw_u8: height x width of class ids, `ignore_index` where not scored; None without labels.
+        shown_at: Seconds since the beginning of a video; None for all else.
     """
 
     name: str
     image_hwc_u8: npt.NDArray[np.uint8]
     label_hw_u8: npt.NDArray[np.uint8] | None
+    shown_at: float | None = None
 
 
 class Split(Protocol):

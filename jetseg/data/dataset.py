@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from jetseg.data.contract import DatasetKind, Split
+from jetseg.data.files import FileSplit
 from jetseg.data.joined import JoinedSplits
-from jetseg.errors import ConfigError
+from jetseg.data.video import VideoSplit
+from jetseg.errors import ConfigError, DataError
+from jetseg.manifest import FrameWindow
 from jetseg.registry import DATASETS
 
 
@@ -66,6 +69,34 @@ def open_dataset(data: Dataset | str) -> Dataset:
     (192, 320, 3)
     """
     return data if isinstance(data, Dataset) else Dataset(data)
+
+
+def match_window(split: Split, window: FrameWindow | None) -> Split:
+    """Has a split turn frames of more than 8 bits into pixels as a network's input says.
+
+    Args:
+        split: The split.
+        window: `input.frames` of the network's manifest.
+
+    Raises:
+        DataError: The dataset's own settings say otherwise.
+    """
+    own = window_of(split)
+    if own == window or not isinstance(split, FileSplit | VideoSplit | JoinedSplits):
+        return split
+    if own is not None:
+        wanted = "has no window" if window is None else f"has {window.low:g} to {window.high:g}"
+        raise DataError(
+            f"{split.spec} turns the values {own.low:g} to {own.high:g} of its frames into pixels, and the network's "
+            f"manifest {wanted}.",
+            "Write the same `frames: {low: , high: }` in classes.yaml and under `input` in the manifest.",
+        )
+    return split.with_window(window)
+
+
+def window_of(split: Split) -> FrameWindow | None:
+    """Returns which values of frames of more than 8 bits a split turns into pixels; None where nothing says so."""
+    return split.window if isinstance(split, FileSplit | VideoSplit | JoinedSplits) else None
 
 
 def open_split(spec: str, split: str) -> Split:

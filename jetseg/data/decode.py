@@ -6,22 +6,27 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.data.image_header import JPEG_MAGIC, PNG_MAGIC, parse_header
 from jetseg.errors import DataError
+from jetseg.manifest import FrameWindow
 from jetseg.postprocess import ClassMap
-from jetseg.preprocess import FrameU8
+from jetseg.preprocess import FrameU8, window_frame
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 """Formats that keep every id; JPEG does not."""
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_JPEG_MAGIC = b"\xff\xd8"
+Reading = Literal["index", "gray"]
+"""What a pixel value of a label is, where the two differ: see `jetseg.data.label_reading`."""
+
+_FRAME_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+_TIFF_MAGICS = b"II*\0", b"MM\0*"
 _UNKNOWN = -1
 
 
@@ -68,25 +73,36 @@ class LabelCode:
         return np.asarray(cv2.LUT(pixels_hw_u8, self._table.astype(np.uint8)), dtype=np.uint8)
 
 
-def read_frame(path: Path) -> FrameU8:
-    """Reads an image file as a BGR frame.
+def read_frame(path: Path, window: FrameWindow | None = None) -> FrameU8:
+    """Reads an image file as a BGR frame, upright by its EXIF orientation.
 
-    Gray images get three equal channels, an alpha channel is dropped, and of 16-bit values the upper 8 bits
-    are kept.
+    Gray images get three equal channels, and an alpha channel is dropped. Values of 8 bits are taken as they are.
+
+    Args:
+        path: The file.
+        window: Which values of a deeper image become 0 to 255.
 
     Returns:
         uint8, H x W x 3.
 
     Raises:
-        DataError: The file is missing or corrupt.
+        DataError: The file is missing or corrupt, has more than 8 bits and there is no window, or holds values that
+            are not numbers.
     """
-    return np.asarray(_decode(path, _content(path), cv2.IMREAD_COLOR), dtype=np.uint8)
+    image = _decode(path, _content(path), _FRAME_FLAGS)
+    if image.dtype == np.uint8:
+        return np.asarray(image, dtype=np.uint8)
+    return window_frame(image, window, str(path))
 
 
-def read_label(path: Path, code: LabelCode) -> ClassMap:
+def read_label(path: Path, code: LabelCode, reading: Reading = "index") -> ClassMap:
     """Reads a label image as a class map.
 
-    The pixel values, or the palette indices of a PNG with a palette, are looked up in `code`.
+    Args:
+        path: The file.
+        code: What becomes of a pixel value.
+        reading: Whether a pixel's value is its index, in a palette or by its bits, or its gray value; see
+            `jetseg.data.label_reading.decide_reading`.
 
     Returns:
         uint8, H x W.
@@ -94,22 +110,52 @@ def read_label(path: Path, code: LabelCode) -> ClassMap:
     Raises:
         DataError: The file is missing or corrupt, is a color picture, or holds a value without a class.
     """
+    return code.class_ids(label_pixels(path, reading), path)
+
+
+def label_pixels(path: Path, reading: Reading) -> npt.NDArray[np.uint8]:
+    """Reads the pixel values of a label image; see `read_label`.
+
+    Returns:
+        uint8, H x W.
+    """
     content = _content(path)
-    indices, levels = _palette_as_gray(content)
-    image = _decode(path, indices, cv2.IMREAD_UNCHANGED)
+    header = parse_header(content)
+    levels = 255
+    if reading == "index" and header is not None and header.bits < 8:
+        levels = (1 << header.bits) - 1  # which OpenCV stretches to 0..255
+    if reading == "index" and header is not None and header.palette_rgb is not None:
+        content = _palette_as_gray(content)
+    image = _decode(path, content, cv2.IMREAD_UNCHANGED)
     if image.ndim == 3 and not np.array_equal(image[..., :1].repeat(2, axis=2), image[..., 1:3]):
         raise DataError(
             f"{path} is a color picture, but a label image must hold one class id per pixel.",
             "Convert the colors to ids (single-channel PNG) and point the dataset at the result.",
         )
     plane = image if image.ndim == 2 else image[..., 0]
-    if plane.dtype != np.uint8 and (plane.max() > 255 or plane.min() < 0 or not _whole(plane)):
+    if plane.dtype != np.uint8 and not (_whole(plane) and plane.max() <= 255 and plane.min() >= 0):
         raise DataError(
             f"{path} holds the label value {plane.max()}, but ids go from 0 to 255.",
             "Save label images with 8 bits per pixel.",
         )
     pixels = np.ascontiguousarray(plane.astype(np.uint8, copy=False))
-    return code.class_ids(pixels // (255 // levels) if levels < 255 else pixels, path)
+    if levels == 1:
+        return (pixels > 0).astype(np.uint8)
+    return pixels // (255 // levels) if levels < 255 else pixels
+
+
+def upright(label: ClassMap, orientation: int) -> ClassMap:
+    """Turns a label as the EXIF orientation of its frame says, 1 to 8.
+
+    >>> upright(np.array([[0, 1, 2]], np.uint8), 6).tolist()
+    [[0], [1], [2]]
+    """
+    turned = label.T if orientation >= 5 else label
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    return np.ascontiguousarray(turned)
 
 
 def check_same_size(image_path: Path, image: FrameU8, label_path: Path, label: ClassMap) -> None:
@@ -134,8 +180,8 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise DataError(f"{path} could not be read: {error.strerror or error}.") from error
     # Older OpenCV decodes the part of a truncated file that is there and says nothing.
-    truncated = (content.startswith(_PNG_MAGIC) and b"IEND" not in content[-64:]) or (
-        content.startswith(_JPEG_MAGIC) and content.find(b"\xff\xd9", content.find(b"\xff\xda") + 1) < 0
+    truncated = (content.startswith(PNG_MAGIC) and b"IEND" not in content[-64:]) or (
+        content.startswith(JPEG_MAGIC) and content.find(b"\xff\xd9", content.find(b"\xff\xda") + 1) < 0
     )
     if truncated or not content:
         raise DataError(
@@ -145,8 +191,13 @@ def _content(path: Path) -> bytes:
 
 
 def _decode(path: Path, content: bytes, flags: int) -> npt.NDArray[Any]:
+    data = np.frombuffer(content, dtype=np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
+        if flags == _FRAME_FLAGS and content.startswith(_TIFF_MAGICS):
+            # into color OpenCV converts no number of more than 16 bits
+            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+            flags = cv2.IMREAD_COLOR if image is not None and image.dtype == np.uint8 else cv2.IMREAD_UNCHANGED
+        image = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise DataError(f"{path} could not be decoded: {error}.", "Copy the file again.") from error
     if image is None:
@@ -154,22 +205,17 @@ def _decode(path: Path, content: bytes, flags: int) -> npt.NDArray[Any]:
     return image
 
 
-def _palette_as_gray(content: bytes) -> tuple[bytes, int]:
+def _palette_as_gray(content: bytes) -> bytes:
     """Rewrites the header of a PNG with a palette so that it decodes to its indices as gray values.
 
     OpenCV would give the palette's colors; the indices are the class ids. The header is in the PNG
     specification (ISO/IEC 15948), section 11.2.2: byte 24 is the bit depth, byte 25 the color type (3 is
     palette, 0 gray), bytes 29 to 32 the checksum over the chunk's type and data.
-
-    Returns:
-        The content, and the largest index: OpenCV stretches gray values of fewer than 8 bits to 0..255.
     """
-    if not content.startswith(_PNG_MAGIC) or len(content) < 33 or content[25] != 3:
-        return content, 255
     header = bytearray(content[:33])
     header[25] = 0
     header[29:33] = struct.pack(">I", zlib.crc32(bytes(header[12:29])))
-    return bytes(header) + _without_palette(content[33:]), (1 << header[24]) - 1
+    return bytes(header) + _without_palette(content[33:])
 
 
 def _without_palette(chunks: bytes) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,12 @@ from jetseg.data.decode import (
     check_same_size,
     read_frame,
     read_label,
+    upright,
 )
+from jetseg.data.image_header import read_header
+from jetseg.data.label_reading import LabelConfig, check_orientation, decide_reading
 from jetseg.errors import ConfigError, DataError
+from jetseg.manifest import FrameWindow
 from jetseg.palette import Color, default_palette
 
 
@@ -39,6 +45,12 @@ class FileSplit:
         pairs: The files, in order.
         code: How pixel values of a label become class ids.
         palette: RGB per class; customary colors by default.
+        all_labels: The label images of all splits, which are read alike; those of `pairs` by default.
+        labels: What the dataset's settings say of its label images.
+        window: Which values of frames of more than 8 bits become 0 to 255.
+
+    Raises:
+        DataError: What label images mean is left open; see `decide_reading` and `check_orientation`.
     """
 
     def __init__(
@@ -51,6 +63,9 @@ class FileSplit:
         *,
         code: LabelCode | None = None,
         palette: Sequence[Color] | None = None,
+        all_labels: Iterable[Path] | None = None,
+        labels: LabelConfig | None = None,
+        window: FrameWindow | None = None,
     ) -> None:
         self.spec = spec
         self.split = split
@@ -58,17 +73,30 @@ class FileSplit:
         self.palette = tuple(palette) if palette is not None else default_palette(self.classes)
         self.ignore_index = ignore_index
         self.pairs = tuple(pairs)
+        self.window = window
         self._code = code or LabelCode(len(self.classes), ignore_index)
+        labelled = [(pair.image, pair.label) for pair in self.pairs if pair.label is not None]
+        known = [label for _, label in labelled] if all_labels is None else all_labels
+        self._reading = decide_reading(known, self._code, labels)
+        self._turned = check_orientation(labelled, labels) == "sensor"
+
+    def with_window(self, window: FrameWindow | None) -> FileSplit:
+        """Returns the same split whose deep frames become pixels in another way."""
+        other = copy.copy(self)
+        other.window = window
+        return other
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
-        image = read_frame(pair.image)
+        image = read_frame(pair.image, self.window)
         if pair.label is None:
             return Sample(pair.name, image, None)
-        label = read_label(pair.label, self._code)
+        label = read_label(pair.label, self._code, self._reading)
+        if self._turned and (header := read_header(pair.image)) is not None:
+            label = upright(label, header.orientation)
         check_same_size(pair.image, image, pair.label, label)
         return Sample(pair.name, image, label)
 
@@ -102,47 +130,71 @@ def require_split(split: str, known: Sequence[str], place: Path) -> None:
     Raises:
         DataError: There is none; those that exist are named.
     """
-    if split not in known:
+    if plain(split) not in known:
         there = ", ".join(known) or "none"
         raise DataError(f"{place} has no split {split!r}; there are: {there}.", "Choose one of these.")
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Returns the sorted names of folders in a folder, hidden ones left out."""
-    return sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
+def plain(name: str) -> str:
+    """Returns a name in one form of Unicode (NFC): systems write letters with accents in one piece or in two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def subfolders(folder: Path) -> dict[str, Path]:
+    """Returns the folders in a folder by name, sorted, hidden ones left out."""
+    found = {plain(item.name): item for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")}
+    return dict(sorted(found.items()))
 
 
 def image_files(folder: Path) -> dict[str, Path]:
     """Returns the image files of a folder by stem, sorted.
 
     Raises:
-        DataError: Two images differ only in their suffix.
+        DataError: Two images differ only in their suffix, or in the form of Unicode of their names.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
-        if path.stem in found:
+        stem = plain(path.stem)
+        if stem in found:
             raise DataError(
-                f"{folder} holds both {found[path.stem].name} and {path.name}, which would share one label.",
+                f"{folder} holds both {found[stem].name} and {path.name}, which would share one label.",
                 "Rename or remove one of them.",
             )
-        found[path.stem] = path
+        found[stem] = path
     return dict(sorted(found.items()))
+
+
+def label_files(folders: Iterable[Path]) -> list[Path]:
+    """Returns the label images in some folders and below them, hidden ones left out."""
+    return [
+        path
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in LABEL_SUFFIXES and not path.name.startswith(".")
+    ]
 
 
 def pair_by_stem(images: dict[str, Path], labels: Path) -> list[FramePair]:
     """Finds the label of each image: the file in `labels` with the same stem.
 
     Raises:
-        DataError: An image has no label, or there are no images.
+        DataError: An image has no label, or two in one format, or there are no images.
     """
-    there = {path.name for path in labels.iterdir()}
+    there: dict[str, Path] = {}
+    for path in sorted(labels.iterdir()):
+        name = plain(path.stem) + path.suffix.lower()
+        if name in there and plain(path.stem) in images:
+            raise DataError(
+                f"{labels} holds both {there[name].name} and {path.name}, for one image.", "Remove the wrong one."
+            )
+        there[name] = path
     pairs, missing = [], []
     for stem, image in images.items():
         names = [stem + suffix for suffix in LABEL_SUFFIXES if stem + suffix in there]
         if names:
-            pairs.append(FramePair(stem, image, labels / names[0]))
+            pairs.append(FramePair(stem, image, there[names[0]]))
         else:
             missing.append(image)
     if missing:

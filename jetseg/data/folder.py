@@ -8,6 +8,8 @@ classes.yaml, of which only `classes` is required:
     label_values: {0: 0, 255: 1}       # class id of each pixel value, where they differ
     splits: {val: [a, b], test: [c]}   # names of frames; the others are "train"
     root: ../membrane                  # where images/ and labels/ are; by default the YAML's own folder
+    frames: {low: 0, high: 4095}       # which values of frames of more than 8 bits become 0 to 255
+    labels: {read: gray}               # or `index`: what a label's pixel is, where the two differ
 
 With folders images/train, images/val, ... the splits are these. Without labels/ the frames have no labels,
 which is enough for calibration.
@@ -27,15 +29,18 @@ from jetseg.data.files import (
     FileSplit,
     FramePair,
     image_files,
+    label_files,
     pair_by_stem,
     place_of,
+    plain,
     require_folder,
     require_frames,
     require_split,
     subfolders,
 )
+from jetseg.data.label_reading import LabelConfig
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import MAX_CLASSES
+from jetseg.manifest import MAX_CLASSES, FrameWindow
 
 CLASSES_FILE = "classes.yaml"
 ALL = "all"
@@ -57,6 +62,8 @@ class FolderConfig(Record):
     label_values: dict[_Byte, int] | None = None
     splits: dict[str, tuple[str, ...]] | None = None
     root: str | None = None
+    frames: FrameWindow | None = None
+    labels: LabelConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> FolderConfig:
@@ -112,7 +119,18 @@ class Folder:
         pairs = _find_pairs(images, root / "labels", config, split)
         require_frames(pairs, images)
         code = LabelCode(len(config.classes), config.ignore_index, config.label_values)
-        return FileSplit(spec, split, config.classes, config.ignore_index, pairs, code=code, palette=config.palette)
+        return FileSplit(
+            spec,
+            split,
+            config.classes,
+            config.ignore_index,
+            pairs,
+            code=code,
+            palette=config.palette,
+            all_labels=label_files([root / "labels"]),
+            labels=config.labels,
+            window=config.frames,
+        )
 
 
 def _read_config(path: Path) -> FolderConfig:
@@ -144,17 +162,18 @@ def _find_pairs(images: Path, labels: Path, config: FolderConfig, split: str) ->
             "Remove `splits`.",
         )
     if not folders:
-        return _paired(_named_split(flat, config, split, images), labels, labelled=labels.is_dir())
-    require_split(split, folders, images)
+        return _paired(_named_split(flat, config, plain(split), images), labels, labelled=labels.is_dir())
+    require_split(split, list(folders), images)
+    annotated = labels / split
     if labels.is_dir():
-        require_folder(labels / split, "the labels of this split")
-    return _paired(image_files(images / split), labels / split, labelled=labels.is_dir())
+        annotated = require_folder(subfolders(labels).get(plain(split), annotated), "the labels of this split")
+    return _paired(image_files(folders[plain(split)]), annotated, labelled=labels.is_dir())
 
 
 def _named_split(flat: dict[str, Path], config: FolderConfig, split: str, images: Path) -> dict[str, Path]:
     if split == ALL:
         return flat
-    named = config.splits or {}
+    named = {plain(name): [plain(frame) for frame in frames] for name, frames in (config.splits or {}).items()}
     taken = dict.fromkeys(name for names in named.values() for name in names)
     for name in taken:
         if name not in flat:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from jetseg.engine.backend import DEFAULT_BACKEND, Runner, find_backend
 from jetseg.errors import ArtifactError
+from jetseg.evaluation.finite import all_finite
 from jetseg.manifest import Manifest
 from jetseg.network import Network, open_network
 from jetseg.postprocess import ClassMap, class_map
@@ -30,11 +31,13 @@ class Engine:
     Attributes:
         manifest: What goes in, what comes out.
         network: The file.
+        frames_not_finite: Frames that `segment` got scores for that are not finite numbers.
     """
 
     def __init__(self, runner: Runner, network: Network | None = None) -> None:
         self.manifest: Manifest = runner.manifest
         self.network = network
+        self.frames_not_finite = 0
         self._runner = runner
         self._preprocess = Preprocessor(runner.manifest.input)
 
@@ -51,7 +54,9 @@ class Engine:
         Raises:
             ArtifactError: The engine was closed, or gives another output than its manifest promises.
         """
-        return class_map(np.asarray(self.infer(self._preprocess(frame_hwc_u8))), self.manifest)
+        output = np.asarray(self.infer(self._preprocess(frame_hwc_u8)))
+        self.frames_not_finite += not all_finite(output)
+        return class_map(output, self.manifest)
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network on an input that is preprocessed already; see `jetseg.engine.backend.Runner.infer`."""

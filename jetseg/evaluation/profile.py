@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.data.contract import Split
+from jetseg.data.dataset import match_window
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.evaluation.signals import SignalMeter, Signals, Vector, grid_scores
@@ -48,6 +49,7 @@ def measure_profile(
     """
     if min(len(dataset), frames) < LEAST_FRAMES:
         return None
+    dataset = match_window(dataset, manifest.input.frames)
     preprocess, meter = Preprocessor(manifest.input), SignalMeter(manifest.num_classes)
     agreement = ConfusionMatrix(manifest.classes, manifest.num_classes)
     measured: list[Signals] = []

@@ -38,10 +38,16 @@ def _differences(first: Manifest, other: Manifest) -> list[str]:
         "Classes": (", ".join(first.classes), ", ".join(other.classes)),
         "Input size": (f"{ours.width}x{ours.height}", f"{theirs.width}x{theirs.height}"),
         "Color": (ours.color, theirs.color),
+        "Frames": (_window(ours), _window(theirs)),
     }
     if ours.channels == theirs.channels and not _same_values(ours, theirs):
         facts["Normalization"] = (_normalization(ours), _normalization(theirs))
     return [f"{what}: {found} instead of {expected}" for what, (expected, found) in facts.items() if found != expected]
+
+
+def _window(spec: InputSpec) -> str:
+    window = spec.frames
+    return "without a window" if window is None else f"windowed to {window.low:g}..{window.high:g}"
 
 
 def _same_values(one: InputSpec, other: InputSpec) -> bool:

@@ -11,6 +11,7 @@ from jetseg.monitor.accuracy import RunningAccuracy
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.rate import FrameRate, LatencyRecord, Percentiles
+from jetseg.monitor.score_watch import ScoreWatch
 
 STAGES = ("capture", "preprocess", "infer", "postprocess", "accuracy", "overlay", "output")
 
@@ -51,6 +52,7 @@ class LoopSummary:
         frames_by_engine: Frames that each engine of a ladder segmented; empty without a ladder.
         miou: In percent, over the frames that have labels; None without labels.
         per_class_iou: In percent; None without labels.
+        frames_not_finite: Frames whose scores held NaN or infinity; not known of networks that give class maps.
     """
 
     frames: int
@@ -69,6 +71,7 @@ class LoopSummary:
     frames_by_engine: dict[str, int]
     miou: float | None
     per_class_iou: dict[str, float | None] | None
+    frames_not_finite: int
 
 
 class LoopStatistics:
@@ -92,6 +95,7 @@ class LoopStatistics:
         self.accuracy = accuracy
         self.events = events or EventLog()
         self.losses = losses or SourceLosses()
+        self.scores = ScoreWatch(self.events)
         self.deadline_seconds: float | None = None
         """The longest frame age that is in time; None without a deadline."""
         self.deadline_misses = 0
@@ -190,4 +194,5 @@ class LoopStatistics:
             frames_by_engine=dict(self.frames_by_engine),
             miou=score.miou if score else None,
             per_class_iou=score.per_class_iou if score else None,
+            frames_not_finite=self.scores.frames_not_finite,
         )

@@ -35,6 +35,15 @@ def load_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     return model
 
 
+def is_onnx(path: Path) -> bool:
+    """Tells whether a file holds an ONNX network, whatever its name."""
+    try:
+        _parse(path)
+    except ArtifactError:
+        return False
+    return True
+
+
 def weight_files(path: Path) -> tuple[Path, ...]:
     """Returns the other files that hold weights of an ONNX file, sorted by name; see `load_onnx` for what it raises."""
     return _weight_files(path, _parse(path))

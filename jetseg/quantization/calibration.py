@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from jetseg.data.contract import Split
-from jetseg.data.dataset import Dataset
+from jetseg.data.dataset import Dataset, match_window
 from jetseg.data.fingerprint import dataset_fingerprint
 from jetseg.errors import CalibrationError
 from jetseg.evaluation.accuracy import spread
@@ -52,7 +52,7 @@ def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: 
     Raises:
         JetsegError: The network, the manifest or the data is wrong; see the classes in `jetseg.errors`.
     """
-    graph, split = network.float_graph(), dataset.split(config.split)
+    graph, split = network.float_graph(), match_window(dataset.split(config.split), network.manifest.input.frames)
     indices = spread(len(split), config.images)
     images = _Images(split, indices, network.manifest, network.image_input)
     images.check_output(graph, config.threads)

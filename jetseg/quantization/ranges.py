@@ -18,7 +18,9 @@ from jetseg.quantization.config import Method, Policy, current_correction
 from jetseg.storage import sha256_file, write_text
 
 BackendName = Annotated[str, Field(pattern="^[a-z_]+$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+LARGEST_BOUND = 3.4e38
+"""Of float32, in which engines keep their scales."""
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST_BOUND, le=LARGEST_BOUND)]
 
 
 class TensorRange(Record):
@@ -30,9 +32,16 @@ class TensorRange(Record):
 
     low: Finite
     high: Finite
-    amax: Finite
+    amax: Annotated[Finite, Field(ge=0)]
     seen_low: Finite
     seen_high: Finite
+
+    @model_validator(mode="after")
+    def _in_order(self) -> TensorRange:
+        for low, high in (("low", "high"), ("seen_low", "seen_high")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} ({getattr(self, low):g}) is above {high} ({getattr(self, high):g})")
+        return self
 
 
 class Trial(Record):
@@ -189,6 +198,16 @@ def open_ranges(path: Path | str, network: Network) -> Ranges:
         record = RangesRecord.model_validate_json(content)
     except ValidationError as error:
         raise CalibrationError(f"{file} is not a valid ranges file:\n{explain(error)}") from error
+    check_made_for(record, network, file)
+    return Ranges(file, network, record, hashlib.sha256(content).hexdigest())
+
+
+def check_made_for(record: RangesRecord, network: Network, file: Path) -> None:
+    """Refuses ranges that were made for something else.
+
+    Raises:
+        CalibrationError: The network, its weights wherever they lie, or the preprocessing is another one.
+    """
     differences = []
     if record.model_sha256 != network.sha256:
         differences.append("another network (its SHA-256 differs)")
@@ -198,7 +217,6 @@ def open_ranges(path: Path | str, network: Network) -> Ranges:
         raise CalibrationError(
             f"{file} was made for {' and '.join(differences)}.", "Run `jetseg calibrate` again with this network."
         )
-    return Ranges(file, network, record, hashlib.sha256(content).hexdigest())
 
 
 def save_ranges(path: Path, network: Network, record: RangesRecord) -> Ranges:

@@ -16,10 +16,9 @@ import jetseg
 from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError, InputError
 from jetseg.evaluation.accuracy import check_frames, spread
-from jetseg.network import open_network
+from jetseg.network import artifact_sha256, open_network
 from jetseg.recipes.recipe import Recipe, StageSpec
 from jetseg.recipes.stages import KINDS, Settings
-from jetseg.storage import sha256_file
 from jetseg.workflows.stage_results import Artifacts, StageResult, kept_result, save_result
 
 _LOG = logging.getLogger(__name__)
@@ -129,7 +128,7 @@ def _key(spec: StageSpec, settings: Settings, data_hash: Callable[[str], str]) -
 
 def _content(value: Any) -> Any:  # noqa: ANN401 - any YAML value
     if isinstance(value, str | Path) and Path(value).is_file():
-        return sha256_file(Path(value))
+        return artifact_sha256(Path(value))
     return value
 
 

@@ -11,8 +11,8 @@ from jetseg.engine.engine import Engine
 from jetseg.evaluation.benchmark import Latency
 from jetseg.evaluation.confusion import Score
 from jetseg.manifest import Manifest
+from jetseg.network import artifact_sha256
 from jetseg.onnx.cost import Cost
-from jetseg.storage import sha256_file
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 def _parents(entries: Sequence[Entry]) -> dict[str, str | None]:
     """Finds, by hash, the entry that each entry was made from."""
-    hashes = {entry.name: sha256_file(entry.path) for entry in entries}
+    hashes = {entry.name: artifact_sha256(entry.path) for entry in entries}
     names = {digest: name for name, digest in hashes.items()}
     parents = {entry.name: names.get(entry.manifest.parent_sha256 or "") for entry in entries}
     # an engine in fp32 may be its parent byte for byte

@@ -8,6 +8,7 @@ from torch import nn
 
 from jetseg.config import changed, validate_config
 from jetseg.data.contract import Split
+from jetseg.data.dataset import window_of
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
 from jetseg.models import adapt_outputs_, create_model, find_outputs, is_foreign
@@ -63,10 +64,11 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         check_classes(parent.classes, dataset.classes, dataset.spec)
         output = changed(parent.output, **known)
         size = {"height": config.height, "width": config.width}
-        return module.train(), parent.derive(stage, outputs=(output,), input=changed(parent.input, **size))
+        spec = changed(parent.input, **size, frames=window_of(dataset) or parent.input.frames)
+        return module.train(), parent.derive(stage, outputs=(output,), input=spec)
     known |= {"activation": config.activation, "threshold": config.threshold}
     output = validate_config(OutputSpec, known)
-    spec = ModelSpec(factory=config.model, options=config.model_options)
+    model = ModelSpec(factory=config.model, options=config.model_options)
     manifest = Manifest(
         kind="checkpoint",
         outputs=(output,),
@@ -77,8 +79,9 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
             scale=config.scale,
             mean=config.channel_mean,
             std=config.channel_std,
+            frames=window_of(dataset),
         ),
-        model=spec,
+        model=model,
         stages=(stage,),
     )
     module = create_model(
@@ -89,5 +92,5 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
     if config.weights is not None:
         import_state_dict(config.weights, module)
     if is_foreign(config.model) or config.output is not None:
-        spec = find_outputs(module, manifest, config.output)
-    return adapt_outputs_(module, spec).train(), manifest.changed(model=spec)
+        model = find_outputs(module, manifest, config.output)
+    return adapt_outputs_(module, model).train(), manifest.changed(model=model)

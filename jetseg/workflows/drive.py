@@ -65,7 +65,7 @@ class Drive:
         self._begun = False
         if isinstance(source, str):
             asked = {name: getattr(config, name) for name in SourceConfig.model_fields}
-            source = open_source(source, events=events, **asked)
+            source = open_source(source, events=events, window=engine.manifest.input.frames, **asked)
         self.source = source
         stack.callback(self._close_unread)
         self.host = stack.enter_context(HostMonitor(events))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from jetseg.quantization.ranges import Ranges
 from jetseg.report.rows import backend_of
 from jetseg.workflows.opening import as_ranges, enter_engine
 
+_LOG = logging.getLogger(__name__)
+
 Simulation = Literal["tensorrt"]
 """Backends whose arithmetic can be simulated."""
 
@@ -37,11 +40,13 @@ class Evaluation:
         accuracy: IoU of each class, mIoU and pixel accuracy, in percent; None where the frames have no labels.
         agreement: Pixels that get the class that a reference gives them, in percent; None without a reference.
         conditions: Data, split, backend, precision, device and toolchain, as figures are quoted with them.
+        frames_not_finite: Frames in which the network or the reference gave NaN or infinity as scores.
     """
 
     accuracy: Accuracy | None
     agreement: Agreement | None
     conditions: dict[str, Any]
+    frames_not_finite: int = 0
 
     @property
     def miou(self) -> float | None:
@@ -102,7 +107,10 @@ def evaluate(
             scored = opened.enter_context(simulate_tensorrt(known, placement=placement, threads=config.threads))
             reference = reference or known.network
         other = None if reference is None else enter_engine(opened, reference, threads=config.threads)
+        engines = {opened_engine for opened_engine in (scored, other) if opened_engine is not None}
+        before = sum(opened_engine.frames_not_finite for opened_engine in engines)
         accuracy, agreement = _measure(scored, other, split, config.frames)
+        not_finite = sum(opened_engine.frames_not_finite for opened_engine in engines) - before
     if accuracy:
         accuracy = changed(accuracy, simulated=simulate is not None)
     conditions = {
@@ -113,13 +121,15 @@ def evaluate(
         "device": device_name(),
         "toolchain": toolchain(),
     }
-    return Evaluation(accuracy, agreement, conditions)
+    if not_finite:
+        _LOG.warning(
+            "In %d frames scores were not finite numbers: class maps and figures mean nothing there.", not_finite
+        )
+    return Evaluation(accuracy, agreement, conditions, not_finite)
 
 
 def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | str | None) -> Ranges:
     """Opens the ranges of the network that is to be simulated."""
-    if isinstance(ranges, Ranges):
-        return ranges
     if ranges is None:
         raise ConfigError("`simulate` needs the network's ranges.", "Give `ranges`.")
     network = engine.network if isinstance(engine, Engine) else engine

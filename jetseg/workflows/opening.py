@@ -9,7 +9,7 @@ from jetseg.engine.engine import Engine
 from jetseg.engine.engine import open_engine as open_exported
 from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
-from jetseg.quantization.ranges import Ranges, open_ranges
+from jetseg.quantization.ranges import Ranges, check_made_for, open_ranges
 from jetseg.shipped import find_artifact
 
 
@@ -74,5 +74,13 @@ def manifest_for(path: Path | str, manifest: Path | str | None) -> Path | str | 
 
 
 def as_ranges(ranges: Ranges | Path | str, network: Network | Path | str) -> Ranges:
-    """Opens the ranges of a network by their path; those that are open already are returned as they are."""
-    return ranges if isinstance(ranges, Ranges) else open_ranges(ranges, as_network(network))
+    """Opens the ranges of a network by their path; those that are open already are checked and returned.
+
+    Raises:
+        CalibrationError: They were made for another network.
+    """
+    opened = as_network(network)
+    if isinstance(ranges, Ranges):
+        check_made_for(ranges.record, opened, ranges.path)
+        return ranges
+    return open_ranges(ranges, opened)

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetseg.errors import ConfigError
-from jetseg.network import load_manifest
-from jetseg.storage import sha256_file, write_json
+from jetseg.errors import ArtifactError, ConfigError
+from jetseg.network import artifact_sha256, load_manifest
+from jetseg.storage import write_json
 
 _RECORD = "stage.json"
 _FINISHING = ("fine-tune", "export")
@@ -40,17 +40,19 @@ class StageResult:
 
 def save_result(result: StageResult) -> None:
     """Records in its folder what a stage made, with the hashes of its files."""
-    files = {kind: (str(path.relative_to(result.folder)), sha256_file(path)) for kind, path in result.artifacts.items()}
+    files = {
+        kind: (str(path.relative_to(result.folder)), artifact_sha256(path)) for kind, path in result.artifacts.items()
+    }
     content = {"stage": result.name, "kind": result.kind, "seconds": result.seconds, "artifacts": files}
     write_json(result.folder / _RECORD, content)
 
 
 def kept_result(folder: Path) -> StageResult | None:
     """Returns what an earlier run made in this folder, if it finished and its files are as it left them."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, ArtifactError):
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         files: Mapping[str, tuple[str, str]] = record["artifacts"]
-        if all(sha256_file(folder / name) == digest for name, digest in files.values()):
+        if all(artifact_sha256(folder / name) == digest for name, digest in files.values()):
             artifacts = {kind: folder / name for kind, (name, _) in files.items()}
             return StageResult(str(record["stage"]), str(record["kind"]), folder, artifacts, None)
     return None
@@ -74,7 +76,7 @@ def networks_of_run(folder: Path) -> list[tuple[str, Path]]:
             finished = (
                 networks.pop(load_manifest(path).parent_sha256 or "", None) if result.kind in _FINISHING else None
             )
-            networks[sha256_file(path)] = (finished[0] if finished else result.name, path)
+            networks[artifact_sha256(path)] = (finished[0] if finished else result.name, path)
     if not networks:
         raise ConfigError(
             f"{folder} holds no finished stage of a recipe.",

@@ -2,8 +2,10 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import cv2
+import numpy as np
 import pytest
 from camera_fakes import ANY_SPEED, MANIFEST, BlobDataset, Collector, FakeRunner, FakeSource
 from live_fakes import FakeCamera
@@ -242,3 +244,36 @@ def test_rate_is_over_the_intervals_between_class_maps():
     assert 5 < summary.frames_per_second < 100
     assert set(summary.stage_ms) == {"capture", "preprocess", "infer", "postprocess"}
     assert 9.9 < summary.stage_ms["infer"].p50 < 60
+
+
+class Overflowing(FakeRunner):
+    """Gives NaN or infinity in some frames."""
+
+    def __init__(self, values, **options):
+        super().__init__(**options)
+        self._values = values
+
+    def infer(self, network_input):
+        scores = super().infer(network_input)
+        scores[0, 1, 3, 5] = self._values.get(self.calls - 1, scores[0, 1, 3, 5])
+        return scores
+
+
+@pytest.mark.parametrize("reuses_output", [False, True])
+def test_scores_that_are_not_finite_raise_an_event_and_are_counted(reuses_output):
+    runner = Overflowing({3: np.nan, 4: np.inf, 6: -np.inf}, reuses_output=reuses_output)
+    source = FakeSource(12)
+    statistics = new_statistics(runner, source, engine=replace(ANY_SPEED, outputs_stay=not reuses_output))
+    summary = loop.run_loop(LoopConfig(), runner, source, statistics=statistics).summary()
+    assert (summary.frames, summary.frames_not_finite) == (12, 3)
+    raised = [event for event in statistics.events.recent() if event.kind == "scores-not-finite"]
+    assert [(event.severity, "engine gave scores that are not finite" in event.text) for event in raised] == [
+        ("alarm", True)
+    ]
+
+
+def test_finite_scores_raise_none_however_large():
+    runner = Overflowing(dict.fromkeys(range(12), 3e38))
+    statistics = new_statistics(runner, FakeSource(12), engine=ANY_SPEED)
+    assert loop.run_loop(LoopConfig(), runner, FakeSource(12), statistics=statistics).summary().frames_not_finite == 0
+    assert statistics.events.recent() == []

@@ -1,59 +1,34 @@
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from image_files import chunk, png
 
 from jetseg.data.decode import LabelCode, read_frame, read_label
 from jetseg.errors import DataError
+from jetseg.manifest import FrameWindow
 
 IDS = np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8)
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def palette_png(ids: np.ndarray, bits: int) -> bytes:
-    """Writes a PNG with a palette, as label tools do; `bits` per pixel."""
-    header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], bits, 3, 0, 0, 0)
-    rows = b""
-    for row in ids:
-        digits = "".join(f"{int(value):0{bits}b}" for value in row)
-        digits += "0" * (-len(digits) % 8)
-        rows += b"\0" + int(digits, 2).to_bytes(len(digits) // 8, "big")
-    palette = bytes([10, 20, 30, 200, 0, 0, 0, 200, 0, 5, 5, 5])
-    chunks = (
-        _chunk(b"IHDR", header)
-        + _chunk(b"PLTE", palette)
-        + _chunk(b"tRNS", b"\0\xff")
-        + _chunk(b"IDAT", zlib.compress(rows))
-        + _chunk(b"IEND", b"")
-    )
-    return b"\x89PNG\r\n\x1a\n" + chunks
+PALETTE = bytes([10, 20, 30, 200, 0, 0, 0, 200, 0, 5, 5, 5])
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_palette_png_gives_its_indices(tmp_path: Path, bits: int) -> None:
     path = tmp_path / "label.png"
-    path.write_bytes(palette_png(IDS, bits))
+    path.write_bytes(png(IDS, bits, PALETTE, extra=chunk(b"tRNS", b"\0\xff")))
 
     assert np.array_equal(read_label(path, LabelCode(3, None)), IDS)
 
 
-def test_gray_and_16_bit_and_alpha_images_become_bgr(tmp_path: Path, write_image) -> None:
+def test_gray_and_alpha_images_become_bgr(tmp_path: Path, write_image) -> None:
     gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
     color = np.dstack([gray, gray + 1, gray + 2])
     alpha = np.dstack([color, np.zeros_like(gray)])
 
     assert np.array_equal(read_frame(write_image(tmp_path / "g.png", gray)), np.dstack([gray] * 3))
-    assert np.array_equal(
-        read_frame(write_image(tmp_path / "w.png", gray.astype(np.uint16) * 257)), np.dstack([gray] * 3)
-    )
     assert np.array_equal(read_frame(write_image(tmp_path / "a.png", alpha)), color)
 
 
@@ -62,6 +37,39 @@ def test_gray_label_saved_as_color_or_16_bit_is_accepted(tmp_path: Path, write_i
 
     assert np.array_equal(read_label(write_image(tmp_path / "c.png", np.dstack([IDS] * 3)), code), IDS)
     assert np.array_equal(read_label(write_image(tmp_path / "w.png", IDS.astype(np.uint16)), code), IDS)
+
+
+DEEP = {
+    "uint16.png": np.array([[0, 100, 1000, 1001], [2000, 4095, 65535, 37]], np.uint16),
+    "color.png": np.arange(24, dtype=np.uint16).reshape(2, 4, 3) * 150,
+    "uint16.tif": np.array([[0, 100, 1000, 1001], [2000, 4095, 65535, 37]], np.uint16),
+    "int16.tif": np.array([[-1000, -1, 0, 50], [300, 400, 3071, 99]], np.int16),
+    "float32.tif": np.array([[-0.5, 99.9, 1e9, 100.1], [np.inf, 2100, 1234.5, 0]], np.float32),
+    "float64.tif": np.array([[-0.5, 99.9, 1e9, 100.1], [2100, 1234.5, 0, 7]], np.float64),
+    "uint16.pgm": np.array([[0, 100, 1000, 1001], [2000, 4095, 65535, 37]], np.uint16),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_deep_frames_are_windowed_by_value(tmp_path: Path, write_image, name: str) -> None:
+    values = DEEP[name]
+    path = write_image(tmp_path / name, values)
+    frame = read_frame(path, FrameWindow(low=100, high=2100))
+
+    expected = np.rint((np.clip(values.astype(np.float64), 100, 2100) - 100) * 255 / 2000).astype(np.uint8)
+    assert np.array_equal(frame, expected if values.ndim == 3 else np.dstack([expected] * 3))
+    with pytest.raises(DataError, match=rf"{name} holds .* values.*frames: {{low: 0, high: 4095}}"):
+        read_frame(path)
+
+
+def test_frame_of_8_bits_is_taken_as_it_is_and_nan_is_refused(tmp_path: Path, write_image) -> None:
+    gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    window = FrameWindow(low=0, high=4095)
+
+    assert np.array_equal(read_frame(write_image(tmp_path / "g.png", gray), window), np.dstack([gray] * 3))
+    broken = write_image(tmp_path / "n.tif", np.array([[1, np.nan]], np.float32))
+    with pytest.raises(DataError, match=r"n\.tif holds values that are not numbers"):
+        read_frame(broken, window)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])

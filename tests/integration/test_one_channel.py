@@ -122,7 +122,15 @@ def test_a_student_learns_from_one_channel_and_with_one(trained, tmp_path):
     from jetseg.workflows.training import train
 
     _, data, result = trained
-    settings = {"data": data, "epochs": 8, "batch_size": 2, "lr": 0.01, "ema_decay": 0, "teacher": result.best, "seed": 1}
+    settings = {
+        "data": data,
+        "epochs": 8,
+        "batch_size": 2,
+        "lr": 0.01,
+        "ema_decay": 0,
+        "teacher": result.best,
+        "seed": 1,
+    }
     for activation in ("sigmoid", "softmax"):
         out = tmp_path / activation
         student = train(out=out, model="blob_factory:net", activation=activation, **settings)

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from small_network import write_dataset, write_small_network
+from onnx import numpy_helper
+from small_network import small_manifest, small_network, write_dataset, write_small_network
 
 from jetseg.engine.engine import open_engine
 from jetseg.errors import ConfigError, DataError
-from jetseg.network import open_network
+from jetseg.network import open_network, save_manifest
 from jetseg.workflows.calibration import calibrate
 from jetseg.workflows.evaluating import evaluate
 
@@ -81,3 +83,15 @@ def test_the_public_names_stay_callable_beside_the_folders_of_these_names():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_scores_that_are_not_finite_are_counted_and_said(tmp_path, data, caplog):
+    model = small_network()
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "b4")
+    bias.CopyFrom(numpy_helper.from_array(np.array([0, np.inf, 0], np.float32), "b4"))
+    path = tmp_path / "overflowing.onnx"
+    onnx.save(model, str(path))
+    save_manifest(path, small_manifest())
+    found = evaluate(path, data=data, split="all", reference=path)
+    assert found.frames_not_finite == 8  # four frames in both networks
+    assert "not finite" in caplog.text

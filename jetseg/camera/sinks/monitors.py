@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from jetseg.camera.contract import FrameResult, Source
 from jetseg.engine.backend import Runner
 from jetseg.engine.engine import Engine
+from jetseg.errors import QualityError
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.manifest import Manifest
 from jetseg.monitor.accuracy import AccuracyAlarm
@@ -18,6 +20,8 @@ from jetseg.monitor.drift import DriftMonitor
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.score_tap import ScoreTap
 from jetseg.monitor.shadow import ShadowMonitor
+from jetseg.postprocess import ClassMap
+from jetseg.preprocess import FrameU8
 
 _NOMINAL_FRAMES_PER_SECOND = 25.0
 """Of files that do not tell their own rate."""
@@ -83,6 +87,8 @@ class MonitorSink:
         """Returns the time of a frame: of a camera as it was captured, of a file as it would be shown."""
         if self._source.live:
             return result.frame.captured_at
+        if result.frame.shown_at is not None:
+            return result.frame.shown_at
         return result.frame.sequence / (self._source.frames_per_second or _NOMINAL_FRAMES_PER_SECOND)
 
     def _report(self, notices: Sequence[Notice]) -> None:
@@ -118,8 +124,17 @@ def open_monitor(
     shadow = None
     if reference is not None:
         check_classes(manifest.classes, reference.manifest.classes, "the reference")
-        shadow = ShadowMonitor(reference.segment, manifest, every=every, bound=bound)
+        shadow = ShadowMonitor(partial(_segment_finite, reference), manifest, every=every, bound=bound)
     profile = manifest.profile if drift else None
     watch = None if profile is None else DriftMonitor(profile, manifest)
     tap = runner if isinstance(runner, ScoreTap) else None
     return closing(MonitorSink(manifest, source, drift=watch, tap=tap, shadow=shadow))
+
+
+def _segment_finite(reference: Engine, frame_hwc_u8: FrameU8) -> ClassMap:
+    """Segments a frame with a network that others are measured by."""
+    before = reference.frames_not_finite
+    ids = reference.segment(frame_hwc_u8)
+    if reference.frames_not_finite > before:
+        raise QualityError("Its scores are not finite numbers, so nothing can be compared with them.")
+    return ids

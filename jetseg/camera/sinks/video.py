@@ -5,22 +5,23 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.camera.contract import FrameResult, Sink, SinkContext
-from jetseg.errors import ConfigError, DeviceError, StorageError
+from jetseg.camera.contract import FrameResult, Sink, SinkContext, SourceFrame
+from jetseg.camera.sinks.encoding import USUAL_FRAMES_PER_SECOND, TimedEncoder, even_size
+from jetseg.errors import ConfigError, StorageError, import_optional
 from jetseg.storage import atomic_path, storage_error
 
 _LOG = logging.getLogger(__name__)
 
 _LEAST_FREE_BYTES = 1 << 20
 _FRAMES_BETWEEN_CHECKS = 32
-_USUAL_FRAMES_PER_SECOND = 25.0
 
 
 @contextmanager
@@ -32,12 +33,12 @@ def open_video_sink(path: Path, frames_per_second: float | None = None, *, live:
 
     Args:
         path: The file to make, ending in .mp4.
-        frames_per_second: The source's rate.
-        live: Frames that the engine cannot keep up with will be missing, so the video plays no faster than
-            the engine runs.
+        frames_per_second: The source's rate, for frames that tell no time of their own.
+        live: Frames are shown at the times at which they were captured; else as the source's video shows them.
 
     Raises:
         ConfigError: The name ends otherwise.
+        MissingDependencyError: PyAV is not installed.
         StorageError: The video did not get onto the disk whole.
     """
     if path.suffix.lower() != ".mp4":
@@ -47,10 +48,12 @@ def open_video_sink(path: Path, frames_per_second: float | None = None, *, live:
         try:
             yield sink
         except StorageError:
-            sink.release()
+            with suppress(StorageError):
+                sink.release()
             raise
         except BaseException:
-            sink.release()
+            with suppress(StorageError):
+                sink.release()
             sink.keep_part()
             raise
         sink.release()
@@ -60,8 +63,9 @@ def open_video_sink(path: Path, frames_per_second: float | None = None, *, live:
 class VideoSink:
     """Writes the overlay into a video under a temporary name; see `open_video_sink`.
 
-    OpenCV's writer reports no failed write, so free space is checked while writing, and the finished file is
-    opened again and its frames are counted.
+    Each frame keeps its time, whatever the rate, so that the video lasts as long as what was segmented. Not every
+    failed write is reported, so free space is checked while writing, and the finished file is opened again and its
+    frames are counted.
     """
 
     form = "video:FILE.mp4"
@@ -73,39 +77,52 @@ class VideoSink:
         return open_video_sink(Path(place), context.frames_per_second, live=context.live)
 
     def __init__(self, path: Path, frames_per_second: float | None, stack: ExitStack, *, live: bool) -> None:
+        self._av = import_optional("av", "av", "record", "writes video files")
         self.path = path
         self.frames = 0
-        self._frames_per_second = frames_per_second or _USUAL_FRAMES_PER_SECOND
+        self._period = 1 / (frames_per_second or USUAL_FRAMES_PER_SECOND)
         self._live = live
         self._stack = stack
         self._temporary: Path | None = None
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
+        self._container: Any = None
+        self._encoder: TimedEncoder | None = None
+        self._began = 0.0
 
     def write(self, result: FrameResult) -> None:
         """Adds a frame; one of another size than the first is resized to it.
 
         Raises:
             StorageError: The disk is full or the place is not writable.
-            DeviceError: This OpenCV cannot write MP4.
         """
         picture = result.overlay_hwc_u8
         if picture is None:
             return
-        if self._writer is None:
-            engine = result.statistics.engine.frames_per_second
-            limit = engine if self._live and engine else self._frames_per_second
-            self._writer = self._open(picture, min(self._frames_per_second, limit))
-        if self.frames % _FRAMES_BETWEEN_CHECKS == 0:
-            self._check_space()
-        fits = (picture.shape[1], picture.shape[0]) == self._size
-        self._writer.write(picture if fits else cv2.resize(picture, self._size))
+        moment = self._moment(result.frame)
+        with self._storage_errors():
+            if self._encoder is None:
+                self._encoder, self._began = self._open(picture), moment
+            if self.frames % _FRAMES_BETWEEN_CHECKS == 0:
+                self._check_space()
+            if even_size(picture) != self._encoder.size:
+                picture = np.asarray(cv2.resize(picture, self._encoder.size), dtype=np.uint8)
+            self._encoder.add(picture, moment - self._began, result.frame.shown_for or self._period)
         self.frames += 1
 
     def release(self) -> None:
-        """Writes the video's index and closes the file."""
-        if self._writer is not None:
-            self._writer.release()
+        """Writes the video's index and closes the file; may be called twice.
+
+        Raises:
+            StorageError: They did not get onto the disk.
+        """
+        encoder, self._encoder = self._encoder, None
+        container, self._container = self._container, None
+        with self._storage_errors():
+            try:
+                if encoder is not None:
+                    encoder.finish()
+            finally:
+                if container is not None:
+                    container.close()
 
     def keep_part(self) -> None:
         """Renames what was recorded so far to `<name>.partial.mp4`."""
@@ -122,24 +139,29 @@ class VideoSink:
         """
         if not self.frames:
             return
-        capture = cv2.VideoCapture(str(self._temporary))
-        found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-        capture.release()
+        with self._storage_errors(), self._av.open(str(self._temporary)) as finished:
+            found = sum(packet.size > 0 for packet in finished.demux(finished.streams.video[0]))
         if found != self.frames:
             raise storage_error(self.path, OSError(f"{found} of {self.frames} frames arrived"))
 
-    def _open(self, picture: npt.NDArray[np.uint8], frames_per_second: float) -> cv2.VideoWriter:
+    def _moment(self, frame: SourceFrame) -> float:
+        """Returns when a frame is shown, in seconds; differences count."""
+        if self._live:
+            return frame.captured_at
+        return self.frames * self._period if frame.shown_at is None else frame.shown_at
+
+    def _open(self, picture: npt.NDArray[np.uint8]) -> TimedEncoder:
         self._temporary = self._stack.enter_context(atomic_path(self.path))
         self._check_space()
-        self._size = (picture.shape[1], picture.shape[0])
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self._temporary), codec, frames_per_second, self._size)
-        if not writer.isOpened():
-            raise DeviceError(
-                f"This OpenCV ({cv2.__version__}) cannot write an MP4 video of {self._size[0]}x{self._size[1]} pixels.",
-                "Use a build with FFmpeg or GStreamer, such as the wheel opencv-python-headless.",
-            )
-        return writer
+        self._container = self._av.open(str(self._temporary), "w", format="mp4")
+        return TimedEncoder(self._av, self._container, picture)
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, self._av.error.FFmpegError) as error:
+            raise storage_error(self.path, error if isinstance(error, OSError) else OSError(str(error))) from error
 
     def _check_space(self) -> None:
         if shutil.disk_usage(self.path.parent).free < _LEAST_FREE_BYTES:

@@ -13,8 +13,10 @@ from jetseg.camera.contract import SourceContext
 from jetseg.camera.sources.live.capture import CaptureConnection
 from jetseg.camera.sources.live.live_source import LiveSource, open_live
 from jetseg.camera.sources.opencv import delivering
-from jetseg.errors import DeviceError
+from jetseg.errors import DataError, DeviceError
+from jetseg.manifest import FrameWindow
 
+_DEEP_GRAY = tuple(cv2.VideoWriter.fourcc(*name) for name in ("Y16 ", "Y12 ", "Y10 "))
 _NAME = re.compile(r"(?:/dev/video)?(\d+)")
 
 
@@ -34,20 +36,35 @@ def open_camera(index: int, context: SourceContext) -> LiveSource:
     Raises:
         DeviceError: There is no such camera, or it gives no frame.
     """
-    return open_live(str(index), partial(connect_camera, index), context)
+    return open_live(str(index), partial(connect_camera, index, context.window), context)
 
 
-def connect_camera(index: int) -> CaptureConnection:
+def connect_camera(index: int, window: FrameWindow | None = None) -> CaptureConnection:
     """Opens a camera by its index (/dev/videoINDEX on Linux).
 
+    Args:
+        index: Its number.
+        window: Which values become 0 to 255 if the camera gives gray of more than 8 bits, for which it is asked then.
+
     Raises:
+        DataError: It gives such gray, and there is no window: OpenCV would keep the upper 8 bits alone.
         DeviceError: There is no such camera, or it gives no frame.
     """
     linux = sys.platform == "linux"
     capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
     # one waiting frame, where the driver lets us choose: a longer queue only ages them
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    return CaptureConnection(delivering(capture, lambda: _silent(index)))
+    if window is not None:
+        capture.set(cv2.CAP_PROP_FOURCC, _DEEP_GRAY[0])
+    if int(capture.get(cv2.CAP_PROP_FOURCC)) in _DEEP_GRAY:
+        if window is None:
+            capture.release()
+            raise DataError(
+                f"Camera {index} gives gray frames of more than 8 bits, of which a network sees 256 levels.",
+                "Say in the network's manifest, under `input`, which values count: `frames: {low: 0, high: 4095}`.",
+            )
+        capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+    return CaptureConnection(delivering(capture, lambda: _silent(index)), window=window)
 
 
 def _silent(index: int) -> DeviceError:

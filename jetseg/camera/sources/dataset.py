@@ -39,4 +39,4 @@ class DatasetSource(Source):
         sample = self._dataset[sequence % length]
         self._sequence += 1
         label = sample.label_hw_u8 if self.classes is not None else None
-        return SourceFrame(sequence, sample.name, started, sample.image_hwc_u8, label)
+        return SourceFrame(sequence, sample.name, started, sample.image_hwc_u8, label, sample.shown_at)

@@ -12,8 +12,9 @@ from jetseg.camera.sources.images import is_image, open_images
 from jetseg.camera.sources.paced import PacedSource
 from jetseg.camera.sources.stream import open_stream
 from jetseg.camera.sources.video_file import open_video
-from jetseg.data.dataset import known_forms, open_split
+from jetseg.data.dataset import known_forms, match_window, open_split
 from jetseg.errors import ConfigError, DataError
+from jetseg.manifest import FrameWindow
 from jetseg.monitor.events import EventLog
 from jetseg.registry import DATASETS, SOURCES
 
@@ -27,6 +28,7 @@ def open_source(
     events: EventLog | None = None,
     limits: LiveLimits | None = None,
     wait: bool = False,
+    window: FrameWindow | None = None,
 ) -> Source:
     """Opens a source of frames.
 
@@ -39,13 +41,14 @@ def open_source(
         events: Where a camera that is lost, stalled or back is reported.
         limits: How long a camera may take.
         wait: A camera that is not there yet is awaited instead of being an error.
+        window: Which values of frames of more than 8 bits become 0 to 255; without it such frames are refused.
 
     Raises:
         ConfigError: Labels or a pace were asked of a source that can have none.
         DataError: The file, folder or dataset is missing, damaged or empty.
         DeviceError: The camera is absent or gives no frames.
     """
-    context = SourceContext(events or EventLog(), limits or LiveLimits(), split, labels, pace, wait=wait)
+    context = SourceContext(events or EventLog(), limits or LiveLimits(), split, labels, pace, wait, window)
     opened = _open(source, context)
     try:
         if labels and opened.classes is None:
@@ -76,9 +79,11 @@ def _open(source: str, context: SourceContext) -> Source:
     if "://" in source:
         return open_stream(source, context)
     if path.exists():
-        return open_images(source, path) if path.is_dir() or is_image(path) else open_video(path)
+        is_folder_or_image = path.is_dir() or is_image(path)
+        return open_images(source, path, context.window) if is_folder_or_image else open_video(path, context.window)
     if name in DATASETS:
-        return DatasetSource(open_split(source, context.split), labels=context.labels is not False)
+        split = match_window(open_split(source, context.split), context.window)
+        return DatasetSource(split, labels=context.labels is not False)
     own = ", ".join(SOURCES.get(name).form for name in SOURCES.names() if name not in DATASETS)
     raise DataError(
         f"{source} does not exist.",

@@ -52,7 +52,7 @@ class PacedSource(Source):
         if wait > _PATIENCE_SECONDS:
             raise TimeoutError
         self._next = None
-        return replace(frame, captured_at=perf_counter())
+        return replace(frame, captured_at=perf_counter(), shown_at=None, shown_for=None)
 
     def close(self) -> None:
         """Closes the other source."""

@@ -40,7 +40,7 @@ def open_stream(url: str, context: SourceContext) -> Source:
     connection = connect_within(context.limits.hung, connect, name)
     if connection.has_end:
         connection.close()
-        return open_video(url)
+        return open_video(url, context.window)
     return LiveSource(name, connect, context.events, context.limits, connection=connection)
 
 

@@ -2,84 +2,73 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from time import perf_counter
 
-import cv2
-import numpy as np
-
 from jetseg.camera.contract import Source, SourceFrame
-from jetseg.camera.sources.opencv import DECODER, nominal_rate, open_capture
-from jetseg.errors import DataError
-from jetseg.preprocess import FrameU8
-
-_LOG = logging.getLogger(__name__)
+from jetseg.data.video_reader import VideoReader, not_a_video
+from jetseg.manifest import FrameWindow
 
 
-def open_video(place: Path | str) -> VideoFileSource:
+def open_video(place: Path | str, window: FrameWindow | None = None) -> VideoFileSource:
     """Opens a video file, or the URL of one.
 
+    Args:
+        place: The file.
+        window: Which values of gray frames of more than 8 bits become 0 to 255.
+
     Raises:
-        DataError: It is not a video, or none of its frames can be decoded.
+        DataError: It is not a video, or none of its frames can be decoded, or they need a window.
+        MissingDependencyError: PyAV is not installed.
     """
-    capture = open_capture(str(place), DECODER)
-    good, first = capture.read() if capture.isOpened() else (False, None)
-    # FFmpeg plays any .txt file as terminal art
-    is_text = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"ansi")
-    if not good or first is None or is_text:
-        capture.release()
-        raise DataError(
-            f"{place} is not a video that OpenCV {cv2.__version__} can decode: it is damaged, truncated or of "
-            "another format.",
-            "Copy it again, or convert it, for instance to H.264 in MP4.",
-        )
-    return VideoFileSource(capture, str(place), np.asarray(first, dtype=np.uint8))
+    reader = VideoReader(place, window)
+    try:
+        return VideoFileSource(reader)
+    except BaseException:
+        reader.close()
+        raise
 
 
 class VideoFileSource(Source):
     """Frames of a video file; see `jetseg.camera.contract.Source`.
 
     Args:
-        capture: Opened and known to deliver.
-        name: Of the file.
-        first: The first frame, which was read already.
+        reader: At the beginning of the file; the source closes it.
+
+    Raises:
+        DataError: None of its frames can be decoded.
     """
 
-    def __init__(self, capture: cv2.VideoCapture, name: str, first: FrameU8) -> None:
-        self.name = name
-        self.frames_per_second = nominal_rate(capture)
-        self.size_hw = (first.shape[0], first.shape[1])
-        self._frame_count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._capture = capture
-        self._first: FrameU8 | None = first
+    def __init__(self, reader: VideoReader) -> None:
+        self.name = reader.place
+        self.frames_per_second = reader.frames_per_second
+        self._reader = reader
+        self._frames = reader.frames()
+        self._first = next(self._frames, None)
+        if self._first is None:
+            raise not_a_video(reader.place)
+        height, width = self._first.image_hwc_u8.shape[:2]
+        self.size_hw = (height, width)
         self._sequence = 0
 
     def read(self) -> SourceFrame | None:
         """Decodes the next frame; None at the end, which is said if it comes too early."""
         started = perf_counter()
-        image, self._first = self._first, None
-        if image is None:
-            good, decoded = self._capture.read()
-            if not good:
-                self._check_end()
-                return None
-            image = np.asarray(decoded, dtype=np.uint8)
-        if image.ndim == 2:
-            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+        frame, self._first = self._first or next(self._frames, None), None
+        if frame is None:
+            return None
         sequence = self._sequence
         self._sequence += 1
-        return SourceFrame(sequence, f"{sequence:06d}", started, image)
+        return SourceFrame(
+            sequence,
+            f"{sequence:06d}",
+            started,
+            frame.image_hwc_u8,
+            shown_at=frame.shown_at,
+            shown_for=frame.shown_for,
+        )
 
     def close(self) -> None:
         """Closes the file; may be called twice."""
-        self._capture.release()
-
-    def _check_end(self) -> None:
-        if self._sequence < self._frame_count:
-            _LOG.warning(
-                "%s promises %d frames, and %d could be decoded: it may be truncated.",
-                self.name,
-                self._frame_count,
-                self._sequence,
-            )
+        self._frames.close()
+        self._reader.close()

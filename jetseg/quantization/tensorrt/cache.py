@@ -10,6 +10,7 @@ import numpy as np
 
 from jetseg.errors import CalibrationError
 from jetseg.quantization.qdq.schemes import SYMMETRIC_LIMIT, symmetric_scale
+from jetseg.quantization.ranges import LARGEST_BOUND
 
 ALGORITHM = "EntropyCalibration2"
 _LAST_MAJOR = 10
@@ -79,7 +80,7 @@ def parse_cache(text: str) -> CalibrationCache:
         if not name or not _HEX.fullmatch(digits.strip()):
             raise _malformed(number, line, "`tensor: scale`, the scale as up to 8 hexadecimal digits")
         scale = float(np.array(int(digits, 16), dtype=np.uint32).view(np.float32))
-        if not (np.isfinite(scale) and scale >= 0):
+        if not 0 <= scale <= LARGEST_BOUND / SYMMETRIC_LIMIT:  # also refuses what is no number
             raise _malformed(number, line, f"a scale that is finite and not negative, instead of {scale}")
         if name in amax:
             raise _malformed(number, line, "each tensor once")

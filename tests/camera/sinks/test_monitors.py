@@ -73,6 +73,18 @@ def test_shadow_tells_a_broken_engine_from_a_sound_one_and_ends_with_the_run():
     assert not any(thread.name == "jetseg-shadow" for thread in threading.enumerate())
 
 
+class NotFinite(FakeRunner):
+    def infer(self, network_input):
+        return np.full_like(super().infer(network_input), np.nan)
+
+
+def test_shadow_says_that_its_reference_gives_no_numbers():
+    source = FakeSource(40, delay=0.02)
+    kinds, summary = watched_run(source, FakeRunner(), reference=Engine(NotFinite()), every=2)
+    assert kinds == ["shadow-failed"]
+    assert summary["shadow"]["compared"] == 0
+
+
 def test_a_reference_with_other_classes_is_refused():
     reference = FakeRunner()
     reference.manifest = Manifest.model_validate({"classes": ["a", "b", "c"], "input": {"height": 24, "width": 32}})

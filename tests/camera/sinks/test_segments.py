@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def test_video_plays_in_real_time_although_frames_are_missing(tmp_path):
     with av.open(str(segments(tmp_path)[0])) as video:
         moments = [float(frame.time) for frame in video.decode(video=0)]
     assert moments == pytest.approx([index / 25 for index in (0, 1, 2, 30, 31, 75)], abs=1e-3)
+
+
+def test_recording_of_a_file_keeps_the_times_of_the_file(tmp_path):
+    recording = SegmentedRecording(tmp_path)
+    moments = [0.0, 0.1, 0.7, 2.1]
+    for index, moment in enumerate(moments):
+        ready = result(index)
+        recording.write(replace(ready, frame=replace(ready.frame, captured_at=77.0 + index, shown_at=moment)))
+    recording.close()
+    import av
+
+    with av.open(str(segments(tmp_path)[0])) as video:
+        assert [float(frame.time) for frame in video.decode(video=0)] == pytest.approx(moments, abs=1e-3)
 
 
 def test_other_size_begins_another_segment_and_odd_sizes_lose_a_column(tmp_path):

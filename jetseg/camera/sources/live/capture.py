@@ -11,7 +11,8 @@ import numpy as np
 from jetseg.camera.sources.live.connection import Grab
 from jetseg.camera.sources.live.frame_clock import FrameClock
 from jetseg.camera.sources.opencv import nominal_rate
-from jetseg.preprocess import FrameU8
+from jetseg.manifest import FrameWindow
+from jetseg.preprocess import FrameU8, window_frame
 
 _BACKLOG_SECONDS = 2.0
 
@@ -24,9 +25,13 @@ class CaptureConnection:
         is_stream: Frames that the timestamps show to be missing count as corrupt: a decoder skips what it
             cannot read without a word, and this is how it shows. And the connection ends when the camera was
             started anew, because OpenCV would go on with the size that it had before.
+        window: Which values of gray frames of more than 8 bits become 0 to 255.
     """
 
-    def __init__(self, capture: cv2.VideoCapture, *, is_stream: bool = False) -> None:
+    def __init__(
+        self, capture: cv2.VideoCapture, *, is_stream: bool = False, window: FrameWindow | None = None
+    ) -> None:
+        self._window = window
         self.frames_per_second = nominal_rate(capture)
         size = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.size_hw = size if all(size) else None
@@ -54,7 +59,7 @@ class CaptureConnection:
             return None
         missing = self._clock.missing if self._is_stream else 0
         good, image = self._capture.retrieve()
-        return Grab(_whole(image) if good else None, captured_at, missing)
+        return Grab(_whole(image, self._window) if good else None, captured_at, missing)
 
     def close(self) -> None:
         """Frees the device; call it in the thread that reads."""
@@ -70,9 +75,13 @@ class CaptureConnection:
                 return
 
 
-def _whole(image: Any) -> FrameU8 | None:  # noqa: ANN401 - whatever a driver gives
+def _whole(image: Any, window: FrameWindow | None) -> FrameU8 | None:  # noqa: ANN401 - whatever a driver gives
     """Returns the picture as height x width x 3; None if it is not one."""
-    if image is None or not image.size or image.dtype != np.uint8:
+    if image is None or not image.size:
+        return None
+    if image.dtype == np.uint16 and image.ndim == 2 and window is not None:
+        return window_frame(image, window, "A frame")
+    if image.dtype != np.uint8:
         return None
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
