@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import onnx
-from onnx import TensorProto
-
 from jetseg.engine.tensorrt.dla import MAX_LOADABLES, DlaPlan, plan_dla
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.lint_config import Device, LintConfig
+from jetseg.engine.tensorrt.parser_rules import bad_types, refusal
 from jetseg.engine.tensorrt.source import fix_input_size_
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.node import attribute_int, attribute_ints, attribute_text
+from jetseg.onnx.node import attribute_int
 from jetseg.onnx.quantizers import QUANTIZE, QUANTIZED_OPERATORS, of_type
-from jetseg.quantization.tensorrt.rules import UNKNOWN_OPERATORS, check_qdq
+from jetseg.quantization.tensorrt.rules import check_qdq
 from jetseg.targets import Software, find_target
 
 Kind = Literal["refused", "dla", "slow"]
-_STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
-_CASTS = frozenset(
-    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.INT8}
-    | {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
-)
-"""Types that a Cast may make; uint8 only right before an output."""
 _CHANNELS = 32
 """INT8 tensor cores work on this many input channels at a time."""
 _LAST_DLA_OF_10, _FIRST_DLA_OF_11, _OLDEST = (10, 7), (11, 4, 1), (10, 3)
@@ -118,40 +110,16 @@ def _refused(graph: Graph) -> Iterator[LintFinding]:
                 "a size is not fixed.",
                 "Give a manifest with the size, or options max_batch, smallest and largest.",
             )
+    for name, kind in bad_types(graph):
+        yield LintFinding("refused", name, "", f"TensorRT has no {kind}.", "Store it as int32 or float32.")
     for node in graph.nodes:
-        reason = _refusal(node, graph.outputs)
+        reason = refusal(graph, node)
         if reason:
             yield LintFinding("refused", node.output[0], node.op_type, *reason)
     for violation in check_qdq(graph.model) if any(of_type(graph, QUANTIZE)) else ():
         maker = graph.producer.get(violation.place)
         operator = maker.op_type if maker else ""
         yield LintFinding("refused", violation.place, operator, violation.found, violation.fix)
-
-
-def _refusal(node: onnx.NodeProto, outputs: Sequence[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - one per rule
-    """Returns why TensorRT's parser does not take a node, as its messages say, and what to do."""
-    operator = node.op_type
-    if operator in UNKNOWN_OPERATORS or node.domain not in _STANDARD_DOMAINS or not onnx.defs.has(operator):
-        return "TensorRT has no such operator.", "Replace it by standard ONNX operators and export again."
-    if operator == "Cast":
-        kind = attribute_int(node, "to", 0)
-        if kind == TensorProto.UINT8 and node.output[0] in outputs:
-            return None
-        if kind not in _CASTS:
-            name = str(TensorProto.DataType.Name(kind)).lower()
-            return f"TensorRT has no {name} inside a network.", "Cast to int32 or float32 instead."
-    if operator == "Resize" and attribute_text(node, "coordinate_transformation_mode") == "tf_crop_and_resize":
-        return "it crops while it resizes.", "Slice first, then resize."
-    if operator == "Resize" and attribute_int(node, "antialias", 0):
-        return "it resizes with antialiasing.", "Export it without, or average-pool instead."
-    dilated, strided = (any(size != 1 for size in attribute_ints(node, name)) for name in ("dilations", "strides"))
-    if operator == "MaxPool" and dilated:
-        return "max pooling is dilated.", "Pool without dilation and train again."
-    if operator == "MaxPool" and len(node.output) > 1:
-        return "the indices of max pooling are read.", "Upsample by resizing or a transposed convolution."
-    if operator == "ConvTranspose" and dilated and strided:
-        return "a transposed convolution has strides and dilations.", "Use one of the two."
-    return None
 
 
 def _on_gpu(graph: Graph, dla: DlaPlan | None) -> Iterator[LintFinding]:

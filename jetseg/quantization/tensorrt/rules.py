@@ -27,7 +27,14 @@ LAYERS = CONVOLUTIONS | {"MatMul", "Gemm"}
 ACTIVATIONS = frozenset({"Relu", "Clip", "PRelu", "LeakyRelu", "Sigmoid"})
 """Activations that TensorRT computes in the kernel of the convolution before them."""
 UNKNOWN_OPERATORS = frozenset(
-    {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "MaxUnpool", "DeformConv"}
+    (
+        "AffineGrid Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CenterCropPad Col2Im Compress "
+        "ConcatFromSequence ConvInteger CumProd DFT DeformConv Det DynamicQuantizeLinear ImageDecoder MatMulInteger "
+        "MaxRoiPool MaxUnpool MelWeightMatrix Multinomial NegativeLogLikelihoodLoss Optional OptionalGetElement "
+        "OptionalHasElement QLinearConv QLinearMatMul RegexFullMatch SequenceAt SequenceConstruct SequenceEmpty "
+        "SequenceErase SequenceInsert SequenceLength SequenceMap SoftmaxCrossEntropyLoss SplitToSequence StringConcat "
+        "StringNormalizer StringSplit SwiGLU TfIdfVectorizer Unique"
+    ).split()
 )
 """Operators that TensorRT's ONNX parser lacks."""
 
