@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
+from jetseg.engine.tensorrt.operator_use import Use
 from jetseg.engine.tensorrt.pooling import too_large
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.node import attributes
 from jetseg.quantization.tensorrt.rules import UNKNOWN_OPERATORS
 
 _STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
@@ -31,72 +29,18 @@ _TYPES = frozenset(
 """Types that a tensor may have; uint8 at the network's ends only."""
 _WIDE_INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8})
 _TAKE_UINT8 = frozenset({"Cast", "CastLike", "Identity", "QuantizeLinear", "DequantizeLinear", "Shape", "Size"})
-_GATES = {"Relu", "Tanh", "Sigmoid", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus"}
-
-
-class Use:
-    """An operator as a network uses it.
-
-    Args:
-        graph: The network.
-        node: The operator.
-    """
-
-    def __init__(self, graph: Graph, node: onnx.NodeProto) -> None:
-        self.graph = graph
-        self.node = node
-        self._attributes = attributes(node)
-
-    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - attributes have many types
-        """Returns an attribute, or what the caller takes for it where it is not given."""
-        return self._attributes.get(name, default)
-
-    def has(self, name: str) -> bool:
-        """Tells whether an attribute is given."""
-        return name in self._attributes
-
-    def any_not_one(self, name: str) -> bool:
-        """Tells whether an attribute has another number than 1 for some axis."""
-        return any(value != 1 for value in self.get(name, ()))
-
-    def input(self, index: int) -> str:
-        """Returns an input's name; empty if it is left out."""
-        return str(self.node.input[index]) if index < len(self.node.input) else ""
-
-    def kind(self, index: int = 0) -> int | None:
-        """Returns an input's data type, where it is known."""
-        return self.graph.types.get(self.input(index))
-
-    def rank(self, index: int = 0) -> int | None:
-        """Returns an input's number of axes, where it is known."""
-        shape = self.graph.shapes.get(self.input(index))
-        return None if shape is None else len(shape)
-
-    def value(self, index: int) -> npt.NDArray[np.generic] | None:
-        """Returns an input that is constant."""
-        tensor = self.graph.constants.get(self.input(index))
-        return None if tensor is None else numpy_helper.to_array(tensor)
-
-    def from_data(self, index: int) -> bool:
-        """Tells whether an input is computed from the network's input, and not only from its shape."""
-        waiting, seen = [self.input(index)], set[str]()
-        while waiting:
-            name = waiting.pop()
-            if name in self.graph.inputs:
-                return True
-            producer = self.graph.producer.get(name)
-            if name and producer is not None and name not in seen and producer.op_type not in ("Shape", "Size"):
-                waiting.extend(producer.input)
-            seen.add(name)
-        return False
-
-    def version(self) -> int:
-        """Returns the version of ONNX's operators."""
-        return max(entry.version for entry in self.graph.model.opset_import if entry.domain in _STANDARD_DOMAINS)
-
-    def outputs(self) -> int:
-        """Counts the outputs that have a name."""
-        return sum(bool(name) for name in self.node.output)
+_GATES = {
+    "Relu",
+    "Tanh",
+    "Sigmoid",
+    "LeakyRelu",
+    "ThresholdedRelu",
+    "ScaledTanh",
+    "HardSigmoid",
+    "Elu",
+    "Softsign",
+    "Softplus",
+}
 
 
 @dataclass(frozen=True)
@@ -226,9 +170,11 @@ PARSER_RULES = (
     ),
     _rule(
         "Resize",
-        lambda use: use.get("coordinate_transformation_mode") == "tf_half_pixel_for_nn"
-        and use.get("mode", "nearest") == "nearest"
-        and use.get("nearest_mode", "round_prefer_floor") != "round_prefer_floor",
+        lambda use: (
+            use.get("coordinate_transformation_mode") == "tf_half_pixel_for_nn"
+            and use.get("mode", "nearest") == "nearest"
+            and use.get("nearest_mode", "round_prefer_floor") != "round_prefer_floor"
+        ),
         "tf_half_pixel_for_nn rounds other than round_prefer_floor.",
         "Export it with half_pixel, or with this rounding.",
     ),
@@ -334,7 +280,12 @@ PARSER_RULES = (
         "its gates have an activation that TensorRT has not.",
         f"Take one of {', '.join(sorted(_GATES))}.",
     ),
-    _rule("Einsum", lambda use: str(use.get("equation")).lower() != str(use.get("equation")), "its equation has capital letters.", "Use small letters."),
+    _rule(
+        "Einsum",
+        lambda use: str(use.get("equation")).lower() != str(use.get("equation")),
+        "its equation has capital letters.",
+        "Use small letters.",
+    ),
     _rule(
         "Constant",
         lambda use: any(use.has(name) for name in ("sparse_value", "value_string", "value_strings")),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,8 +17,8 @@ from jetseg.onnx.node import attribute_ints, attribute_text, attributes
 MOST_WINDOW = {1: 99_999, 2: 99_999, 3: 31_622_775}
 """Most elements of a window, by its number of axes: found by bisection in the parser of TensorRT-RTX 1.7.1."""
 _WHOLE = {"AveragePool": "GlobalAveragePool", "MaxPool": "GlobalMaxPool"}
-_PER_AXIS = {"kernel_shape": 1, "strides": 1, "dilations": 1}
-"""Attributes with one number for each spatial axis, and the number that lets an axis be."""
+_PER_AXIS = frozenset({"kernel_shape", "strides", "dilations"})
+"""Attributes with one number for each spatial axis, where 1 lets an axis be."""
 _TOLERANCE = 1e-5
 
 
@@ -73,20 +75,19 @@ def _one_for_each_axis(graph: Graph, node: onnx.NodeProto) -> list[onnx.NodeProt
     ]
 
 
-def _works_on(given: dict[str, object], axis: int, rank: int) -> bool:
+def _works_on(given: Mapping[str, Any], axis: int, rank: int) -> bool:
     alone = _for_axis(given, axis, rank)
     return any(alone[name] != [1] * rank for name in _PER_AXIS if name in alone) or any(alone.get("pads", ()))
 
 
-def _for_axis(given: dict[str, object], axis: int, rank: int) -> dict[str, list[int]]:
+def _for_axis(given: Mapping[str, Any], axis: int, rank: int) -> dict[str, Any]:
     """Returns a pooling's attributes as they are along one axis, and idle along the others."""
     alone = dict(given)
-    for name, idle in _PER_AXIS.items():
-        if name in given:
-            alone[name] = [value if index == axis else idle for index, value in enumerate(given[name])]  # type: ignore[arg-type]
-    if "pads" in given:
-        alone["pads"] = [value if index % rank == axis else 0 for index, value in enumerate(given["pads"])]  # type: ignore[arg-type]
-    return alone  # type: ignore[return-value]
+    for name in _PER_AXIS & alone.keys():
+        alone[name] = [value if index == axis else 1 for index, value in enumerate(given[name])]
+    if "pads" in alone:
+        alone["pads"] = [value if index % rank == axis else 0 for index, value in enumerate(given["pads"])]
+    return alone
 
 
 def _same_values(graph: Graph, node: onnx.NodeProto, steps: list[onnx.NodeProto], sizes: tuple[int, ...]) -> bool:

@@ -73,7 +73,10 @@ def test_what_cannot_be_checked_is_left_and_lint_names_it(monkeypatch, tmp_path)
     assert split_large_windows_(Graph(model)) == 0
     onnx.save(model, str(tmp_path / "n.onnx"))
     (finding,) = lint(tmp_path / "n.onnx", LintConfig()).findings
-    assert (finding.kind, finding.found) == ("refused", "its window has more elements than TensorRT takes, 99999 over two axes.")
+    assert (finding.kind, finding.found) == (
+        "refused",
+        "its window has more elements than TensorRT takes, 99999 over two axes.",
+    )
 
 
 def test_a_rewrite_that_computes_something_else_is_not_made(monkeypatch):
