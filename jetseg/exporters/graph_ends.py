@@ -35,7 +35,9 @@ class DeployedNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Returns logits or class ids."""
         logits: Tensor = self.network(self.frame(image))
-        return logits if self.head == "logits" else logits.argmax(dim=1).to(self.class_id)
+        if self.head == "classmap":
+            return logits.argmax(dim=1).to(self.class_id)
+        return logits if logits.dtype == torch.float32 else logits.float()
 
 
 class FrameNormalization(nn.Module):

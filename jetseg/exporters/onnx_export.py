@@ -37,7 +37,7 @@ class ExportResult:
     Attributes:
         network: The exported network, opened: an ONNX file with its weights inside, or an engine. The manifest of an
             ONNX file holds the measured parity.
-        layers: Layers of an engine by the precision that they compute in.
+        layers: Layers of an engine by precision, as TensorRT's inspector tells them, or else as its network states.
     """
 
     network: Network

@@ -24,9 +24,10 @@ _MOST_TOP = 3840
 _TYPES = frozenset(
     {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.BOOL}
     | {TensorProto.INT8, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8}
-    | {TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1, TensorProto.FLOAT8E8M0}
 )
 """Types that a tensor may have; uint8 at the network's ends only."""
+_WEIGHT_TYPES = {TensorProto.FLOAT8E4M3FN, TensorProto.INT4, TensorProto.FLOAT4E2M1, TensorProto.FLOAT8E8M0}
+"""Further types that a constant before a dequantizer may have."""
 _WIDE_INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8})
 _TAKE_UINT8 = frozenset({"Cast", "CastLike", "Identity", "QuantizeLinear", "DequantizeLinear", "Shape", "Size"})
 _GATES = {
@@ -78,7 +79,8 @@ def bad_types(graph: Graph) -> list[tuple[str, str]]:
     """Returns the inputs and constants whose data type TensorRT has not, each with the type's name."""
     kinds = {name: graph.types.get(name) for name in graph.inputs}
     kinds |= {name: tensor.data_type for name, tensor in graph.constants.items()}
-    return [(name, _name(kind)) for name, kind in kinds.items() if kind and kind not in _TYPES]
+    allowed = _TYPES | _WEIGHT_TYPES
+    return [(name, _name(kind)) for name, kind in kinds.items() if kind and kind not in allowed]
 
 
 def _name(kind: int) -> str:
@@ -105,6 +107,12 @@ def _uint8_inside(use: Use) -> bool:
     if use.node.op_type in _TAKE_UINT8:
         return False
     return any(use.kind(index) == TensorProto.UINT8 for index, name in enumerate(use.node.input) if name)
+
+
+def _reads_int8_constant(use: Use) -> bool:
+    constants = [use.graph.constants.get(name) for name in use.node.input]
+    reads = any(tensor is not None and tensor.data_type == TensorProto.INT8 for tensor in constants)
+    return reads and use.node.op_type not in ("QuantizeLinear", "DequantizeLinear")
 
 
 def _resized_axes(use: Use) -> set[int]:
@@ -136,6 +144,12 @@ PARSER_RULES = (
         "Cast to int32 or float32 instead.",
     ),
     _rule("", _uint8_inside, "TensorRT has no uint8 inside a network.", "Cast to int32 or float32 instead."),
+    _rule(
+        "",
+        _reads_int8_constant,
+        "it reads a constant of int8, which only a dequantizer may.",
+        "Store the constant as int32 or float32.",
+    ),
     _rule("Relu", lambda use: use.kind() == TensorProto.INT32, "it works on int32.", _FLOATS),
     _rule(
         "MatMul Gemm PRelu ReduceL2 ReduceLogSum ReduceLogSumExp",

@@ -1,6 +1,7 @@
 """The stage around torch-tensorrt, over a double of TensorRT; `make torch-tensorrt` runs the library itself."""
 
 import json
+import re
 import sys
 from types import ModuleType
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from jetseg.cli.main import app
 from jetseg.engine.engine import open_engine
+from jetseg.engine.tensorrt.layers import LayerReport
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError, QualityError
 from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.network import load_manifest
@@ -65,7 +67,7 @@ def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, c
     out = tmp_path / "net.engine"
     command = ["export", str(checkpoint), "--out", str(out)]
     done = CliRunner().invoke(app, [*command, "--precision", "fp32"], catch_exceptions=False)
-    assert "9 layers in fp32, 1 layers in other, for Double GPU (sm_87), not measured" in done.stdout
+    assert re.search(r"\d+ layers in int8, \d+ layers in fp32, for Double GPU \(sm_87\), not measured", done.stdout)
     manifest = load_manifest(out)
     assert (manifest.backend, manifest.kind, manifest.toolchain["torch-tensorrt"]) == ("tensorrt", "engine", "2.9.0")
     assert manifest.parent_sha256 == load_manifest(checkpoint).sha256
@@ -76,15 +78,23 @@ def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, c
 
     np.testing.assert_allclose(found, TorchRunner(checkpoint).infer(INPUT), atol=1e-4)
     done = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
-    assert json.loads(done.stdout)["layers"] == {"fp16": 9, "other": 1}
+    assert json.loads(done.stdout)["layers"]["int8"] == 17  # what the double says of convolutions
 
 
+def test_without_an_inspectors_report_the_network_states_the_layers(converter, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("jetseg.engine.tensorrt.layers.inspect_layers", lambda *_: LayerReport())
+    assert export(checkpoint, out=tmp_path / "n.engine").layers == {"fp16": 9, "other": 1}
+
+
+@pytest.mark.parametrize("head", ["logits", "classmap"])
 @pytest.mark.parametrize("kind", ["normalized", "frame"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_graph_computes_in_the_precision_that_was_asked_for(converter, checkpoint, tmp_path, precision, kind):
-    export(checkpoint, out=tmp_path / "n.engine", precision=precision, input=kind, head="classmap")
+def test_the_graph_computes_in_the_precision_that_was_asked_for(converter, checkpoint, tmp_path, precision, kind, head):
+    export(checkpoint, out=tmp_path / "n.engine", precision=precision, input=kind, head=head)
     nodes = [node for node in converter[0].graph.nodes if node.op == "call_function"]
     wanted = torch.float16 if precision == "fp16" else torch.float32
+    outputs = [node.meta["val"].dtype for node in converter[0].graph.find_nodes(op="output")[0].all_input_nodes]
+    assert outputs == [torch.float32 if head == "logits" else torch.int64]  # the plan's output casts to uint8
     assert {node.meta["val"].dtype for node in nodes if "conv" in str(node.target)} == {wanted}
     first = next(node for node in nodes if "metadata" not in str(node.target))
     assert first.meta["val"].dtype == (torch.float32 if kind == "frame" else wanted)  # no mover reads uint8
