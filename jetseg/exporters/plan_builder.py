@@ -99,9 +99,9 @@ def build_plan(library: ModuleType, program: torch.export.ExportedProgram, examp
         raise _refused(problems[0] if problems else "TensorRT's builder gives no reason")
     layers, matrix_layers = _count_layers(network)
     _check_precision(matrix_layers, config.precision)
-    rtx = "rtx" in trt.__name__ or bool(library.ENABLED_FEATURES.tensorrt_rtx)
-    versions = {"torch-tensorrt": str(library.__version__), "tensorrt-rtx" if rtx else "tensorrt": str(trt.__version__)}
-    return Plan(bytes(content), layers, matrix_layers, "tensorrt_rtx" if rtx else "tensorrt", versions)
+    edition = str(trt.__name__)
+    versions = {"torch-tensorrt": str(library.__version__), edition.replace("_", "-"): str(trt.__version__)}
+    return Plan(bytes(content), layers, matrix_layers, edition, versions)
 
 
 def _interpreter(

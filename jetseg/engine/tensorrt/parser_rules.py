@@ -1,7 +1,7 @@
 """What TensorRT's ONNX parser refuses, as a table: operators, the form that is refused, what to do.
 
-Every rule was seen in the parser of TensorRT-RTX 1.7.1, which has the code of TensorRT's own; a test goes through every
-operator and attribute with it.
+Every rule was seen in the parser or the builder of TensorRT-RTX 1.7.1, with which tests go through operators and
+attributes.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ PARSER_RULES = (
         "Resize",
         lambda use: use.get("coordinate_transformation_mode") == "half_pixel_symmetric",
         "its coordinates are half_pixel_symmetric.",
-        "Export it with half_pixel, which is the same where the factor is a whole number or 1 over one.",
+        "Export it with half_pixel, which is the same where scale times size is a whole number.",
     ),
     _rule(
         "Resize",

@@ -186,6 +186,16 @@ def test_channels_that_do_not_fill_tensor_cores_are_told(tmp_path):
     }
 
 
+def test_symmetric_coordinates_of_a_foreign_network_are_refused(shared_dir):
+    path = shared_dir / "cases" / "resize_half_pixel_symmetric.onnx"
+    if not path.exists():
+        pytest.skip("the shared folder has no such case")
+    refused = [finding for finding in lint(path).findings if finding.kind == "refused"]
+    assert [(finding.operator, finding.found) for finding in refused] == [
+        ("Resize", "its coordinates are half_pixel_symmetric.")
+    ]
+
+
 def told(tmp_path, kind, *arguments, **settings):
     found = lint(write(tmp_path, graph(*arguments, **settings))).findings
     return {finding.node: finding.found for finding in found if finding.kind == kind}
