@@ -99,7 +99,7 @@ def build_plan(library: ModuleType, program: torch.export.ExportedProgram, examp
         raise _refused(problems[0] if problems else "TensorRT's builder gives no reason")
     layers, matrix_layers = _count_layers(network)
     _check_precision(matrix_layers, config.precision)
-    edition = str(trt.__name__)
+    edition = str(trt.__package__)
     versions = {"torch-tensorrt": str(library.__version__), edition.replace("_", "-"): str(trt.__version__)}
     return Plan(bytes(content), layers, matrix_layers, edition, versions)
 

@@ -56,6 +56,7 @@ def converted(path, **settings):
     assert told["layers"] == stage["layers"]
     assert (manifest.precision, manifest.output.kind, manifest.input.kind) == tuple(settings.values())
     assert told["size_bytes"] == out.stat().st_size
+    assert (manifest.backend, set(manifest.toolchain) >= {"torch-tensorrt", "tensorrt-rtx"}) == ("tensorrt_rtx", True)
     return out.stat().st_size, stage["layers"], stage["matrix_layers"]
 
 
