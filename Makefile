@@ -8,12 +8,18 @@ READY := $(VENV)/.installed
 DOCS_VENV ?= .venv-docs
 DOCS_BIN := $(DOCS_VENV)/bin
 DOCS_READY := $(DOCS_VENV)/.installed
+# torch-tensorrt needs the CUDA build of torch; an interpreter that has another build at hand would take that.
+TT_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python3.13) python3.13)
+TT_VENV ?= .venv-torch-tensorrt
+TT_BIN := $(TT_VENV)/bin
+TT_READY := $(TT_VENV)/.installed
+TT_RTX := 1.5.0.114
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs package changelog bindings soak bench images clean
+.PHONY: help demo test lint docs package changelog bindings torch-tensorrt soak bench images clean
 
 help: ## Lists the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +57,16 @@ changelog: $(DOCS_READY) ## Moves the fragments of changes/ into CHANGELOG.md, u
 bindings: $(READY) ## Slow tests against NVIDIA's own bindings of four versions (4 MB are downloaded) and its builder.
 	$(BIN)/python -m pytest -m slow tests/engine/tensorrt
 
+$(TT_READY): pyproject.toml constraints.txt
+	$(TT_PYTHON) -m venv $(TT_VENV)
+	$(TT_BIN)/python -m pip install --constraint constraints.txt --editable '.[cpu,train]' pytest pytest-timeout
+	$(TT_BIN)/python -m pip install --no-deps torch-tensorrt-rtx==2.13.0 dllist tensorrt-rtx==$(TT_RTX) \
+		tensorrt_rtx_cu13==$(TT_RTX) tensorrt_rtx_cu13_libs==$(TT_RTX) tensorrt_rtx_cu13_bindings==$(TT_RTX)
+	@touch $@
+
+torch-tensorrt: $(TT_READY) ## Converts every network with the real torch-tensorrt, without a GPU (5 GB are downloaded).
+	$(TT_BIN)/python -m pytest -m torch_tensorrt tests/exporters
+
 soak: $(READY) ## Runs the camera loop for two minutes while camera, disk, browsers and shadow fail at random.
 	$(BIN)/python -m pytest -s -m slow 'tests/dashboard/test_soak.py::test_nothing_grows_and_nothing_is_left[120]'
 
@@ -61,4 +77,4 @@ images: $(READY) ## Builds the container images (root, buildah, debootstrap, qem
 	$(BIN)/python -m pytest -s -m slow tests/docker
 
 clean: ## Removes what the targets made; never engines/ or calibration/.
-	rm -rf $(VENV) $(DOCS_VENV) site build dist runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DOCS_VENV) $(TT_VENV) site build dist runs .mypy_cache .ruff_cache .pytest_cache

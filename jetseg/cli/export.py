@@ -39,7 +39,8 @@ def export(
         jetseg export student.safetensors --out student.onnx --head classmap --input frame
 
     With `--out NAME.engine`, torch-tensorrt converts the checkpoint to a TensorRT engine on this device, without
-    ONNX between and without parity; `jetseg eval` measures it. It was never run on a device.
+    ONNX between. Its graph, in the precision that was asked for, is compared with the network before; the engine
+    itself is not run, `jetseg eval` measures it. It was never run on a device.
     """
     from jetseg.workflows.exporting import PLAN_SUFFIX, export
 
@@ -48,14 +49,16 @@ def export(
     if as_json:
         print_json(_summary(result))
     elif is_plan:
-        print_lines(f"{result.path}: {result.manifest.precision} for {result.manifest.device}, not measured")
+        layers = ", ".join(f"{count} layers in {precision}" for precision, count in result.layers.items())
+        print_lines(f"{result.path}: {layers}, for {result.manifest.device}, not measured")
     else:
         print_lines(*(f"{key:<12} {value}" for key, value in _summary(result).items()))
 
 
 def _summary(result: ExportResult) -> dict[str, Any]:
     if result.manifest.kind == "engine":
-        return {"engine": str(result.path), "size_bytes": result.path.stat().st_size}
+        size_bytes = result.path.stat().st_size
+        return {"engine": str(result.path), "size_bytes": size_bytes, "layers": dict(result.layers)}
     from jetseg.onnx.cost import onnx_cost
 
     cost, parity = onnx_cost(result.path), result.manifest.parity

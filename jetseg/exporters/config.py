@@ -10,6 +10,7 @@ from jetseg.config import Settings
 
 Head = Literal["logits", "classmap"]
 InputKind = Literal["normalized", "frame"]
+PlanPrecision = Literal["fp32", "fp16"]
 
 
 class GraphEnds(Settings):
@@ -37,8 +38,8 @@ class ExportConfig(GraphEnds):
 class PlanConfig(GraphEnds):
     """Settings of export to a TensorRT engine by torch-tensorrt."""
 
-    precision: Literal["fp32", "fp16"] = Field(
-        "fp16", description="What a TensorRT engine may compute in; INT8 goes through ONNX and calibration."
+    precision: PlanPrecision = Field(
+        "fp16", description="What a TensorRT engine computes in; INT8 goes through ONNX and calibration."
     )
     workspace_mb: int = Field(
         0, ge=0, description="Device memory that TensorRT's builder may try layers with; 0 lets it choose."

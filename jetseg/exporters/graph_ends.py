@@ -21,6 +21,8 @@ class DeployedNetwork(nn.Module):
         head: "logits", or "classmap" for uint8, N x H x W.
         score_threshold: What the score of the one channel must exceed for the second class; None where there is a
             channel per class.
+        for_plan: Leaves uint8 to the ends, as TensorRT asks: frames become floats before anything else, and class ids
+            are int64, which whoever builds the plan casts as its output.
     """
 
     def __init__(
@@ -30,22 +32,25 @@ class DeployedNetwork(nn.Module):
         input_kind: InputKind,
         head: Head,
         score_threshold: float | None = None,
+        *,
+        for_plan: bool = False,
     ) -> None:
         super().__init__()
         self.score_threshold = score_threshold
         self.network = network
-        self.frame = FrameNormalization(spec) if input_kind == "frame" else nn.Identity()
+        self.frame = FrameNormalization(spec, cast_first=for_plan) if input_kind == "frame" else nn.Identity()
         self.head = head
+        self.class_id = torch.int64 if for_plan else torch.uint8
 
     def forward(self, image: Tensor) -> Tensor:
         """Returns logits or class ids."""
         logits: Tensor = self.network(self.frame(image))
         if self.head == "logits":
-            return logits
+            return logits if logits.dtype == torch.float32 else logits.float()
         if self.score_threshold is None:
-            return logits.argmax(dim=1).to(torch.uint8)
+            return logits.argmax(dim=1).to(self.class_id)
         # by way of int32, since TensorRT makes no uint8 of a truth value
-        return (logits > self.score_threshold).to(torch.int32).to(torch.uint8).squeeze(1)
+        return (logits > self.score_threshold).to(torch.int32).to(self.class_id).squeeze(1)
 
 
 class FrameNormalization(nn.Module):
@@ -53,14 +58,16 @@ class FrameNormalization(nn.Module):
 
     Args:
         spec: Input of the network.
+        cast_first: Pixels become floats before their axes are reordered; otherwise bytes are, which are fewer.
     """
 
     shift: Tensor
     gain: Tensor
     gray_weights: Tensor
 
-    def __init__(self, spec: InputSpec) -> None:
+    def __init__(self, spec: InputSpec, *, cast_first: bool = False) -> None:
         super().__init__()
+        self.cast_first = cast_first
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (spec.mean, spec.std))
         # (pixel * scale - mean) / std = (pixel - shift) * gain: one subtraction and one product. Both are written
         # out over a row: ONNX Runtime may move the transposition behind them, and repeating three numbers along
@@ -74,7 +81,8 @@ class FrameNormalization(nn.Module):
 
     def forward(self, frame_nhwc_u8: Tensor) -> Tensor:
         """Returns float32, N x channels x H x W."""
-        pixels = frame_nhwc_u8.permute(0, 3, 1, 2).float()
+        pixels = frame_nhwc_u8.float() if self.cast_first else frame_nhwc_u8
+        pixels = pixels.permute(0, 3, 1, 2).float()
         if self.gray:
             pixels = torch.floor((pixels * self.gray_weights).sum(dim=1, keepdim=True) + 0.5)
         return (pixels - self.shift) * self.gain

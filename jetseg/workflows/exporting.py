@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,21 @@ def export(
             plan = validate_config(PlanConfig, settings)
             from jetseg.exporters.torch_tensorrt import convert_to_plan
 
-            return convert_to_plan(network, plan, target)
+            return _opened(convert_to_plan(network, plan, target))
         config = validate_config(ExportConfig, settings)
         from jetseg.data.dataset import open_dataset
         from jetseg.exporters.onnx_export import export_onnx
 
         return export_onnx(network, config, target, dataset=None if data is None else open_dataset(data))
+
+
+def _opened(result: ExportResult) -> ExportResult:
+    """Opens an engine, and counts its layers as TensorRT's inspector tells them; TensorRT-RTX's are not opened."""
+    if result.manifest.backend != "tensorrt":
+        return result
+    from jetseg.engine.tensorrt.layers import inspect_layers
+    from jetseg.engine.tensorrt.library import load_tensorrt
+    from jetseg.engine.tensorrt.options import TensorRTOptions
+
+    found = inspect_layers(load_tensorrt(), result.path.read_bytes(), TensorRTOptions())
+    return replace(result, layers=found.precisions) if found.precisions else result

@@ -10,6 +10,7 @@ from jetseg.errors import ArtifactError
 from jetseg.onnx.float_graph import MIN_OPSET
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
+from jetseg.onnx.trainable import TRAINABLE_OPERATORS, untrainable
 
 PAIR = (QUANTIZE, DEQUANTIZE)
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -73,6 +74,22 @@ def with_releases(nodes: list[Node], output: str) -> list[tuple[Node, tuple[str,
     for name, index in last_reader.items():
         unused[index].append(name)
     return [(node, tuple(names)) for node, names in zip(nodes, unused, strict=True)]
+
+
+def check_trainable(node: Node) -> None:
+    """Refuses operators, and forms of them, that training cannot compute.
+
+    Raises:
+        ArtifactError: It is such a one.
+    """
+    reason = untrainable(node.operator, node.attributes)
+    if reason is not None:
+        fix = (
+            "Export the network with a simpler form of this operator."
+            if node.operator in TRAINABLE_OPERATORS
+            else f"Only these operators can: {', '.join(sorted(TRAINABLE_OPERATORS.union(PAIR)))}."
+        )
+        raise ArtifactError(f"Node {node.name} ({node.operator}) is {reason}.", fix)
 
 
 def checked_scale(node: Node, constants: dict[str, Tensor]) -> Tensor:

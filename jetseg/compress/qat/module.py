@@ -14,6 +14,7 @@ from jetseg.compress.qat.graph import (
     asymmetric,
     check_opset,
     check_pair,
+    check_trainable,
     checked_scale,
     read_graph,
     trained_names,
@@ -64,11 +65,8 @@ class OnnxModule(nn.Module):
                 self._add_quantizer(node, constants, ranges)
             elif node.operator == PAIR[1]:
                 check_pair(node, graph, constants)
-            elif node.operator not in OPERATORS:
-                raise ArtifactError(
-                    f"Node {node.name} is a {node.operator}, which cannot be trained.",
-                    f"Only these operators can: {', '.join([*OPERATORS, *PAIR])}.",
-                )
+            else:
+                check_trainable(node)
         nodes = [replace(node, inputs=node.inputs[:1]) if node.operator in PAIR else node for node in nodes]
         self._steps = with_releases(nodes, self.output_name)
         self._keep_constants(constants, {name for node in nodes for name in node.inputs})

@@ -18,13 +18,12 @@ from jetseg.compress.qat.spatial import (
     optional,
     required,
     resize,
-    unsupported,
 )
 
 Result = Tensor | tuple[Tensor, ...]
 Operator = Callable[[Node, Sequence[Value]], Result]
 
-_TYPES = {
+TYPES = {
     onnx.TensorProto.FLOAT: torch.float32,
     onnx.TensorProto.FLOAT16: torch.float16,
     onnx.TensorProto.DOUBLE: torch.float64,
@@ -50,8 +49,6 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
 
 def _batch_norm(node: Node, inputs: Sequence[Value]) -> Tensor:
     x, scale, shift, mean, variance = (required(node, inputs, index) for index in range(5))
-    if node.get("training_mode", 0):
-        raise unsupported(node, "training_mode")
     return F.batch_norm(x, mean, variance, scale, shift, training=False, eps=node.get("epsilon", 1e-5))
 
 
@@ -165,16 +162,11 @@ def _softmax(node: Node, inputs: Sequence[Value]) -> Tensor:
 
 
 def _argmax(node: Node, inputs: Sequence[Value]) -> Tensor:
-    if node.get("select_last_index", 0):
-        raise unsupported(node, "select_last_index")
     return required(node, inputs, 0).argmax(dim=node.get("axis", 0), keepdim=bool(node.get("keepdims", 1)))
 
 
 def _cast(node: Node, inputs: Sequence[Value]) -> Tensor:
-    target = _TYPES.get(node.get("to"))
-    if target is None:
-        raise unsupported(node, f"data type {node.get('to')}")
-    return required(node, inputs, 0).to(target)
+    return required(node, inputs, 0).to(TYPES[node.get("to")])
 
 
 def _shape(node: Node, inputs: Sequence[Value]) -> Tensor:
@@ -219,4 +211,5 @@ OPERATORS: dict[str, Operator] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
-"""The function of each operator; quantizers are not here, because they hold trained scales."""
+"""The function of each operator that `jetseg.onnx.trainable` lists, for the forms that it lets pass; quantizers are not
+here, because they hold trained scales."""

@@ -36,8 +36,6 @@ def conv_transpose(node: Node, inputs: Sequence[Value]) -> Tensor:
     """ConvTranspose, without `output_shape`."""
     x, weight, bias = required(node, inputs, 0), required(node, inputs, 1), optional(inputs, 2)
     rank = weight.ndim - 2
-    if node.get("output_shape") is not None or node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise unsupported(node, "output_shape or auto_pad")
     pads = node.get("pads", [0] * 2 * rank)
     begin, end = pads[:rank], pads[rank:]
     symmetric = begin == end
@@ -74,8 +72,6 @@ def average_pool(node: Node, inputs: Sequence[Value]) -> Tensor:
     """AveragePool, with or without the padding in the mean."""
     x = required(node, inputs, 0)
     window = _Window(node, node.get("kernel_shape"), list(x.shape[2:]))
-    if any(step != 1 for step in window.dilations):
-        raise unsupported(node, "dilations")
     pool, rank = _AVERAGE_POOLS[len(window.kernel)], len(window.kernel)
     ceil, with_padding = bool(node.get("ceil_mode", 0)), bool(node.get("count_include_pad", 0))
     if window.native():
@@ -92,11 +88,6 @@ def resize(node: Node, inputs: Sequence[Value]) -> Tensor:
     """Resize over the spatial axes, nearest or linear, in every usual coordinate transformation."""
     x = required(node, inputs, 0)
     mode, where = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel")
-    known = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
-    if mode not in ("nearest", "linear") or where not in known or node.get("antialias", 0):
-        raise unsupported(node, f"mode {mode}, coordinates {where}, antialias {node.get('antialias', 0)}")
-    if node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise unsupported(node, "keep_aspect_ratio_policy")
     sizes, factors = _target(node, inputs, x)
     # torch has no asymmetric coordinates, and does not treat a single row or column as `pytorch_half_pixel` does
     if mode == "linear" and x.ndim == 4 and where != "asymmetric" and min(sizes) > 1:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import onnx
 from onnx import TensorProto, helper
 
+from jetseg.engine.tensorrt.pooling import split_large_windows_
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.node import attribute_int
 
@@ -24,6 +25,10 @@ def legalize_(graph: Graph) -> tuple[str, ...]:
         (cast_frames_first_, "the uint8 frame is cast before its axes are reordered"),
         (cast_class_maps_last_, "the class map becomes uint8 at the network's end only"),
         (drop_unread_indices_, "indices of max pooling that nothing reads are left out"),
+        (
+            split_large_windows_,
+            "poolings over windows beyond what TensorRT takes are split, axis by axis or into a mean",
+        ),
     )
     return tuple(sentence for rewrite, sentence in passes if rewrite(graph))
 

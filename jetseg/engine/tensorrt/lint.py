@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import onnx
-from onnx import TensorProto
 
 from jetseg.engine.tensorrt.dla import MAX_LOADABLES, DlaPlan, plan_dla
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.lint_config import Device, LintConfig
+from jetseg.engine.tensorrt.parser_rules import bad_types, refusal
 from jetseg.engine.tensorrt.source import fix_input_size_
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.node import attribute_int, attribute_ints, attribute_text
-from jetseg.onnx.quantizers import QUANTIZE, QUANTIZED_OPERATORS, of_type
-from jetseg.quantization.tensorrt.rules import UNKNOWN_OPERATORS, check_qdq
+from jetseg.onnx.node import attribute_int, attributes
+from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, QUANTIZED_OPERATORS, of_type
+from jetseg.onnx.trainable import untrainable
+from jetseg.quantization.qdq.placement import is_matrix_layer
+from jetseg.quantization.tensorrt.rules import check_qdq
 from jetseg.targets import Software, find_target
 
-Kind = Literal["refused", "dla", "slow"]
-_STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
-_CASTS = frozenset(
-    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.INT8}
-    | {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
-)
-"""Types that a Cast may make; uint8 only right before an output."""
+Kind = Literal["refused", "dla", "slow", "qat"]
 _CHANNELS = 32
 """INT8 tensor cores work on this many input channels at a time."""
+_PRODUCTS = {
+    "Conv": "convolution",
+    "ConvTranspose": "transposed convolution",
+    "Gemm": "product",
+    "MatMul": "product",
+    "Einsum": "product",
+}
+_QUANTIZERS = frozenset({QUANTIZE, DEQUANTIZE})
+_NO_OPERATORS = _QUANTIZERS | {"Constant"}
 _LAST_DLA_OF_10, _FIRST_DLA_OF_11, _OLDEST = (10, 7), (11, 4, 1), (10, 3)
 """The DLA: docs.nvidia.com/deeplearning/tensorrt/11.4.1/inference-library/work-with-dla.html."""
 
@@ -42,7 +47,8 @@ class LintFinding:
     """One thing about a node.
 
     Attributes:
-        kind: "refused", TensorRT's parser does not take it; "dla", the GPU has to run it; "slow", it wastes time.
+        kind: "refused", TensorRT's parser does not take it; "dla", the GPU has to run it; "slow", it wastes time;
+            "qat", quantization-aware training refuses it.
         node: The node's first output; empty if it is about the whole network.
         operator: Its operator.
         found: What is so.
@@ -95,7 +101,7 @@ def lint(path: Path, config: LintConfig, manifest: Manifest | None = None) -> Li
         fix_input_size_(graph, manifest.input)
     rewritten = legalize_(graph)
     dla = plan_dla(graph) if config.device == "dla" else None
-    findings = [*_refused(graph), *_on_gpu(graph, dla), *_slow(graph)]
+    findings = [*_refused(graph), *_on_gpu(graph, dla), *_slow(graph), *_untrainable(graph)]
     releases = tuple(_about(software, config.device) for software in target.software) if target else ()
     return LintResult(tuple(findings), len(graph.nodes), dla, rewritten, releases)
 
@@ -118,40 +124,16 @@ def _refused(graph: Graph) -> Iterator[LintFinding]:
                 "a size is not fixed.",
                 "Give a manifest with the size, or options max_batch, smallest and largest.",
             )
+    for name, kind in bad_types(graph):
+        yield LintFinding("refused", name, "", f"TensorRT has no {kind}.", "Store it as int32 or float32.")
     for node in graph.nodes:
-        reason = _refusal(node, graph.outputs)
+        reason = refusal(graph, node)
         if reason:
             yield LintFinding("refused", node.output[0], node.op_type, *reason)
     for violation in check_qdq(graph.model) if any(of_type(graph, QUANTIZE)) else ():
         maker = graph.producer.get(violation.place)
         operator = maker.op_type if maker else ""
         yield LintFinding("refused", violation.place, operator, violation.found, violation.fix)
-
-
-def _refusal(node: onnx.NodeProto, outputs: Sequence[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - one per rule
-    """Returns why TensorRT's parser does not take a node, as its messages say, and what to do."""
-    operator = node.op_type
-    if operator in UNKNOWN_OPERATORS or node.domain not in _STANDARD_DOMAINS or not onnx.defs.has(operator):
-        return "TensorRT has no such operator.", "Replace it by standard ONNX operators and export again."
-    if operator == "Cast":
-        kind = attribute_int(node, "to", 0)
-        if kind == TensorProto.UINT8 and node.output[0] in outputs:
-            return None
-        if kind not in _CASTS:
-            name = str(TensorProto.DataType.Name(kind)).lower()
-            return f"TensorRT has no {name} inside a network.", "Cast to int32 or float32 instead."
-    if operator == "Resize" and attribute_text(node, "coordinate_transformation_mode") == "tf_crop_and_resize":
-        return "it crops while it resizes.", "Slice first, then resize."
-    if operator == "Resize" and attribute_int(node, "antialias", 0):
-        return "it resizes with antialiasing.", "Export it without, or average-pool instead."
-    dilated, strided = (any(size != 1 for size in attribute_ints(node, name)) for name in ("dilations", "strides"))
-    if operator == "MaxPool" and dilated:
-        return "max pooling is dilated.", "Pool without dilation and train again."
-    if operator == "MaxPool" and len(node.output) > 1:
-        return "the indices of max pooling are read.", "Upsample by resizing or a transposed convolution."
-    if operator == "ConvTranspose" and dilated and strided:
-        return "a transposed convolution has strides and dilations.", "Use one of the two."
-    return None
 
 
 def _on_gpu(graph: Graph, dla: DlaPlan | None) -> Iterator[LintFinding]:
@@ -166,27 +148,68 @@ def _on_gpu(graph: Graph, dla: DlaPlan | None) -> Iterator[LintFinding]:
 
 
 def _slow(graph: Graph) -> Iterator[LintFinding]:
-    """Yields convolutions that leave INT8 tensor cores partly idle."""
+    """Yields layers that leave INT8 tensor cores partly idle, and products that stay in float beside INT8."""
     for node in graph.nodes:
-        shape = graph.shapes.get(node.input[1]) if node.op_type == "Conv" else None
-        if shape is None or len(shape) != 4 or shape[0] is None or shape[1] is None:
+        if node.op_type not in _PRODUCTS:
             continue
-        groups, inputs = attribute_int(node, "group", 1), shape[1]
-        if groups > 1 and inputs < _CHANNELS:
-            found = f"a convolution in {groups} groups of {inputs} input channels does not fill tensor cores."
+        if not is_matrix_layer(graph, node) and not _quantized(graph, node):
             yield LintFinding(
-                "slow", node.output[0], "Conv", found, "INT8 gains little here; measure before you keep it."
+                "slow",
+                node.output[0],
+                node.op_type,
+                "it stays in float beside int8: quantized are products with a constant weight of two axes, and not "
+                "those of two computed tensors, as in attention.",
+                "Build with `options` rest=fp16, and measure.",
             )
-        elif groups == 1 and inputs % _CHANNELS and _reads_network(graph, node):
-            found = f"{inputs} input channels are computed as {-(-inputs // _CHANNELS) * _CHANNELS}."
-            yield LintFinding(
-                "slow", node.output[0], "Conv", found, "Prune to multiples: `jetseg prune --round-to 32`."
-            )
+            continue
+        found = _idle(graph, node)
+        if found:
+            yield LintFinding("slow", node.output[0], node.op_type, *found)
 
 
-def _reads_network(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Tells whether a layer reads what the network made, and not its input, whose channels nobody chooses."""
-    return node.input[0] in graph.producer
+def _quantized(graph: Graph, node: onnx.NodeProto) -> bool:
+    makers = [graph.producer.get(name) for name in node.input[:2]]
+    return any(maker is not None and maker.op_type == DEQUANTIZE for maker in makers)
+
+
+def _idle(graph: Graph, node: onnx.NodeProto) -> tuple[str, str] | None:
+    """Returns how a layer does not fill tensor cores, and what to do; None if it does."""
+    groups, inputs = attribute_int(node, "group", 1), _input_channels(graph, node)
+    if inputs is None:
+        return None
+    if groups > 1 and inputs < _CHANNELS:
+        found = f"a {_PRODUCTS[node.op_type]} in {groups} groups of {inputs} input channels does not fill tensor cores."
+        return found, "INT8 gains little here; measure before you keep it."
+    if groups == 1 and inputs % _CHANNELS and node.input[0] in graph.producer:  # nobody chooses an input's channels
+        found = f"{inputs} input channels are computed as {-(-inputs // _CHANNELS) * _CHANNELS}."
+        return found, "Prune to multiples: `jetseg prune --round-to 32`."
+    return None
+
+
+def _input_channels(graph: Graph, node: onnx.NodeProto) -> int | None:
+    """Returns how many values of its input a layer sums up at each place of its kernel, per group."""
+    shape = graph.shapes.get(node.input[1])
+    if shape is None or len(shape) < 2:
+        return None
+    if node.op_type == "ConvTranspose":
+        return None if shape[0] is None else shape[0] // attribute_int(node, "group", 1)
+    if node.op_type == "Conv":
+        return shape[1]
+    return shape[-1] if node.op_type == "Gemm" and attribute_int(node, "transB", 0) else shape[-2]
+
+
+def _untrainable(graph: Graph) -> Iterator[LintFinding]:
+    """Yields what quantization-aware training would refuse, by the table that it goes by itself."""
+    for node in graph.nodes:
+        reason = None if node.op_type in _NO_OPERATORS else untrainable(node.op_type, attributes(node))
+        if reason:
+            yield LintFinding(
+                "qat",
+                node.output[0],
+                node.op_type,
+                f"for quantization-aware training it is {reason}.",
+                "Quantize after training instead.",
+            )
 
 
 def _about(software: Software, device: Device) -> str:

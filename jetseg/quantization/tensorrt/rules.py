@@ -27,9 +27,17 @@ LAYERS = CONVOLUTIONS | {"MatMul", "Gemm"}
 ACTIVATIONS = frozenset({"Relu", "Clip", "PRelu", "LeakyRelu", "Sigmoid"})
 """Activations that TensorRT computes in the kernel of the convolution before them."""
 UNKNOWN_OPERATORS = frozenset(
-    {"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "MaxUnpool", "DeformConv"}
+    (  # noqa: SIM905 - so many names read better in lines
+        "AffineGrid Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CenterCropPad Col2Im "
+        "Compress ConcatFromSequence ConvInteger CumProd DFT DeformConv Det DynamicQuantizeLinear ImageDecoder "
+        "MatMulInteger MaxRoiPool MaxUnpool MelWeightMatrix Multinomial NegativeLogLikelihoodLoss Optional "
+        "OptionalGetElement OptionalHasElement QLinearConv QLinearMatMul RegexFullMatch SequenceAt "
+        "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap "
+        "SoftmaxCrossEntropyLoss SplitToSequence StringConcat StringNormalizer StringSplit SwiGLU TfIdfVectorizer "
+        "Unique"
+    ).split()
 )
-"""Operators that TensorRT's ONNX parser lacks."""
+"""Operators of ONNX that the parser of TensorRT-RTX 1.7.1 says it lacks; a test asks it about every one."""
 
 
 @dataclass(frozen=True)

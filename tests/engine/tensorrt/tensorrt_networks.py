@@ -37,7 +37,7 @@ def request(model: Path, manifest: Manifest, precision: str, out: Path, options:
     return BuildRequest(Network(model, manifest, "0"), precision, ranges, out, options=options, **changes)
 
 
-def graph(nodes, constants, shape=(1, 3, 8, 8)) -> onnx.ModelProto:
+def graph(nodes, constants, shape=(1, 3, 8, 8), *, opset=18) -> onnx.ModelProto:
     """A network of these nodes from `image` to `out`."""
     ports = [
         helper.make_tensor_value_info("image", TensorProto.FLOAT, shape),
@@ -45,7 +45,7 @@ def graph(nodes, constants, shape=(1, 3, 8, 8)) -> onnx.ModelProto:
     ]
     tensors = [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
     made = helper.make_graph(nodes, "wrong", ports[:1], ports[1:], tensors)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 def _quantized_convolution(scale=0.05, zero_point=0, bias=None) -> onnx.ModelProto:

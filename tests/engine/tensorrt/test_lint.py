@@ -41,6 +41,7 @@ def judged_graphs():
         **{name: model for name, (model, _) in wrong_graphs().items() if name != "mixed types"},
         "convolution": graph([node("Conv", ["image", "w"], ["out"], pads=[1, 1, 1, 1])], KERNEL),
         "cubic": graph([resize(mode="cubic")], DOUBLE),
+        "symmetric": graph([resize(mode="linear", coordinate_transformation_mode="half_pixel_symmetric")], DOUBLE, opset=19),
         "antialias": graph([resize(mode="linear", antialias=1)], {"s": np.array([1, 1, 0.5, 0.5], np.float32)}),
         "crop": graph([crop], CROP),
         "dilated pooling": graph([node("MaxPool", ["image"], ["out"], **tied)], {}),
@@ -183,6 +184,88 @@ def test_channels_that_do_not_fill_tensor_cores_are_told(tmp_path):
         "c3": "a convolution in 16 groups of 1 input channels does not fill tensor cores.",
         "c4": "16 input channels are computed as 32.",
     }
+
+
+def test_symmetric_coordinates_of_a_foreign_network_are_refused(shared_dir):
+    path = shared_dir / "cases" / "resize_half_pixel_symmetric.onnx"
+    if not path.exists():
+        pytest.skip("the shared folder has no such case")
+    refused = [finding for finding in lint(path).findings if finding.kind == "refused"]
+    assert [(finding.operator, finding.found) for finding in refused] == [
+        ("Resize", "its coordinates are half_pixel_symmetric.")
+    ]
+
+
+def told(tmp_path, kind, *arguments, **settings):
+    found = lint(write(tmp_path, graph(*arguments, **settings))).findings
+    return {finding.node: finding.found for finding in found if finding.kind == kind}
+
+
+@pytest.mark.parametrize(
+    ("layer", "weight", "found"),
+    [
+        (node("Conv", ["a", "w"], ["out"]), (4, 40, 3, 3), "40 input channels are computed as 64."),
+        (node("ConvTranspose", ["a", "w"], ["out"]), (40, 4, 3, 3), "40 input channels are computed as 64."),
+        (node("MatMul", ["a", "w"], ["out"]), (40, 4), "40 input channels are computed as 64."),
+        (
+            node("ConvTranspose", ["a", "w"], ["out"], group=10),
+            (40, 1, 3, 3),
+            "a transposed convolution in 10 groups of 4",
+        ),
+        (node("MatMul", ["a", "w"], ["out"]), (1, 40, 40, 4), "it stays in float beside int8"),
+        (node("ConvTranspose", ["a", "w"], ["out"]), (64, 4, 3, 3), None),
+        (node("MatMul", ["a", "w"], ["out"]), (64, 4), None),
+    ],
+)
+def test_every_kind_of_layer_is_judged_by_its_channels(tmp_path, layer, weight, found):
+    shape = (1, 64 if 64 in weight else 40, 40, 64 if 64 in weight else 40)
+    slow = told(tmp_path, "slow", [node("Relu", ["image"], ["a"]), layer], {"w": np.ones(weight, np.float32)}, shape)
+    assert list(slow) == ([] if found is None else ["out"])
+    assert found is None or slow["out"].startswith(found)
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+def test_a_matrix_product_sums_over_what_its_weight_says(tmp_path, turned):
+    shape = (9, 40) if turned else (40, 9)
+    nodes = [node("Relu", ["image"], ["a"]), node("Gemm", ["a", "w"], ["out"], transB=turned)]
+    slow = told(tmp_path, "slow", nodes, {"w": np.ones(shape, np.float32)}, (2, 40))
+    assert slow == {"out": "40 input channels are computed as 64."}
+
+
+def test_products_of_computed_tensors_are_told_unless_they_are_quantized(tmp_path):
+    scale = {"s": np.float32(0.1), "z": np.int8(0)}
+    attention = [node("Relu", ["image"], ["a"]), node("MatMul", ["a", "a"], ["out"])]
+    assert told(tmp_path, "slow", attention, {})["out"].endswith("those of two computed tensors, as in attention.")
+    pair = [node("QuantizeLinear", ["a", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["d"])]
+    quantized = [attention[0], *pair, node("MatMul", ["d", "d"], ["out"])]
+    assert "out" not in {name for name, text in told(tmp_path, "slow", quantized, scale).items() if "float" in text}
+
+
+def test_what_training_under_quantization_refuses_is_told_and_is_what_it_refuses(tmp_path):
+    torch = pytest.importorskip("torch")
+    from jetseg.compress.qat.module import OnnxModule
+
+    del torch
+    constants = {**DOUBLE, "p": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), "g": np.ones(8, np.float32)}
+    layers = {
+        "Pad": node("Pad", ["image", "p"], ["out"]),
+        "LayerNormalization": node("LayerNormalization", ["image", "g"], ["out"]),
+        "ReduceSum": node("ReduceSum", ["image"], ["out"]),
+        "Erf": node("Erf", ["image"], ["out"]),
+        "cubic": resize(mode="cubic"),
+        "dilated": node("AveragePool", ["image"], ["out"], kernel_shape=[2, 2], dilations=[2, 2]),
+        "linear": resize(mode="linear"),
+        "Relu": node("Relu", ["image"], ["out"]),
+    }
+    for name, layer in layers.items():
+        found = told(tmp_path, "qat", [layer], constants, opset=19)
+        try:
+            OnnxModule(graph([layer], constants, opset=19))
+            refused = ""
+        except ArtifactError as error:
+            refused = str(error)
+        assert bool(found) == bool(refused) == (name not in ("linear", "Relu")), name
+        assert not found or found["out"].split("it is ")[1] in refused
 
 
 def test_a_manifest_fixes_open_sizes_and_rewrites_are_told(tmp_path):
