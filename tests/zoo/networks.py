@@ -69,6 +69,19 @@ def smp_segformer_b0(num_classes: int, in_channels: int = 3) -> nn.Module:
     return _smp("Segformer", "mit_b0", num_classes, in_channels)
 
 
+def smp_dpt_vit_tiny(num_classes: int, in_channels: int = 3) -> nn.Module:
+    return libraries.smp().DPT(
+        "tu-vit_tiny_patch16_224",
+        encoder_weights=None,
+        in_channels=in_channels,
+        classes=num_classes,
+        encoder_depth=4,
+        decoder_intermediate_channels=(32, 64, 96, 96),
+        decoder_fusion_channels=64,
+        dynamic_img_size=True,
+    )
+
+
 def _smp(decoder: str, encoder: str, num_classes: int, in_channels: int) -> nn.Module:
     build = getattr(libraries.smp(), decoder)
     return build(encoder, encoder_weights=None, in_channels=in_channels, classes=num_classes)
@@ -103,26 +116,6 @@ def upernet_swin(num_classes: int, in_channels: int = 3) -> nn.Module:
     return library.UperNetForSemanticSegmentation(config)
 
 
-def dpt(num_classes: int, in_channels: int = 3) -> nn.Module:
-    library = libraries.transformers()
-    backbone = library.Dinov2Config(
-        **_DINOV2,
-        num_channels=in_channels,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-        reshape_hidden_states=False,
-    )
-    config = library.DPTConfig(
-        is_hybrid=False,
-        backbone_config=backbone,
-        hidden_size=192,
-        num_labels=num_classes,
-        neck_hidden_sizes=[24, 48, 96, 192],
-        fusion_hidden_size=64,
-        use_auxiliary_head=True,
-    )
-    return library.DPTForSemanticSegmentation(config)
-
-
 def beit(num_classes: int, in_channels: int = 3) -> nn.Module:
     library = libraries.transformers()
     config = library.BeitConfig(
@@ -142,7 +135,14 @@ def beit(num_classes: int, in_channels: int = 3) -> nn.Module:
 
 def dinov2_linear(num_classes: int, in_channels: int = 3) -> nn.Module:
     library = libraries.transformers()
-    config = library.Dinov2Config(**_DINOV2, num_channels=in_channels)
+    config = library.Dinov2Config(
+        hidden_size=192,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        image_size=128,
+        patch_size=16,
+        num_channels=in_channels,
+    )
     encoder = library.Dinov2Model(config)
     return heads.OfTokens(encoder, config.hidden_size, prefix=1, patch=config.patch_size, num_classes=num_classes)
 
@@ -164,9 +164,6 @@ def mobilenetv2_deeplabv3plus(num_classes: int, in_channels: int = 3) -> nn.Modu
     library = libraries.transformers()
     config = library.MobileNetV2Config(num_labels=num_classes, num_channels=in_channels, output_stride=16)
     return library.MobileNetV2ForSemanticSegmentation(config)
-
-
-_DINOV2 = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 128, "patch_size": 16}
 
 
 # timm's backbones with a head of `zoo.heads`.
@@ -246,9 +243,9 @@ FACTORIES = (
     smp_fpn_efficientnet_b0,
     smp_manet_resnet18,
     smp_segformer_b0,
+    smp_dpt_vit_tiny,
     segformer_b0,
     upernet_swin,
-    dpt,
     beit,
     dinov2_linear,
     mobilevit_deeplabv3,
