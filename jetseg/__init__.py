@@ -27,6 +27,7 @@ _HOMES = {
     "evaluate": "jetseg.workflows.evaluating",
     "export": "jetseg.workflows.exporting",
     "factorize": "jetseg.workflows.pruning",
+    "import_network": "jetseg.workflows.importing",
     "list_registered": "jetseg.registry",
     "open_dataset": "jetseg.data.dataset",
     "open_engine": "jetseg.workflows.opening",
@@ -43,6 +44,7 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "open_network",
     "open_dataset",
     "train",
+    "import_network",
     "prune",
     "factorize",
     "export",
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from jetseg.workflows.driving import run_camera
     from jetseg.workflows.evaluating import evaluate
     from jetseg.workflows.exporting import export
+    from jetseg.workflows.importing import import_network
     from jetseg.workflows.opening import open_engine
     from jetseg.workflows.pruning import factorize, prune
     from jetseg.workflows.qat import quantization_aware_train

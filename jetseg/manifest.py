@@ -93,10 +93,20 @@ class OutputSpec(Record):
 
 
 class ModelSpec(Record):
-    """How to build the torch module of a checkpoint: a registry name or `package.module:factory`."""
+    """How to build the torch module of a checkpoint.
+
+    Attributes:
+        factory: A registry name or `package.module:factory`.
+        options: Further arguments of the factory.
+        output: Where the logits are in what it returns, as a key or position ("out", "0", "heads.1"); None where it
+            returns them alone.
+        train_output: The same in training mode; None where it returns them alone, or as the first.
+    """
 
     factory: str
     options: dict[str, Any] = Field(default_factory=dict)
+    output: str | None = None
+    train_output: str | None = None
 
 
 class Stage(Record):

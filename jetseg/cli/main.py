@@ -27,6 +27,7 @@ VERBS = {
     # in the order of the work
     "train": ("train:train", "Trains a network, or fine-tunes a checkpoint with --init."),
     "distill": ("distill:distill", "Trains a student on labels and on a teacher's answers for the same crops."),
+    "import": ("import_:import_", "Makes a checkpoint of a network that was trained elsewhere."),
     "prune": ("prune:prune", "Prunes a network: whole channels, which makes it faster anywhere, or single weights."),
     "factorize": ("factorize:factorize", "Splits convolutions into two or three smaller ones where that is faster."),
     "compress": ("compress:compress", "Runs a recipe: train, prune, fine-tune, export, calibrate, build."),

@@ -7,7 +7,8 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("torch", "train", "builds networks") from error
 
-from jetseg.models.registry import create_model, model_names
+from jetseg.models.outputs import adapt_outputs_, find_outputs
+from jetseg.models.registry import create_model, is_foreign, model_names
 from jetseg.models.shapes import fit_shapes_
 
-__all__ = ["create_model", "fit_shapes_", "model_names"]
+__all__ = ["adapt_outputs_", "create_model", "find_outputs", "fit_shapes_", "is_foreign", "model_names"]

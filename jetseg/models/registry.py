@@ -22,8 +22,8 @@ def create_model(factory: str, num_classes: int, in_channels: int = 3, **options
     Args:
         factory: A name from `model_names()`, or `package.module:factory` of your own: a callable that takes
             `num_classes`, `in_channels` and the options, and returns a module. Its forward turns float32
-            N x in_channels x H x W into logits N x num_classes x H x W; in training it may return a tuple of
-            these and auxiliary logits.
+            N x in_channels x H x W into logits N x num_classes x H x W, which it may return among other outputs;
+            see `jetseg.models.outputs`.
         num_classes: Channels of the logits.
         in_channels: Channels of the input.
         options: Further arguments of that network, as in `width=24`.
@@ -47,6 +47,11 @@ def create_model(factory: str, num_classes: int, in_channels: int = 3, **options
             "Return the network itself.",
         )
     return module
+
+
+def is_foreign(factory: str) -> bool:
+    """Tells whether a network is not one of jetseg's own."""
+    return factory not in NETWORKS.own
 
 
 def model_names() -> tuple[str, ...]:
@@ -103,7 +108,8 @@ def _check_arguments(factory: str, build: Callable[..., Any], arguments: dict[st
     except TypeError as error:
         raise ConfigError(
             f"The network {factory} cannot be called with {_shown(arguments)}: {error}.",
-            f"It takes {', '.join(signature.parameters)}.",
+            f"It takes {', '.join(signature.parameters)}. Where it cannot take num_classes and in_channels, name a "
+            "function of your own that does and calls it.",
         ) from error
 
 

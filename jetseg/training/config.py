@@ -18,9 +18,9 @@ IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 _GRAY_MEAN = (0.449,)
 _GRAY_STD = (0.226,)
-FREE_ON_RESUME = frozenset({"out", "resume", "workers", "accelerator", "cache_mb"})
+FREE_ON_RESUME = frozenset({"out", "resume", "workers", "accelerator", "cache_mb", "probe"})
 """These say how fast a run goes or when it stops looking, not what it computes: they may change on resuming."""
-GIVEN_BY_INIT = frozenset({"model", "model_options", "color", "scale", "mean", "std"})
+GIVEN_BY_INIT = frozenset({"model", "model_options", "output", "color", "scale", "mean", "std"})
 """What a checkpoint decides that a run starts from."""
 
 
@@ -87,6 +87,11 @@ class TrainConfig(Settings):
     )
     model_options: Annotated[dict[str, Any], Cli(flag="--model-option", metavar="KEY=VALUE")] = Field(
         default_factory=dict, description="Further argument of the network, as in width=24."
+    )
+    output: Annotated[str | None, Cli(metavar="PLACE")] = Field(
+        None,
+        description="Where the logits are in what the network returns: a key, as in logits, or a position, as in 0; "
+        "found by itself where that is clear.",
     )
     out: Annotated[Path, Cli(metavar="DIR")] = Field(description="Folder of the run.")
     init: Annotated[Path | None, Cli(metavar="FILE")] = Field(
@@ -178,6 +183,10 @@ class TrainConfig(Settings):
         1, gt=0, description="Epochs from one validation to the next; the last epoch is always validated."
     )
     resume: bool = Field(True, description="Go on with an unfinished run in `out`; if False, start over.")
+    probe: bool = Field(
+        True,
+        description="Try training, export, saving and pruning for a second first, if the network is not jetseg's own.",
+    )
     augment: Annotated[dict[str, Any], Cli(hidden=True)] = Field(
         default_factory=dict,
         validate_default=True,

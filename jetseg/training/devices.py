@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
+import re
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import cv2
@@ -19,6 +22,11 @@ try:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("lightning_fabric", "train", "runs the training loop") from error
+
+_LOG = logging.getLogger(__name__)
+
+_NOT_REPEATABLE = re.compile(r"(\S+) does not have a deterministic implementation")
+"""How torch begins to say so."""
 
 
 def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
@@ -74,15 +82,50 @@ def _keep_freed_memory() -> None:
 
 @contextmanager
 def deterministic(fabric: lightning_fabric.Fabric) -> Iterator[None]:
-    """Makes torch refuse what is not repeatable, where that is possible: on the CPU."""
-    memory: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
-    if fabric.device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        # filling fresh memory only shows reads of garbage, and costs 8 % of the time of a small network
-        memory.fill_uninitialized_memory = False
-    try:
+    """Makes torch compute the same every time, where that is possible: on the CPU."""
+    with repeatable() if fabric.device.type == "cpu" else nullcontext():
         yield
+
+
+@contextmanager
+def repeatable(*, tell: bool = True) -> Iterator[None]:
+    """Makes torch compute the same every time; an operation that has no such kernel runs all the same.
+
+    Args:
+        tell: Log the name of each such operation, once.
+    """
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # filling fresh memory only shows reads of garbage, and costs 8 % of the time of a small network
+    memory.fill_uninitialized_memory = False
+    try:
+        with _unrepeatable_operations(tell=tell):
+            yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        memory.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def _unrepeatable_operations(*, tell: bool) -> Iterator[None]:
+    """Turns torch's warnings of operations that are not repeatable into one line of the log for each."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=_NOT_REPEATABLE.pattern)
+        show_others = warnings.showwarning
+
+        def show(message: Warning | str, *arguments: Any) -> None:  # noqa: ANN401 - as `warnings` calls it
+            found = _NOT_REPEATABLE.match(str(message))
+            if found is None:
+                show_others(message, *arguments)
+            elif tell and found[1] not in told:
+                told.add(found[1])
+                _LOG.warning(
+                    "%s has no repeatable kernel in torch: the same settings may give other weights next time.",
+                    found[1],
+                )
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield

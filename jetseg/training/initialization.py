@@ -10,12 +10,13 @@ from jetseg.config import changed
 from jetseg.data.contract import Split
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
-from jetseg.models import create_model
+from jetseg.models import adapt_outputs_, create_model, find_outputs, is_foreign
 from jetseg.models.imagenet import load_imagenet_
 from jetseg.network import load_manifest
-from jetseg.training.checkpoint import import_state_dict, load_checkpoint
+from jetseg.training.checkpoint import load_checkpoint
 from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import open_labelled_split
+from jetseg.training.plain_weights import import_state_dict
 
 _TO_ZEROS = ("unstructured", "2:4")
 """Methods of pruning that set single weights to zero."""
@@ -58,6 +59,7 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         check_classes(parent.classes, dataset.classes, dataset.spec)
         size = {"height": config.height, "width": config.width}
         return module.train(), parent.derive(stage, outputs=(output,), input=changed(parent.input, **size))
+    spec = ModelSpec(factory=config.model, options=config.model_options)
     manifest = Manifest(
         kind="checkpoint",
         outputs=(output,),
@@ -69,7 +71,7 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
             mean=config.channel_mean,
             std=config.channel_std,
         ),
-        model=ModelSpec(factory=config.model, options=config.model_options),
+        model=spec,
         stages=(stage,),
     )
     module = create_model(
@@ -79,4 +81,6 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         load_imagenet_(module)
     if config.weights is not None:
         import_state_dict(config.weights, module)
-    return module.train(), manifest
+    if is_foreign(config.model) or config.output is not None:
+        spec = find_outputs(module, manifest, config.output)
+    return adapt_outputs_(module, spec).train(), manifest.changed(model=spec)

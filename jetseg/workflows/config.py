@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from jetseg.config import Settings, validate_config
+from jetseg.config import Cli, Settings, validate_config
 from jetseg.errors import ConfigError
 from jetseg.quantization.config import Policy
 
@@ -18,6 +18,19 @@ class StartRanges(Settings):
     images: int = Field(64, gt=0, description="How many images it is calibrated on first, if it has no ranges.")
     placement: Policy | None = Field(
         None, description="Where quantizers stand; by default where the ranges were made for, and conv-inputs without."
+    )
+
+
+class ImportConfig(Settings):
+    """How a network from elsewhere is built, and which of its outputs are the logits."""
+
+    model_options: Annotated[dict[str, Any], Cli(flag="--model-option", metavar="KEY=VALUE")] = Field(
+        default_factory=dict, description="Further argument of the factory, as in width=24."
+    )
+    output: Annotated[str | None, Cli(metavar="PLACE")] = Field(
+        None,
+        description="Where the logits are in what the network returns: a key, as in logits, or a position, as in 0; "
+        "found by itself where that is clear.",
     )
 
 

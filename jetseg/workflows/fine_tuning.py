@@ -56,11 +56,14 @@ class FineTuning:
             epochs: How long to train.
         """
         from jetseg.training.loop import train
+        from jetseg.workflows.probing import probe_before_training
 
         named = start.with_name(f"{start.stem}-{sha256_file(start)[:8]}{start.suffix}")
         manifest_path(start).replace(manifest_path(named))
         start.replace(named)
-        result = train(self._settings(named, folder, epochs))
+        settings = self._settings(named, folder, epochs)
+        probe_before_training(settings)
+        result = train(settings)
         write_bytes(target, result.best.read_bytes())
         write_bytes(manifest_path(target), manifest_path(result.best).read_bytes())
         return result.miou

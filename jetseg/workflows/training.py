@@ -38,12 +38,15 @@ def train(
     Raises:
         ConfigError: Settings are wrong, or `out` holds a run with other settings.
         DataError: A frame or a label is broken, or the teacher's classes are others.
+        ArtifactError: A network that is not jetseg's own fails in the probe, which comes before the first epoch.
         TrainingDivergedError: The loss is no longer a number.
         MissingDependencyError: torch is not installed.
     """
     given = {"data": data if data is None or isinstance(data, str) else data.spec, "out": out}
     config = validate_config(TrainConfig, {**settings, **{key: value for key, value in given.items() if value}})
     from jetseg.training.loop import train as train_one
+    from jetseg.workflows.probing import probe_before_training
 
     with report_progress(progress):
+        probe_before_training(config)
         return train_one(config)

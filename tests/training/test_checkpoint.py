@@ -6,7 +6,8 @@ import torch
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.manifest_file import manifest_path
 from jetseg.models import create_model
-from jetseg.training.checkpoint import import_state_dict, load_checkpoint, save_checkpoint
+from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
+from jetseg.training.plain_weights import import_state_dict
 
 
 @pytest.fixture
