@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from zoo import networks
 from zoo.heads import upsampled
 
-_KEYS: dict[str, int] = {"pidnet_s": 1}
-
 
 class Logits(nn.Module):
     """Takes the main logits out of what a network returns, and brings them to the input's size."""
@@ -30,10 +28,15 @@ class Logits(nn.Module):
         return found if found.shape[2:] == image.shape[2:] else upsampled(found, image.shape[2:])
 
 
+def main_output(name: str) -> int:
+    """Returns the place of the logits in what a network returns, where that is a list or a tuple."""
+    return 1 if name == "pidnet_s" else 0
+
+
 def __getattr__(name: str) -> Callable[..., nn.Module]:
     factory = getattr(networks, name)
 
     def build(num_classes: int, in_channels: int = 3, **options: Any) -> nn.Module:
-        return Logits(factory(num_classes, in_channels, **options), _KEYS.get(name, 0))
+        return Logits(factory(num_classes, in_channels, **options), main_output(name))
 
     return build

@@ -1,0 +1,161 @@
+"""Runs the whole chain on every network of the zoo: `python -m zoo.chain` (`make zoo`).
+
+Each step is a process of its own, with bounds of time and memory, and leaves a record; what has a record is not run
+again, so that an interrupted run goes on. Exit code 70, a signal, a bound that is passed and an output that is not what
+the library's own network gives are faults, and the run ends with code 1; a refusal with a sentence is a result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from jetseg.data.synthetic import CLASSES
+from zoo import networks, table
+from zoo.steps import MANIFEST, Step, steps_of
+
+MEMORY_BYTES = 4 << 30
+_FAULTS = frozenset({"internal error", "killed by a signal", "took too long", "took too much memory", "wrong"})
+_OUTCOMES = {0: "done", 1: "not good enough", 2: "refused", 3: "missing", 70: "internal error"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/zoo"), help="folder of networks and records")
+    parser.add_argument("--page", type=Path, help="Markdown page to write")
+    parser.add_argument("--networks", nargs="*", default=networks.NAMES, help="only these")
+    parser.add_argument("--steps", nargs="*", help="only these")
+    parser.add_argument("--again", nargs="*", default=(), help="steps to run again although they have a record")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor of the time bounds, on a busy machine")
+    given = parser.parse_args()
+    for place, name in enumerate(given.networks, 1):
+        folder = given.out / name
+        for step in steps_of(name):
+            if given.steps is None or step.name in given.steps:
+                record = _record(folder, step, again=step.name in given.again, patience=given.patience)
+                print(f"{place}/{len(given.networks)} {name}: {told(step, record)}", file=sys.stderr, flush=True)
+    found = {name: records(given.out / name) for name in networks.NAMES}
+    (given.out / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
+    if given.page:
+        given.page.write_text(table.page(found))
+    faults = [(name, step) for name, steps in found.items() for step, record in steps.items() if is_fault(record)]
+    print(*(f"FAULT {name}, {step}: {found[name][step]['sentence']}" for name, step in faults), sep="\n")
+    return 1 if faults else 0
+
+
+def is_fault(record: dict[str, Any]) -> bool:
+    return record["outcome"] in _FAULTS
+
+
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    """Returns the records of a network's steps, in their order."""
+    paths = ((step.name, folder / f"{step.name}.record.json") for step in steps_of(folder.name))
+    return {name: json.loads(path.read_text()) for name, path in paths if path.is_file()}
+
+
+def told(step: Step, record: dict[str, Any]) -> str:
+    text = f"{step.name} {record['outcome']}, {record['seconds']:.0f} s, {record['peak_bytes'] / 1e9:.2f} GB"
+    return text if record["outcome"] == "done" else f"{text}: {record['sentence']}"
+
+
+def _record(folder: Path, step: Step, *, again: bool, patience: float) -> dict[str, Any]:
+    path = folder / f"{step.name}.record.json"
+    if path.is_file() and not again:
+        return dict(json.loads(path.read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).write_text(yaml.safe_dump(_manifest()))
+    if step.needs is not None and not (folder / step.needs).exists():
+        return {"outcome": "not reached", "seconds": 0.0, "peak_bytes": 0, "sentence": f"there is no {step.needs}"}
+    record = _run(folder, step, step.seconds * patience)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def _manifest() -> dict[str, Any]:
+    spec = {"height": networks.HEIGHT, "width": networks.WIDTH, "color": "rgb", "scale": 1 / 255}
+    ends = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    return {"input": {**spec, **ends}, "outputs": [{"kind": "logits", "classes": list(CLASSES)}]}
+
+
+def _run(folder: Path, step: Step, seconds: float) -> dict[str, Any]:
+    _remove(folder, step)
+    started, peak, outcome = time.perf_counter(), 0, None
+    home = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(home), str(home.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "400"}
+    printed, said = folder / f"{step.name}.out", folder / f"{step.name}.err"
+    with printed.open("w") as out, said.open("w") as err:
+        process = psutil.Popen(step.command, cwd=folder, env=environment, stdout=out, stderr=err)
+        while True:
+            try:
+                code = process.wait(0.1)
+                break
+            except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+                peak = max(peak, _resident(process))
+            if time.perf_counter() - started > seconds:
+                outcome = "took too long"
+            elif peak > MEMORY_BYTES:
+                outcome = "took too much memory"
+            if outcome:
+                process.kill()
+    return {
+        "outcome": outcome or _outcome(step, folder, code),
+        "exit": code,
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_bytes": peak,
+        "sentence": _sentence(said.read_text()),
+        "result": _result(printed.read_text()),
+    }
+
+
+def _remove(folder: Path, step: Step) -> None:
+    if step.makes is None:
+        return
+    for path in (folder / step.makes, folder / f"{step.makes}.json"):
+        path.unlink(missing_ok=True)
+    if "/" in step.makes:
+        shutil.rmtree((folder / step.makes).parent, ignore_errors=True)
+
+
+def _resident(process: psutil.Popen) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _outcome(step: Step, folder: Path, code: int) -> str:
+    if code < 0:
+        return "killed by a signal"
+    if code == 0 and step.makes is not None and not (folder / step.makes).exists():
+        return "wrong"  # says that it is done, and left nothing
+    if code == 1 and step.command[2].startswith("zoo."):
+        return "wrong"
+    return _OUTCOMES.get(code, f"exit code {code}")
+
+
+def _sentence(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip() and "━" not in line]
+    errors = [line for line in lines if line.startswith(("Error", "Internal", "error"))]
+    return " ".join(lines[lines.index(errors[-1]) :] if errors else lines[-1:])[:600]
+
+
+def _result(printed: str) -> Any:
+    try:
+        return json.loads(printed)
+    except ValueError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
