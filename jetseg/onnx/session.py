@@ -24,7 +24,7 @@ except ImportError as error:  # pragma: no cover - depends on the machine
 
 
 def make_session(
-    model: Path | bytes, *, threads: int | None = None, optimize: bool = True
+    model: Path | bytes, *, threads: int | None = None, optimize: bool = True, integers: bool = False
 ) -> onnxruntime.InferenceSession:
     """Opens a CPU session.
 
@@ -32,6 +32,8 @@ def make_session(
         model: ONNX file, or its serialized content.
         threads: Threads inside an operator; None lets ONNX Runtime take one per core.
         optimize: False runs the graph node by node as it stands, without fusions.
+        integers: Whether the network holds quantizers. ONNX Runtime would fuse a matrix product with its bias first, and
+            then compute it in float, slower than without quantizers.
 
     Raises:
         ArtifactError: The file is damaged, incomplete, or uses an operator that ONNX Runtime lacks.
@@ -50,7 +52,10 @@ def make_session(
         load_onnx(model, weights=False)
     try:
         source = str(model) if isinstance(model, Path) else model
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        skipped = ["MatMulAddFusion"] if integers else []
+        return onnxruntime.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=skipped
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise ArtifactError(
             f"{name} cannot be opened by ONNX Runtime: {_reason(error)}.",
