@@ -1,7 +1,7 @@
 """Runs the whole chain on every network of the zoo: `python -m zoo.chain` (`make zoo`).
 
-Each step is a process of its own, with bounds of time and memory, and leaves a record; what has a record is not run
-again, so that an interrupted run goes on. Exit code 70, a signal, a bound that is passed and an output that is not what
+Each step is a process of its own, forked from one that has imported the libraries, with bounds of time and memory. It
+leaves a record; what has a record is not run again, so that an interrupted run goes on. Exit code 70, a signal, a bound that is passed and an output that is not what
 the library's own network gives are faults, and the run ends with code 1; a refusal with a sentence is a result.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
+import runpy
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from zoo.steps import MANIFEST, Step, steps_of
 
 MEMORY_BYTES = 4 << 30
 _FAULTS = frozenset({"internal error", "killed by a signal", "took too long", "took too much memory", "wrong"})
+_PROCESSES = multiprocessing.get_context("forkserver")
 _OUTCOMES = {0: "done", 1: "not good enough", 2: "refused", 3: "missing", 70: "internal error"}
 
 
@@ -38,6 +40,9 @@ def main() -> int:
     parser.add_argument("--again", nargs="*", default=(), help="steps to run again although they have a record")
     parser.add_argument("--patience", type=float, default=1.0, help="factor of the time bounds, on a busy machine")
     given = parser.parse_args()
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "400"}
+    _PROCESSES.set_forkserver_preload(["zoo.preload"])
+    given.out = given.out.resolve()
     for place, name in enumerate(given.networks, 1):
         folder = given.out / name
         for step in steps_of(name):
@@ -89,33 +94,38 @@ def _manifest() -> dict[str, Any]:
 
 def _run(folder: Path, step: Step, seconds: float) -> dict[str, Any]:
     _remove(folder, step)
-    started, peak, outcome = time.perf_counter(), 0, None
-    home = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(home), str(home.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "400"}
     printed, said = folder / f"{step.name}.out", folder / f"{step.name}.err"
-    with printed.open("w") as out, said.open("w") as err:
-        process = psutil.Popen(step.command, cwd=folder, env=environment, stdout=out, stderr=err)
-        while True:
-            try:
-                code = process.wait(0.1)
-                break
-            except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
-                peak = max(peak, _resident(process))
-            if time.perf_counter() - started > seconds:
-                outcome = "took too long"
-            elif peak > MEMORY_BYTES:
-                outcome = "took too much memory"
-            if outcome:
-                process.kill()
+    started, peak, outcome = time.perf_counter(), 0, None
+    process = _PROCESSES.Process(target=run_step, args=(step.command, folder, printed, said))
+    process.start()
+    while process.exitcode is None:
+        process.join(0.1)
+        peak = max(peak, _resident(process.pid))
+        if time.perf_counter() - started > seconds:
+            outcome = "took too long"
+        elif peak > MEMORY_BYTES:
+            outcome = "took too much memory"
+        if outcome:
+            process.kill()
+            process.join()
     return {
-        "outcome": outcome or _outcome(step, folder, code),
-        "exit": code,
+        "outcome": outcome or _outcome(step, folder, process.exitcode),
+        "exit": process.exitcode,
         "seconds": round(time.perf_counter() - started, 1),
         "peak_bytes": peak,
         "sentence": _sentence(said.read_text()),
         "result": _result(printed.read_text()),
     }
+
+
+def run_step(command: tuple[str, ...], folder: Path, printed: Path, said: Path) -> None:
+    """Runs `python -m` with these words, in this process."""
+    for path, descriptor in ((printed, 1), (said, 2)):
+        with path.open("w") as file:
+            os.dup2(file.fileno(), descriptor)
+    os.chdir(folder)
+    sys.argv = list(command)
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
 def _remove(folder: Path, step: Step) -> None:
@@ -127,9 +137,9 @@ def _remove(folder: Path, step: Step) -> None:
         shutil.rmtree((folder / step.makes).parent, ignore_errors=True)
 
 
-def _resident(process: psutil.Popen) -> int:
+def _resident(process: int | None) -> int:
     try:
-        return int(process.memory_info().rss)
+        return int(psutil.Process(process).memory_info().rss)
     except psutil.Error:
         return 0
 
@@ -139,7 +149,7 @@ def _outcome(step: Step, folder: Path, code: int) -> str:
         return "killed by a signal"
     if code == 0 and step.makes is not None and not (folder / step.makes).exists():
         return "wrong"  # says that it is done, and left nothing
-    if code == 1 and step.command[2].startswith("zoo."):
+    if code == 1 and step.command[0].startswith("zoo."):
         return "wrong"
     return _OUTCOMES.get(code, f"exit code {code}")
 

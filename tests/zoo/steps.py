@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from zoo import networks
@@ -22,7 +21,7 @@ class Step:
 
     Attributes:
         name: As records and table call it.
-        command: What is run.
+        command: A module, which is run as `python -m` does, and its arguments.
         makes: The file that it is for, which is read by later steps.
         needs: File of an earlier step, without which there is nothing to do.
         seconds: Longest time in seconds; more is a fault.
@@ -44,7 +43,7 @@ def steps_of(name: str) -> tuple[Step, ...]:
     measured = (*calibrated, "--eval-frames", str(FRAMES), *OPEN)
     rtx = ("--backend", "tensorrt_rtx", "--target", "sm86")
     return (
-        Step("weights", _python("zoo.weights", name, "net.pt"), "net.pt"),
+        Step("weights", ("zoo.weights", name, "net.pt"), "net.pt"),
         Step(
             "import",
             _jetseg(
@@ -75,7 +74,7 @@ def steps_of(name: str) -> tuple[Step, ...]:
             "pruned.safetensors",
         ),
         Step("export", _jetseg("export", "net.safetensors", "--out", "net.onnx", *DATA), "net.onnx", "net.safetensors"),
-        Step("as its library", _python("zoo.same", name, "net.pt", "net.onnx"), None, "net.onnx"),
+        Step("as its library", ("zoo.same", name, "net.pt", "net.onnx"), None, "net.onnx"),
         Step("parity", _jetseg("parity", "net.safetensors", "net.onnx", *DATA, *frames), None, "net.onnx"),
         Step(
             "calibrate",
@@ -115,8 +114,4 @@ MANIFEST = "manifest.yaml"
 
 
 def _jetseg(*words: str) -> tuple[str, ...]:
-    return (*_python("jetseg", *words), "--json")
-
-
-def _python(module: str, *words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", module, *words)
+    return ("jetseg", *words, "--json")
