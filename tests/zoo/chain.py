@@ -26,9 +26,9 @@ from zoo import networks, table
 from zoo.steps import MANIFEST, Step, steps_of
 
 MEMORY_BYTES = 4 << 30
-_FAULTS = frozenset({"internal error", "killed by a signal", "took too long", "took too much memory", "wrong"})
 _PROCESSES = multiprocessing.get_context("forkserver")
 _OUTCOMES = {0: "done", 1: "not good enough", 2: "refused", 3: "missing", 70: "internal error"}
+_RESULTS = frozenset({"done", "not good enough", "refused", "missing", "not reached"})
 
 
 def main() -> int:
@@ -52,14 +52,27 @@ def main() -> int:
     found = {name: records(given.out / name) for name in networks.NAMES}
     (given.out / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
     if given.page:
-        given.page.write_text(table.page(found))
+        given.page.write_text(table.page(found, table.versions()))
     faults = [(name, step) for name, steps in found.items() for step, record in steps.items() if is_fault(record)]
     print(*(f"FAULT {name}, {step}: {found[name][step]['sentence']}" for name, step in faults), sep="\n")
     return 1 if faults else 0
 
 
 def is_fault(record: dict[str, Any]) -> bool:
-    return record["outcome"] in _FAULTS
+    return record["outcome"] not in _RESULTS
+
+
+def outcome_of(step: Step, folder: Path, code: int, said: str) -> str:
+    """Returns how a step ended, from its exit code, the file that it should have made and what it said on stderr."""
+    if code < 0:
+        return "killed by a signal"
+    if code == 0 and step.makes is not None and not (folder / step.makes).exists():
+        return "wrong"  # says that it is done, and left nothing
+    if code == 1 and step.command[0].startswith("zoo."):
+        return "wrong"
+    if code in (1, 2, 3) and not said:
+        return "silent"
+    return _OUTCOMES.get(code, f"exit code {code}")
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -108,12 +121,13 @@ def _run(folder: Path, step: Step, seconds: float) -> dict[str, Any]:
         if outcome:
             process.kill()
             process.join()
+    sentence = _sentence(said.read_text())
     return {
-        "outcome": outcome or _outcome(step, folder, process.exitcode),
+        "outcome": outcome or outcome_of(step, folder, process.exitcode, sentence),
         "exit": process.exitcode,
         "seconds": round(time.perf_counter() - started, 1),
         "peak_bytes": peak,
-        "sentence": _sentence(said.read_text()),
+        "sentence": sentence,
         "result": _result(printed.read_text()),
     }
 
@@ -142,16 +156,6 @@ def _resident(process: int | None) -> int:
         return int(psutil.Process(process).memory_info().rss)
     except psutil.Error:
         return 0
-
-
-def _outcome(step: Step, folder: Path, code: int) -> str:
-    if code < 0:
-        return "killed by a signal"
-    if code == 0 and step.makes is not None and not (folder / step.makes).exists():
-        return "wrong"  # says that it is done, and left nothing
-    if code == 1 and step.command[0].startswith("zoo."):
-        return "wrong"
-    return _OUTCOMES.get(code, f"exit code {code}")
 
 
 def _sentence(said: str) -> str:

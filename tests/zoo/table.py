@@ -43,7 +43,7 @@ state_dict, `train` of two steps, `prune --ratio 0.5` (bounds: two minutes, 4 GB
 """
 
 
-def page(found: dict[str, Records]) -> str:
+def page(found: dict[str, Records], versions: dict[str, str]) -> str:
     """Returns the page: conditions, the table, and each sentence that a step ended with in place of a result."""
     reached = {name: records for name, records in found.items() if records}
     rows = [_COLUMNS, *(_row(name, records) for name, records in reached.items())]
@@ -56,11 +56,15 @@ def page(found: dict[str, Records]) -> str:
         if record["outcome"] != "done"
     ]
     ended = "\n".join(["", "## What ended without a result", "", *(sentences or ["Nothing."]), ""])
-    return _TEXT.format(conditions=_conditions(reached)) + "\n".join(lines) + "\n" + ended
+    return _TEXT.format(conditions=_conditions(reached, versions)) + "\n".join(lines) + "\n" + ended
 
 
-def _conditions(found: dict[str, Records]) -> str:
-    versions = {**toolchain(("torch", "onnx")), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+def versions() -> dict[str, str]:
+    """Returns the versions of what computed the figures."""
+    return {**toolchain(("torch", "onnx")), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+
+
+def _conditions(found: dict[str, Records], versions: dict[str, str]) -> str:
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     size = f"{networks.WIDTH}x{networks.HEIGHT}"
     ratios = [ratio for records in found.values() if (ratio := _speedup(records)) is not None]
