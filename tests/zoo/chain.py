@@ -15,6 +15,7 @@ import runpy
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +36,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/zoo"), help="folder of networks and records")
     parser.add_argument("--page", type=Path, help="Markdown page to write")
-    parser.add_argument("--networks", nargs="*", default=networks.NAMES, help="only these")
+    parser.add_argument("--networks", nargs="*", default=list(networks.NAMES), help="only these")
     parser.add_argument("--steps", nargs="*", help="only these")
     parser.add_argument("--again", nargs="*", default=(), help="steps to run again although they have a record")
+    parser.add_argument("--jobs", type=int, default=2, help="networks at a time, until speed is measured")
     parser.add_argument("--patience", type=float, default=1.0, help="factor of the time bounds, on a busy machine")
     given = parser.parse_args()
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "400"}
     _PROCESSES.set_forkserver_preload(["zoo.preload"])
     given.out = given.out.resolve()
-    for place, name in enumerate(given.networks, 1):
-        folder = given.out / name
-        for step in steps_of(name):
-            if given.steps is None or step.name in given.steps:
-                record = _record(folder, step, again=step.name in given.again, patience=given.patience)
-                print(f"{place}/{len(given.networks)} {name}: {told(step, record)}", file=sys.stderr, flush=True)
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(lambda name: _network(name, given, timed=False), given.networks))
+    for name in given.networks:
+        _network(name, given, timed=True)
     found = {name: records(given.out / name) for name in networks.NAMES}
     (given.out / "zoo.json").write_text(json.dumps(found, indent=1) + "\n")
     if given.page:
@@ -56,6 +56,15 @@ def main() -> int:
     faults = [(name, step) for name, steps in found.items() for step, record in steps.items() if is_fault(record)]
     print(*(f"FAULT {name}, {step}: {found[name][step]['sentence']}" for name, step in faults), sep="\n")
     return 1 if faults else 0
+
+
+def _network(name: str, given: argparse.Namespace, *, timed: bool) -> None:
+    """Takes a network through the steps that measure speed, which run alone, or through all others."""
+    folder, order = given.out / name, given.networks.index(name) + 1
+    for step in steps_of(name):
+        if step.timed == timed and (given.steps is None or step.name in given.steps):
+            record = _record(folder, step, again=step.name in given.again, patience=given.patience)
+            print(f"{order}/{len(given.networks)} {name}: {told(step, record)}", file=sys.stderr, flush=True)
 
 
 def is_fault(record: dict[str, Any]) -> bool:
@@ -109,7 +118,7 @@ def _run(folder: Path, step: Step, seconds: float) -> dict[str, Any]:
     _remove(folder, step)
     printed, said = folder / f"{step.name}.out", folder / f"{step.name}.err"
     started, peak, outcome = time.perf_counter(), 0, None
-    process = _PROCESSES.Process(target=run_step, args=(step.command, folder, printed, said))
+    process = _PROCESSES.Process(target=run_step, args=(step.command, folder, printed, said), daemon=True)
     process.start()
     while process.exitcode is None:
         process.join(0.1)

@@ -21,7 +21,7 @@ from jetseg.data.synthetic import CLASSES, SyntheticSplit
 from jetseg.training.config import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 from zoo import adapted, networks
 
-STEPS, BATCH, FRAMES = 12, 4, 16
+STEPS, BATCH, FRAMES = 12, 2, 8
 
 
 def main(name: str, path: Path) -> None:
