@@ -67,7 +67,7 @@ $(ZOO_READY): pyproject.toml constraints.txt tests/zoo/requirements.txt
 	@touch $@
 
 zoo: $(ZOO_READY) ## Every verb on 27 networks of timm, transformers and others (an hour or more); goes on where it was stopped.
-	PYTHONPATH=tests OMP_NUM_THREADS=1 $(ZOO_BIN)/python -m zoo.chain --page docs/measurements/zoo.md
+	PYTHONPATH=$(CURDIR)/tests OMP_NUM_THREADS=1 $(ZOO_BIN)/python -m zoo.chain --page docs/measurements/zoo.md
 
 images: $(READY) ## Builds the container images (root, buildah, debootstrap, qemu-user-static) and runs what is inside.
 	$(BIN)/python -m pytest -s -m slow tests/docker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
 from statistics import median
 from typing import Any
 
@@ -55,8 +56,10 @@ def page(found: dict[str, Records], versions: dict[str, str]) -> str:
         for step, record in records.items()
         if record["outcome"] != "done"
     ]
-    ended = "\n".join(["", "## What ended without a result", "", *(sentences or ["Nothing."]), ""])
-    return _TEXT.format(conditions=_conditions(reached, versions)) + "\n".join(lines) + "\n" + ended
+    kept = [f"- `{name}`: {_kept(records)}" for name, records in reached.items() if _result(records, "prune")]
+    further = ["", "## What pruning kept", "", *(kept or ["Nothing was pruned."])]
+    further += ["", "## What ended without a result", "", *(sentences or ["Nothing."]), ""]
+    return _TEXT.format(conditions=_conditions(reached, versions)) + "\n".join([*lines, *further])
 
 
 def versions() -> dict[str, str]:
@@ -101,6 +104,14 @@ def _pruned(records: Records) -> str:
         return records["prune"]["outcome"] if "prune" in records else "-"
     before, after = result["before"]["parameters"], result["after"]["parameters"]
     return f"{_thousands(after)} ({100 * after / before:.0f})"
+
+
+def _kept(records: Records) -> str:
+    """Counts the layers that pruning left as they were, by its reason."""
+    notes = Counter(
+        layer["note"].removeprefix("kept: ") for layer in _result(records, "prune")["layers"] if layer["note"]
+    )
+    return "; ".join(f"{note} ({count})" for note, count in notes.most_common())
 
 
 def _cost(record: Record | None) -> str:
