@@ -1,8 +1,9 @@
 """Runs the whole chain on every network of the zoo: `python -m zoo.chain` (`make zoo`).
 
 Each step is a process of its own, forked from one that has imported the libraries, with bounds of time and memory. It
-leaves a record; what has a record is not run again, so that an interrupted run goes on. Exit code 70, a signal, a bound that is passed and an output that is not what
-the library's own network gives are faults, and the run ends with code 1; a refusal with a sentence is a result.
+leaves a record; what has a record is not run again, so that an interrupted run goes on. Exit code 70, a signal, a bound
+that is passed, a refusal without a sentence, and an output that is not what the library's own network gives are faults,
+and the run ends with code 1; a refusal with a sentence is a result.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def main() -> int:
     if given.page:
         given.page.write_text(table.page(found, table.versions()))
     faults = [(name, step) for name, steps in found.items() for step, record in steps.items() if is_fault(record)]
-    print(*(f"FAULT {name}, {step}: {found[name][step]['sentence']}" for name, step in faults), sep="\n")
+    for name, step in faults:
+        print(f"FAULT {name}, {step}: {found[name][step]['sentence']}")
     return 1 if faults else 0
 
 
