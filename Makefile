@@ -15,8 +15,13 @@ TT_BIN := $(TT_VENV)/bin
 TT_READY := $(TT_VENV)/.installed
 TT_RTX := 1.5.0.114
 
+ZOO_VENV ?= .venv-zoo
+ZOO_BIN := $(ZOO_VENV)/bin
+ZOO_READY := $(ZOO_VENV)/.installed
+
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs package changelog bindings torch-tensorrt soak bench images clean
+.PHONY: help demo test lint docs package changelog bindings torch-tensorrt soak bench zoo images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -73,8 +78,17 @@ soak: $(READY) ## Runs the camera loop for two minutes while camera, disk, brows
 bench: $(READY) ## Measures speed and memory as ratios of alternated runs.
 	$(BIN)/python bench/run_all.py
 
+$(ZOO_READY): pyproject.toml constraints.txt tests/zoo/requirements.txt
+	$(PYTHON) -m venv $(ZOO_VENV)
+	$(ZOO_BIN)/python -m pip install --quiet --upgrade pip
+	$(ZOO_BIN)/python -m pip install --constraint constraints.txt --editable '.[cpu,train,report,rtx]' --requirement tests/zoo/requirements.txt
+	@touch $@
+
+zoo: $(ZOO_READY) ## Every verb on 27 networks of timm, transformers and others (an hour or more); goes on where it was stopped.
+	PYTHONPATH=$(CURDIR)/tests OMP_NUM_THREADS=1 $(ZOO_BIN)/python -m zoo.chain --page docs/measurements/zoo.md
+
 images: $(READY) ## Builds the container images (root, buildah, debootstrap, qemu-user-static) and runs what is inside.
 	$(BIN)/python -m pytest -s -m slow tests/docker
 
 clean: ## Removes what the targets made; never engines/ or calibration/.
-	rm -rf $(VENV) $(DOCS_VENV) $(TT_VENV) site build dist runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DOCS_VENV) $(TT_VENV) $(ZOO_VENV) site build dist runs .mypy_cache .ruff_cache .pytest_cache

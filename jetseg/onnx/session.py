@@ -35,7 +35,7 @@ _NUMPY_TYPES: dict[str, npt.DTypeLike] = {
 
 
 def make_session(
-    model: Path | bytes, *, threads: int | None = None, optimize: bool = True
+    model: Path | bytes, *, threads: int | None = None, optimize: bool = True, integers: bool = False
 ) -> onnxruntime.InferenceSession:
     """Opens a CPU session.
 
@@ -43,6 +43,8 @@ def make_session(
         model: ONNX file, which is computed in float32 if it is in half precision; or its serialized content.
         threads: Threads inside an operator; None lets ONNX Runtime take one per core.
         optimize: False runs the graph node by node as it stands, without fusions.
+        integers: Whether the network holds quantizers. ONNX Runtime would fuse a matrix product with its bias first, and
+            then compute it in float, slower than without quantizers.
 
     Raises:
         ArtifactError: The file is damaged, incomplete, or uses an operator that ONNX Runtime lacks.
@@ -62,7 +64,10 @@ def make_session(
         if has_half(load_onnx(model, weights=False)):
             source = to_float32(load_onnx(model), name).SerializeToString()
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        skipped = ["MatMulAddFusion"] if integers else []
+        return onnxruntime.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=skipped
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise ArtifactError(
             f"{name} cannot be opened by ONNX Runtime: {_reason(error)}.",

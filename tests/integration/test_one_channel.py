@@ -145,7 +145,7 @@ def test_confidence_is_that_of_two_classes(trained):
     doubt, entropy = doubt_and_entropy(scores)
     assert doubt == pytest.approx(0.25, abs=1e-6)
     assert entropy == pytest.approx(-(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25)), abs=1e-6)
-    assert class_map(logits[:, :, ::2, ::2], manifest).min() == (0.75 > THRESHOLD)
+    assert class_map(logits[:, :, ::2, ::2], manifest).min() == (THRESHOLD < 0.75)
 
 
 def test_one_channel_is_for_two_classes(tmp_path):

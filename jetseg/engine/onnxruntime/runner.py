@@ -35,7 +35,9 @@ class OnnxRunner:
     ) -> None:
         self.manifest = manifest
         self.path = path
-        self._session: Any = make_session(content or path, threads=threads, optimize=optimize)
+        self._session: Any = make_session(
+            content or path, threads=threads, optimize=optimize, integers=manifest.precision == "int8"
+        )
         self._input, self._output = choose_input_and_output(path, self._session, manifest)
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:

@@ -53,8 +53,8 @@ def render_unsigned_(graph: Graph, placement: Placement, tensors: Mapping[str, T
     nodes = graph.nodes
     _insert_activations_(graph, placement, None, graph.inputs, quantizers)
     for node in nodes:
-        if node.op_type == "Conv" and node.output[0] in placement.integer_nodes:
-            _quantize_layer_(graph, node, quantizers)
+        if node.output[0] in placement.integer_nodes and len(node.input) > 1 and node.input[1] in placement.weights:
+            _quantize_layer_(graph, node, placement.weights[node.input[1]], quantizers)
         _insert_activations_(graph, placement, node, node.output, quantizers)
     graph.drop_unused()
     graph.check()
@@ -182,39 +182,41 @@ def _pair(
     )
 
 
-def _quantize_layer_(graph: Graph, conv: onnx.NodeProto, quantizers: Mapping[str, _Constants]) -> None:
-    """Puts dequantizers over the weight and bias of a convolution whose input is quantized already."""
-    activation_scale, _ = quantizers[before_quantizers(graph, conv.input[0])]
-    weight = graph.weight(conv.input[1])
-    has_bias = len(conv.input) > 2 and bool(conv.input[2])
-    bias = graph.weight(conv.input[2]).astype(np.float64) if has_bias else np.zeros(weight.shape[0])
-    magnitude = np.abs(weight.reshape(weight.shape[0], -1)).max(axis=1).astype(np.float64)
+def _quantize_layer_(graph: Graph, layer: onnx.NodeProto, axis: int, quantizers: Mapping[str, _Constants]) -> None:
+    """Puts dequantizers over the weight and bias of a layer whose input is quantized already."""
+    activation_scale, _ = quantizers[before_quantizers(graph, layer.input[0])]
+    weight = graph.weight(layer.input[1])
+    channels = weight.shape[axis]
+    has_bias = len(layer.input) > 2 and bool(layer.input[2])
+    bias = graph.weight(layer.input[2]).astype(np.float64) if has_bias else np.zeros(channels)
+    magnitude = np.abs(np.moveaxis(weight, axis, 0).reshape(channels, -1)).max(axis=1).astype(np.float64)
     # a channel of tiny weights with a large bias gets a coarser scale, or its bias would not fit 32 bits
     weight_scale = np.maximum(magnitude / REDUCED_WEIGHT_LIMIT, np.abs(bias) / (activation_scale * _BIAS_LIMIT))
     weight_scale = np.where(weight_scale >= SMALLEST_WEIGHT_SCALE, weight_scale, 1.0).astype(np.float32)
-    spread = weight_scale.reshape(-1, *([1] * (weight.ndim - 1)))
+    spread = np.expand_dims(weight_scale, [other for other in range(weight.ndim) if other != axis])
     limit = REDUCED_WEIGHT_LIMIT
     integers = np.clip(np.round(weight / spread), -limit, limit).astype(np.int8)
-    inputs = [conv.input[0], _dequantized(graph, conv, "weight", integers, weight_scale), *conv.input[2:]]
+    inputs = [layer.input[0], _dequantized(graph, layer, "weight", integers, weight_scale, axis), *layer.input[2:]]
     if has_bias:
         bias_scale = (weight_scale.astype(np.float64) * np.float32(activation_scale)).astype(np.float32)
-        inputs[2] = _dequantized(graph, conv, "bias", np.round(bias / bias_scale).astype(np.int32), bias_scale)
-    graph.set_inputs(conv, inputs)
+        inputs[2] = _dequantized(graph, layer, "bias", np.round(bias / bias_scale).astype(np.int32), bias_scale, 0)
+    graph.set_inputs(layer, inputs)
 
 
 def _dequantized(
     graph: Graph,
-    conv: onnx.NodeProto,
+    layer: onnx.NodeProto,
     role: str,
     integers: npt.NDArray[np.generic],
     scale: npt.NDArray[np.float32],
+    axis: int,
 ) -> str:
     """Inserts integers with a dequantizer per output channel before a layer; returns the name of its output."""
-    name, zeros = f"{conv.output[0]}.{role}", np.zeros(len(scale), dtype=integers.dtype)
+    name, zeros = f"{layer.output[0]}.{role}", np.zeros(len(scale), dtype=integers.dtype)
     inputs = [
         graph.add_initializer(graph.free_name(f"{name}.{key}"), np.asarray(values))
         for key, values in (("quantized", integers), ("scale", scale), ("zero_point", zeros))
     ]
     output = graph.free_name(f"{name}.dequantized")
-    graph.insert_before(conv, helper.make_node(DEQUANTIZE, inputs, [output], f"{name}.dequantize", axis=0))
+    graph.insert_before(layer, helper.make_node(DEQUANTIZE, inputs, [output], f"{name}.dequantize", axis=axis))
     return output

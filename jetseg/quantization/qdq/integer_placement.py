@@ -1,4 +1,4 @@
-"""Where quantizers stand for backends whose integer convolutions write integers as well, as ONNX Runtime's do."""
+"""Where quantizers stand for ONNX Runtime: its convolutions read and write integers, its matrix products read them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import onnx
 
 from jetseg.onnx.graph import Graph
 from jetseg.quantization.qdq.placement import (
+    FLOAT_WRITERS,
     INTEGER_OPERATORS,
     SAME_RANGE,
     Placement,
     absorbed_output,
     is_matrix_layer,
+    output_axis,
     range_source,
 )
 
@@ -19,8 +21,9 @@ def place_for_integer_kernels(graph: Graph, keep_float: frozenset[str] = frozens
     """Places quantizers for backends whose integer convolutions also write integers, as ONNX Runtime's do.
 
     A convolution reads and writes 8-bit values; additions, concatenations and poolings between such convolutions
-    stay on integers. The last convolutions before the output stay in float: they are cheap, and their scores
-    decide the class. So do the layers in `keep_float`, by output.
+    stay on integers. A matrix product with constant weights, as in transformers, reads 8-bit values and writes float,
+    because what follows it (bias, attention, GELU) is float. The last layers before the output stay in float: they are
+    cheap, and their scores decide the class. So do the layers in `keep_float`, by output.
     """
     heads = _head_layers(graph) | keep_float
     activations: dict[str, str] = {}
@@ -28,12 +31,17 @@ def place_for_integer_kernels(graph: Graph, keep_float: frozenset[str] = frozens
     integer_nodes: set[str] = set()
     for node in graph.nodes:
         constant = all(name in graph.weights for name in node.input[1:] if name)
-        if node.op_type == "Conv" and is_matrix_layer(graph, node) and constant and node.output[0] not in heads:
+        if not (is_matrix_layer(graph, node) and constant) or node.output[0] in heads:
+            continue
+        if node.op_type == "Conv":
             output = absorbed_output(graph, node)
-            activations[node.input[0]] = range_source(graph, node.input[0])
             activations[output] = output
-            weights[node.input[1]] = 0
-            integer_nodes.update((node.output[0], output))
+            integer_nodes.add(output)
+        elif node.op_type not in FLOAT_WRITERS:
+            continue
+        activations[node.input[0]] = range_source(graph, node.input[0])
+        weights[node.input[1]] = output_axis(node)
+        integer_nodes.add(node.output[0])
     _extend_over_integer_operators_(graph, activations, integer_nodes)
     return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True)
 
@@ -64,7 +72,7 @@ def _extend_over_integer_operators_(graph: Graph, activations: dict[str, str], i
 
 
 def _head_layers(graph: Graph) -> set[str]:
-    """Returns the outputs of the convolutions from which no other convolution follows."""
+    """Returns the outputs of the layers from which no other layer follows."""
     reaches_layer: set[str] = set()
     heads = set()
     for node in reversed(graph.nodes):

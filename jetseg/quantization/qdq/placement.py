@@ -19,6 +19,8 @@ SAME_RANGE = frozenset({"MaxPool", "Resize", "Upsample", "Reshape", "Transpose",
 """Operators whose output values lie within their input's range: they share its quantizer."""
 INTEGER_OPERATORS = frozenset({"Add", "Concat", "AveragePool", "GlobalAveragePool"})
 """Operators that ONNX Runtime runs on 8-bit integers when all they touch is quantized."""
+FLOAT_WRITERS = frozenset({"MatMul"})
+"""Layers that write float where others write integers: ONNX Runtime has a kernel for that, and no fast one without."""
 POINTWISE = frozenset(
     {"Relu", "PRelu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "BatchNormalization"}
     | {"Add", "Sub", "Mul"}
@@ -38,7 +40,8 @@ class Placement:
         activations: Activation tensor to quantize -> tensor whose range it uses (mostly itself).
         weights: Initializer to quantize per output channel -> axis of the output channels.
         integer_nodes: Nodes that run on integers, each by its first output; what else there is runs in float.
-        integer_outputs: Whether these nodes also write integers, so that all who read them read rounded values.
+        integer_outputs: Whether these nodes, but for `FLOAT_WRITERS`, also write integers, so that all who read them
+            read rounded values.
     """
 
     activations: dict[str, str]
@@ -51,7 +54,10 @@ class Placement:
         if name not in self.activations:
             return False
         producer = graph.producer.get(name)
-        written = self.integer_outputs and producer is not None and producer.output[0] in self.integer_nodes
+        if self.integer_outputs and producer is not None and producer.op_type not in FLOAT_WRITERS:
+            written = producer.output[0] in self.integer_nodes
+        else:
+            written = False
         return written or node.output[0] in self.integer_nodes
 
 
