@@ -12,6 +12,7 @@ from jetseg.models import create_model
 from jetseg.network import save_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.training.checkpoint import save_checkpoint
+from jetseg.training.onnx_teacher import OnnxTeacher
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.resizing import resize_batch
 
