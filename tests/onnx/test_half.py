@@ -68,7 +68,9 @@ def test_constants_in_nodes_and_in_branches_are_found():
         helper.make_node("ConstantOfShape", ["shape"], ["twos"], value=numpy_helper.from_array(np.float16([2.0]))),
         helper.make_node("Mul", ["sum", "twos"], ["y"]),
     ]
-    ports = [helper.make_tensor_value_info(n, k, [1]) for n, k in (("x", TensorProto.FLOAT), ("y", TensorProto.FLOAT16))]
+    ports = [
+        helper.make_tensor_value_info(n, k, [1]) for n, k in (("x", TensorProto.FLOAT), ("y", TensorProto.FLOAT16))
+    ]
     weights = [numpy_helper.from_array(np.array(True), "yes"), numpy_helper.from_array(np.array([1]), "shape")]
     graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], weights)
     model = to_float32(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), "net")
