@@ -108,7 +108,8 @@ def _channels_fault(channels: int | None, spec: OutputSpec) -> tuple[str, str] |
             "(`activation: none` if the network gives probabilities).",
         )
     if channels < spec.channels:
-        return f"{channels} channels are fewer than its classes", "Correct `classes` in the manifest."
+        listed = ", ".join(spec.classes)
+        return f"{channels} channels are fewer than its classes ({listed})", "Correct `classes` in the manifest."
     if channels > MOST_CHANNELS:
         fix = "Correct the manifest's output, or export the network with fewer channels."
         return f"{channels} channels are more than class maps can tell apart ({MOST_CHANNELS})", fix

@@ -59,7 +59,7 @@ def run_loop(
     """
     stop = stop or StopFlag()
     with _one_opencv_thread():
-        statistics = statistics or new_statistics(runner, source, stop=stop)
+        statistics = statistics or new_statistics(runner, source, stopped=lambda: stop.requested)
         statistics.losses = source.losses
         if config.deadline_ms is not None:
             statistics.deadline_seconds = config.deadline_ms / 1e3
@@ -82,7 +82,7 @@ def new_statistics(
     runner: Runner,
     source: Source,
     *,
-    stop: StopFlag | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     engine: EngineSpeed | None = None,
     events: EventLog | None = None,
 ) -> LoopStatistics:
@@ -96,7 +96,7 @@ def new_statistics(
         check_classes(runner.manifest.classes, source.classes, source.name)
         accuracy = RunningAccuracy(source.classes, source.ignore_index)
     if engine is None:
-        engine = measure_engine_speed(runner, stopped=lambda: stop is not None and stop.requested)
+        engine = measure_engine_speed(runner, stopped=stopped)
     return LoopStatistics(engine, accuracy, events, source.losses)
 
 

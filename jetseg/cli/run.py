@@ -87,6 +87,8 @@ def run(
 
         jetseg run student.int8.onnx --source 0 --sink publish:tcp://127.0.0.1:5556 --sink ring:front
     """
+    from jetseg.camera.config import LoopConfig
+    from jetseg.camera.starting import StartWatch
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.bars import console
     from jetseg.cli.status_line import open_status_line
@@ -97,9 +99,11 @@ def run(
     events.listen(lambda event: say(f"{event.kind}: {event.text}"))
     lighter = [name.strip() for name in (ladder or "").split(",") if name.strip()]
     drive = None
+    bound = settings.get("watchdog_seconds", LoopConfig.model_fields["watchdog_seconds"].default)
     with stop_on_signals(stop):
         try:
             with (
+                StartWatch(float(bound), stop, _end_start) as starting,
                 open_status_line(console) as status,
                 open_drive(
                     engine,
@@ -111,6 +115,7 @@ def run(
                     threads=threads,
                     events=events,
                     stop=stop,
+                    starting=starting,
                     **settings,
                 ) as drive,
             ):
@@ -128,6 +133,12 @@ def run(
     print_summary(result)
     print_monitors(result.monitors)
     say(host_line(result.host))
+
+
+def _end_start(error: StageStoppedError) -> None:
+    """Ends a process that hangs before its first frame."""
+    say(f"Error: {error}")
+    os._exit(error.exit_code)
 
 
 def _end_process(drive: Drive, error: StageStoppedError) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from jetseg.engine.backend import Runner
 from jetseg.preprocess import NetworkInput, Preprocessor, resize_frame
@@ -42,10 +43,12 @@ def measure_engine_speed(
         runner: The network.
         seconds: Length of the measurement; 20 runs are made if they take longer than that, but never
             more than 15 seconds are spent.
-        stopped: Asked between runs; True ends the measurement.
+        stopped: Asked before each run; True ends the measurement.
     """
     network_input = picture_input(runner)
-    outputs = [runner.infer(network_input) for _ in range(_WARM_UP_RUNS)]
+    outputs: list[npt.NDArray[np.generic]] = []
+    while len(outputs) < _WARM_UP_RUNS and not stopped():
+        outputs.append(runner.infer(network_input))
     outputs_stay = not any(np.may_share_memory(one, other) for one, other in itertools.combinations(outputs, 2))
     del outputs
     moments = [time.perf_counter()]

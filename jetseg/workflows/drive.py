@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from jetseg.camera.loop import new_statistics, run_loop
 from jetseg.camera.sinks.monitors import MonitorSink, open_monitor
 from jetseg.camera.sinks.opening import open_sink
 from jetseg.camera.sources.opening import open_source
+from jetseg.camera.starting import StartWatch
 from jetseg.camera.stopping import StopFlag
 from jetseg.dashboard.pages import Dashboard, MetricsPage
 from jetseg.engine.engine import Engine
@@ -57,14 +59,20 @@ class Drive:
         config: RunConfig,
         events: EventLog,
         stop: StopFlag,
+        starting: StartWatch | None = None,
     ) -> None:
         self.config, self.engine, self.events, self.stop = config, engine, events, stop
         self.monitor: MonitorSink
         self.statistics: LoopStatistics
+        if starting is not None:
+            starting.open("engines and outputs")
         self._stack = stack
+        self._starting = starting
         self._begun = False
         if isinstance(source, str):
             asked = {name: getattr(config, name) for name in SourceConfig.model_fields}
+            if starting is not None:  # whoever waits for a camera waits for ever
+                starting.open("source", inf if config.wait else None)
             source = open_source(source, events=events, window=engine.manifest.input.frames, **asked)
         self.source = source
         stack.callback(self._close_unread)
@@ -153,7 +161,9 @@ class Drive:
         """Makes the figures; times the engine alone, where its speed is not known."""
         if speed is None:
             _LOG.info("Timing %s alone, for comparison ...", Path(self._name).name)
-        self.statistics = new_statistics(self.engine, self.source, stop=self.stop, engine=speed, events=self.events)
+        self.statistics = new_statistics(
+            self.engine, self.source, stopped=self._stopped, engine=speed, events=self.events
+        )
 
     def open_ladder(self, lighter: Sequence[tuple[str, Engine]]) -> None:
         """Warms the lighter engines before any of them serves."""
@@ -162,7 +172,7 @@ class Drive:
         names = short if len(set(short)) == len(short) else names
         engines = [LadderEngine(names[0], self._tap, self.statistics.engine)]
         for name, (_, engine) in zip(names[1:], lighter, strict=True):
-            engines.append(LadderEngine(name, engine, measure_engine_speed(engine)))
+            engines.append(LadderEngine(name, engine, measure_engine_speed(engine, stopped=self._stopped)))
         self._ladder = Ladder(engines, self.events, is_hot=self.host.is_hot)
 
     def follow(self) -> None:
@@ -171,6 +181,11 @@ class Drive:
         for follower in self._followers:
             self._stack.enter_context(follower.follow(observer))
         self._stack.enter_context(observer)
+
+    def _stopped(self) -> bool:
+        if self._starting is not None:
+            self._starting.beat()
+        return self.stop.requested
 
     def _close_unread(self) -> None:
         """Closes a source that the loop never got; else the thread that read from it has closed it."""

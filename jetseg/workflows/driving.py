@@ -9,6 +9,7 @@ from typing import Any
 
 from jetseg.camera.config import RunConfig
 from jetseg.camera.contract import Sink, Source
+from jetseg.camera.starting import StartWatch
 from jetseg.camera.stopping import StopFlag
 from jetseg.config import validate_config
 from jetseg.engine.engine import Engine
@@ -93,17 +94,19 @@ def open_drive(
     events: EventLog | None = None,
     stop: StopFlag | None = None,
     speed: EngineSpeed | None = None,
+    starting: StartWatch | None = None,
     **settings: Any,  # noqa: ANN401 - checked by the model
 ) -> Iterator[Drive]:
     """Opens everything that a run needs, so that mistakes show before it, and closes it; see `run_camera`.
 
-    For those who look at a run or end it while it goes on, or want its figures after it failed.
+    For those who look at a run or end it while it goes on, or want its figures after it failed; `starting` ends one
+    that hangs before its first frame.
     """
     config = validate_config(RunConfig, settings)
     lighter = _lighter_engines(engine, ladder, config)
     with ExitStack() as stack:
         opened = enter_engine(stack, engine, manifest=manifest, threads=threads)
-        drive = Drive(stack, opened, source, config, events or EventLog(), stop or StopFlag())
+        drive = Drive(stack, opened, source, config, events or EventLog(), stop or StopFlag(), starting)
         drive.open_pages()
         # more threads than one would not have the shadow's low priority
         drive.open_monitor(None if shadow is None else enter_engine(stack, shadow, manifest=manifest, threads=1))
@@ -111,6 +114,8 @@ def open_drive(
         drive.measure(speed)
         drive.open_ladder([(place, enter_engine(stack, other, threads=threads)) for place, other in lighter])
         drive.follow()
+        if starting is not None:
+            starting.end()
         yield drive
 
 

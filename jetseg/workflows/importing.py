@@ -99,8 +99,8 @@ def _manifest(path: Path, weights: Path, factory: str, config: ImportConfig) -> 
     )
     return Manifest(
         kind="checkpoint",
-        input=changed(given.input, name=None, kind="normalized"),
-        outputs=given.with_output(kind="logits").outputs,
+        input=changed(given.input, name=None, kind="normalized", layout="nchw"),
+        outputs=(changed(given.output, kind="logits", name=None, layout="nchw"),),
         model=ModelSpec(factory=factory, options=config.model_options),
         stages=(stage,),
     )
