@@ -97,6 +97,14 @@ def test_auxiliary_heads_are_weighted_and_resized():
     torch.testing.assert_close(loss((LOGITS, small), LABELS), expected)
 
 
+@pytest.mark.parametrize("fraction", [None, 0.5])
+def test_channels_beyond_the_classes_have_no_weight(fraction):
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    wide = torch.cat([LOGITS, torch.full_like(LOGITS[:, :1], -1e9)], 1)
+    expected = cross_entropy(LOGITS, LABELS, 255, weights, fraction)
+    torch.testing.assert_close(cross_entropy(wide, LABELS, 255, weights, fraction), expected)
+
+
 def test_class_weights_are_the_published_formulas():
     counts = np.array([[60, 20, 0], [10, 10, 0]])
     assert enet_weights(counts) == pytest.approx([1 / math.log(1.72), 1 / math.log(1.32), 1 / math.log(1.02)])

@@ -388,6 +388,30 @@ def test_two_processes_share_the_work(tmp_path):
     assert not module.training
 
 
+BOUNDARY = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.stem, self.head, self.edge = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, num_classes, 1), nn.Conv2d(8, 1, 1)
+    def forward(self, x):
+        x = self.stem(x)
+        return (self.head(x), self.edge(x)) if self.training else self.head(x)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_leave_heads_out_that_no_loss_depends_on(tmp_path):
+    (tmp_path / "with_boundary.py").write_text(BOUNDARY)
+    program = PROGRAM.replace('model="tiny", model_options={"width": 8}', 'model="with_boundary:Net"')
+    (tmp_path / "program.py").write_text(program)
+    arguments = [str(tmp_path / "pair"), str(Path(__file__).parent), "2", "2"]
+    subprocess.run(
+        [sys.executable, "program.py", *arguments], check=True, capture_output=True, timeout=200, cwd=tmp_path
+    )
+    assert load_manifest(tmp_path / "pair" / "last.safetensors").model.train_output == "0"
+
+
 @pytest.mark.slow
 def test_torchrun_trains_the_same_curve_as_one_process(tmp_path):
     program = tmp_path / "program.py"

@@ -142,6 +142,22 @@ def test_a_network_that_would_fail_later_is_not_trained(tmp_path, monkeypatch):
         )
 
 
+@pytest.mark.parametrize(("name", "output"), [("DictOutput", "out"), ("EvalTuple", "0"), ("Unpooled", None)])
+def test_networks_as_people_bring_them_are_trained(name, output, shared_dir, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(shared_dir / "cases")
+    given = {"data": "synthetic:2", "model": f"networks:{name}", "batch_size": 2, "accelerator": "cpu", "probe": False}
+    result = training.train(epochs=1, height=24, width=40, out=tmp_path / "run", **given)
+    module, manifest = load_checkpoint(result.best)
+    assert manifest.model.output == output
+    import networks
+
+    own, images = getattr(networks, name)(manifest.num_classes).eval(), torch.randn(1, 3, 24, 40)
+    own.load_state_dict(module.state_dict())
+    expected = own(images)
+    expected = expected["out"] if name == "DictOutput" else expected[0] if name == "EvalTuple" else expected
+    assert torch.equal(module(images), expected)
+
+
 def test_the_command_line_tells_what_it_did(tmp_path, weights, manifest, monkeypatch, capsys):
     from jetseg.cli.main import main
 
