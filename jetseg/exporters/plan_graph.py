@@ -47,7 +47,7 @@ class HalfInside(nn.Module):
 
 
 def capture(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """Captures a module as a graph without the poolings that torch-tensorrt lacks.
+    """Captures a module as a graph without operators that torch-tensorrt lacks, or computes in another type.
 
     Args:
         module: In eval mode.
@@ -60,7 +60,7 @@ def capture(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of itself
             program: torch.export.ExportedProgram = torch.export.export(module, (example,)).run_decompositions(
-                {torch.ops.aten.max_pool2d.default: plain_max_pool}
+                _REPLACED
             )
     except Exception as error:  # whatever a foreign network raises
         raise ArtifactError(
@@ -126,6 +126,31 @@ def _largest_of_shifted(
         shifted = x[..., top : bottom : step[0], left : right : step[1]]
         result = shifted if result is None else torch.maximum(result, shifted)
     return x if result is None else result
+
+
+def typed_clamp(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """Computes `torch.clamp` with bounds of the input's type: plain numbers make torch-tensorrt compute in float32."""
+    if low is not None:
+        x = torch.maximum(x, torch.full((1,) * x.ndim, low, dtype=x.dtype, device=x.device))
+    if high is not None:
+        x = torch.minimum(x, torch.full((1,) * x.ndim, high, dtype=x.dtype, device=x.device))
+    return x
+
+
+def _hardtanh(x: Tensor, low: float = -1.0, high: float = 1.0) -> Tensor:
+    return typed_clamp(x, low, high)
+
+
+def _relu6(x: Tensor) -> Tensor:
+    return typed_clamp(x, 0.0, 6.0)
+
+
+_REPLACED = {
+    torch.ops.aten.max_pool2d.default: plain_max_pool,
+    torch.ops.aten.clamp.default: typed_clamp,
+    torch.ops.aten.hardtanh.default: _hardtanh,
+    torch.ops.aten.relu6.default: _relu6,
+}
 
 
 def check_captured(

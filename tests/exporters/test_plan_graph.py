@@ -57,3 +57,18 @@ def test_a_graph_is_compared_by_logits_and_by_the_logit_of_its_class():
         check_captured(lambda _: torch.tensor([[[1, 0]]]), [logits], [logits], "fp16")
     with pytest.raises(QualityError, match="65504"):
         check_captured(lambda _: logits * float("nan"), [logits], [logits], "fp16")
+
+
+def test_bounds_are_of_the_type_of_what_they_bound():
+    class Bounds(torch.nn.Module):
+        def forward(self, x):
+            x = x.half()
+            return F.relu6(x), F.hardtanh(x, -2.0, 3.0), torch.clamp(x, min=-1.0), torch.clamp(x, max=4.0)
+
+    image = torch.randn(1, 3, 4, 4) * 5
+    program = capture(Bounds().eval(), image)
+    bounding = [node for node in program.graph.nodes if "imum" in str(node.target)]
+    assert {source.meta["val"].dtype for node in bounding for source in node.all_input_nodes} == {torch.float16}
+    assert not [node for node in program.graph.nodes if "clamp" in str(node.target) or "hardtanh" in str(node.target)]
+    for found, expected in zip(program.module()(image), Bounds()(image), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
