@@ -32,8 +32,8 @@ def make_session(
         model: ONNX file, or its serialized content.
         threads: Threads inside an operator; None lets ONNX Runtime take one per core.
         optimize: False runs the graph node by node as it stands, without fusions.
-        integers: Whether the network holds quantizers. ONNX Runtime would fuse a matrix product with its bias first, and
-            then compute it in float, slower than without quantizers.
+        integers: Whether the network holds quantizers. ONNX Runtime would fuse a matrix product with its bias first,
+            and then compute it in float, slower than without quantizers.
 
     Raises:
         ArtifactError: The file is damaged, incomplete, or uses an operator that ONNX Runtime lacks.

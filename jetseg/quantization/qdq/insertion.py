@@ -182,9 +182,7 @@ def _pair(
     )
 
 
-def _quantize_layer_(
-    graph: Graph, layer: onnx.NodeProto, axis: int, quantizers: Mapping[str, _Constants]
-) -> None:
+def _quantize_layer_(graph: Graph, layer: onnx.NodeProto, axis: int, quantizers: Mapping[str, _Constants]) -> None:
     """Puts dequantizers over the weight and bias of a layer whose input is quantized already."""
     activation_scale, _ = quantizers[before_quantizers(graph, layer.input[0])]
     weight = graph.weight(layer.input[1])
