@@ -19,6 +19,7 @@ from jetseg.config import changed
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, MissingDependencyError
 from jetseg.exporters.config import ExportConfig
+from jetseg.exporters.constants import fold_constants_
 from jetseg.exporters.graph_ends import DeployedNetwork
 from jetseg.exporters.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, Stage
@@ -126,6 +127,7 @@ def export_module(module: nn.Module, example: Tensor, output_name: str, opset: i
         if program is None:
             raise ArtifactError("torch.onnx returned nothing.")
         model = program.model_proto
+        fold_constants_(model)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # whatever a foreign network or torch's exporter raises
         raise ArtifactError(
