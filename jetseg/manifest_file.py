@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from jetseg.config import explain
 from jetseg.errors import ManifestError
 from jetseg.manifest import OF_THE_OUTPUT, Manifest, OutputSpec
 from jetseg.storage import write_text
+from jetseg.text_data import TextDataError, parse_json_or_yaml
 
 _FORMAT_1_KEYS = {"outputs": "classes"} | {
     f"outputs.0.{key}": key if key in OF_THE_OUTPUT else f"output.{key}" for key in OutputSpec.model_fields
@@ -39,27 +39,20 @@ def read_manifest(path: Path, artifact: Path) -> Manifest:
             "Write one that names classes, input and output (see the README), and give it as `manifest`.",
         )
     try:
-        content = _parse(path.read_text(encoding="utf-8"))
+        content = parse_json_or_yaml(path.read_text(encoding="utf-8"))
         wanted = content.pop("content_sha256", None) if isinstance(content, dict) else None
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
         keys = {} if isinstance(content, dict) and "outputs" in content else _FORMAT_1_KEYS
         raise ManifestError(f"{path} is not a valid manifest:\n{explain(error, keys)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is neither JSON nor YAML: {error}") from error
+    except (TextDataError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} cannot be read as JSON or YAML: {error}") from error
     if wanted is not None and wanted != _content_sha256(content):
         raise ManifestError(
             f"{path} was changed since it was written: the SHA-256 of its content differs.",
             "Copy it again; if the change is yours, take `content_sha256` out of it.",
         )
     return manifest
-
-
-def _parse(text: str) -> Any:  # noqa: ANN401 - whatever a file holds
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return yaml.safe_load(text)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import Annotated
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from jetseg.config import Record, explain
@@ -41,6 +40,7 @@ from jetseg.data.files import (
 from jetseg.data.label_reading import LabelConfig
 from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import MAX_CLASSES, FrameWindow
+from jetseg.text_data import TextDataError, parse_yaml
 
 CLASSES_FILE = "classes.yaml"
 ALL = "all"
@@ -141,10 +141,10 @@ def _read_config(path: Path) -> FolderConfig:
             "write a YAML file elsewhere, with `root: FOLDER` as well, and give folder:FILE.yaml.",
         )
     try:
-        return FolderConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return FolderConfig.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise ConfigError(f"{path} does not describe a dataset:\n{explain(error)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (TextDataError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
 
 

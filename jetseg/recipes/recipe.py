@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, model_validator
 
 from jetseg.config import Record, validate_config
 from jetseg.errors import ConfigError
 from jetseg.recipes.stages import KINDS, RENAMED
+from jetseg.text_data import TextDataError, parse_yaml
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     """
     path = _find(name_or_path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, TextDataError) as error:
         raise ConfigError(f"{path} could not be read as YAML: {error}", "Check the file.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no recipe.", "Write `description:` and `stages:`.")
@@ -122,8 +122,8 @@ def _changed(recipe: Recipe, change: str) -> Recipe:
             f"{change!r} changes nothing.", f"Write it as STAGE.KEY=VALUE; the stages are {', '.join(names)}."
         )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = parse_yaml(text)
+    except TextDataError as error:
         raise ConfigError(f"The value in {change!r} is not valid YAML.", "Quote it.") from error
     stages = list(recipe.stages)
     position = names.index(stage)

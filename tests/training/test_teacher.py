@@ -130,7 +130,6 @@ def test_what_cannot_teach_is_refused(tmp_path, changes, reason):
 
 
 def test_a_class_map_teaches_nothing(tmp_path):
-    from jetseg.training.onnx_teacher import OnnxTeacher
 
     described = Manifest(classes=("a", "b", "c"), input=spec(), output={"kind": "classmap"})
     with pytest.raises(ArtifactError, match="gives a class map"):
