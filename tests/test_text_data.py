@@ -43,5 +43,5 @@ def test_damaged_texts_are_read_or_refused():
             text[place] = draw.choice("{}[]&*!|>:,-\t\n\x00\"'%@`?0aé ") * draw.randint(0, 3)
         try:
             parse_json_or_yaml("".join(text))
-        except TextDataError as error:
-            assert str(error)
+        except TextDataError:
+            continue

@@ -64,9 +64,7 @@ class Remover:
                 continue
             trial = accepted | {number: removed[number] for number in numbers}
             if time.process_time() > end:
-                rejected |= dict.fromkeys(
-                    numbers, f"kept: not checked within {MOST_SECONDS:.0f} seconds of processor time"
-                )
+                rejected |= dict.fromkeys(numbers, f"kept: not checked in {MOST_SECONDS:.0f} processor seconds")
                 continue
             pruned, fault = self._try(trial)
             if pruned is not None:
