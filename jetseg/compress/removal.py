@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jetseg.compress.channels.operators import tensors_in
+from jetseg.compress.channels.notes import tensors_in
 from jetseg.compress.channels.tracing import ChannelTrace, StatedCall, training_heads
 from jetseg.compress.channels.variables import Ids
 from jetseg.compress.groups import PruningGroup

@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from jetseg.compress.channels.operators import Arguments, Labels, propagate, tensors_in
+from jetseg.compress.channels.notes import Arguments, Labels, tensors_in
+from jetseg.compress.channels.operators import propagate
 from jetseg.compress.channels.variables import Channels, Ids
 from jetseg.errors import ArtifactError
 from jetseg.models.stated_sizes import Statement, statement
