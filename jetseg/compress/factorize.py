@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from jetseg.compress.low_rank import (
 )
 from jetseg.errors import ConfigError
 from jetseg.manifest import Stage
+from jetseg.models.copying import copied
 from jetseg.models.cost import module_cost
 from jetseg.models.factors import Factors, factorizable, replace_layer_
 from jetseg.network import Network
@@ -113,7 +113,7 @@ def factorize(
     module: nn.Module, config: FactorizeConfig, example_input: torch.Tensor, time_layers: TimeLayers | None
 ) -> tuple[nn.Module, tuple[LayerVerdict, ...]]:
     """Returns a factorized copy of a network and a verdict on each convolution; see `factorize_network`."""
-    result = copy.deepcopy(module).eval()
+    result = copied(module).eval()
     convolutions = {name: layer for name, layer in result.named_modules() if isinstance(layer, nn.Conv2d)}
     shapes = layer_shapes(result, example_input)
     kept = match_layers(list(convolutions), config.keep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from jetseg.compress.channels.notes import tensors_in
 from jetseg.compress.channels.tracing import ChannelTrace, StatedCall, training_heads
 from jetseg.compress.channels.variables import Ids
 from jetseg.compress.groups import PruningGroup
+from jetseg.models.copying import copied
 from jetseg.models.shapes import fit_shapes_
 from jetseg.models.stated_sizes import Mode, learning_sizes, state_sizes_
 
@@ -57,7 +57,7 @@ class Remover:
         accepted: dict[int, Sequence[int]] = {}
         rejected: dict[int, str] = {}
         pending = [[number for number, units in removed.items() if len(units)]]
-        best = copy.deepcopy(self.module)
+        best = copied(self.module)
         while pending:
             numbers = pending.pop()
             if not numbers:
@@ -108,7 +108,7 @@ class Remover:
                 if not stays.all():
                     tensor = tensor.index_select(axis, torch.from_numpy(np.flatnonzero(stays)))  # noqa: PLW2901
             state[name] = tensor
-        pruned = copy.deepcopy(self.module)
+        pruned = copied(self.module)
         fit_shapes_(pruned, state)
         pruned.load_state_dict(state)
         with learning_sizes(pruned, self._wanted(gone)) as sizes, torch.no_grad():
@@ -132,7 +132,7 @@ class Remover:
 
     def _distances(self, pruned: nn.Module, gone: Ids) -> Iterator[float]:
         """Yields how far the outputs are from those of the masked dense network, in units of the tolerance."""
-        masked, exact = copy.deepcopy(self.module), copy.deepcopy(pruned)
+        masked, exact = copied(self.module), copied(pruned)
         with torch.no_grad():
             for name, tensor in masked.state_dict(keep_vars=True).items():
                 if name.endswith(_DIRECTIONS):  # of no length; their size is masked

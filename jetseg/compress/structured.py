@@ -5,7 +5,6 @@ Which channels go is decided here, so that `round_to` and the guards hold for ev
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from jetseg.compress.groups import Importance, PruningGroup, find_groups
 from jetseg.compress.layers import LayerChange, channel_counts
 from jetseg.compress.removal import Remover
 from jetseg.errors import ConfigError
+from jetseg.models.copying import copied
 
 
 @dataclass(frozen=True)
@@ -171,4 +171,4 @@ def kept_channels(channels: int, removed: int, settings: PruneSettings) -> int:
 
 
 def _trainable_copy(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).eval().requires_grad_(True)
+    return copied(module).eval().requires_grad_(True)

@@ -5,7 +5,6 @@ Sparse tensor cores (NVIDIA Ampere and later, so Orin) skip these zeros (Mishra 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from jetseg.compress.layers import LayerChange, match_layers
 from jetseg.compress.unstructured import WeightScorer
 from jetseg.errors import ConfigError
+from jetseg.models.copying import copied
 
 _GROUP = 4
 
@@ -38,7 +38,7 @@ def prune_two_four(
     Raises:
         ConfigError: A pattern matches no layer, or no layer can be 2:4.
     """
-    pruned = copy.deepcopy(module)
+    pruned = copied(module)
     layers = {name: layer for name, layer in pruned.named_modules() if isinstance(layer, (*_DENSE, nn.ConvTranspose2d))}
     kept = match_layers(list(layers), keep)
     notes = {name: "kept on request" if name in kept else reason_against(layer) for name, layer in layers.items()}

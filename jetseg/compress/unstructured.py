@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn.utils import prune
 from jetseg.compress.layers import LayerChange, match_layers
 from jetseg.compress.structured import PruneSettings
 from jetseg.errors import ConfigError
+from jetseg.models.copying import copied
 
 WeightScorer = Callable[[Mapping[str, nn.Module]], Mapping[str, Tensor]]
 """Given layers by name, returns a score of at least 0 for each weight of each, in the weight's shape."""
@@ -33,7 +33,7 @@ def prune_unstructured(
     Raises:
         ConfigError: A pattern in `keep` matches no layer, or nothing is left to prune.
     """
-    pruned = copy.deepcopy(module)
+    pruned = copied(module)
     convolutions = {name: layer for name, layer in pruned.named_modules() if isinstance(layer, _ConvNd)}
     kept = match_layers(list(convolutions), settings.keep)
     targets = {name: layer for name, layer in convolutions.items() if name not in kept}

@@ -187,8 +187,10 @@ class _Form:
         spec, classes = self.manifest.input, self.manifest.output.channels
         wanted = f"logits are N x {classes} x {spec.height} x {spec.width}, or smaller by the same factor"
         advice = "Let its forward return them so, or correct `classes` and `input` in the manifest."
-        if not values.is_floating_point():
-            return "these are whole numbers, as of a class map, and logits are needed", "Return what the argmax sees."
+        sparse = values.layout is not torch.strided
+        if sparse or not values.is_floating_point():
+            kind = "sparse" if sparse else "whole numbers, as of a class map"
+            return f"these are {kind}, and logits are needed", "Return what the argmax sees."
         if values.ndim != 4:
             return wanted, advice
         _, channels, height, width = values.shape
@@ -219,7 +221,7 @@ class _Form:
 def _run(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
     try:
         return leaves(module(images))
-    except Exception as error:  # whatever a foreign network raises
+    except (Exception, SystemExit) as error:  # whatever a foreign network raises
         mode = "training" if module.training else "eval"
         raise ArtifactError(
             f"{type(module).__name__} does not run in {mode} mode on a batch of {_shape(images)}: "

@@ -36,7 +36,7 @@ def create_model(factory: str, num_classes: int, in_channels: int = 3, **options
     _check_arguments(factory, build, arguments)
     try:
         module = build(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"The network {factory} could not be built with {_shown(arguments)}: {type(error).__name__}: {error}.",
             "Correct its options.",

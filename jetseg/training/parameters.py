@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from jetseg.errors import ConfigError
+from jetseg.models.copying import copied
 
 
 def freeze_(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
@@ -69,7 +69,7 @@ class RunningMean:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.module = copied(module).eval().requires_grad_(False)
         self._decay = decay
         pairs = list(zip(self.module.state_dict().values(), module.state_dict().values(), strict=True))
         self._floats = [pair for pair in pairs if pair[0].is_floating_point()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from jetseg.exporters.onnx_export import example_input, export_module
 from jetseg.exporters.parity import MAX_RELATIVE_ERROR
 from jetseg.manifest import Manifest
 from jetseg.models import is_foreign
+from jetseg.models.copying import copied
 from jetseg.network import load_manifest, open_network
 from jetseg.onnx.file import save_onnx
 from jetseg.onnx.session import make_session, run_session
@@ -70,7 +70,7 @@ def probe_network(module: nn.Module, manifest: Manifest, crop: tuple[int, int] |
     Raises:
         ArtifactError: A step fails or computes something else; it says which and why.
     """
-    own, notes = copy.deepcopy(module), []
+    own, notes = copied(module), []
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder, task("Probing", _CHECKS) as work:
         torch.manual_seed(0)
         _check_training(own, manifest, crop)

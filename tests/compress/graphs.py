@@ -3,6 +3,8 @@
 `WIRED` has the parts and the code of each body, by name.
 """
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -66,6 +68,12 @@ def convs(**shapes):
 
 def plain(*shape, **options):
     return lambda: nn.Conv2d(*shape, **options)
+
+
+def old_weight_norm():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return nn.utils.weight_norm(nn.Conv2d(16, 16, 3, padding=1))
 
 
 def linear(inputs, outputs):
@@ -295,6 +303,14 @@ simple(
     "weight norm",
     lambda self, x: self.b(F.relu(self.a(x))),
     a=lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(16, 16, 3, padding=1)),
+    b=lambda: conv(16, 16),
+)
+
+
+simple(
+    "old weight norm",
+    lambda self, x: self.b(F.relu(self.a(x))),
+    a=old_weight_norm,
     b=lambda: conv(16, 16),
 )
 

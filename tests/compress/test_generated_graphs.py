@@ -9,8 +9,10 @@ from pruned import prune_structured
 
 from jetseg.compress.importance import Random, Subject
 from jetseg.compress.structured import PruneSettings
+from jetseg.exporters.onnx_export import export_module
 from jetseg.models import fit_shapes_
 from jetseg.models.stated_sizes import state_sizes_, stated_sizes
+from jetseg.onnx.session import make_session
 
 IMAGE = torch.randn(1, 3, 24, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 KEPT = {
@@ -22,6 +24,7 @@ KEPT = {
     "one map for all channels": {"gate": "kept: the only one"},
     "shuffled groups": dict.fromkeys(("stem.0", "a.0", "b.0"), "kept: grouped convolution"),
     "weight norm": {"stem.0": "kept: its weights are normalized together"},
+    "old weight norm": {"stem.0": "kept: its weights are normalized together"},
     "root mean square by hand": {"stem.0": "kept: reduced over its channels"},
     "softmax over channels": {"a.0": "kept: runs over its channels"},
     "constant": {"a.0": "kept: meets a constant of the code"},
@@ -47,7 +50,7 @@ def masked_dense(module, settings, seed):
     for name, weight in masked.named_parameters():
         mask = torch.zeros(weight.numel(), dtype=torch.float64)
         mask[positions[name].flatten().long() - 1] = 1
-        if not name.endswith("original1"):  # a direction, whose length is masked
+        if not name.endswith(("original1", "weight_v")):  # a direction, whose length is masked
             weight.data *= mask.reshape(weight.shape)
     return masked
 
@@ -93,3 +96,15 @@ def test_pruned_twice_and_trained(name):
     state_sizes_(rebuilt, stated_sizes(twice))
     with torch.no_grad():
         assert torch.equal(rebuilt.eval()(IMAGE), twice.eval()(IMAGE))
+
+
+@pytest.mark.parametrize("name", ["attention that states the stream's channels", "split in equal parts, stated"])
+def test_pruned_code_that_states_its_channels_is_exported(name):
+    image = IMAGE.float()
+    pruned, _ = prune_structured(build(name), PruneSettings(ratio=0.5, round_to=1), image, scores(3))
+    assert stated_sizes(pruned)
+    model = export_module(pruned.requires_grad_(False), image, "logits")
+    session = make_session(model.SerializeToString(), threads=1)
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), pruned(image), rtol=1e-4, atol=1e-5)

@@ -8,6 +8,7 @@ from pruned import prune_structured
 from test_prune_stage import save
 from torch import nn
 
+from jetseg.compress import torch_pruning_group
 from jetseg.compress.config import PruneConfig
 from jetseg.compress.groups import PruningGroup
 from jetseg.compress.importance import (
@@ -197,3 +198,20 @@ def test_scores_of_another_shape_are_refused(registered, tmp_path):
     with pytest.raises(ConfigError, match="no score for each weight of stem"):
         prune(path, criterion="spread", method="unstructured")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["dense.safetensors", "dense.safetensors.json"]
+
+
+def test_a_criterion_that_reads_items_of_torch_pruning_still_works_and_is_told(caplog, monkeypatch):
+    monkeypatch.setattr(torch_pruning_group, "_told", [])
+
+    def spread(group):
+        root, reader = group[0], next(item for item in group if "in_channels" in item.dep.handler.__name__)
+        assert len(root.idxs) == len(root.root_idxs) == len(reader.idxs) == group.size
+        return root.dep.target.module.weight.detach().flatten(1).std(dim=1)
+
+    expected = prune_structured(planted(), PruneSettings(), IMAGE, lambda _: spread)[0]
+    again = prune_structured(
+        planted(), PruneSettings(), IMAGE, lambda _: lambda group: group.slices[0].tensor.flatten(1).std(dim=1)
+    )[0]
+    for old, new in zip(expected.parameters(), again.parameters(), strict=True):
+        assert torch.equal(old, new)
+    assert len([record for record in caplog.records if "ends with jetseg 0.4" in record.message]) == 1
