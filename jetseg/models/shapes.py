@@ -114,7 +114,8 @@ def _may_become(layer: nn.Module, old: torch.Size, new: torch.Size) -> bool:
 def _update_counts_(layer: nn.Module) -> None:
     """Sets the channel counts that a layer remembers to those of its weights."""
     if isinstance(layer, _ConvNd):
-        first, second = layer.weight.shape[:2]
+        weight: Tensor = getattr(layer, "weight_v", layer.weight)  # old weight norm keeps a product of other size
+        first, second = weight.shape[:2]
         if layer.groups > 1:  # whole groups were removed
             before = layer.in_channels if isinstance(layer, _ConvTransposeNd) else layer.out_channels
             layer.groups = first * layer.groups // before
