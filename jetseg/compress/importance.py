@@ -28,7 +28,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from jetseg.compress.activity import Batch, channel_activity, input_activity
 from jetseg.compress.config import Method
-from jetseg.compress.groups import LAYERS, Importance, PruningGroup, mixing_layers, sum_over_readers
+from jetseg.compress.groups import LAYERS, Importance, PruningGroup, Slices, mixing_layers, sum_over_readers
 from jetseg.errors import ConfigError
 from jetseg.registry import CRITERIA
 from jetseg.training.losses import SegmentationLoss
@@ -136,7 +136,7 @@ class Magnitude(Criterion):
             sizes = [
                 part.per_unit(_sum_over_others(part.tensor.detach().abs().float() ** subject.norm, part.axis))
                 for part in group.slices
-                if isinstance(part.layer, (*LAYERS, _BatchNorm)) and part.name.endswith("weight")
+                if _counts(part)
             ]
             total = torch.stack(sizes).mean(0) if sizes else None
             return None if total is None else total / total.mean().clamp(min=1e-30)
@@ -243,6 +243,12 @@ class Random(Criterion):
         """Returns a score in (0, 1] for each weight."""
         generator = torch.Generator().manual_seed(subject.seed)
         return {name: 1.0 - torch.rand(size.shape, generator=generator) for name, size in magnitudes(layers).items()}
+
+
+def _counts(part: Slices) -> bool:
+    """Tells whether weights say how much a unit matters: those that mix or scale channels; depthwise ones do not."""
+    depthwise = isinstance(part.layer, _ConvNd) and part.layer.groups > 1
+    return isinstance(part.layer, (*LAYERS, _BatchNorm)) and part.name.endswith("weight") and not depthwise
 
 
 def magnitudes(layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
