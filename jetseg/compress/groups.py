@@ -13,10 +13,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from jetseg.compress.channels.tracing import ChannelTrace
 from jetseg.compress.channels.variables import Ids
-from jetseg.compress.layers import match_layers
+from jetseg.compress.layers import LAYERS, match_layers
 from jetseg.compress.torch_pruning_group import TorchPruningGroup
-
-LAYERS = (_ConvNd, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -202,6 +200,8 @@ def _output_channels(trace: ChannelTrace, name: str, layer: nn.Module) -> Ids | 
     return trace.weights[weight][1] if layer.groups == 1 else None if bias is None else bias[0]
 
 
-def weight_names(layer: str) -> tuple[str, str, str]:
-    """Returns the names that the weight of a layer may have: plain, and under both kinds of weight norm."""
-    return f"{layer}.weight", f"{layer}.weight_v", f"{layer}.parametrizations.weight.original1"
+def weight_names(layer: str) -> tuple[str, ...]:
+    """Returns the names that a layer's weight may have: plain, under both kinds of weight norm, or of attention."""
+    return tuple(
+        f"{layer}.{name}" for name in ("weight", "weight_v", "parametrizations.weight.original1", "in_proj_weight")
+    )

@@ -28,7 +28,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from jetseg.compress.activity import Batch, channel_activity, input_activity
 from jetseg.compress.config import Method
-from jetseg.compress.groups import LAYERS, Importance, PruningGroup, Slices, mixing_layers, sum_over_readers
+from jetseg.compress.groups import Importance, PruningGroup, Slices, mixing_layers, sum_over_readers
+from jetseg.compress.layers import LAYERS
 from jetseg.errors import ConfigError
 from jetseg.registry import CRITERIA
 from jetseg.training.losses import SegmentationLoss

@@ -14,6 +14,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from jetseg.errors import ConfigError
 from jetseg.onnx.layer_shape import LayerShape
 
+LAYERS = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+"""Layers whose output channels are counted."""
+
 
 @dataclass(frozen=True)
 class LayerChange:
@@ -51,13 +54,15 @@ def match_layers(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
 
 
 def channel_counts(module: nn.Module) -> dict[str, int]:
-    """Returns the output channels of each convolution and linear layer, by name."""
+    """Returns the output channels of each layer, by name; of an attention, those of query, key and value together."""
     counts = {}
     for name, layer in module.named_modules():
         if isinstance(layer, _ConvNd):
             counts[name] = layer.out_channels
         elif isinstance(layer, nn.Linear):
             counts[name] = layer.out_features
+        elif isinstance(layer, nn.MultiheadAttention) and layer.in_proj_weight is not None:
+            counts[name] = len(layer.in_proj_weight)
     return counts
 
 

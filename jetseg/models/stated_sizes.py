@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import StatedSizes
+from jetseg.models.attention import attention_by_heads, can_be_thinned
 
 Calls = dict[int, dict[int, tuple[int, int]]]
 """By the number of a call among those that state sizes, in one run of a module, and by the place of a number in it:
@@ -114,7 +115,8 @@ def learning_sizes(module: nn.Module, wanted: WantedSizes) -> Iterator[StatedSiz
         yield found
     for name in list(found):
         found[name] = {mode: calls for mode, calls in found[name].items() if calls}
-        if not found[name]:
+        # an attention whose weights shrank is run by heads, also where all that is stated holds
+        if not found[name] and not isinstance(module.get_submodule(name), nn.MultiheadAttention):
             del found[name]
 
 
@@ -160,6 +162,9 @@ class _SizesMode(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         del types
+        if func is F.multi_head_attention_forward and can_be_thinned(args, kwargs or {}):
+            with self:
+                return attention_by_heads(args, kwargs or {})
         stated = statement(func, args, kwargs or {})
         if stated is None:
             return func(*args, **(kwargs or {}))

@@ -453,6 +453,11 @@ def _(self, x):
     return x + self.out((v @ weights.transpose(1, 2)).view(1, 8, *x.shape[-2:]))
 
 
+@wired("encoder layer of torch", layer=lambda: nn.TransformerEncoderLayer(16, 4, 32, batch_first=True))
+def _(self, x):
+    return x + image(self.layer(tokens(x)), x)
+
+
 @wired("multi-head attention of torch", **A, attention=lambda: nn.MultiheadAttention(16, 4, batch_first=True))
 def _(self, x):
     return self.a(x + image(self.attention(*[tokens(x)] * 3, need_weights=False)[0], x))

@@ -15,6 +15,7 @@ from jetseg.models.stated_sizes import state_sizes_, stated_sizes
 from jetseg.onnx.session import make_session
 
 IMAGE = torch.randn(1, 3, 24, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+SCALE = 1 << 14
 KEPT = {
     "every other channel": {"a.0": "kept: every other channel is read"},
     "permuted by numbers": {"a.0": "kept: read by numbers of the code"},
@@ -27,11 +28,11 @@ KEPT = {
     "old weight norm": {"stem.0": "kept: its weights are normalized together"},
     "root mean square by hand": {"stem.0": "kept: reduced over its channels"},
     "softmax over channels": {"a.0": "kept: runs over its channels"},
+    "encoder layer of torch": dict.fromkeys(
+        ("stem.0", "layer.self_attn.out_proj", "layer.linear2"), "kept: normalized together by a layer norm"
+    ),
     "constant": {"a.0": "kept: meets a constant of the code"},
     "layer norm": dict.fromkeys(("stem.0", "down"), "kept: normalized together by a layer norm"),
-    "multi-head attention of torch": dict.fromkeys(
-        ("stem.0", "attention.out_proj"), "kept: multi-head attention of torch"
-    ),
 }
 """What is not pruned, and why; everything else loses half."""
 
@@ -44,12 +45,12 @@ def masked_dense(module, settings, seed):
     """Zeroes what pruning removes, found by pruning a copy whose weights are their own positions."""
     coded = copy.deepcopy(module)
     for weight in coded.parameters():
-        weight.data = torch.arange(1, weight.numel() + 1, dtype=torch.float64).reshape(weight.shape)
+        weight.data = torch.arange(1, weight.numel() + 1, dtype=torch.float64).reshape(weight.shape) / SCALE
     positions = dict(prune_structured(coded, settings, IMAGE, scores(seed))[0].named_parameters())
     masked = copy.deepcopy(module)
     for name, weight in masked.named_parameters():
         mask = torch.zeros(weight.numel(), dtype=torch.float64)
-        mask[positions[name].flatten().long() - 1] = 1
+        mask[(positions[name] * SCALE).flatten().long() - 1] = 1
         if not name.endswith(("original1", "weight_v")):  # a direction, whose length is masked
             weight.data *= mask.reshape(weight.shape)
     return masked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from jetseg.compress.channels.notes import Arguments, Labels, tensors_in
 from jetseg.compress.channels.operators import propagate
 from jetseg.compress.channels.variables import Channels, Ids
 from jetseg.errors import ArtifactError
+from jetseg.models.attention import attention_by_heads, can_be_thinned
 from jetseg.models.stated_sizes import Statement, statement
 
 
@@ -104,9 +106,31 @@ def training_heads(module: nn.Module) -> Iterator[None]:
         if isinstance(layer, (_NormBase, _DropoutNd)):
             layer.eval()
     try:
-        yield
+        with _WithoutDropout():
+            yield
     finally:
         module.eval()
+
+
+class _WithoutDropout(TorchFunctionMode):
+    """Takes chance out of functions that drop values, which a layer's own mode does not reach."""
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: Any,  # noqa: ANN401
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        del types
+        if func not in _DROPPING:
+            return func(*args, **(kwargs or {}))
+        bound = signature(func).bind(*args, **(kwargs or {}))
+        bound.arguments["training"] = False
+        return func(*bound.args, **bound.kwargs)
+
+
+_DROPPING = frozenset({F.dropout, F.dropout2d, F.alpha_dropout, F.multi_head_attention_forward})
 
 
 def _run(module: nn.Module, example_input: Tensor, trace: ChannelTrace, labels: _TensorLabels) -> Any:  # noqa: ANN401
@@ -213,6 +237,9 @@ class _CallsMode(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         del types
+        if func is F.multi_head_attention_forward and can_be_thinned(args, kwargs or {}):
+            with self:
+                return attention_by_heads(args, kwargs or {})
         stated = statement(func, args, kwargs or {})
         source = None if stated is None else self._labels.labels(args[0])
         result = func(*args, **(kwargs or {}))
