@@ -116,9 +116,9 @@ def _update_counts_(layer: nn.Module) -> None:
     if isinstance(layer, _ConvNd):
         weight: Tensor = getattr(layer, "weight_v", layer.weight)  # old weight norm keeps a product of other size
         first, second = weight.shape[:2]
-        if layer.groups > 1:  # whole groups were removed
-            before = layer.in_channels if isinstance(layer, _ConvTransposeNd) else layer.out_channels
-            layer.groups = first * layer.groups // before
+        sizes = (layer.in_channels, layer.out_channels)[:: 1 if isinstance(layer, _ConvTransposeNd) else -1]
+        if layer.groups > 1 and second == sizes[1] // layer.groups:  # whole groups were removed
+            layer.groups = first * layer.groups // sizes[0]
         if isinstance(layer, _ConvTransposeNd):
             layer.in_channels, layer.out_channels = first, second * layer.groups
         else:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from jetseg.config import Cli, Settings
-from jetseg.network import artifact_sha256
 from jetseg.training.renamed import accept_old_names
 
 if TYPE_CHECKING:
@@ -258,6 +257,8 @@ class TrainConfig(Settings):
 
     def identity(self) -> dict[str, Any]:
         """Returns the settings and files that decide the result, as JSON values; a resumed run must have the same."""
+        from jetseg.network import artifact_sha256  # which needs onnx, and the settings are read without it
+
         files = {"init": self.init, "weights": self.weights, "teacher": self.teacher}
         hashes = {name: artifact_sha256(path) for name, path in files.items() if path is not None and path.is_file()}
         silent = set(FREE_ON_RESUME)

@@ -77,6 +77,8 @@ def test_zeros_survive_fine_tuning_export_and_int8(tmp_path):
             100,
             "--max-class-drop",
             100,
+            "--min-agreement",
+            0,
             "--out",
             engine,
         ],

@@ -47,15 +47,15 @@ def test_pruning_of_dead_channels_changes_nothing(cases, name):
 
 
 def test_a_few_lines_do_not_become_gigabytes(cases, tmp_path):
-    with pytest.raises(ManifestError, match="alias"):
+    with pytest.raises(ManifestError, match="more than 1,000,000 values"):
         read_manifest(cases / "bomb.yaml", cases / "nhwc.onnx")
-    with pytest.raises(ConfigError, match="alias"):
+    with pytest.raises(ConfigError, match="more than 1,000,000 values"):
         load_recipe(str(cases / "bomb.yaml"))
     from jetseg.data.dataset import open_dataset
 
     (tmp_path / "images").mkdir()
     (tmp_path / "classes.yaml").write_bytes((cases / "bomb.yaml").read_bytes())
-    with pytest.raises(ConfigError, match="alias"):
+    with pytest.raises(ConfigError, match="more than 1,000,000 values"):
         open_dataset(f"folder:{tmp_path}").split("train")
 
 

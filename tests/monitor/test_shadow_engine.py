@@ -21,7 +21,7 @@ def engines(tmp_path_factory):
     model, data, ranges = write_small_network(folder), write_dataset(folder / "data", frames=12), folder / "r.json"
     calibrate(model, data=data, split="all", out=ranges, preset="fast", method="minmax")
     network, dataset = open_network(model), open_dataset(data)
-    config = BuildConfig(split="all", eval_split="all", images=8, max_drop=100, max_class_drop=100)
+    config = BuildConfig(split="all", eval_split="all", images=8, max_drop=100, max_class_drop=100, min_agreement=0)
 
     def build(name):
         return build_engine(

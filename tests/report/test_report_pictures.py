@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from jetseg.report import pictures
 from jetseg.report.pictures import GAINED, LOST, OTHER, disagreement_map, draw_examples
 
 
@@ -37,7 +38,7 @@ def test_every_frame_shows_input_label_networks_and_disagreements(entries, datas
 
 def test_notes_are_measured_on_labelled_pixels(entries, dataset, monkeypatch: pytest.MonkeyPatch):
     maps = [np.zeros((24, 32), np.uint8), np.ones((24, 32), np.uint8)]
-    monkeypatch.setattr("jetseg.report.pictures.predict_all", lambda *_: maps)
+    monkeypatch.setattr(pictures, "predict_all", lambda *_: maps)
     label = dataset[0].label_hw_u8
     (example,) = draw_examples(entries, dataset, [(0, "")])
     assert example.overlays[0].note == f"{100 * np.mean(label == 0):.1f}% of the labelled pixels right"

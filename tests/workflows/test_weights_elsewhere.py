@@ -72,7 +72,9 @@ def test_qat_refuses_ranges_of_earlier_weights(network, data, tmp_path):
     from jetseg.workflows.qat import quantization_aware_train
 
     with pytest.raises(CalibrationError, match="another network"):
-        quantization_aware_train(network, data=data, ranges=ranges, out=tmp_path / "q.onnx", epochs=1)
+        quantization_aware_train(
+            network, data=data, split="all", eval_split="all", ranges=ranges, out=tmp_path / "q.onnx", epochs=1
+        )
 
 
 def test_a_network_with_a_hash_is_not_opened_with_other_weights(network, data, tmp_path):

@@ -13,7 +13,7 @@ from zoo.steps import FRAMES
 
 Record = dict[str, Any]
 Records = dict[str, Record]
-_LIBRARIES = ("torch-pruning", "onnxruntime", "tensorrt-rtx", "timm", "segmentation-models-pytorch", "transformers")
+_LIBRARIES = ("onnxruntime", "tensorrt-rtx", "timm", "segmentation-models-pytorch", "transformers")
 _COLUMNS = (
     "network",
     "parameters, k",
