@@ -38,7 +38,7 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever a text holds
         if node is None:
             return None
         _count(node, {})
-        return loader.construct_document(node)  # type: ignore[no-untyped-call]
+        return loader.construct_document(node)
     except TextDataError:
         raise
     except _BROKEN as error:
