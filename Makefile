@@ -84,7 +84,7 @@ $(ZOO_READY): pyproject.toml constraints.txt tests/zoo/requirements.txt
 	$(ZOO_BIN)/python -m pip install --constraint constraints.txt --editable '.[cpu,train,report,rtx]' --requirement tests/zoo/requirements.txt
 	@touch $@
 
-zoo: $(ZOO_READY) ## Every verb on 27 networks of timm, transformers and others (an hour or more); goes on where it was stopped.
+zoo: $(ZOO_READY) ## Every verb on 26 networks of timm, transformers and others (an hour or more); goes on where it was stopped.
 	PYTHONPATH=$(CURDIR)/tests OMP_NUM_THREADS=1 $(ZOO_BIN)/python -m zoo.chain --page docs/measurements/zoo.md
 
 images: $(READY) ## Builds the container images (root, buildah, debootstrap, qemu-user-static) and runs what is inside.
