@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -130,6 +131,15 @@ class Remover:
                 wanted.setdefault(call.module, {}).setdefault(call.mode, {})[call.number] = numbers
         return wanted
 
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        """What outputs are compared in: float64, where the network's code does not make constants in float32."""
+        try:
+            _outputs(copied(self.module).double(), self.images[0].double(), training=False)
+        except Exception:  # whatever a foreign network raises
+            return torch.float32
+        return torch.float64
+
     def _distances(self, pruned: nn.Module, gone: Ids) -> Iterator[float]:
         """Yields how far the outputs are from those of the masked dense network, in units of the tolerance."""
         masked, exact = copied(self.module), copied(pruned)
@@ -140,11 +150,7 @@ class Remover:
                 for axis, ids in enumerate(self.trace.weights[name]):
                     shape = [-1 if k == axis else 1 for k in range(tensor.ndim)]
                     tensor.mul_(torch.from_numpy(self._stays(ids, gone)).reshape(shape).to(tensor.dtype))
-        dtype = torch.float64
-        try:
-            _outputs(masked.to(dtype), self.images[0].to(dtype), training=False)
-        except Exception:  # its code makes float32 constants
-            dtype = torch.float32
+        dtype = self._dtype
         masked, exact = masked.to(dtype), exact.to(dtype)
         for image in self.images:
             for training in (False, True):

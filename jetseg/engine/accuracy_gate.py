@@ -69,9 +69,9 @@ class AccuracyGate:
     ) -> None:
         check_classes_of(budget, network.manifest.classes)
         self.split, self._network, self._budget = split, network, budget
-        self._frames, self._threads = frames, threads
+        self._frames = frames
         self._labelled = check_frames(network.manifest.classes, split, frames=frames, labels="optional")
-        self._open_parent().close()
+        self._parent = open_engine(network, threads=threads)  # before anything long, to see that it can be
 
     @property
     def before(self) -> Accuracy | None:
@@ -103,14 +103,11 @@ class AccuracyGate:
             found = accuracy_violations(self._budget, before, after) + found
         return GateResult(before, after, meter.agreement, collapse_violations(meter.agreement) + found)
 
-    def _open_parent(self) -> Engine:
-        return open_engine(self._network, threads=self._threads)
-
     @cached_property
     def _float(self) -> tuple[Accuracy | None, RecordedMaps]:
         """Accuracy of the float network, None without labels, and its class maps."""
         recorded = RecordedMaps()
-        with self._open_parent() as parent:
+        with self._parent as parent:
             predict = recorded.record(parent.segment)
             if not self._labelled:
                 for index in track(spread(len(self.split), self._frames), "Running the float network"):

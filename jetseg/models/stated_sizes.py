@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -77,7 +78,7 @@ def state_sizes_(module: nn.Module, sizes: StatedSizes) -> None:
         part = parts[name]
         if not hasattr(part, _ATTRIBUTE):
             setattr(part, _ATTRIBUTE, {})
-            stating = _Stating()
+            stating = _Stating(_told)
             part.register_forward_pre_hook(stating.enter)
             part.register_forward_hook(stating.leave, always_call=True)
         own = getattr(part, _ATTRIBUTE)
@@ -90,7 +91,8 @@ def stated_sizes(module: nn.Module) -> StatedSizes:
     return {name: getattr(part, _ATTRIBUTE) for name, part in module.named_modules() if hasattr(part, _ATTRIBUTE)}
 
 
-WantedSizes = Mapping[str, Mapping[Mode, Mapping[int, Sequence[int | None]]]]
+_WantedByMode = Mapping[Mode, Mapping[int, Sequence[int | None]]]
+WantedSizes = Mapping[str, _WantedByMode]
 """By the module's name and mode, per call: the numbers that hold; None where any number does."""
 
 
@@ -108,7 +110,7 @@ def learning_sizes(module: nn.Module, wanted: WantedSizes) -> Iterator[StatedSiz
     found: StatedSizes = {}
     with ExitStack() as hooks:
         for name, by_mode in wanted.items():
-            stating = _Stating(by_mode, found.setdefault(name, {}))
+            stating = _Stating(partial(_learning, by_mode, found.setdefault(name, {})))
             part = module.get_submodule(name)
             hooks.enter_context(part.register_forward_pre_hook(stating.enter))
             hooks.enter_context(part.register_forward_hook(stating.leave, always_call=True))
@@ -121,38 +123,40 @@ def learning_sizes(module: nn.Module, wanted: WantedSizes) -> Iterator[StatedSiz
 
 
 class _Stating:
-    """Hooks of one module, which may run inside itself: put a mode around each run."""
+    """Hooks of one module, which may run inside itself: put a mode around each run.
 
-    def __init__(
-        self,
-        wanted: Mapping[Mode, Mapping[int, Sequence[int | None]]] | None = None,
-        found: dict[Mode, Calls] | None = None,
-    ) -> None:
-        self._wanted = wanted
-        self._found = {} if found is None else found
-        self._running: list[_SizesMode] = []
+    Args:
+        make_mode: Makes the mode for a run of the module.
+    """
 
-    def __deepcopy__(self, _: dict[int, Any]) -> _Stating:
-        return _Stating()
+    def __init__(self, make_mode: Callable[[nn.Module], TorchFunctionMode]) -> None:
+        self._make_mode = make_mode
+        self._running: list[TorchFunctionMode] = []
 
     def enter(self, module: nn.Module, _: Any) -> None:  # noqa: ANN401
-        mode: Mode = "train" if module.training else "eval"
-        if self._wanted is None:
-            running = _SizesMode(getattr(module, _ATTRIBUTE).get(mode, {}))
-        else:
-            running = _LearningMode(self._wanted.get(mode, {}), self._found.setdefault(mode, {}))
-        self._running.append(running)
-        running.__enter__()  # type: ignore[no-untyped-call]
+        self._running.append(self._make_mode(module))
+        self._running[-1].__enter__()  # type: ignore[no-untyped-call]
 
     def leave(self, *_: Any) -> None:  # noqa: ANN401
         self._running.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
-class _SizesMode(TorchFunctionMode):
-    def __init__(self, calls: Calls) -> None:
-        super().__init__()
-        self._calls = calls
-        self._count = -1
+def _told(module: nn.Module) -> TorchFunctionMode:
+    return _SizesMode(getattr(module, _ATTRIBUTE).get(mode_of(module), {}))
+
+
+def _learning(wanted: _WantedByMode, found: dict[Mode, Calls], module: nn.Module) -> TorchFunctionMode:
+    mode = mode_of(module)
+    return _LearningMode(wanted.get(mode, {}), found.setdefault(mode, {}))
+
+
+def mode_of(module: nn.Module) -> Mode:
+    """Returns the mode that a module is in; its code may state other sizes in each."""
+    return "train" if module.training else "eval"
+
+
+class StatementsMode(TorchFunctionMode):
+    """Sees every call that states sizes; the inside of torch's multi-head attention too."""
 
     def __torch_function__(
         self,
@@ -161,16 +165,32 @@ class _SizesMode(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
+        """Is called by torch for every function of its own."""
         del types
-        if func is F.multi_head_attention_forward and can_be_thinned(args, kwargs or {}):
+        kwargs = kwargs or {}
+        if func is F.multi_head_attention_forward and can_be_thinned(args, kwargs):
             with self:
-                return attention_by_heads(args, kwargs or {})
-        stated = statement(func, args, kwargs or {})
-        if stated is None:
-            return func(*args, **(kwargs or {}))
+                return attention_by_heads(args, kwargs)
+        stated = statement(func, args, kwargs)
+        call = partial(func, *args, **kwargs)
+        return call() if stated is None else self.run(stated, call)
+
+    def run(self, stated: Statement, call: partial[Any]) -> Any:  # noqa: ANN401
+        """Makes a call that states sizes, or one in its place; returns what it returns."""
+        raise NotImplementedError
+
+
+class _SizesMode(StatementsMode):
+    def __init__(self, calls: Calls) -> None:
+        super().__init__()
+        self._calls = calls
+        self._count = -1
+
+    def run(self, stated: Statement, call: partial[Any]) -> Any:  # noqa: ANN401
+        """Makes a call with the sizes that hold."""
         self._count += 1
         numbers = self._corrected(stated)
-        return func(*args, **(kwargs or {})) if numbers == stated.numbers else stated.call(numbers)
+        return call() if numbers == stated.numbers else stated.call(numbers)
 
     def _corrected(self, stated: Statement) -> list[int]:
         calls = self._calls.get(self._count, {})

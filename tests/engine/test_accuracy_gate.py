@@ -127,4 +127,4 @@ def test_the_float_network_is_run_once(tmp_path, data, monkeypatch):
     assert gate.judge_as_float().agreement.percent == 100.0
     with honest(open_network(tmp_path / "net.onnx")) as engine:
         assert gate.judge(engine, "engine").violations == ()
-    assert len(opened) == 2  # before anything long, to see that it can be; and once to run
+    assert len(opened) == 1

@@ -1,6 +1,7 @@
 """What each operator of torch does to the channels of its tensors: one rule for each.
 
-An operator without a rule fixes all that it touches: what is not understood stays.
+An operator without a rule fixes all that it touches: what is not understood stays. Only operators that reach a dispatch
+mode on the CPU are here; torch composes the others of these.
 """
 
 from __future__ import annotations
@@ -57,9 +58,6 @@ _SPATIAL = [
     "adaptive_avg_pool2d",
     "adaptive_max_pool2d",
     "avg_pool1d",
-    "max_pool1d",
-    "max_pool2d",
-    "mkldnn_max_pool2d",
     "upsample_nearest2d",
     "upsample_bilinear2d",
     "upsample_bicubic2d",
@@ -78,11 +76,11 @@ _SPATIAL = [
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_SPATIAL, mixing.spatial),
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unflatten"), moving.view),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "squeeze"), moving.view),
     **dict.fromkeys(
         (
-            *("alias", "detach", "clone", "lift_fresh", "contiguous", "native_dropout", "dropout", "bernoulli"),
-            *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "view_as_real"),
+            *("alias", "detach", "clone", "lift_fresh", "native_dropout", "bernoulli"),
+            *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"),
         ),
         moving.like,
     ),
@@ -95,17 +93,11 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(
         (
             *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
-            *("_batch_norm_with_update", "_batch_norm_no_update", "cudnn_batch_norm"),
+            *("_batch_norm_with_update", "_batch_norm_no_update"),
         ),
         mixing.batch_norm,
     ),
-    **dict.fromkeys(
-        (
-            *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"),
-            "scaled_dot_product_attention",
-        ),
-        mixing.attention,
-    ),
+    "_scaled_dot_product_flash_attention_for_cpu": mixing.attention,
     "permute": moving.permute,
     "transpose": moving.transpose,
     "t": moving.transpose,
@@ -138,7 +130,6 @@ _RULES: dict[str, Rule] = {
     "glu": moving.glu,
     "pixel_shuffle": moving.pixel_shuffle,
     "pixel_unshuffle": moving.pixel_unshuffle,
-    "native_channel_shuffle": moving.channel_shuffle,
     "channel_shuffle": moving.channel_shuffle,
     "im2col": moving.im2col,
     "col2im": moving.col2im,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,7 @@ from jetseg.compress.channels.notes import Arguments, Labels, tensors_in
 from jetseg.compress.channels.operators import propagate
 from jetseg.compress.channels.variables import Channels, Ids
 from jetseg.errors import ArtifactError
-from jetseg.models.attention import attention_by_heads, can_be_thinned
-from jetseg.models.stated_sizes import Statement, statement
+from jetseg.models.stated_sizes import Mode, Statement, StatementsMode, mode_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StatedCall:
     """
 
     module: str
-    mode: Literal["eval", "train"]
+    mode: Mode
     number: int
     statement: Statement
     source: Labels
@@ -75,9 +75,7 @@ def trace_channels(module: nn.Module, example_input: Tensor) -> ChannelTrace:
     labels = _TensorLabels(trace, module)
     was_training = {layer: layer.training for layer in module.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(
-        False
-    )  # one operator for a whole layer, which no channel is followed through
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer; no channel is followed there
     try:
         with torch.no_grad():
             module.eval()
@@ -211,7 +209,7 @@ class _OperatorsMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-class _CallsMode(TorchFunctionMode):
+class _CallsMode(StatementsMode):
     """Notes each call that states sizes, and in which run of which module."""
 
     def __init__(self, trace: ChannelTrace, labels: _TensorLabels) -> None:
@@ -229,27 +227,12 @@ class _CallsMode(TorchFunctionMode):
         self._running.pop()
         self._counts.pop()
 
-    def __torch_function__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        del types
-        if func is F.multi_head_attention_forward and can_be_thinned(args, kwargs or {}):
-            with self:
-                return attention_by_heads(args, kwargs or {})
-        stated = statement(func, args, kwargs or {})
-        source = None if stated is None else self._labels.labels(args[0])
-        result = func(*args, **(kwargs or {}))
-        if func is F.multi_head_attention_forward:
-            for tensor in tensors_in([args, list((kwargs or {}).values())]):
-                self._labels.fix(tensor, "kept: multi-head attention of torch")
-        if stated is not None and source is not None:
-            self._counts = [count + 1 for count in self._counts]
-            name, module = self._running[-1]
-            results = [self._labels.labels(tensor) for tensor in tensors_in([result])]
-            mode: Literal["eval", "train"] = "train" if module.training else "eval"
-            self._trace.calls.append(StatedCall(name, mode, self._counts[-1], stated, source, results))
+    def run(self, stated: Statement, call: partial[Any]) -> Any:  # noqa: ANN401
+        """Makes a call and notes it."""
+        source = self._labels.labels(call.args[0])
+        result = call()
+        self._counts = [count + 1 for count in self._counts]
+        name, module = self._running[-1]
+        results = [self._labels.labels(tensor) for tensor in tensors_in([result])]
+        self._trace.calls.append(StatedCall(name, mode_of(module), self._counts[-1], stated, source, results))
         return result
