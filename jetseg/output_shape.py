@@ -85,14 +85,22 @@ def _axes_fault(batch: int | None, height: int | None, width: int | None, frame:
         return f"the batch is {batch}", "Export the network with a batch of 1."
     if height is None or width is None:
         return None
-    # each side may be rounded, as strides do: one pixel either way
-    slack = 1 / frame.height + 1 / frame.width
-    if not height or not width or abs(height / frame.height - width / frame.width) > slack:
+    if not height or not width or not in_proportion(height, width, frame):
         return (
             f"{height}x{width} pixels are not in these proportions",
             "Correct the size of the manifest's input, or `output.name`; class maps are resized, not cropped.",
         )
     return None
+
+
+def in_proportion(height: int, width: int, frame: InputSpec) -> bool:
+    """Tells whether a map is the input at some scale; each side may be rounded, as strides do, by one pixel.
+
+    >>> frame = InputSpec(height=6, width=8)
+    >>> in_proportion(3, 4, frame), in_proportion(8, 2, frame)
+    (True, False)
+    """
+    return abs(height / frame.height - width / frame.width) <= 1 / frame.height + 1 / frame.width
 
 
 def _channels_fault(channels: int | None, spec: OutputSpec) -> tuple[str, str] | None:

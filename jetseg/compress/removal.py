@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from jetseg.compress.channels.notes import tensors_in
-from jetseg.compress.channels.tracing import ChannelTrace, StatedCall, training_heads
+from jetseg.compress.channels.tracing import ChannelTrace, StatedCall
 from jetseg.compress.channels.variables import Ids
 from jetseg.compress.groups import PruningGroup
 from jetseg.models.copying import copied
 from jetseg.models.shapes import fit_shapes_
 from jetseg.models.stated_sizes import Mode, learning_sizes, state_sizes_
+from jetseg.models.training_heads import training_heads
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-5}
 """How far a pruned network may be from the dense one with zeros in place of what was removed, by the output's range."""

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from jetseg.config import changed
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models.layers import resize_like
+from jetseg.models.training_heads import training_heads
+from jetseg.output_shape import in_proportion
 
 _ALONE = ""
 """The place of a tensor that is returned as it is."""
@@ -67,7 +68,8 @@ def find_outputs(module: nn.Module, manifest: Manifest, output: str | None = Non
         form = _Form(manifest, type(module).__name__)
         returned = _run(module.eval(), images)
         place = form.choose(returned, output, lambda: _weights_behind(module, images))
-        trained = form.match(_run(_training(module), images), returned[place], place)
+        with training_heads(module):
+            trained = form.match(_run(module, images), returned[place], place)
     return changed(manifest.model, output=place or None, train_output=trained or None)
 
 
@@ -194,20 +196,13 @@ class _Form:
         if values.ndim != 4:
             return wanted, advice
         _, channels, height, width = values.shape
-        if self._has_aspect(height, width):
+        if in_proportion(height, width, spec):
             if channels >= classes:
                 return None
             return f"{channels} channels are too few for {classes} classes", "Build it for as many classes as it has."
-        if values.shape[3] == classes and self._has_aspect(channels, height):
+        if values.shape[3] == classes and in_proportion(channels, height, spec):
             return "channels come last", "Let its forward return logits.permute(0, 3, 1, 2)."
         return wanted, advice
-
-    def _has_aspect(self, height: int, width: int) -> bool:
-        """Tells whether a map is the input at some scale; strides round up or down, by one at most."""
-        spec = self.manifest.input
-        return (height - 1) / spec.height <= (width + 1) / spec.width and (
-            (width - 1) / spec.width <= (height + 1) / spec.height
-        )
 
     def _unclear(self, found: dict[str, Tensor], why: str) -> ArtifactError:
         return ArtifactError(
@@ -241,15 +236,6 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
-
-
-def _training(module: nn.Module) -> nn.Module:
-    """Sets training mode but for what depends on the batch or on chance."""
-    module.train()
-    for part in module.modules():
-        if isinstance(part, _NormBase) or "drop" in type(part).__name__.lower():
-            part.training = False
-    return module
 
 
 def _weights_behind(module: nn.Module, images: Tensor) -> dict[str, set[int]]:

@@ -8,12 +8,12 @@ import torch
 from pruned import prune_structured
 from torch import nn
 
-from jetseg.compress.channels.tracing import training_heads
 from jetseg.compress.groups import PruningGroup
 from jetseg.compress.importance import Magnitude, Random, Subject
 from jetseg.compress.structured import PruneSettings, choose_counts, kept_channels
 from jetseg.errors import ConfigError
 from jetseg.models import create_model, fit_shapes_
+from jetseg.models.training_heads import training_heads
 
 NETWORKS = {
     "fast-scnn": {"width": 0.5},

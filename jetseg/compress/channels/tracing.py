@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -23,6 +18,7 @@ from jetseg.compress.channels.operators import propagate
 from jetseg.compress.channels.variables import Channels, Ids
 from jetseg.errors import ArtifactError
 from jetseg.models.stated_sizes import Mode, Statement, StatementsMode, mode_of
+from jetseg.models.training_heads import training_heads
 
 
 @dataclass(frozen=True)
@@ -94,41 +90,6 @@ def trace_channels(module: nn.Module, example_input: Tensor) -> ChannelTrace:
     labels.keep_unread()
     trace.channels.settle()
     return trace
-
-
-@contextmanager
-def training_heads(module: nn.Module) -> Iterator[None]:
-    """Sets training mode, so that auxiliary heads run, but freezes what depends on the batch or on chance."""
-    module.train()
-    for layer in module.modules():
-        if isinstance(layer, (_NormBase, _DropoutNd)):
-            layer.eval()
-    try:
-        with _WithoutDropout():
-            yield
-    finally:
-        module.eval()
-
-
-class _WithoutDropout(TorchFunctionMode):
-    """Takes chance out of functions that drop values, which a layer's own mode does not reach."""
-
-    def __torch_function__(
-        self,
-        func: Any,  # noqa: ANN401
-        types: Any,  # noqa: ANN401
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        del types
-        if func not in _DROPPING:
-            return func(*args, **(kwargs or {}))
-        bound = signature(func).bind(*args, **(kwargs or {}))
-        bound.arguments["training"] = False
-        return func(*bound.args, **bound.kwargs)
-
-
-_DROPPING = frozenset({F.dropout, F.dropout2d, F.alpha_dropout, F.multi_head_attention_forward})
 
 
 def _run(module: nn.Module, example_input: Tensor, trace: ChannelTrace, labels: _TensorLabels) -> Any:  # noqa: ANN401
