@@ -1,13 +1,14 @@
 # Jetson Thor with JetPack 7.0: TensorRT 10.13, CUDA 13.0, Python 3.12.
 #     docker build --file docker/jetson-jp7.Dockerfile --tag jetseg:jp7 .
 # OpenCV is Ubuntu's, which reads CSI cameras through GStreamer; it needs NumPy 1.
+# docker/pin-bases.sh adds or renews the digests of the bases; without one, the tag is trusted.
 ARG BUILD_BASE=nvcr.io/nvidia/cuda:13.0.1-devel-ubuntu24.04
 ARG BASE=nvcr.io/nvidia/cuda:13.0.1-runtime-ubuntu24.04
 
 # hadolint ignore=DL3006
 FROM ${BUILD_BASE} AS build
 # Empty leaves pycuda out, which is compiled against CUDA: for a base without CUDA.
-ARG EXTRAS=tensorrt,record
+ARG EXTRAS=tensorrt,record,dashboard,deploy
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
 ARG DEBIAN_FRONTEND=noninteractive
@@ -15,13 +16,17 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE docker/jetson-constraints.txt ./
+COPY pyproject.toml README.md LICENSE docker/jetson-constraints.txt docker/jetson.lock docker/pycuda.lock ./
 COPY engines/ engines/
 COPY jetseg/ jetseg/
 ENV PATH=/usr/local/cuda/bin:$PATH
+# What comes from the package index comes by its hash; the last step finds all of it there, unless EXTRAS asks for more.
 RUN python3 -m venv --system-site-packages /opt/jetseg \
-    && /opt/jetseg/bin/pip install --no-cache-dir --constraint jetson-constraints.txt \
-        ".${EXTRAS:+[${EXTRAS}]}" onnxruntime
+    && /opt/jetseg/bin/pip install --no-cache-dir --require-hashes --only-binary :all: --requirement jetson.lock \
+    && case ",${EXTRAS}," in *,tensorrt,*) /opt/jetseg/bin/pip install --no-cache-dir --require-hashes --no-deps \
+        --no-build-isolation --requirement pycuda.lock ;; esac \
+    && /opt/jetseg/bin/pip install --no-cache-dir --no-build-isolation --constraint jetson-constraints.txt \
+        ".${EXTRAS:+[${EXTRAS}]}"
 
 # hadolint ignore=DL3006
 FROM ${BASE}

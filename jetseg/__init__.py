@@ -11,10 +11,14 @@
 Every name is imported when it is used first: `import jetseg` needs neither NumPy nor ONNX nor torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+
+# OpenCV reads this once, when it is imported; `jetseg.data.image_file` refuses such images before
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "100000000")
 
 _HOMES = {
     "Dataset": "jetseg.data.dataset",
@@ -22,9 +26,11 @@ _HOMES = {
     "JetsegError": "jetseg.errors",
     "Network": "jetseg.network",
     "Ranges": "jetseg.quantization.ranges",
+    "advise": "jetseg.advice.advising",
     "build_engine": "jetseg.workflows.building",
     "calibrate": "jetseg.workflows.calibration",
     "evaluate": "jetseg.workflows.evaluating",
+    "explain": "jetseg.workflows.explanation",
     "export": "jetseg.workflows.exporting",
     "factorize": "jetseg.workflows.pruning",
     "import_network": "jetseg.workflows.importing",
@@ -36,6 +42,7 @@ _HOMES = {
     "prune": "jetseg.workflows.pruning",
     "quantization_aware_train": "jetseg.workflows.qat",
     "run_camera": "jetseg.workflows.driving",
+    "search": "jetseg.searching.search",
     "train": "jetseg.workflows.training",
 }
 """Where each public name is."""
@@ -45,6 +52,7 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "open_dataset",
     "train",
     "import_network",
+    "advise",
     "prune",
     "factorize",
     "export",
@@ -53,6 +61,8 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "build_engine",
     "open_engine",
     "evaluate",
+    "explain",
+    "search",
     "run_camera",
     "open_ranges",
     "list_registered",
@@ -64,16 +74,19 @@ __all__ = [  # noqa: RUF022 - in the order of the work
 ]
 
 if TYPE_CHECKING:
+    from jetseg.advice.advising import advise
     from jetseg.data.dataset import Dataset, open_dataset
     from jetseg.engine.engine import Engine
     from jetseg.errors import JetsegError
     from jetseg.network import Network, open_network
     from jetseg.quantization.ranges import Ranges, open_ranges
     from jetseg.registry import list_registered
+    from jetseg.searching.search import search
     from jetseg.workflows.building import build_engine
     from jetseg.workflows.calibration import calibrate
     from jetseg.workflows.driving import run_camera
     from jetseg.workflows.evaluating import evaluate
+    from jetseg.workflows.explanation import explain
     from jetseg.workflows.exporting import export
     from jetseg.workflows.importing import import_network
     from jetseg.workflows.opening import open_engine

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from jetseg.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
+_MOST_MISTAKES = 20
+"""How many mistakes a message names: a file of others may hold as many as it has bytes."""
+_MOST_SHOWN = 500
+"""Characters of a key or a mistake that are shown."""
 
 
 class Record(BaseModel):
@@ -63,15 +67,21 @@ def changed(settings: SettingsT, **changes: Any) -> SettingsT:  # noqa: ANN401 -
 
 
 def explain(error: ValidationError, keys: Mapping[str, str] | None = None) -> str:
-    """Lists all mistakes that pydantic found, one per line, each with the key's path.
+    """Lists the mistakes that pydantic found, one per line, each with the key's path; of very many, the first.
 
     Args:
         error: What pydantic raised.
         keys: Other names of keys, where a file has them.
     """
     lines: dict[str, str] = {}
-    for mistake in error.errors():
+    for mistake in error.errors(include_url=False, include_context=False, include_input=False):
         key = ".".join(str(part) for part in mistake["loc"]) or "(whole file)"
-        shown = (keys or {}).get(key, key)
-        lines.setdefault(shown, f"  {shown}: {mistake['msg']}")
-    return "\n".join(lines.values())
+        shown = _shortened((keys or {}).get(key, key))
+        lines.setdefault(shown, f"  {shown}: {_shortened(mistake['msg'])}")
+    listed = list(lines.values())
+    more = len(listed) - _MOST_MISTAKES
+    return "\n".join([*listed[:_MOST_MISTAKES], *([f"  and {more} more."] if more > 0 else [])])
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -10,8 +10,11 @@ JetsegError
 ├── UnavailableError          exit 3: something that the machine lacks
 │   ├── MissingDependencyError  an optional library
 │   ├── DeviceError           a camera, GPU or window system
+│   ├── OutOfMemoryError      memory: more is needed than there is
+│   │   └── MemoryBoundError  more memory than the user allows
 │   └── StorageError          a full or read-only disk
-├── StageStoppedError         exit 4: a part of a running loop hangs; start the process again
+├── StageStoppedError         exit 4: a stage of the loop or of other work hangs; start the process again
+├── EndedBySignalError        exit 128 + the signal's number: Ctrl-C, a supervisor or a closed terminal
 └── QualityError              exit 1: the work was done but the result is not good enough
     ├── TrainingDivergedError the loss is no longer a number
     └── GateError             an engine lost more accuracy than allowed
@@ -21,6 +24,8 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+
+from jetseg.installation import install_hint
 
 
 class JetsegError(Exception):
@@ -84,7 +89,7 @@ class MissingDependencyError(UnavailableError):
         self.extra = extra
         super().__init__(
             f"{library} {purpose}, and it is not installed.",
-            fix or f"Install it with: pip install 'jetseg[{extra}]'.",
+            fix or install_hint(extra),
         )
 
 
@@ -100,12 +105,58 @@ class DeviceError(UnavailableError):
     """A camera, a GPU or a window system is absent or broken."""
 
 
+class OutOfMemoryError(UnavailableError):
+    """More memory is needed than the machine has, or than the process may take.
+
+    Args:
+        what: What needs it.
+        asked_bytes: How much was asked for at once, where that is known.
+    """
+
+    def __init__(self, what: str, asked_bytes: int | None = None) -> None:
+        asked = f": {asked_bytes / 1e9:,.1f} GB were asked for at once" if asked_bytes else ""
+        super().__init__(
+            f"The memory does not suffice for {what}{asked}.",
+            "Close other programs, or use a smaller network, input size or batch; if this process has a memory limit, "
+            "raise it.",
+        )
+
+
 class StorageError(UnavailableError):
     """A file could not be written: the disk is full or read-only, or the path is not ours."""
 
 
+class MemoryBoundError(OutOfMemoryError):
+    """The process holds more memory than the user allows.
+
+    Args:
+        held_gb: What it holds, in 10^9 bytes.
+        bound_gb: What it may hold.
+    """
+
+    def __init__(self, held_gb: float, bound_gb: float) -> None:
+        JetsegError.__init__(
+            self,
+            f"The process holds {held_gb:.2f} GB of memory, and {bound_gb:g} GB are allowed.",
+            "Allow more, or use a smaller network or input.",
+        )
+
+
+class EndedBySignalError(JetsegError):
+    """The process was asked to end.
+
+    Args:
+        name: Of the signal, as in "SIGTERM".
+        exit_code: By convention 128 and the signal's number.
+    """
+
+    def __init__(self, name: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"{name} ended the process before it was done.")
+
+
 class StageStoppedError(JetsegError):
-    """A stage of the running loop came to a stop, and only a new process can help.
+    """A stage of a loop, or of other work with a network, came to a stop; only a new process can help.
 
     Args:
         stage: Which one, as in "infer".

@@ -9,25 +9,53 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from typing_extensions import Self, Unpack
 
 from jetseg.config import Record
-from jetseg.measured import Accuracy, Parity, Profile
+from jetseg.measured import Accuracy, Estimator, Parity, Profile, Proof, Temperature
 from jetseg.palette import Color, default_palette
 
-Precision = Literal["fp32", "fp16", "int16", "int8"]
-EnginePrecision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "fp8", "int16", "int8"]
+EnginePrecision = Precision
 """What engines are built in."""
+QUANTIZED: frozenset[Precision] = frozenset({"fp8", "int16", "int8"})
+"""Precisions with quantizers, which need calibrated ranges."""
 Kind = Literal["checkpoint", "onnx", "engine"]
 Layout = Literal["nchw", "nhwc"]
 """Order of the axes: batch, channels, height, width, or the channels last."""
 Activation = Literal["softmax", "sigmoid", "none"]
 MAX_CLASSES = 254
 """A class map is uint8; one value stays free for void."""
+MAX_PIXELS = 1 << 26
+OF_HISTORY = (
+    "backend",
+    "parent_sha256",
+    "calibration_sha256",
+    "toolchain",
+    "device",
+    "parity",
+    "accuracy",
+    "profile",
+    "temperature",
+    "estimator",
+    "proof",
+    "stages",
+)
+"""What only jetseg writes into a manifest."""
 OF_THE_OUTPUT = ("classes", "palette", "ignore_index")
 """What format 1 kept beside the output, and format 2 keeps in it."""
 _Positive = Annotated[float, Field(gt=0)]
+
+
+def _one_line(name: str) -> str:
+    if len(f"{name}.".splitlines()) > 1:
+        raise ValueError("the name of a class is one line")
+    return name
+
+
+ClassName = Annotated[str, AfterValidator(_one_line)]
+"""Names stand in tables, logs and metrics, which go by lines."""
 
 
 class FrameWindow(Record):
@@ -85,6 +113,12 @@ class InputSpec(Record):
                 raise ValueError(f"{key} needs {self.channels} numbers for color {self.color}")
         return self
 
+    @model_validator(mode="after")
+    def _fits_memory(self) -> InputSpec:
+        if self.height * self.width > MAX_PIXELS:
+            raise ValueError(f"{self.height} x {self.width} are more than {MAX_PIXELS} pixels")
+        return self
+
 
 class OutputSpec(Record):
     """What comes out for one task.
@@ -94,6 +128,7 @@ class OutputSpec(Record):
         task: What it tells; "segmentation" is the only task so far.
         kind: "logits" (float, 1 x C x H x W) or "classmap" (integers, 1 x H x W). Channels or ids beyond the classes
             count as void.
+        confidence: A class map has a second plane, 1 x 2 x H x W: 255 times the probability of the class.
         layout: "nchw", or "nhwc" for logits 1 x H x W x C.
         activation: How scores decide. "softmax": a channel per class, the largest one. "sigmoid": one channel, and its
             pixels are of the second of two classes where its sigmoid is above `threshold`. "none": likewise, but the
@@ -107,10 +142,11 @@ class OutputSpec(Record):
     name: str | None = None
     task: Literal["segmentation"] = "segmentation"
     kind: Literal["logits", "classmap"] = "logits"
+    confidence: bool = False
     layout: Layout = "nchw"
     activation: Activation = "softmax"
     threshold: float = Field(0.5, gt=0, lt=1)
-    classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    classes: tuple[ClassName, ...] = Field(min_length=1, max_length=MAX_CLASSES)
     palette: tuple[Color, ...] | None = None
     ignore_index: int | None = None
 
@@ -120,6 +156,8 @@ class OutputSpec(Record):
             raise ValueError("classes has a name twice")
         if self.palette is not None and len(self.palette) != len(self.classes):
             raise ValueError(f"palette needs one color for each of the {len(self.classes)} classes")
+        if self.confidence and (self.kind != "classmap" or self.layout != "nchw" or self.activation != "softmax"):
+            raise ValueError("confidence is for a classmap of a network with a channel per class, in layout nchw")
         if self.activation != "softmax" and len(self.classes) != 2:
             raise ValueError(f"activation {self.activation} decides between two classes, the background first")
         return self
@@ -138,19 +176,21 @@ class ModelSpec(Record):
     """How to build the torch module of a checkpoint.
 
     Attributes:
-        factory: A registry name or `package.module:factory`.
+        factory: A registry name or `package.module:factory`, which is called only if the user named it too.
         options: Further arguments of the factory.
         output: Where the logits are in what it returns, as a key or position ("out", "0", "heads.1"); None where it
             returns them alone.
         train_output: The same in training mode; None where it returns them alone, or as the first.
         stated_sizes: Numbers of channels in the code that pruning changed; see `jetseg.models.stated_sizes`.
+        removed: Output channels that pruning took, by layer, numbered as in the network before any pruning.
     """
 
-    factory: str
+    factory: str = Field(max_length=200, pattern=r"^[\w.:-]+$")
     options: dict[str, Any] = Field(default_factory=dict)
     output: str | None = None
     train_output: str | None = None
     stated_sizes: StatedSizes = Field(default_factory=dict)
+    removed: dict[str, tuple[Annotated[int, Field(ge=0)], ...]] = Field(default_factory=dict)
 
 
 class Stage(Record):
@@ -188,6 +228,9 @@ class _Changes(TypedDict, total=False):
     parity: Parity | None
     accuracy: tuple[Accuracy, ...]
     profile: Profile | None
+    temperature: Temperature | None
+    estimator: Estimator | None
+    proof: Proof | None
     stages: tuple[Stage, ...]
 
 
@@ -215,6 +258,9 @@ class Manifest(Record):
     parity: Parity | None = None
     accuracy: tuple[Accuracy, ...] = ()
     profile: Profile | None = None
+    temperature: Temperature | None = None
+    estimator: Estimator | None = None
+    proof: Proof | None = None
     stages: tuple[Stage, ...] = ()
 
     @model_validator(mode="before")
@@ -234,6 +280,11 @@ class Manifest(Record):
         if len(self.outputs) > 1:
             raise ValueError("outputs has several tasks, and this version of jetseg serves one")
         return self
+
+    @property
+    def has_history(self) -> bool:
+        """Whether it says that jetseg made the artifact; one that is written by hand describes it only."""
+        return self.kind != "onnx" or any(getattr(self, key) for key in OF_HISTORY)
 
     @property
     def output(self) -> OutputSpec:
@@ -267,21 +318,30 @@ class Manifest(Record):
     def derive(self, stage: Stage, **changes: Unpack[_Changes]) -> Self:
         """Describes what a stage makes of this artifact.
 
-        What was measured on this one does not hold for it: parity, accuracy and profile are empty unless given. Its
-        parent is this artifact, by the hash that is recorded here, unless `parent_sha256` is given.
+        What was measured on this one does not hold for it: parity, accuracy, profile, temperature and estimator are
+        empty unless given. Its parent is this artifact, by the hash that is recorded here, unless `parent_sha256` is
+        given.
 
         Args:
             stage: The stage, which joins the history.
             changes: What else differs.
         """
-        made: _Changes = {"parity": None, "accuracy": (), "profile": None, "sha256": None}
-        made |= {"parent_sha256": self.sha256, "stages": (*self.stages, stage)}
+        made: _Changes = {"parity": None, "accuracy": (), "profile": None, "temperature": None, "estimator": None}
+        made |= {"proof": None, "sha256": None, "parent_sha256": self.sha256, "stages": (*self.stages, stage)}
         made |= changes
         return self.changed(**made)
 
-    def with_output(self, *, kind: Literal["logits", "classmap"], name: str | None = None) -> Self:
+    def noted(self, **settings: object) -> Self:
+        """Returns a manifest whose last stage has further settings."""
+        *earlier, last = self.stages
+        return self.changed(stages=(*earlier, Stage(name=last.name, settings={**last.settings, **settings})))
+
+    def with_output(
+        self, *, kind: Literal["logits", "classmap"], name: str | None = None, confidence: bool = False
+    ) -> Self:
         """Returns a manifest whose network gives another kind of output for the same classes."""
-        return self.changed(outputs=(OutputSpec.model_validate({**dict(self.output), "kind": kind, "name": name}),))
+        other = {**dict(self.output), "kind": kind, "name": name, "confidence": confidence}
+        return self.changed(outputs=(OutputSpec.model_validate(other),))
 
 
 def _last_part(text: str) -> str:

@@ -14,7 +14,7 @@ from jetseg.config import explain
 from jetseg.errors import ManifestError
 from jetseg.manifest import OF_THE_OUTPUT, Manifest, OutputSpec
 from jetseg.storage import write_text
-from jetseg.text_data import TextDataError, parse_json_or_yaml
+from jetseg.text_data import TextDataError, read_data
 
 _FORMAT_1_KEYS = {"outputs": "classes"} | {
     f"outputs.0.{key}": key if key in OF_THE_OUTPUT else f"output.{key}" for key in OutputSpec.model_fields
@@ -27,11 +27,26 @@ def manifest_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".json")
 
 
-def read_manifest(path: Path, artifact: Path) -> Manifest:
+def pending_path(artifact: Path) -> Path:
+    """Returns where a new manifest lies until its artifact is in its place; see `jetseg.artifact_file`."""
+    return artifact.with_name(f".{artifact.name}.json.next")
+
+
+def has_manifest(artifact: Path) -> bool:
+    """Tells whether an artifact has a manifest beside it."""
+    return manifest_path(artifact).is_file() or pending_path(artifact).is_file()
+
+
+def read_manifest(path: Path, artifact: Path, *, sealed: bool = True) -> Manifest:
     """Reads a manifest file in JSON or YAML.
 
+    Args:
+        path: The manifest.
+        artifact: The file that it describes.
+        sealed: Refuse one that was changed since jetseg wrote it, or whose hashes were taken out.
+
     Raises:
-        ManifestError: It does not exist or is malformed; all mistakes are named.
+        ManifestError: It does not exist, is malformed or was changed; all mistakes are named.
     """
     if not path.is_file():
         raise ManifestError(
@@ -39,20 +54,31 @@ def read_manifest(path: Path, artifact: Path) -> Manifest:
             "Write one that names classes, input and output (see the README), and give it as `manifest`.",
         )
     try:
-        content = parse_json_or_yaml(path.read_text(encoding="utf-8"))
+        content = read_data(path)
         wanted = content.pop("content_sha256", None) if isinstance(content, dict) else None
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
         keys = {} if isinstance(content, dict) and "outputs" in content else _FORMAT_1_KEYS
         raise ManifestError(f"{path} is not a valid manifest:\n{explain(error, keys)}") from error
-    except (TextDataError, UnicodeDecodeError) as error:
+    except TextDataError as error:
         raise ManifestError(f"{path} cannot be read as JSON or YAML: {error}") from error
-    if wanted is not None and wanted != _content_sha256(content):
-        raise ManifestError(
-            f"{path} was changed since it was written: the SHA-256 of its content differs.",
-            "Copy it again; if the change is yours, take `content_sha256` out of it.",
-        )
+    if sealed:
+        _check_seal(path, artifact, manifest, wanted, content)
     return manifest
+
+
+def _check_seal(path: Path, artifact: Path, manifest: Manifest, wanted: object, content: Mapping[str, Any]) -> None:
+    fix = f"Copy it again, or make the file anew; if you know it to be right, run `jetseg seal {artifact}`."
+    if wanted is not None and wanted != _content_sha256(content):
+        raise ManifestError(f"{path} was changed since it was written: the SHA-256 of its content differs.", fix)
+    hashes = {"sha256": manifest.sha256, "content_sha256": wanted}
+    lacking = [name for name, value in hashes.items() if value is None]
+    if lacking and manifest.has_history:
+        raise ManifestError(
+            f"{path} says how jetseg made {artifact.name}, but not its {' and '.join(lacking)}: it was changed since, "
+            "or an older version wrote it.",
+            fix,
+        )
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -74,3 +74,79 @@ class Profile(Record):
     joint: dict[str, JointNormal]
     class_percent: dict[str, tuple[float, float]]
     agreement_miou: float | None = None
+
+
+class Temperature(Record):
+    """What scores are divided by before a softmax makes probabilities of them, so that these come true more often.
+
+    Measured on an artifact itself: it does not hold for what is made of it, and it never changes a class map.
+
+    Attributes:
+        value: The temperature; above 1 where the network is surer than it is right.
+        data: Kind of the dataset that it was fitted on.
+        split: Its split.
+        frames: How many frames.
+        ece_before: Expected calibration error without it, in percent; None if not measured.
+        ece_after: Likewise with it.
+    """
+
+    value: float = Field(gt=0)
+    data: str
+    split: str
+    frames: int
+    ece_before: float | None = None
+    ece_after: float | None = None
+
+
+class LinearModel(Record):
+    """A straight line over some figures, which gives a logarithm of odds."""
+
+    intercept: float
+    slopes: tuple[float, ...]
+
+
+class Estimator(Record):
+    """How right a network is, as far as its own answers tell; learned when it was built, for a vehicle without labels.
+
+    Attributes:
+        data: Kind of the dataset that it was learned on.
+        split: Its split.
+        target: "labels", or "agreement" where the frames had none: then all figures are against the parent network.
+        window: Frames that one estimate is for.
+        windows: How many windows it was learned from, corrupted ones and clean ones.
+        temperature: What scores are divided by; 1 where the output is a class map.
+        normal: The square roots of the shares of the classes in these windows, void last.
+        edge: Median distance from it of windows of a corruption that was left out; farther, intervals are wider.
+        miou: From the figures of a window to its mIoU.
+        classes: From the figures of a class to its IoU, for each class that was there often enough.
+        miou_error: What the estimate of mIoU was off by at most in nine of ten windows of a corruption that was left
+            out, in percent, for one that is not farther than the edge.
+        class_error: Likewise for the IoU of each class.
+        mean_error: Mean of these errors of mIoU, in percent.
+    """
+
+    data: str
+    split: str
+    target: Literal["labels", "agreement"]
+    window: int = Field(ge=1)
+    windows: int
+    temperature: float = Field(gt=0)
+    normal: JointNormal
+    edge: float = Field(gt=0)
+    miou: LinearModel
+    classes: dict[str, LinearModel]
+    miou_error: float
+    class_error: dict[str, float]
+    mean_error: float
+
+
+class Proof(Record):
+    """What a drawn frame and drawn scores become by a manifest; see `jetseg.engine.proof`.
+
+    Attributes:
+        input: Some values of the prepared frame.
+        class_pixels: How many pixels are of each class, and void, in the class map of the drawn scores.
+    """
+
+    input: tuple[float, ...]
+    class_pixels: tuple[int, ...]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jetseg.errors import ArtifactError
+from jetseg.errors import ArtifactError, ConfigError, ManifestError, StorageError
 from jetseg.manifest import Kind, Manifest
-from jetseg.manifest_file import manifest_path, read_manifest, write_manifest
-from jetseg.onnx.file import is_onnx, load_onnx, onnx_sha256
+from jetseg.manifest_file import manifest_path, pending_path, read_manifest, write_manifest
+from jetseg.onnx.file import OnnxContent, is_onnx, read_onnx
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.signature import check_signature, pick_tensor
 from jetseg.provenance import device_name, toolchain
 from jetseg.shipped import find_artifact, shipped_names
-from jetseg.storage import sha256_file
+from jetseg.storage import put, sha256_file, writing
+from jetseg.trust import trust
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Network:
         path: The file.
         manifest: What goes in, what comes out, where it came from.
         sha256: Hash of the file, weights in other files included.
+        weight_files: The other files that held weights when it was opened.
     """
 
     path: Path
     manifest: Manifest
     sha256: str
+    weight_files: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,9 +51,23 @@ class Network:
         """
         return self._graph.copy()
 
+    def read(self) -> bytes:
+        """Returns the content of the file, for libraries that take bytes; weights in other files are not in it.
+
+        Raises:
+            ArtifactError: It was replaced since it was opened.
+        """
+        content = self.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ArtifactError(
+                f"{self.path} is not the file that was checked: its SHA-256 differs, so it was changed since.",
+                "Leave it while it is in use, and start again.",
+            )
+        return content
+
     @cached_property
     def _graph(self) -> Graph:
-        return load_float_graph(self.path)
+        return load_float_graph(self.path, self.sha256)
 
     @cached_property
     def image_input(self) -> str:
@@ -60,12 +79,14 @@ class Network:
         return pick_tensor(self.path, "input", self._graph.inputs, self.manifest.input.name)
 
 
-def open_network(path: Path | str, manifest: Path | str | None = None) -> Network:
+def open_network(path: Path | str, manifest: Path | str | None = None, *, trusted: Iterable[str] = ()) -> Network:
     """Opens a network of any kind, and checks that it is the one that its manifest describes.
 
     Args:
         path: Checkpoint, ONNX file or engine, or the name of a network that comes with jetseg, as in "camvid-light".
         manifest: A manifest elsewhere (JSON or YAML); by default the one beside the file.
+        trusted: Factories, as package.module:factory, that the manifest of a checkpoint may name, in this process from
+            now on. Jetseg's own networks and those of installed packages need not be named.
 
     Raises:
         ArtifactError: The file does not exist, or its hash differs from the one recorded.
@@ -75,22 +96,61 @@ def open_network(path: Path | str, manifest: Path | str | None = None) -> Networ
     >>> open_network("camvid-light").manifest.classes[:3]
     ('sky', 'building', 'pole')
     """
+    trust(trusted)
     found = find_artifact(Path(path))
     if not found.is_file():
         names = ", ".join(shipped_names())
         hint = "Check the path." if found.suffix else f"Networks that come with jetseg: {names}."
         raise ArtifactError(f"{found} does not exist.", hint)
-    place = Path(manifest) if manifest else manifest_path(found)
-    described = read_manifest(place, found)
+    return _with(found, Path(manifest)) if manifest else _with_own_manifest(found)
+
+
+def settle(artifact: Path) -> None:
+    """Ends what a killed writer of an artifact began: its new manifest takes its place, or goes.
+
+    Whoever calls it keeps other writers away; see `jetseg.storage.writing`.
+    """
+    pending = pending_path(artifact)
+    if not pending.is_file():
+        return
+    with suppress(ArtifactError, ManifestError):
+        if artifact.is_file() and _with(artifact, pending):
+            put(pending, manifest_path(artifact))
+    pending.unlink(missing_ok=True)
+
+
+def _with_own_manifest(path: Path) -> Network:
+    """Opens a file with its manifest: the one beside it, unless only one that a killed writer left is right.
+
+    A writer may be at work while we look: then the manifest beside it is right when we look again.
+    """
+    own, pending = manifest_path(path), pending_path(path)
+    with suppress(ArtifactError, ManifestError):
+        network = _with(path, own)
+        if network.manifest.sha256 is not None or not pending.is_file():
+            return network
+    with suppress(ArtifactError, ManifestError):
+        network = _with(path, pending)
+        with suppress(ConfigError, StorageError), writing(path):
+            settle(path)
+        return network
+    return _with(path, own)
+
+
+def _with(path: Path, place: Path) -> Network:
+    """Opens a file, which is read once, with a manifest that may lie anywhere."""
+    described = read_manifest(place, path)
     try:
-        digest = artifact_sha256(found, described.kind)
+        content = _onnx_content(path, described.kind)
     except ArtifactError as error:  # a file that is no ONNX file any more
-        _check_hash(found, place, described, sha256_file(found), error)
+        _check_hash(path, place, described, sha256_file(path), error)
         raise
-    _check_hash(found, place, described, digest)
-    if found.suffix == ".onnx":
-        check_signature(found, load_onnx(found, weights=False), described)
-    return Network(found, described, digest)
+    digest = content.sha256 if content else sha256_file(path)
+    _check_hash(path, place, described, digest)
+    if content is None:
+        return Network(path, described, digest)
+    check_signature(path, content.model, described)
+    return Network(path, described, digest, content.weight_files)
 
 
 def _check_hash(path: Path, place: Path, manifest: Manifest, digest: str, cause: ArtifactError | None = None) -> None:
@@ -117,8 +177,13 @@ def artifact_sha256(path: Path, kind: Kind | None = None) -> str:
     Raises:
         ArtifactError: An ONNX file is broken, or lacks the files that hold its weights.
     """
-    with_weights = path.suffix.lower() == ".onnx" or (kind == "onnx" and is_onnx(path))
-    return onnx_sha256(path) if with_weights else sha256_file(path)
+    content = _onnx_content(path, kind)
+    return content.sha256 if content else sha256_file(path)
+
+
+def _onnx_content(path: Path, kind: Kind | None) -> OnnxContent | None:
+    """Reads an ONNX file, which may have another name if its manifest says what it is; None for all else."""
+    return read_onnx(path) if path.suffix.lower() == ".onnx" or (kind == "onnx" and is_onnx(path)) else None
 
 
 def save_manifest(
@@ -132,10 +197,17 @@ def save_manifest(
         device: What the artifact was made for; this machine's processor by default.
         versions: Further versions that the artifact depends on.
     """
-    complete = manifest.changed(
+    complete = completed(artifact, manifest, device=device, versions=versions)
+    write_manifest(manifest_path(artifact), complete)
+    return complete
+
+
+def completed(
+    artifact: Path, manifest: Manifest, *, device: str | None = None, versions: Mapping[str, str] | None = None
+) -> Manifest:
+    """Returns a manifest with an artifact's hash and this toolchain; see `save_manifest`."""
+    return manifest.changed(
         sha256=artifact_sha256(artifact, manifest.kind),
         toolchain=toolchain() | dict(versions or {}),
         device=device or device_name(),
     )
-    write_manifest(manifest_path(artifact), complete)
-    return complete

@@ -74,6 +74,10 @@ def _class_map_fault(
         return "ids are integers", "If these are scores, set `kind: logits` for the manifest's output."
     if not 2 <= len(sizes) <= 4:
         return "it has neither two, three nor four axes", "Correct the manifest's output."
+    if spec.confidence:
+        if len(sizes) != 4 or sizes[1] not in (2, None):
+            return "it has not two planes, ids and confidence", "Leave `confidence` out of the manifest's output."
+        sizes = (sizes[0], *sizes[2:])
     first = 1 if len(sizes) == 4 and spec.layout == "nhwc" else len(sizes) - 2
     if any(size not in (1, None) for size in sizes[:first] + sizes[first + 2 :]):
         return "one map is expected", "Export the network with a batch of 1 and one id per pixel."
@@ -128,7 +132,7 @@ def _promise(manifest: Manifest) -> str:
     spec, frame = manifest.output, manifest.input
     pixels = f"in the proportions of the input ({frame.height}x{frame.width})"
     if spec.kind == "classmap":
-        return f"a class map of integers, {pixels}"
+        return f"a class map of integers{' and its confidence' if spec.confidence else ''}, {pixels}"
     channels = "1" if spec.activation != "softmax" else f"{spec.channels} or more"
     axes = [channels, "height", "width"] if spec.layout == "nchw" else ["height", "width", channels]
     return f"logits of shape [1, {', '.join(axes)}], {pixels}"

@@ -22,7 +22,8 @@ def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
 
     Args:
         output: Logits, 1 x C x H x W with C >= number of classes, or with one channel for two classes; or a class map
-            of integers, 1 x H x W or 1 x 1 x H x W; with the channels last where the manifest says so.
+            of integers, 1 x H x W or 1 x 1 x H x W, or 1 x 2 x H x W with its confidence; with the channels last where
+            the manifest says so.
         manifest: The network's manifest.
 
     Returns:
@@ -35,7 +36,7 @@ def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
     void, spec = manifest.num_classes, manifest.output
     if spec.kind == "classmap":
         pixels = output.shape[1:3] if output.ndim == 4 and spec.layout == "nhwc" else output.shape[-2:]
-        ids = output.reshape(pixels)
+        ids = output[0, 0] if spec.confidence else output.reshape(pixels)
         if ids.dtype != np.uint8:
             ids = np.where((ids < 0) | (ids > void), void, ids).astype(np.uint8)
         return np.asarray(np.minimum(ids, np.uint8(void)))
@@ -78,6 +79,30 @@ def class_scores(logits: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]
         inside = np.clip(logits, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
         logits = np.log(inside / (1 - inside))
     return np.concatenate([np.zeros_like(logits), logits])
+
+
+def confident_scores(planes: npt.NDArray[Any], classes: int) -> npt.NDArray[np.float32]:
+    """Returns scores whose softmax is what a class map with confidence tells of the probabilities.
+
+    What the class of a pixel lacks to 1 is spread over as many channels of void, since it is not known whose it was.
+
+    Args:
+        planes: Class ids and 255 times their probabilities, 2 x pixels.
+        classes: Number of classes.
+
+    Returns:
+        float32, 2 classes x pixels: logarithms of probabilities.
+
+    >>> shares = np.exp(confident_scores(np.array([[1], [153]], np.uint8), 2))
+    >>> [round(float(share), 3) for share in shares.ravel()]
+    [0.0, 0.6, 0.2, 0.2]
+    """
+    ids, sure = planes[0].astype(np.intp), np.clip(planes[1] / np.float32(255), 1 / 255, 254 / 255)
+    scores = np.full((2 * classes, len(ids)), np.log(_LEAST_PROBABILITY), dtype=np.float32)
+    scores[classes:] = np.log((1 - sure) / classes)
+    known = ids < classes
+    scores[ids[known], np.flatnonzero(known)] = np.log(sure[known])
+    return scores
 
 
 def argmax_channels(scores_chw: npt.NDArray[np.float32]) -> ClassMap:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+import psutil
+
 import jetseg
 
 
@@ -31,3 +33,10 @@ def device_name() -> str:
                 name = line.split(":", 1)[1].strip()
                 break
     return f"{name or platform.processor() or 'unknown processor'} ({platform.machine()})"
+
+
+def read_board() -> tuple[str, int]:
+    """Returns the board's model name, empty where the machine has none, and its memory in bytes."""
+    model = Path("/proc/device-tree/model")
+    name = model.read_text(errors="replace").strip("\0 \n") if model.is_file() else ""
+    return name, psutil.virtual_memory().total

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jetseg.errors import ConfigError, StorageError
+from jetseg.locking import only_writer
+from jetseg.temporary import make_temporary_file, make_temporary_folder
+
+_SPARE_BYTES = 64 << 20
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -36,30 +42,118 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - anything tha
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; on success it is synced and renamed to `path`.
+    """Gives a temporary path beside `path`; on success it becomes `path`, and is on the disk.
 
-    The temporary name keeps the suffix of `path`, because writers such as OpenCV choose a format by it.
+    Raises:
+        StorageError: The disk is full or read-only, or the folder cannot be made.
+    """
+    with temporary_path(path) as temporary:
+        yield temporary
+        put(temporary, path)
+
+
+@contextmanager
+def temporary_path(path: Path) -> Iterator[Path]:
+    """Gives the path of an empty file beside `path` that is gone in the end; `put` it in its place before.
+
+    Its name keeps the suffix of `path`, because writers such as OpenCV choose a format by it. What killed processes
+    left of the same output is removed.
 
     Raises:
         StorageError: The disk is full or read-only, or the folder cannot be made.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
-        os.close(descriptor)
+        make_folder(path.parent)
+        descriptor, temporary = make_temporary_file(path)
     except OSError as error:
         raise storage_error(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def writing(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keeps other processes from writing the same output, from before the work that makes it until it is there.
+
+    Args:
+        path: The output.
+        wait: Wait for another process that writes it.
+
+    Raises:
+        ConfigError: Another process writes it already.
+        StorageError: Nothing can be written there.
+    """
+    with ExitStack() as stack:
+        try:
+            make_folder(path.parent)
+            stack.enter_context(only_writer(path, wait=wait))
+        except OSError as error:
+            raise storage_error(path, error) from error
+        yield
+
+
+@contextmanager
+def scratch_folder(prefix: str, within: Path | None = None) -> Iterator[Path]:
+    """Gives a folder for files that are needed for a while; those that killed processes left are removed.
+
+    Args:
+        prefix: Begin of its name, which nothing else uses.
+        within: Folder to make it in; the system's for temporary files by default.
+    """
+    descriptor, folder = make_temporary_folder(prefix, within or Path(tempfile.gettempdir()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def put(source: Path, target: Path) -> None:
+    """Renames a file that is written, so that after a power cut there is either the one before or this one.
+
+    Raises:
+        StorageError: The disk is full or read-only.
+    """
+    try:
+        _sync(source)
+        source.chmod(0o644)
+        source.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise storage_error(target, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those that it lies in, so that they are there after a power cut."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sees to it that names in a folder are on the disk, where the file system can do that for a folder."""
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+def sync_tree(folder: Path) -> None:
+    """Sees to it that a folder is on the disk with all that is in it; links are not followed."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if not (file := Path(place, name)).is_symlink():
+                _sync(file)
+        sync_folder(Path(place))
+    sync_folder(folder.parent)
 
 
 def sha256_file(path: Path) -> str:
@@ -101,6 +195,25 @@ def check_output(out: Path, suffix: str, reads: Iterable[Path] = ()) -> None:
         if path.resolve() == out.resolve():
             raise ConfigError(f"`out` must be another file than {path}, which is read.", "Give another one.")
     check_place(out)
+
+
+def check_room(source: Path, folder: Path, needed: int) -> None:
+    """Refuses to begin what a disk has too little room for, and leaves some to others.
+
+    Args:
+        source: What needs it, for the message.
+        folder: Where.
+        needed: Bytes.
+
+    Raises:
+        StorageError: It has too little.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SPARE_BYTES:
+        raise StorageError(
+            f"{source} needs {(needed + _SPARE_BYTES) / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} MB are free.",
+            "Free some space, or set TMPDIR to a folder on a larger disk.",
+        )
 
 
 def check_place(out: Path) -> None:

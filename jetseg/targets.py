@@ -1,9 +1,9 @@
 """Computers that vehicles carry, as data: what a network built for them may count on.
 
 Peaks and bandwidths are from the documents of NVIDIA's that `Target.source` names, as others quote them, in the power
-mode MAXN; nothing here was measured. INT8 is dense over GPU and DLA together, half of the sparse figure that NVIDIA
-prints. FP16 is dense on the GPU alone; where NVIDIA prints none, it is a quarter of the GPU's sparse INT8, the ratio of
-Orin's tensor cores. A figure that no document gives is None.
+mode that `Target.power_mode` names; nothing here was measured. INT8 is dense over GPU and DLA together, half of the
+sparse figure that NVIDIA prints. FP16 is dense on the GPU alone; where NVIDIA prints none, it is a quarter of the GPU's
+sparse INT8, the ratio of Orin's tensor cores. A figure that no document gives is None.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Target(Record):
         bandwidth_gb_per_s: Of that memory.
         int8_tops: Peak in INT8.
         fp16_tflops: Peak in FP16.
+        power_mode: The mode that the figures are of, as nvpmodel names it; None where it is not known.
         dla_cores: Deep-learning accelerators on the chip; the software may offer fewer.
         software: Releases, oldest first.
         source: Where the figures are from.
@@ -45,6 +46,7 @@ class Target(Record):
     bandwidth_gb_per_s: float | None = None
     int8_tops: float | None = None
     fp16_tflops: float | None = None
+    power_mode: str | None = None
     dla_cores: int = 0
     software: tuple[Software, ...] = ()
     source: str
@@ -54,7 +56,11 @@ class Target(Record):
 _JETPACK_6 = Software(jetpack="6.2", tensorrt="10.3")
 _JETPACK_7 = Software(jetpack="7.2.1", tensorrt="10.16")
 _JETPACK_7_2_2 = Software(jetpack="7.2.2", tensorrt="11.4.1")
-_SUPER = "Figures are of the standard power modes; the Super modes of JetPack 6.2"
+_JETPACK_7_1 = Software(jetpack="7.1", tensorrt="10.13")
+_SUPER = "Figures are of the standard power modes; for the Super mode of JetPack 6.2, name the target"
+_SUPER_SOURCE = "NVIDIA, JetPack 6.2 Brings Super Mode to Jetson Orin Nano and Jetson Orin NX Modules: {} TOPS sparse{}"
+_NX_SHEET = "NVIDIA Jetson Orin NX Series data sheet DS-10712-001 v1.7: {} TOPS sparse, of which the DLA {}"
+_NO_DLA_BETWEEN = "Of its TensorRT versions, only 10.3 offers the DLA."
 
 TARGETS: dict[str, Target] = {
     target.name: target
@@ -67,10 +73,39 @@ TARGETS: dict[str, Target] = {
             memory_gb=8,
             bandwidth_gb_per_s=59.7,
             int8_tops=21,
+            fp16_tflops=6,
             dla_cores=2,
             software=(Software(jetpack="5.1", tensorrt="8.5"),),
-            source="NVIDIA's comparison of Jetson modules",
+            source="NVIDIA's comparison of Jetson modules: 21 TOPS, 6 TFLOPS (FP16)",
             note="JetPack 5 is its last, and TensorRT 8.5 is older than what jetseg builds for: use the CPU engine.",
+        ),
+        Target(
+            name="orin-nano-4gb",
+            title="Jetson Orin Nano, 4 GB",
+            board=("orin nano",),
+            compute_capability="8.7",
+            memory_gb=4,
+            bandwidth_gb_per_s=34,
+            int8_tops=10,
+            fp16_tflops=5,
+            power_mode="10W",
+            software=(_JETPACK_6, _JETPACK_7),
+            source="NVIDIA Jetson Orin Nano Series data sheet: 20 TOPS sparse, 34 GB/s",
+            note=f"{_SUPER} orin-nano-4gb-super. No DLA.",
+        ),
+        Target(
+            name="orin-nano-4gb-super",
+            title="Jetson Orin Nano, 4 GB, Super mode",
+            board=("orin nano",),
+            compute_capability="8.7",
+            memory_gb=4,
+            bandwidth_gb_per_s=51,
+            int8_tops=17,
+            fp16_tflops=8.5,
+            power_mode="MAXN_SUPER",
+            software=(_JETPACK_6, _JETPACK_7),
+            source=_SUPER_SOURCE.format(34, ", 51 GB/s"),
+            note="No DLA.",
         ),
         Target(
             name="orin-nano-8gb",
@@ -81,9 +116,54 @@ TARGETS: dict[str, Target] = {
             bandwidth_gb_per_s=68,
             int8_tops=20,
             fp16_tflops=10,
+            power_mode="15W",
             software=(_JETPACK_6, _JETPACK_7),
             source="NVIDIA, Jetson Orin Nano Developer Kit Gets a Super Boost: 40 TOPS sparse, 20 dense, 10 TFLOPS",
-            note=f"{_SUPER} give 33 TOPS, 17 TFLOPS and 102 GB/s. No DLA.",
+            note=f"{_SUPER} orin-nano-8gb-super. No DLA.",
+        ),
+        Target(
+            name="orin-nano-8gb-super",
+            title="Jetson Orin Nano, 8 GB, Super mode",
+            board=("orin nano",),
+            compute_capability="8.7",
+            memory_gb=8,
+            bandwidth_gb_per_s=102,
+            int8_tops=33,
+            fp16_tflops=17,
+            power_mode="MAXN_SUPER",
+            software=(_JETPACK_6, _JETPACK_7),
+            source="NVIDIA, Jetson Orin Nano Developer Kit Gets a Super Boost: 67 TOPS sparse, 33 dense, 17 TFLOPS",
+            note="No DLA.",
+        ),
+        Target(
+            name="orin-nx-8gb",
+            title="Jetson Orin NX, 8 GB",
+            board=("orin nx",),
+            compute_capability="8.7",
+            memory_gb=8,
+            bandwidth_gb_per_s=102,
+            int8_tops=35,
+            fp16_tflops=12.5,
+            power_mode="MAXN",
+            dla_cores=1,
+            software=(_JETPACK_6, _JETPACK_7),
+            source=_NX_SHEET.format(70, 20),
+            note=f"{_SUPER} orin-nx-8gb-super. {_NO_DLA_BETWEEN}",
+        ),
+        Target(
+            name="orin-nx-8gb-super",
+            title="Jetson Orin NX, 8 GB, Super mode",
+            board=("orin nx",),
+            compute_capability="8.7",
+            memory_gb=8,
+            bandwidth_gb_per_s=102,
+            int8_tops=58,
+            fp16_tflops=19,
+            power_mode="MAXN_SUPER",
+            dla_cores=1,
+            software=(_JETPACK_6, _JETPACK_7),
+            source=_SUPER_SOURCE.format(117, ", of which the DLA 40"),
+            note=_NO_DLA_BETWEEN,
         ),
         Target(
             name="orin-nx-16gb",
@@ -94,10 +174,41 @@ TARGETS: dict[str, Target] = {
             bandwidth_gb_per_s=102,
             int8_tops=50,
             fp16_tflops=15,
+            power_mode="MAXN",
             dla_cores=2,
             software=(_JETPACK_6, _JETPACK_7),
-            source="NVIDIA Jetson Orin NX Series data sheet DS-10712-001 v1.7: 100 TOPS sparse, of which the DLA 40",
-            note=f"{_SUPER} give 78 TOPS and 19 TFLOPS. Of its TensorRT versions, only 10.3 offers the DLA.",
+            source=_NX_SHEET.format(100, 40),
+            note=f"{_SUPER} orin-nx-16gb-super. {_NO_DLA_BETWEEN}",
+        ),
+        Target(
+            name="orin-nx-16gb-super",
+            title="Jetson Orin NX, 16 GB, Super mode",
+            board=("orin nx",),
+            compute_capability="8.7",
+            memory_gb=16,
+            bandwidth_gb_per_s=102,
+            int8_tops=78,
+            fp16_tflops=19,
+            power_mode="MAXN_SUPER",
+            dla_cores=2,
+            software=(_JETPACK_6, _JETPACK_7),
+            source=_SUPER_SOURCE.format(157, ", of which the DLA 80"),
+            note=_NO_DLA_BETWEEN,
+        ),
+        Target(
+            name="agx-orin-32gb",
+            title="Jetson AGX Orin, 32 GB",
+            board=("agx orin",),
+            compute_capability="8.7",
+            memory_gb=32,
+            bandwidth_gb_per_s=204.8,
+            int8_tops=100,
+            fp16_tflops=27,
+            power_mode="MAXN",
+            dla_cores=2,
+            software=(_JETPACK_6, _JETPACK_7, _JETPACK_7_2_2),
+            source="NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8: 200 TOPS sparse, of which the GPU 108",
+            note="TensorRT 10.3 and, with JetPack 7.2.2, 11.4.1 offer the DLA; the versions between them do not.",
         ),
         Target(
             name="agx-orin-64gb",
@@ -108,10 +219,23 @@ TARGETS: dict[str, Target] = {
             bandwidth_gb_per_s=204.8,
             int8_tops=138,
             fp16_tflops=42.5,
+            power_mode="MAXN",
             dla_cores=2,
             software=(_JETPACK_6, _JETPACK_7, _JETPACK_7_2_2),
             source="NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8: 275 TOPS sparse, of which the GPU 170",
             note="TensorRT 10.3 and, with JetPack 7.2.2, 11.4.1 offer the DLA; the versions between them do not.",
+        ),
+        Target(
+            name="thor-t4000",
+            title="Jetson T4000, 64 GB",
+            board=("thor", "t4000"),
+            compute_capability="11.0",
+            memory_gb=64,
+            bandwidth_gb_per_s=273,
+            power_mode="MAXN",
+            software=(_JETPACK_7_1, _JETPACK_7, _JETPACK_7_2_2),
+            source="NVIDIA Jetson T4000, announced with JetPack 7.1: 1200 TFLOPS (FP4, sparse), 64 GB, 273 GB/s",
+            note="NVIDIA quotes FP4, not INT8. No DLA.",
         ),
         Target(
             name="thor",
@@ -120,6 +244,7 @@ TARGETS: dict[str, Target] = {
             compute_capability="11.0",
             memory_gb=128,
             bandwidth_gb_per_s=273,
+            power_mode="MAXN",
             software=(Software(jetpack="7.0", tensorrt="10.13"), _JETPACK_7, _JETPACK_7_2_2),
             source="NVIDIA Jetson Thor Series data sheet DS-11945-001; no DLA: TensorRT 11.4.1, Working with DLA",
             note="NVIDIA quotes FP4 (2070 TFLOPS, sparse), not INT8. No DLA.",
@@ -131,6 +256,30 @@ TARGETS: dict[str, Target] = {
         ),
     )
 }
+
+
+_FIRST_WITH = {"bf16": (8, 0), "fp8": (8, 9)}
+"""The first compute capability with a precision, as NVIDIA's support matrices of TensorRT and TensorRT-RTX list them:
+8.6 with bfloat16 and without FP8, 8.9 and 12.0 with both; DRIVE OS 7.0.3 lists Thor with both. Orin's is 8.7."""
+
+
+def lacks(compute_capability: str, precision: str) -> str | None:
+    """Says why a GPU cannot compute in a precision; None if it can.
+
+    Args:
+        compute_capability: Of the GPU, as in "8.7".
+        precision: As in "fp8"; integers and other floats are on every GPU that jetseg builds for.
+
+    >>> lacks("8.7", "fp8")
+    'a GPU of compute capability 8.7 has no fp8, which begins with 8.9'
+    >>> lacks(TARGETS["thor"].compute_capability, "fp8") is None
+    True
+    """
+    first = _FIRST_WITH.get(precision, (0, 0))
+    if tuple(int(part) for part in compute_capability.split(".")) >= first:
+        return None
+    begins = ".".join(map(str, first))
+    return f"a GPU of compute capability {compute_capability} has no {precision}, which begins with {begins}"
 
 
 def find_target(name: str) -> Target:
@@ -147,19 +296,24 @@ def find_target(name: str) -> Target:
     return TARGETS[name]
 
 
-def recognize_target(board: str, memory_bytes: int) -> Target | None:
+def recognize_target(board: str, memory_bytes: int, power_mode: str | None = None) -> Target | None:
     """Returns the target that a board is, by its model name and memory; None for a board without a profile.
 
-    The system sees somewhat less memory than the data sheet gives; a smaller sibling has half.
+    The system sees somewhat less memory than the data sheet gives; a smaller sibling has half. A Super mode is a target
+    of its own, and is told by the power mode; without it, the board is taken to be in its standard mode.
 
     >>> recognize_target("NVIDIA Jetson Orin Nano Developer Kit", int(7.99e9)).name
     'orin-nano-8gb'
-    >>> recognize_target("NVIDIA Jetson Orin Nano Developer Kit", int(3.9e9)) is None
+    >>> recognize_target("NVIDIA Jetson Orin Nano Developer Kit", int(7.99e9), "MAXN_SUPER").name
+    'orin-nano-8gb-super'
+    >>> recognize_target("NVIDIA Jetson Orin Nano Developer Kit", int(1.9e9)) is None
     True
     """
     model = board.lower()
-    for target in TARGETS.values():
-        nominal = (target.memory_gb or 0) * 2**30
-        if any(words in model for words in target.board) and 0.75 * nominal < memory_bytes <= nominal:
-            return target
-    return None
+    found = [
+        target
+        for target in TARGETS.values()
+        if any(words in model for words in target.board)
+        and 0.75 * (nominal := (target.memory_gb or 0) * 2**30) < memory_bytes <= nominal
+    ]
+    return next((target for target in found if target.power_mode == power_mode), found[0] if found else None)

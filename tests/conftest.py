@@ -2,8 +2,11 @@
 
 import os
 import random
+import resource
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -21,6 +24,28 @@ def _same_random_numbers() -> None:
     np.random.seed(0)  # libraries under test draw from it
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def trials() -> Callable[[int], Iterator[random.Random]]:
+    """Gives a fuzzer its trials, each with random numbers of its own; memory must not grow while it runs.
+
+    A default run makes as many as the fuzzer says; with JETSEG_FUZZ_SECONDS set it goes on for that long.
+    """
+
+    def draw(count: int, growth_bytes: int = 256 << 20) -> Iterator[random.Random]:
+        seconds = float(os.environ.get("JETSEG_FUZZ_SECONDS", "0"))
+        until, number, before = monotonic() + seconds, 0, _peak_bytes()
+        while monotonic() < until if seconds else number < count:
+            yield random.Random(number)
+            number += 1
+        assert _peak_bytes() - before < growth_bytes
+
+    return draw
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.manifest import OF_HISTORY, InputSpec, Manifest
 from jetseg.manifest_file import manifest_path
 from jetseg.network import save_manifest
 
@@ -77,13 +78,25 @@ def write_small_network(folder: Path, seed: int = 0) -> Path:
 
 
 def edit_manifest(artifact: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
-    """Changes the manifest of a file as a user would, by hand; returns the manifest's place."""
+    """Changes the manifest of a file as a user would, by hand; returns the manifest's place.
+
+    That of an ONNX file becomes one that tells nothing of its history; another one is sealed again.
+    """
     path = manifest_path(artifact)
     content = json.loads(path.read_text())
     del content["content_sha256"]
     edit(content)
+    if content["kind"] == "onnx":
+        content = {key: value for key, value in content.items() if key not in OF_HISTORY}
+    else:
+        content["content_sha256"] = content_sha256(content)
     path.write_text(json.dumps(content))
     return path
+
+
+def content_sha256(content: dict[str, Any]) -> str:
+    """The hash of a manifest's content as docs/concepts/manifests.md describes it."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def forget_hash(artifact: Path) -> Path:

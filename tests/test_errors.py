@@ -3,6 +3,7 @@ import inspect
 import pytest
 
 from jetseg import errors
+from jetseg.installation import install_hint
 
 
 def error_classes() -> dict[str, type[errors.JetsegError]]:
@@ -44,4 +45,4 @@ def test_a_message_says_what_was_found_and_what_to_do():
 
 def test_a_missing_library_names_the_extra():
     error = errors.MissingDependencyError("cv2", "cpu", "reads images")
-    assert str(error) == ("cv2 reads images, and it is not installed. Install it with: pip install 'jetseg[cpu]'.")
+    assert str(error) == f"cv2 reads images, and it is not installed. {install_hint('cpu')}"

@@ -3,16 +3,18 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
+from small_network import content_sha256
 
 from jetseg.config import validate_config
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.manifest import InputSpec, Manifest, Stage
 from jetseg.manifest_file import manifest_path
-from jetseg.measured import Accuracy
+from jetseg.measured import Accuracy, Temperature
 from jetseg.network import load_manifest, save_manifest
 from jetseg.palette import default_palette
 from jetseg.provenance import toolchain
 from jetseg.storage import sha256_file
+from jetseg.workflows.sealing import seal
 
 LEAST = """
 classes: [sky, building, pole]
@@ -170,11 +172,48 @@ def test_a_manifest_that_was_changed_after_it_was_written_is_refused(artifact: P
     load_manifest(artifact)  # laid out in another way, it says the same
     content["input"]["height"] = 5
     path.write_text(json.dumps(content))
-    with pytest.raises(ManifestError, match="SHA-256 of its content differs"):
+    with pytest.raises(ManifestError, match=r"SHA-256 of its content differs.*`jetseg seal .*net\.engine`"):
         load_manifest(artifact)
-    del content["content_sha256"]
-    path.write_text(json.dumps(content))
+    assert seal(artifact).manifest.input.height == 5
     assert load_manifest(artifact).input.height == 5
+
+
+@pytest.mark.parametrize("lacking", ["sha256", "content_sha256"])
+@pytest.mark.parametrize("there", ["as null", "not at all"])
+@pytest.mark.parametrize("claim", ["toolchain", "device", "stages", "accuracy", "parent_sha256", "kind"])
+def test_a_manifest_that_tells_its_history_without_its_hashes_is_refused(artifact: Path, claim, there, lacking):
+    """One claim is enough, whatever else was taken out; and the hash of the content alone proves no file."""
+    accuracy = Accuracy(data="d", split="s", frames=1, miou=70.0, pixel_accuracy=None, per_class_iou={"a": 70.0})
+    told = {"stages": (Stage(name="train"),), "accuracy": (accuracy,), "parent_sha256": "1" * 64, "kind": "engine"}
+    saved = save_manifest(artifact, Manifest(classes=("a",), input=InputSpec(height=4, width=8)).changed(**told))
+    least = {"input", "outputs", "sha256", claim}
+    content = {key: value for key, value in json.loads(saved.model_dump_json()).items() if key in least}
+    content["content_sha256"] = None
+    if lacking == "sha256":
+        content["sha256"] = None
+        content["content_sha256"] = content_sha256({k: v for k, v in content.items() if k != "content_sha256"})
+    if there == "not at all" and lacking == "content_sha256":
+        del content["content_sha256"]
+    manifest_path(artifact).write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match=rf"says how jetseg made net\.engine, but not its {lacking}:"):
+        load_manifest(artifact)
+    assert seal(artifact).manifest.sha256 == saved.sha256
+
+
+def test_sealing_takes_no_other_file(artifact: Path):
+    save_manifest(artifact, Manifest(classes=("a",), input=InputSpec(height=4, width=8)))
+    artifact.write_bytes(b"other weights")
+    with pytest.raises(ArtifactError, match="SHA-256 differs"):
+        seal(artifact)
+    artifact.unlink()
+    with pytest.raises(ArtifactError, match="does not exist"):
+        seal(artifact)
+
+
+def test_an_input_of_more_pixels_than_memory_holds_is_refused(artifact: Path):
+    manifest_path(artifact).write_text('{"classes": ["a"], "input": {"height": 1000000, "width": 1000000}}')
+    with pytest.raises(ManifestError, match="more than 67108864 pixels"):
+        load_manifest(artifact)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
@@ -197,9 +236,22 @@ def test_a_scale_of_zero_is_refused(artifact: Path, scale):
 
 def test_what_a_stage_makes_keeps_no_figures_of_its_parent():
     accuracy = Accuracy(data="d", split="s", frames=1, miou=70.0, pixel_accuracy=None, per_class_iou={"a": 70.0})
-    parent = Manifest(classes=("a",), input=InputSpec(height=4, width=8), sha256="1" * 64, accuracy=(accuracy,))
+    temperature = Temperature(value=1.5, data="d", split="s", frames=1)
+    parent = Manifest(
+        classes=("a",),
+        input=InputSpec(height=4, width=8),
+        sha256="1" * 64,
+        accuracy=(accuracy,),
+        temperature=temperature,
+    )
     child = parent.derive(Stage(name="prune"), precision="fp16")
-    assert (child.parent_sha256, child.sha256, child.accuracy) == ("1" * 64, None, ())
+    assert (child.parent_sha256, child.sha256, child.accuracy, child.temperature) == ("1" * 64, None, (), None)
     assert (child.precision, child.stages[-1].name) == ("fp16", "prune")
     with pytest.raises(ValidationError):
         parent.changed(precision="int3")
+
+
+@pytest.mark.parametrize("name", ["pole\n", "pole\nsign", "pole\r", "pole\u2028sign", "pole\x85"])
+def test_the_name_of_a_class_is_one_line(name):
+    with pytest.raises(ValidationError, match="the name of a class is one line"):
+        Manifest(classes=("road", name), input={"height": 2, "width": 4})

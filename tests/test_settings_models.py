@@ -8,6 +8,7 @@ from pydantic import Field
 
 from jetseg.config import Record, Settings, changed, validate_config
 from jetseg.errors import ConfigError
+from jetseg.kit.config import VerifyConfig
 
 
 class Speed(Settings):
@@ -37,3 +38,11 @@ def test_numbers_that_are_not_finite_are_refused(number):
         validate_config(Written, {"value": number})
     with pytest.raises(ConfigError, match=r"values\.0"):
         validate_config(Written, {"value": 1.0, "values": (number,)})
+
+
+def test_a_message_about_very_many_mistakes_is_short():
+    with pytest.raises(ConfigError) as caught:
+        validate_config(VerifyConfig, {f"{number}{'k' * 5000}": 1 for number in range(1000)})
+    assert str(caught.value).count("\n") == 21
+    assert "and 980 more." in str(caught.value)
+    assert len(str(caught.value)) < 20_000

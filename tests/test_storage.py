@@ -41,6 +41,47 @@ def test_written_files_may_be_read_by_others(tmp_path: Path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
 
 
+def opened(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
+
+
+def test_folders_are_synced_after_what_changed_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls, rename = [], Path.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(opened(descriptor)))
+
+    def replace(source: Path, target: Path) -> Path:
+        calls.append((source, target))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    path = tmp_path / "new" / "deep" / "a"
+    storage.write_bytes(path, b"x")
+    made, above, temporary, renamed, folder = calls
+    assert (made, above) == (tmp_path / "new", tmp_path)
+    assert renamed == (temporary, path)
+    assert folder == path.parent
+
+
+def test_a_file_system_that_cannot_sync_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    storage.sync_folder(tmp_path)
+    with pytest.raises(StorageError):
+        storage.write_bytes(tmp_path / "a", b"x")
+
+
+def test_a_tree_is_synced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    (tmp_path / "tree" / "inner" / "a").write_text("")
+    (tmp_path / "tree" / "link").symlink_to("/nowhere")
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(opened(descriptor)))
+    storage.sync_tree(tmp_path / "tree")
+    assert synced == {tmp_path, tmp_path / "tree", tmp_path / "tree" / "inner", tmp_path / "tree" / "inner" / "a"}
+
+
 def test_a_full_disk_is_told_and_cleaned_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

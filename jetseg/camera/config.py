@@ -87,7 +87,21 @@ class OutputConfig(Settings):
     )
     segment_seconds: float = Field(60.0, ge=1.0, description="Length of a recorded segment.")
     record_gb: Annotated[float | None, Cli(metavar="GB")] = Field(
-        None, ge=0.01, description="Delete the oldest segments in DIR beyond this size."
+        None, ge=0.01, description="Delete the oldest segments in the folder of a recording beyond this size."
+    )
+    record_mcap: Annotated[Path | None, Cli(metavar="DIR")] = Field(
+        None,
+        description="Record frames, class maps, figures and events as MCAP files, in segments like those of `record`, "
+        "for `jetseg replay` and other tools of ROS 2.",
+    )
+    mcap_jpeg: bool = Field(
+        False, description="Frames in MCAP files are JPEG: a tenth of the size, and no longer the same pixels."
+    )
+    collect: Annotated[Path | None, Cli(metavar="DIR")] = Field(
+        None, description="Keep the frames of which labels would teach most, as a dataset without labels."
+    )
+    collect_gb: Annotated[float, Cli(metavar="GB")] = Field(
+        1.0, ge=0.001, description="What DIR may hold; a better frame takes the place of a worse one."
     )
     class_maps: Annotated[Path | None, Cli(metavar="DIR")] = Field(
         None, description="Write every class map as an 8-bit PNG of ids."
@@ -98,6 +112,11 @@ class OutputConfig(Settings):
     publish: Annotated[str | None, Cli(metavar="ADDRESS")] = Field(
         None, description="Publish class maps and their statistics over ZeroMQ, as in tcp://127.0.0.1:5556."
     )
+    ros2: Annotated[str | None, Cli(metavar="TOPIC")] = Field(
+        None,
+        description="Publish class maps, an overlay, the classes and diagnostics to ROS 2, as in /segmentation or "
+        "/segmentation?domain=7&transport=zenoh.",
+    )
     log: Annotated[Path | None, Cli(metavar="DIR|FILE")] = Field(
         None, description="Write events and figures as JSON lines in files that rotate."
     )
@@ -107,9 +126,18 @@ class OutputConfig(Settings):
     dashboard: Annotated[int | None, Cli(metavar="PORT")] = Field(
         None, ge=0, le=65535, description="Serve a page that shows the run."
     )
+    foxglove: Annotated[int | None, Cli(metavar="PORT")] = Field(
+        None, ge=0, le=65535, description="Show frames, class maps, figures and events in Foxglove, usually on 8765."
+    )
+    mqtt: Annotated[str | None, Cli(metavar="URL")] = Field(
+        None,
+        description="Send figures and events to an MQTT broker, as in mqtt://10.0.0.5/vehicle7; @FILE or env:NAME for "
+        "one with a password.",
+    )
     dashboard_host: Annotated[str, Cli(metavar="ADDRESS")] = Field(
         "127.0.0.1",
-        description="Where dashboard and metrics listen. Beyond loopback, anyone who reaches the port sees the camera.",
+        description="Where dashboard, metrics and Foxglove listen. Beyond loopback, anyone who reaches the port sees "
+        "the camera.",
     )
 
 

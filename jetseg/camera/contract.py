@@ -41,6 +41,7 @@ One that may be slow, or fail, returns `jetseg.camera.sinks.background.in_backgr
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -52,8 +53,10 @@ from jetseg.camera.config import LiveLimits
 from jetseg.camera.stopping import StopFlag
 from jetseg.manifest import FrameWindow, Manifest
 from jetseg.monitor.events import EventLog
+from jetseg.monitor.observer import Observation
 from jetseg.monitor.statistics import LoopStatistics, SourceLosses
 from jetseg.postprocess import ClassMap
+from jetseg.ros.stamp import Stamp
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class SourceFrame:
         label_hw_u8: height x width of class ids; None without labels.
         shown_at: Seconds since the first frame at which a video shows it; None for all else.
         shown_for: Seconds that it is shown, where the video tells.
+        stamp: What a message of ROS 2 that brought it says of time and place; None for all else.
     """
 
     sequence: int
@@ -79,6 +83,7 @@ class SourceFrame:
     label_hw_u8: npt.NDArray[np.uint8] | None = None
     shown_at: float | None = None
     shown_for: float | None = None
+    stamp: Stamp | None = None
 
 
 class Source(Protocol):
@@ -209,6 +214,8 @@ class SinkContext:
         live: The source is a camera: its frames do not wait, and a sink that has no time for one may skip it.
         frames_per_second: Nominal rate of the source; None if it does not tell.
         size_hw: Height and width of its frames; None before the first one is known.
+        watch: Calls what it is given with the figures of the run, twice a second; as `Observer.listen`.
+        source: What the user called the source.
     """
 
     manifest: Manifest
@@ -217,6 +224,8 @@ class SinkContext:
     live: bool = False
     frames_per_second: float | None = None
     size_hw: tuple[int, int] | None = None
+    watch: Callable[[Callable[[Observation], None]], None] = lambda listener: None  # noqa: ARG005
+    source: str = ""
 
 
 class SinkKind(Protocol):

@@ -72,7 +72,7 @@ class Pipeline:
         self._stop = stop
         self._overlay = overlay
         self._give_up = give_up
-        self._watchdog = Watchdog(statistics, config.watchdog_seconds, self._end_stopped)
+        self._watchdog = Watchdog(statistics, config.watchdog_seconds, self._end_stopped, stop)
         self._failure: BaseException | None = None
         self._lost_in_failure = 0
         self._frames: Channel[SourceFrame] = Channel(1, latest=source.live)
@@ -137,6 +137,7 @@ class Pipeline:
                     with statistics.busy("capture"):
                         frame = self._source.read()
                 except TimeoutError:
+                    statistics.waits += 1
                     continue
                 if frame is None:
                     break

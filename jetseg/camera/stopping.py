@@ -1,4 +1,4 @@
-"""Ends a run on Ctrl-C or SIGTERM as if its source had ended."""
+"""Ends a run on Ctrl-C, SIGTERM or SIGHUP as if its source had ended."""
 
 from __future__ import annotations
 
@@ -8,30 +8,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from jetseg.main_thread import SIGNALS, answer
+
 
 class StopFlag:
-    """Asks a run to end. A plain attribute, because a signal handler may not take a lock."""
+    """Asks a run to end. Plain attributes, because a signal handler may not take a lock.
+
+    Attributes:
+        requested: Whether it shall end.
+        by_signal: Whether someone waits for its end; a stage that hangs is then given up soon.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self.by_signal = False
 
 
 @contextmanager
 def stop_on_signals(stop: StopFlag) -> Iterator[None]:
-    """Sets `stop` at the first SIGINT or SIGTERM; a second SIGINT raises `KeyboardInterrupt`.
+    """Sets `stop` at the first SIGINT, SIGTERM or SIGHUP; a second SIGINT raises `KeyboardInterrupt`.
 
-    Outside the main thread, where Python delivers no signals, nothing is changed.
+    SIGHUP stays ignored where it was, as under nohup. Outside the main thread, where Python delivers no signals,
+    nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.requested and number == signal.SIGINT:
+        answer(number)
+        if stop.by_signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.requested = stop.by_signal = True
 
-    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    ignored = {number for number in SIGNALS[1:] if signal.getsignal(number) == signal.SIG_IGN}
+    earlier = {number: signal.signal(number, handle) for number in SIGNALS if number not in ignored}
     try:
         yield
     finally:

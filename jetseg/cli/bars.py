@@ -6,20 +6,19 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from jetseg.cli.output import print_lines
+from jetseg.cli.output import Terminal, print_lines
 from jetseg.progress import Task, report_progress
 
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 _STYLES = {logging.DEBUG: "dim", logging.INFO: "dim", logging.WARNING: "yellow", logging.ERROR: "bold red"}
 
 
 @contextmanager
-def show_work() -> Iterator[None]:
+def show_work(bars: Bars) -> Iterator[None]:
     """Draws a bar for each task and prints what the library logs, until the block ends."""
-    bars, lines = _Bars(), _Lines()
+    lines = _Lines()
     logger = logging.getLogger("jetseg")
     level = logger.level
     logger.addHandler(lines)
@@ -33,10 +32,15 @@ def show_work() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _Bars:
-    """A listener that draws; the bars of tasks that run at the same time stand under each other."""
+class Bars:
+    """A listener that draws; the bars of tasks that run at the same time stand under each other.
+
+    Attributes:
+        stage: What is done, by the task that was told of last; empty between tasks.
+    """
 
     def __init__(self) -> None:
+        self.stage = ""
         self._progress: Progress | None = None
         self._open: dict[int, TaskID] = {}
 
@@ -45,6 +49,7 @@ class _Bars:
         if self._progress is None:
             self._progress = _make_progress()
             self._progress.start()
+        self.stage = "" if task.finished else task.description[:1].lower() + task.description[1:]
         key = id(task)
         if key not in self._open:
             self._open[key] = self._progress.add_task(task.description, total=task.total, note="")
@@ -64,11 +69,11 @@ class _Bars:
 
 def _make_progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
     )
 

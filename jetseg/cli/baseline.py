@@ -16,7 +16,7 @@ from jetseg.monitor.config import BaselineConfig
 @options.with_settings
 def baseline(
     engine: Annotated[Path, typer.Argument(help="Engine or ONNX file.")],
-    data: Annotated[str, typer.Option(metavar="SPEC", help="Frames as they are when all is well; no labels needed.")],
+    data: Annotated[str, typer.Option(metavar="SPEC", help="Frames as they are when all is well, best with labels.")],
     settings: Annotated[dict[str, Any], options.From(BaselineConfig)],
     reference: Annotated[
         Path | None,
@@ -24,7 +24,7 @@ def baseline(
     ] = None,
     manifest: options.Manifest = None,
 ) -> None:
-    """Measures the calibration profile that `jetseg run` watches drift by, and writes it into the engine's manifest.
+    """Measures what `jetseg run` watches drift by and estimates accuracy by, and writes it into the engine's manifest.
 
     `jetseg build-engine --data SPEC` does this by itself. Take frames from where the vehicle drives: what is in
     them counts as normal.
@@ -38,4 +38,5 @@ def baseline(
     from jetseg.workflows.baseline import measure_baseline
 
     found = measure_baseline(engine, data=data, reference=reference, manifest=manifest, **settings)
-    print_lines(f"Wrote the profile of {found.profile.frames} frames into {found.path}", console=console)
+    learned = "" if found.estimator is None else f", and an estimator from {found.estimator.windows} windows,"
+    print_lines(f"Wrote the profile of {found.profile.frames} frames{learned} into {found.path}", console=console)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jetseg.cli import options
-from jetseg.cli.output import print_json, print_lines
+from jetseg.cli.output import print_json, print_lines, print_table
 from jetseg.evaluation.config import BenchConfig
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ ARTIFACTS = typer.Argument(
 def bench(
     artifacts: Annotated[list[Path], ARTIFACTS],
     settings: Annotated[dict[str, Any], options.From(BenchConfig)],
+    limits: options.Limits,
     manifest: options.Manifest = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -41,6 +41,7 @@ def bench(
     """
     from jetseg.workflows.comparing import compare_speed
 
+    options.set_limits(limits)
     result = compare_speed(artifacts, manifest=manifest, **settings)
     if as_json:
         # without what was not measured
@@ -54,7 +55,7 @@ def _print(result: SpeedComparison) -> None:
     from jetseg.report.table import headline_table
 
     conditions = result.conditions
-    Console().print(headline_table(result.rows))
+    print_table(headline_table(result.rows))
     turns = f"{conditions['rounds']} rounds of {conditions['seconds_per_turn']} s"
     print_lines(
         f"network alone, {conditions['threads']} thread(s), {turns}, alternated; {conditions['device']}", style="dim"

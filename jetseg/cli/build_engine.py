@@ -17,6 +17,7 @@ from jetseg.engine.config import BuildConfig
 def build_engine(
     model: Annotated[Path, typer.Argument(help="Float ONNX file, or a kit of `jetseg pack`.")],
     settings: Annotated[dict[str, Any], options.From(BuildConfig)],
+    limits: options.Limits,
     out: Annotated[Path | None, typer.Option(help="Engine; by default engines/NAME.PRECISION.SUFFIX.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="Ranges file of `jetseg calibrate`.")] = None,
     data: options.Data = None,
@@ -28,6 +29,7 @@ def build_engine(
         str | None, typer.Option(metavar="SM", help="GPU to build for, where that is not this machine, as in sm86.")
     ] = None,
     manifest: options.Manifest = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Builds an engine and, given data, measures it against the float network on the same frames.
@@ -37,6 +39,9 @@ def build_engine(
     INT8 needs ranges: from --calibration FILE, or from --data SPEC, which calibrates first and keeps the ranges
     beside the engine. It is the built engine that is measured. Only where this machine cannot run it (tensorrt_rtx) is
     it judged by exact simulation, and the result says so.
+
+    An int8 engine is compared with float: layers that are faster in float are in float, and where 8 bits gain nothing
+    at all, the float engine is handed over, and the result says so. --force gives the int8 engine all the same.
 
     With --precision auto every precision that the backend has is built, and the fastest one that passes is kept: they
     are timed in turn on this machine.
@@ -65,18 +70,20 @@ def build_engine(
     from jetseg.engine.result import EngineRejectedError
     from jetseg.errors import ConfigError
     from jetseg.kit.opening import is_kit
-    from jetseg.network import open_network
+    from jetseg.kit.signature import key_in_force
+    from jetseg.kit.signed import open_driven
     from jetseg.workflows.building import build_engine
 
+    options.set_limits(limits)
     if target is not None:
         settings["options"] = {**settings.get("options", {}), "target": target}
     kit = is_kit(model)
     if kit and manifest is not None:
         raise ConfigError(f"{model} is a kit, which has its own manifest.", "Leave out --manifest.")
-    network = model if kit else open_network(model, manifest)
+    network = model if kit else open_driven(model, manifest, key_in_force(key))
     rejection = None
     try:
-        result = build_engine(network, ranges=calibration, data=data, out=out, report=report, **settings)
+        result = build_engine(network, ranges=calibration, data=data, out=out, report=report, key=key, **settings)
     except EngineRejectedError as error:
         result, rejection = error.result, error
     if as_json:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
-from jetseg.cli.output import print_lines, right
+from jetseg.cli.output import print_lines, print_table, right
 
 if TYPE_CHECKING:
     from jetseg.engine.backend import BuildReport
+    from jetseg.engine.contest import Contest
     from jetseg.engine.result import BuildResult
 
 
@@ -28,14 +28,18 @@ def summary(result: BuildResult) -> dict[str, Any]:
     return {
         "engine": str(result.path),
         "precision": result.manifest.precision,
+        "scheme": result.scheme,
         "backend": result.manifest.backend,
         "sha256": result.manifest.sha256,
         "size_bytes": result.path.stat().st_size,
         "integer_layers": len(result.report.integer_layers),
         "float_layers": result.report.float_layers,
+        "macs": sum(result.report.macs.values()) or None,
+        "integer_macs": result.report.integer_macs if result.report.macs else None,
         "layer_precisions": dict(result.report.layer_precisions),
         "layer_devices": dict(result.report.layer_devices),
         "hops": dict(result.report.hops),
+        "note": result.report.note,
         "not_run_here": result.report.not_run_here,
         "parent_accuracy": result.parent_accuracy,
         "accuracy": result.accuracy,
@@ -46,18 +50,19 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "broken": result.violations,  # names until 0.3
         "guilty_layers": layers,
         "attempts": result.attempts,
+        "speed": result.contest.record() if result.contest else None,
     }
 
 
 def show(result: BuildResult) -> None:
     """Prints what was built and what it lost."""
     report = result.report
-    total = len(report.integer_layers) + len(report.float_layers)
-    counted = f", {len(report.integer_layers)} of {total} layers on integers" if total else ""
     print_lines(
-        f"{result.path}: {result.manifest.precision} for {result.manifest.backend}, "
-        f"{result.path.stat().st_size / 1e6:.2f} MB{counted}"
+        f"{result.path}: {_number(result)} for {result.manifest.backend}, "
+        f"{result.path.stat().st_size / 1e6:.2f} MB{_on_integers(report)}"
     )
+    if report.note is not None:
+        print_lines(report.note, style="yellow")
     if report.layer_precisions:
         listed = ", ".join(f"{count} in {precision}" for precision, count in report.layer_precisions.items())
         print_lines(f"Layers of the engine: {listed}{_places(report)}")
@@ -65,13 +70,14 @@ def show(result: BuildResult) -> None:
         measured = result.accuracy or result.agreement
         predicted = " What follows is predicted by exact simulation, not measured on it." if measured else ""
         print_lines(f"{report.not_run_here}{predicted}", style="yellow")
+    if result.contest is not None:
+        _show_contest(result.contest, result.manifest.precision)
     table = _losses(result)
     if table is None:
         text = "What it lost was not measured; give --data SPEC, on a machine that computes this precision."
         print_lines(text, style="yellow")
         return
-    stdout = Console()
-    stdout.print(table)
+    print_table(table)
     if result.sensitive_layers:
         headings = right("pixels that keep their class %"), "worst quantizer, alone %", right("in float, ms more")
         blame = Table("layer", *headings, title="Each layer alone in 8 bits", title_justify="left")
@@ -79,9 +85,58 @@ def show(result: BuildResult) -> None:
             cost = "-" if effect.float_ms is None else f"{effect.float_ms:+.3f}"
             worst = min(effect.quantizers, key=lambda part: part.agreement)
             blame.add_row(effect.layer, f"{effect.agreement:.2f}", f"{worst.tensor} ({worst.agreement:.2f})", cost)
-        stdout.print(blame, markup=False)
+        print_table(blame)
     if len(result.attempts) > 1:
         print_lines(*result.attempts)
+
+
+def _number(result: BuildResult) -> str:
+    """Names an engine's precision, and the scheme of its quantizers where that says more."""
+    precision, scheme = result.manifest.precision, result.scheme
+    return precision if scheme in (None, precision) else f"{precision} (scheme {scheme})"
+
+
+def _on_integers(report: BuildReport) -> str:
+    """Says how much of the work is done on integers, as far as it is known."""
+    products, work = len(report.integer_layers) + len(report.float_layers), sum(report.macs.values())
+    if not products:
+        return ""
+    share = f"{100 * report.integer_macs / work:.0f} % of {_count(work)} multiply-accumulates; " if work else ""
+    return f", on integers: {share}{len(report.integer_layers)} of {products} products"
+
+
+def _count(number: int) -> str:
+    """Shortens a count.
+
+    >>> _count(1_234_000_000), _count(56_000), _count(999)
+    ('1.2 G', '56 k', '999')
+    """
+    unit, divisor = next((unit, size) for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1)) if number >= size)
+    return f"{number / divisor:.{0 if number >= 10 * divisor else 1}f} {unit}".strip()
+
+
+def _show_contest(contest: Contest, precision: str) -> None:
+    """Prints whether 8 bits pay, and where."""
+    gain, best = contest.gain, contest.best_float
+    if contest.regions:
+        headings = map(right, ("layers", "float ms", "int8 ms", "quantizers ms"))
+        table = Table("from", "to", *headings, "runs in", title="Where 8 bits pay", title_justify="left")
+        for region in contest.regions:
+            times = (f"{ms:.3f}" for ms in (region.float_ms, region.int8_ms, region.change_ms))
+            numbers = "int8" if region.integer and precision == "int8" else "float"
+            table.add_row(region.first, region.last, str(region.layers), *times, numbers)
+        print_table(table)
+    listed = ", ".join(f"{name} {ms:.2f} ms" for name, ms in contest.latencies_ms.items())
+    print_lines(
+        f"Timed in turn on this machine, {contest.threads} thread(s), without pre- and postprocessing: {listed}"
+    )
+    if precision == "int8":
+        print_lines(f"int8 is {gain:.2f} times as fast as {best}.")
+        if contest.less_accurate_ms is not None:
+            more = contest.latencies_ms[precision] - contest.less_accurate_ms
+            print_lines(f"What is in float for accuracy costs {more:+.2f} ms of {contest.less_accurate_ms:.2f} ms.")
+    else:
+        print_lines(f"int8 gains nothing here: {gain:.2f}; {best} kept (or --force).", style="yellow")
 
 
 def _losses(result: BuildResult) -> Table | None:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
 from jetseg.cli.bars import console
-from jetseg.cli.output import print_json, print_lines, right
+from jetseg.cli.output import print_json, print_lines, print_table, right
 from jetseg.quantization.config import CalibrateConfig
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
     settings: Annotated[dict[str, Any], options.From(CalibrateConfig)],
+    limits: options.Limits,
     data: options.Data = None,
     cache: Annotated[
         Path | None, typer.Option(help="Calibration cache of TensorRT to read in place of images.")
@@ -53,6 +53,7 @@ def calibrate(
     from jetseg.network import open_network
     from jetseg.workflows.calibration import calibrate
 
+    options.set_limits(limits)
     started = time.perf_counter()
     ranges = calibrate(open_network(model, manifest), data=data, cache=cache, out=out, **settings)
     summary = _summary(ranges, time.perf_counter() - started)
@@ -82,13 +83,13 @@ def _print(summary: dict[str, Any], ranges: Ranges) -> None:
 
     found = ranges.record
     if found.trials:
-        headings = "arithmetic of", "corrections", right("reconstructed on frames"), right("agreement %")
+        numbers = right("reconstructed on"), right("judged by frames"), right("agreement %")
         title = "Class maps like the float network's, held-out images"
-        table = Table(*headings, title=title, title_justify="left")
+        table = Table("arithmetic of", "corrections", *numbers, title=title, title_justify="left")
         for trial in found.trials:
             corrections, frames = ", ".join(trial.corrections) or "none", str(trial.reconstruction_frames or "")
-            table.add_row(trial.target, corrections, frames, f"{trial.agreement:.3f}")
-        Console().print(table)
+            table.add_row(trial.target, corrections, frames, f"{trial.held_out_frames}", f"{trial.agreement:.3f}")
+        print_table(table)
     print_lines(
         f"{summary['ranges']}: {summary['tensors']} tensors, {found.method} over {found.frames} frames of "
         f"{found.data}, placement {found.placement}, {summary['seconds']} s",

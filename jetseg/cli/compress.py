@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
-from jetseg.cli.output import figure, print_json, print_lines, right
+from jetseg.cli.output import figure, print_json, print_lines, print_table, right
 
 if TYPE_CHECKING:
     from jetseg.workflows.stage_results import StageResult
@@ -70,16 +69,16 @@ def _print(rows: list[dict[str, Any]]) -> None:
         took = "kept" if row["seconds"] is None else f"{row['seconds']:.0f} s"
         scores = (figure(row[key], absent="") for key in ("miou", "mean_dice"))
         table.add_row(row["stage"], took, f"{row['size_bytes'] / 1e6:.2f}", *scores, row["split"] or "")
-    Console().print(table, markup=False)
+    print_table(table)
     print_lines(*(f"{row['stage']}: {row['file']}" for row in rows))
 
 
 def _row(result: StageResult) -> dict[str, Any]:
-    from jetseg.manifest_file import manifest_path
+    from jetseg.manifest_file import has_manifest
     from jetseg.network import load_manifest
 
     file = next(iter(result.artifacts.values()))
-    measured = load_manifest(file).accuracy if manifest_path(file).is_file() else ()
+    measured = load_manifest(file).accuracy if has_manifest(file) else ()
     return {
         "stage": result.name,
         "seconds": result.seconds,

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jetseg.cli.bars import console as log
-from jetseg.cli.output import print_lines
+from jetseg.cli.output import print_lines, print_table
 
 if TYPE_CHECKING:
     from jetseg.monitor.statistics import LoopSummary
@@ -97,7 +96,10 @@ def _compress(checkpoints: dict[str, Path], out: Path) -> dict[str, Path]:
     with _step("int8", "calibrates and builds (`jetseg calibrate`, `jetseg build-engine`)"):
         place = out / "pruned.ranges.json"
         ranges = calibrate(networks["pruned"], data=_DATA, images=_CALIBRATION_FRAMES, out=place)
-        networks["int8"] = build_engine(ranges.network, ranges=ranges, data=_DATA, out=out / "pruned.int8.onnx").path
+        place = out / "pruned.int8.onnx"
+        networks["int8"] = build_engine(
+            ranges.network, ranges=ranges, data=_DATA, out=place, force=True, estimate=False
+        ).path
     return networks
 
 
@@ -126,7 +128,7 @@ def _step(name: str, text: str) -> Iterator[None]:
 def _print(report: ReportResult, loop: LoopSummary, out: Path, seconds: float) -> None:
     from jetseg.report.table import headline_table
 
-    Console().print(headline_table(report.rows, "The test drive, each network alone on one thread"))
+    print_table(headline_table(report.rows, "The test drive, each network alone on one thread"))
     age, rate = loop.frame_age_ms, loop.frames_per_second
     if age is not None and rate is not None and loop.miou is not None:
         print_lines(

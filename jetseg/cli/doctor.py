@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jetseg.cli import options
-from jetseg.cli.output import print_json, print_lines
+from jetseg.cli.output import print_json, print_lines, print_table
 
 if TYPE_CHECKING:
     from jetseg.doctor.examination import Examination
@@ -62,7 +61,7 @@ def _print(examination: Examination) -> None:
     for finding in examination.findings:
         verdict = Text(finding.verdict, style=_STYLES[finding.verdict])
         table.add_row(finding.name, verdict, Text(finding.found), Text(finding.next_step))
-    Console().print(table)
+    print_table(table)
     for backend, lacks in examination.lacking.items():
         said = f"lacks {', '.join(lacks)}" if lacks else "can run here"
         print_lines(f"{backend}: {said}", style="red" if lacks else "green")

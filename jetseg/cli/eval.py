@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
-from jetseg.cli.output import figure, origin, print_json, print_lines, right
+from jetseg.cli.output import figure, origin, print_json, print_lines, print_table, right
 from jetseg.evaluation.config import EvaluateConfig
 from jetseg.quantization.config import Policy
 
@@ -24,6 +23,7 @@ def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors), ONNX file or engine.")],
     data: options.NeededData,
     settings: Annotated[dict[str, Any], options.From(EvaluateConfig)],
+    limits: options.Limits,
     simulate: Annotated[
         Literal["tensorrt"] | None,
         typer.Option(help="Score the float network as this backend would run it in INT8, computed exactly."),
@@ -61,6 +61,7 @@ def evaluate(
     from jetseg.workflows.evaluating import evaluate as run
     from jetseg.workflows.opening import manifest_for
 
+    options.set_limits(limits)
     network, other = open_network(artifact, manifest), None
     if reference is not None:
         same = reference == artifact
@@ -97,5 +98,5 @@ def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> No
     table.add_row("pixel accuracy", figure(accuracy.pixel_accuracy))
     heading = f"{artifact.name} on {accuracy.data}, split {accuracy.split}, {accuracy.frames} frames"
     print_lines(heading, style="bold")
-    Console().print(table, markup=False)
+    print_table(table)
     print_lines(origin(conditions), style="dim")

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
-from jetseg.cli.output import figure, print_json, print_lines
+from jetseg.cli.output import figure, print_json, print_lines, print_table
 from jetseg.cli.settings_file import Config, Set, further
 from jetseg.compress.config import FactorizeConfig, FineTuneConfig
 from jetseg.errors import QualityError
@@ -65,7 +64,7 @@ def _print(result: FactorizeResult) -> None:
     for layer in result.layers:
         numbers = [figure(value, 3, absent="") for value in (layer.error, layer.before_ms, layer.after_ms)]
         table.add_row(layer.name, " ".join(map(str, layer.ranks)), *numbers, layer.reason)
-    Console().print(table, markup=False)
+    print_table(table)
     print_lines(
         f"parameters {result.before.parameters:,} -> {result.after.parameters:,}",
         f"multiply-accumulates {result.before.macs:,} -> {result.after.macs:,}",

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jetseg.cli import options
-from jetseg.cli.output import print_json, print_lines
+from jetseg.cli.output import print_json, print_lines, print_table
 from jetseg.engine.tensorrt.lint_config import LintConfig
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def _print(result: LintResult) -> None:
             more = f" and {alike[kind] - 1} more" if alike[kind] > 1 else ""
             cells = (finding.kind, finding.node + more, finding.operator, finding.found, finding.fix)
             table.add_row(*(Text(cell) for cell in cells), style="bold red" if finding.kind == "refused" else None)
-        Console().print(table)
+        print_table(table)
     lines = [f"The builder rewrites by itself: {sentence}." for sentence in result.rewritten]
     if result.dla is not None:
         taken, others = len(result.dla.on_dla), len(result.dla.on_gpu)

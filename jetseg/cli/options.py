@@ -15,9 +15,11 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from jetseg.config import Cli
+from jetseg.config import Cli, validate_config
 from jetseg.errors import ConfigError
+from jetseg.main_thread import LimitConfig, limit
 from jetseg.registry import DATASETS, REGISTRIES
+from jetseg.trust import trust
 
 Verb = TypeVar("Verb", bound=Callable[..., None])
 FLAGS: dict[str, str] = {}
@@ -29,6 +31,24 @@ Data = Annotated[str | None, _DATA]
 NeededData = Annotated[str, _DATA]
 Manifest = Annotated[
     Path | None, typer.Option("--manifest", metavar="FILE", help="Manifest, for files that have none beside them.")
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="PUB",
+        help="Public key of minisign: what it did not sign is refused. By default that of JETSEG_KEY, or of your "
+        "settings.",
+    ),
+]
+
+_Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="FACTORY",
+        help="A factory, package.module:factory, that checkpoints may name though it is not jetseg's; may be repeated.",
+    ),
 ]
 
 
@@ -50,6 +70,15 @@ class From:
             looks = next((part for part in info.metadata if isinstance(part, Cli)), Cli())
             if name not in self.leave_out and not looks.hidden and _can_be_option(info):
                 yield name, info, looks
+
+
+Limits = Annotated[dict[str, Any], From(LimitConfig)]
+"""What the process may take, for verbs that run networks; they give it to `set_limits`."""
+
+
+def set_limits(given: Mapping[str, Any]) -> None:
+    """Sets what the process may take, of which the user gave some."""
+    limit(validate_config(LimitConfig, given))
 
 
 def with_settings(verb: Verb) -> Verb:
@@ -84,6 +113,21 @@ def with_settings(verb: Verb) -> Verb:
     required_first = sorted(parameters.values(), key=lambda parameter: parameter.default is not inspect.Parameter.empty)
     run.__signature__ = inspect.Signature(required_first)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in required_first}
+    return run  # type: ignore[return-value]
+
+
+def with_trust(verb: Verb) -> Verb:
+    """Gives a verb that opens checkpoints the option by which a user lets them name a factory."""
+    signature = inspect.signature(verb)
+    trusted = inspect.Parameter("trust", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Trust)
+
+    @wraps(verb)
+    def run(**values: Any) -> None:  # noqa: ANN401 - whatever typer parsed
+        trust(values.pop("trust") or ())
+        verb(**values)
+
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), trusted])  # type: ignore[attr-defined]
+    run.__annotations__ = {**get_type_hints(verb, include_extras=True), "trust": _Trust}
     return run  # type: ignore[return-value]
 
 

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column
+
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What makes a terminal do something, turns text around, or cannot be written."""
+
+
+class Terminal(Console):
+    """A console on which text is text: brackets and colons are no markup, and control characters are spelled out.
+
+    The only console of the command line, so that no name of a class, file or source can color, hide or forge a line.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Renders anything to segments; all that is printed comes through here."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
 
 
 def print_json(content: Any) -> None:  # noqa: ANN401 - anything that json takes
@@ -18,10 +38,24 @@ def print_json(content: Any) -> None:  # noqa: ANN401 - anything that json takes
     sys.stdout.write(json.dumps(content, indent=2, default=_plain) + "\n")
 
 
-def print_lines(*lines: str, style: str | None = None, console: Console | None = None) -> None:
-    """Prints lines as they are: brackets in a path are no markup, and long ones are not broken."""
+def print_lines(*lines: str, style: str | None = None, console: Terminal | None = None) -> None:
+    """Prints lines as they are; long ones are not broken."""
     for line in lines:
-        (console or Console()).print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        (console or Terminal()).print(line, style=style, soft_wrap=True)
+
+
+def print_table(table: RenderableType) -> None:
+    """Prints a table on stdout."""
+    Terminal().print(table)
+
+
+def plain(text: str) -> str:
+    r"""Spells out what a terminal would act on.
+
+    >>> print(plain("pole\x1b[2J"))
+    pole\x1b[2J
+    """
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def right(heading: str) -> Column:

@@ -25,6 +25,9 @@ def pack(
         Path | None,
         typer.Option("--calibration", help="Its ranges file; without it the kit builds float engines only."),
     ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Private key of minisign to sign the kit with, as FILE.minisig.")
+    ] = None,
     manifest: options.Manifest = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -39,17 +42,25 @@ def pack(
         jetseg pack student.onnx --calibration student.ranges.json --data camvid:data/camvid --out student.kit.zip
 
         jetseg pack student.onnx --data synthetic:20 --frames 4 --target orin-nano-8gb --out student.kit.zip
+
+        jetseg pack student.onnx --data camvid:data/camvid --out student.kit.zip --sign ~/.minisign/minisign.key
     """
+    from jetseg.cli.sign import ask_password
+    from jetseg.kit.signature import sign_file
     from jetseg.network import open_network
     from jetseg.storage import sha256_file
     from jetseg.workflows.kits import pack as run
 
     result = run(open_network(model, manifest), data=data, out=out, ranges=ranges, **settings)
     sha256 = sha256_file(result.kit)
+    signature = None if sign is None else sign_file(result.kit, sign, ask_password)
     if as_json:
-        print_json({"kit": str(result.kit), "sha256": sha256, **result.index.model_dump()})
+        place = None if signature is None else str(signature)
+        print_json({"kit": str(result.kit), "sha256": sha256, "signature": place, **result.index.model_dump()})
     else:
         _print(result, sha256)
+        if signature is not None:
+            print_lines(f"Signed: {signature}")
 
 
 def _print(result: PackResult, sha256: str) -> None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from jetseg.cli import options
-from jetseg.cli.output import figure, print_json, print_lines, right, versions
+from jetseg.cli.output import figure, print_json, print_lines, print_table, right, versions
 from jetseg.evaluation.config import ParityConfig
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def _print(result: ParityResult) -> None:
         cells = [error, figure(rung.sqnr_db, 1, ""), *(figure(value, 3, "") for value in agreements)]
         cells += [figure(rung.miou, absent=""), signed(rung.miou_change)]
         table.add_row(Text(rung.name), *cells, style="red" if position == ladder.first_failing else None)
-    Console().print(table)
+    print_table(table)
     runs_in = ", ".join(
         f"{rung.name} {source.precision} in {source.backend}"
         for rung, source in zip(ladder.rungs, result.sources, strict=True)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
-from jetseg.cli.output import print_json, print_lines, right
+from jetseg.cli.output import print_json, print_lines, print_table, right
 from jetseg.cli.settings_file import Config, Set, further
 from jetseg.compress.config import FineTuneConfig, PruneConfig
 
@@ -39,16 +38,20 @@ def prune(
 
     Structured pruning follows the dependencies between layers, so that additions, concatenations and
     depthwise convolutions stay consistent. With --speedup, layers are timed on the backend, and the network is
-    measured until it is as fast as was asked for; the times are kept for the next call. With --epochs, the
-    pruned network is fine-tuned (single weights that were pruned stay zero) and the best epoch is kept;
-    --config and --set give further settings of that, as in `jetseg train`. The run lies in a folder beside the
-    result and can be resumed.
+    measured until it is as fast as was asked for; the times are kept for the next call. With --latency-table,
+    the speed on the device that the table is of is predicted, and nothing is measured. With --epochs, the pruned
+    network is fine-tuned (single weights that were pruned stay zero) and the best epoch is kept; --config and
+    --set give further settings of that, as in `jetseg train`. The run lies in a folder beside the result and can
+    be resumed.
 
     Examples:
 
         jetseg prune student.safetensors --ratio 0.5 --criterion taylor --data camvid:data/camvid --epochs 30
 
         jetseg prune student.safetensors --speedup 2.0 --precision int8 --data camvid:data/camvid --epochs 30
+
+        jetseg prune student.safetensors --speedup 2.0 --backend tensorrt --precision int8 \
+            --latency-table orin-nano.int8.json --target orin-nano-8gb --data camvid:data/camvid
 
         jetseg prune student.safetensors --method 2:4 --data camvid:data/camvid --epochs 10
 
@@ -80,7 +83,7 @@ def _print(result: PruneResult) -> None:
         table.add_row("mIoU % on val, fine-tuned", "", f"{result.miou:.2f}")
     if result.gzip_bytes is not None:
         table.add_row("bytes of the checkpoint after gzip", *(f"{size:,}" for size in result.gzip_bytes))
-    Console().print(table, markup=False)
+    print_table(table)
     if result.speed is not None:
         _print_speed(result.speed)
 
@@ -88,10 +91,11 @@ def _print(result: PruneResult) -> None:
 def _print_speed(speed: SpeedReport) -> None:
     for trial in speed.trials:
         table = f", by the table {trial.predicted:.2f}" if trial.predicted else ""
-        print_lines(f"removed {100 * trial.amount:.1f} %{table}: measured {trial.measured:.2f} times as fast")
+        word = "measured" if speed.source == "measured" else "predicted"
+        print_lines(f"removed {100 * trial.amount:.1f} %{table}: {word} {trial.measured:.2f} times as fast")
     print_lines(
-        f"{speed.parent_ms:.3f} ms before, {speed.pruned_ms:.3f} ms after, in turns: "
-        f"{speed.speedup:.2f} times as fast, {speed.wanted:g} wanted"
+        f"{speed.parent_ms:.3f} ms before, {speed.pruned_ms:.3f} ms after: "
+        f"{speed.speedup:.2f} times as fast, {speed.wanted:g} wanted; {speed.source}"
     )
 
 

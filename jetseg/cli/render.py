@@ -23,14 +23,17 @@ def render(
     """Renders a calibrated network for TensorRT: a Q/DQ network, or a calibration cache.
 
     The Q/DQ network has symmetric int8 quantizers, float biases and no quantizer inside a fusion, and is checked
-    for that. Build it strongly typed. Other schemes (asymmetric, 16 bit) are not for TensorRT; `jetseg eval` and
-    `jetseg parity` tell what they would lose.
+    for that. Build it strongly typed. With fp8 it has 8-bit floats (E4M3) in place of integers, for Thor and other GPUs
+    from compute capability 8.9 on; nothing of it ran on one. Other schemes (asymmetric, 16 bit) are not for TensorRT;
+    `jetseg eval` and `jetseg parity` tell what they would lose.
 
     Examples:
 
         jetseg render student.onnx --calibration student.ranges.json --out student.qdq.onnx
 
         jetseg render student.onnx --calibration student.ranges.json --scheme uint16 --out student.uint16.onnx
+
+        jetseg render student.onnx --calibration student.ranges.json --scheme fp8 --target thor --out student.fp8.onnx
 
         jetseg render student.onnx --calibration student.ranges.json --form cache --tensorrt 10.3 --out student.cache
     """
@@ -44,5 +47,5 @@ def render(
         )
     else:
         scheme = result.config.scheme
-        message = f"{out}: Q/DQ network {'for TensorRT' if scheme == 'int8' else f'with {scheme} activations'}."
+        message = f"{out}: Q/DQ network {'for TensorRT' if scheme == 'int8' else f'of scheme {scheme}'}."
     print_lines(message)

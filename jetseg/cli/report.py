@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jetseg.cli import options
-from jetseg.cli.output import print_json, print_lines
+from jetseg.cli.output import print_json, print_lines, print_table
 from jetseg.report.config import ReportConfig
 
 ARTIFACTS = typer.Argument(
@@ -51,5 +50,5 @@ def report(
         return
     from jetseg.report.table import headline_table
 
-    Console().print(headline_table(result.rows))
+    print_table(headline_table(result.rows))
     print_lines(f"Wrote {result.path}")

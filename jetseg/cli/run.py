@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from jetseg.camera.config import RunConfig
 from jetseg.cli import options
 from jetseg.cli.output import print_json
 from jetseg.cli.run_summary import host_line, print_monitors, print_summary, rounded, say
+from jetseg.main_thread import last_words
 from jetseg.registry import DATASETS, SINKS, SOURCES
 
 if TYPE_CHECKING:
@@ -28,7 +30,11 @@ _SOURCES = ", ".join(dict.fromkeys((*SOURCES.names(), *DATASETS.names())))
 @options.with_settings
 def run(
     engine: Annotated[
-        Path, typer.Argument(help="Engine, ONNX file or checkpoint (.safetensors), or the name of a shipped network.")
+        Path,
+        typer.Argument(
+            help="Engine, ONNX file or checkpoint (.safetensors), the name of a shipped network, or a release, as "
+            "engines/current."
+        ),
     ],
     source: Annotated[
         str,
@@ -40,6 +46,7 @@ def run(
         ),
     ],
     settings: Annotated[dict[str, Any], options.From(RunConfig)],
+    limits: options.Limits,
     sink: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,6 +70,7 @@ def run(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU backend.")] = None,
     manifest: options.Manifest = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Runs an engine on a camera, and measures frames per second, frame age and mIoU.
@@ -72,6 +80,9 @@ def run(
     time in queues; `--pace` feeds them like a camera. The engine's speed alone is measured before the loop
     starts, for comparison. Ctrl-C ends with the summary. A camera that is lost while running is opened again until it
     is back.
+
+    A run of engines/current, where `jetseg deploy` puts its releases, ends with exit code 0 when another one is
+    deployed, for its supervisor to start it again.
 
     Examples:
 
@@ -86,24 +97,29 @@ def run(
         jetseg run student.int8.onnx --source 0 --dashboard 8080 --record drives --record-gb 50 --log logs
 
         jetseg run student.int8.onnx --source 0 --sink publish:tcp://127.0.0.1:5556 --sink ring:front
+
+        jetseg run student.int8.onnx --source 0 --collect drives/label_me --collect-gb 2
+
+        jetseg run engines/current --source 0 --wait --key /etc/jetseg/fleet.pub
     """
     from jetseg.camera.config import LoopConfig
-    from jetseg.camera.starting import StartWatch
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.bars import console
     from jetseg.cli.status_line import open_status_line
     from jetseg.monitor.events import EventLog
+    from jetseg.monitor.supervisor import Supervisor
     from jetseg.workflows.driving import open_drive
 
+    bound = settings.get("watchdog_seconds", LoopConfig.model_fields["watchdog_seconds"].default)
+    options.set_limits({**limits, "watchdog_seconds": bound})
     events, stop = EventLog(), StopFlag()
     events.listen(lambda event: say(f"{event.kind}: {event.text}"))
     lighter = [name.strip() for name in (ladder or "").split(",") if name.strip()]
+    supervisor = Supervisor.take(os.environ)
     drive = None
-    bound = settings.get("watchdog_seconds", LoopConfig.model_fields["watchdog_seconds"].default)
-    with stop_on_signals(stop):
+    with ExitStack() as signals:  # left last: what closes files is not interrupted
         try:
             with (
-                StartWatch(float(bound), stop, _end_start) as starting,
                 open_status_line(console) as status,
                 open_drive(
                     engine,
@@ -115,16 +131,19 @@ def run(
                     threads=threads,
                     events=events,
                     stop=stop,
-                    starting=starting,
+                    followers=[supervisor] if supervisor else [],
+                    key=key,
                     **settings,
                 ) as drive,
             ):
+                signals.enter_context(stop_on_signals(stop))
+                signals.enter_context(last_words(partial(_print_so_far, drive)))
                 say(f"Running on {drive.source.name}; Ctrl-C ends.")
                 drive.run(give_up=partial(_end_process, drive))
         except Exception:
             # hours of figures are worth more than a tidy screen; stdout stays free of a half result
             if drive is not None and drive.statistics.rate.count:
-                print_summary(drive.result(), to_stderr=True)
+                _print_so_far(drive)
             raise
     result = drive.result()
     if as_json:
@@ -135,10 +154,8 @@ def run(
     say(host_line(result.host))
 
 
-def _end_start(error: StageStoppedError) -> None:
-    """Ends a process that hangs before its first frame."""
-    say(f"Error: {error}")
-    os._exit(error.exit_code)
+def _print_so_far(drive: Drive) -> None:
+    print_summary(drive.result(), to_stderr=True)
 
 
 def _end_process(drive: Drive, error: StageStoppedError) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli.bars import console as stderr
-from jetseg.cli.output import figure, origin, print_lines, right
+from jetseg.cli.output import Terminal, figure, origin, print_lines, right
 
 if TYPE_CHECKING:
     from jetseg.monitor.host import HostSummary
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
     """Prints the figures of a run."""
-    console, summary, conditions = Console(stderr=to_stderr), result.summary, result.conditions
+    console, summary, conditions = Terminal(stderr=to_stderr), result.summary, result.conditions
     split = f" {conditions['split']}" if conditions["split"] else ""
     print_lines(
         f"{summary.frames} of {summary.captured} frames from {conditions['source']}{split} in "
@@ -56,17 +55,31 @@ def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
 
 
 def print_monitors(monitors: Mapping[str, Any]) -> None:
-    """Prints where drift and shadow stand."""
+    """Prints where drift, estimate and shadow stand."""
     lines = []
     if drift := monitors["drift"]:
         raised = [f"{event} ({state['alarms']})" for event, state in drift["signals"].items() if state["alarms"]]
         lines.append(f"drift: {', '.join(raised) or 'no alarm'}; on at the end: {', '.join(drift['active']) or '-'}")
+    if estimate := monitors["estimate"]:
+        lines.append(_estimate_line(estimate))
     if shadow := monitors["shadow"]:
         lines.append(
             f"shadow: agreement mIoU {figure(shadow['agreement_miou'])} % on {shadow['compared']} frames "
             f"({shadow['skipped']} skipped), bound {shadow['bound']:.1f} %, {shadow['alarms']} alarms"
         )
     print_lines(*lines)
+
+
+def _estimate_line(estimate: Mapping[str, Any]) -> str:
+    windows = estimate["windows"]
+    if not windows:
+        return "estimated mIoU: the run was too short to tell"
+    lowest = min(windows, key=lambda window: window["miou"])
+    spans = [
+        f"{figure(found['miou'], 1)} ({found['low']:.0f} to {found['high']:.0f})" for found in (windows[-1], lowest)
+    ]
+    against = ", against the parent network" if estimate["target"] == "agreement" else ""
+    return f"estimated mIoU %{against}: {spans[0]} at the end, at its lowest {spans[1]}, {estimate['alarms']} alarms"
 
 
 def host_line(summary: HostSummary | None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from jetseg.errors import ConfigError
-from jetseg.text_data import TextDataError, parse_yaml
+from jetseg.text_data import TextDataError, parse_data, read_data
 
 Config = Annotated[
     Path | None, typer.Option(metavar="FILE", help="YAML file with any settings of training; options win over it.")
@@ -63,8 +63,8 @@ def parsed(pairs: dict[str, str]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, TextDataError) as error:
+        content = read_data(path)
+    except (OSError, TextDataError) as error:
         raise ConfigError(f"{path} could not be read as YAML: {error}", "Check the file.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no settings.", "Write `key: value` lines, as in `epochs: 100`.")
@@ -82,6 +82,6 @@ def _assign(values: dict[str, Any], text: str) -> None:
         values[parent] = dict(inner) if isinstance(inner, dict) else {}
         values = values[parent]
     try:
-        values[key] = parse_yaml(value)
+        values[key] = parse_data(value)
     except TextDataError as error:
         raise ConfigError(f"The value in {text!r} is not valid YAML.", "Quote it.") from error

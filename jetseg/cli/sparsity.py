@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jetseg.cli import options
-from jetseg.cli.output import print_json, print_lines
+from jetseg.cli.output import print_json, print_lines, print_table
 from jetseg.errors import QualityError
 
 MODEL = typer.Argument(metavar="FILE", help="ONNX file, in float or int8.")
@@ -53,7 +52,7 @@ def sparsity(
                 f"{100 * layer.zeros / layer.weights:.1f}",
                 f"cannot: {layer.note}" if layer.note else verdict,
             )
-        Console().print(table, markup=False)
+        print_table(table)
         print_lines(f"{size:,} bytes, {compressed:,} after gzip")
     dense = [layer.name for layer in layers if layer.groups and not layer.two_four]
     if require and (dense or not any(layer.two_four for layer in layers)):

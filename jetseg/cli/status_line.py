@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from jetseg.camera.contract import FrameResult
-from jetseg.cli.output import figure, print_lines
+from jetseg.cli.output import Terminal, figure, print_lines
 from jetseg.monitor.rate import Percentiles
 from jetseg.monitor.statistics import LoopStatistics
 
@@ -21,7 +20,7 @@ _LOG_SECONDS = 10.0
 
 
 @contextmanager
-def open_status_line(console: Console) -> Iterator[StatusLine]:
+def open_status_line(console: Terminal) -> Iterator[StatusLine]:
     """Gives a sink that rewrites its lines in a terminal, and else prints one now and then."""
     if not console.is_terminal:
         yield StatusLine(console, None)
@@ -36,7 +35,7 @@ class StatusLine:
 
     wants_overlay = False
 
-    def __init__(self, console: Console, live: Live | None) -> None:
+    def __init__(self, console: Terminal, live: Live | None) -> None:
         self._console = console
         self._live = live
         self._period = _TERMINAL_SECONDS if live else _LOG_SECONDS

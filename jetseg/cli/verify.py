@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jetseg.cli import options
-from jetseg.cli.output import figure, print_json, print_lines, right
+from jetseg.cli.output import figure, print_json, print_lines, print_table, right
 from jetseg.kit.config import VerifyConfig
 
 if TYPE_CHECKING:
@@ -24,12 +23,14 @@ if TYPE_CHECKING:
 def verify(
     kit: Annotated[Path, typer.Argument(help="Kit of `jetseg pack`.")],
     settings: Annotated[dict[str, Any], options.From(VerifyConfig)],
+    limits: options.Limits,
     engine: Annotated[
         Path | None, typer.Option(help="Engine that was built from the kit's network; by default one is built.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the engine goes once it has passed; by default in engines/.")
     ] = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Builds an engine from a kit on this machine, and proves it on the kit's reference frames.
@@ -51,11 +52,12 @@ def verify(
     from jetseg.errors import QualityError
     from jetseg.workflows.kits import verify as run
 
-    result = run(kit, engine=engine, out=out, **settings)
+    options.set_limits(limits)
+    result = run(kit, engine=engine, out=out, key=key, **settings)
     if as_json:
-        print_json(_content(result))
+        print_json(content(result))
     else:
-        _print(result)
+        show(result)
     violations = result.comparison.violations
     if violations:
         raise QualityError(
@@ -65,7 +67,8 @@ def verify(
         )
 
 
-def _content(result: VerifyResult) -> dict[str, Any]:
+def content(result: VerifyResult) -> dict[str, Any]:
+    """Returns the verdict for `--json`."""
     found = asdict(result.comparison)
     return {
         "engine": str(result.engine),
@@ -80,7 +83,8 @@ def _content(result: VerifyResult) -> dict[str, Any]:
     }
 
 
-def _print(result: VerifyResult) -> None:
+def show(result: VerifyResult) -> None:
+    """Prints the verdict for people."""
     found = result.comparison
     before = found.before.per_class_iou if found.before else {}
     after = found.after.per_class_iou if found.after else {}
@@ -92,7 +96,7 @@ def _print(result: VerifyResult) -> None:
     table.add_section()
     mean = (accuracy.miou if accuracy else None for accuracy in (found.before, found.after))
     table.add_row("all", figure(found.agreement), *(figure(value, absent="") for value in mean), style="bold")
-    Console().print(table)
+    print_table(table)
     print_lines(
         f"kept: pixels with the float network's class that keep it; {found.frames} frames, the worst is "
         f"{found.worst_frame} with {found.worst_agreement:.2f} %",

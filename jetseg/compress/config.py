@@ -28,7 +28,18 @@ class SpeedSettings(Settings):
     threads: int = Field(1, ge=1, description="Threads of a CPU backend while measuring.")
 
 
-class PruneConfig(SpeedSettings):
+class PredictedSpeed(SpeedSettings):
+    """What the speed on a device that is not here is predicted from."""
+
+    latency_table: Annotated[Path | None, Cli(metavar="TABLE")] = Field(
+        None, description="Predict the speed from this table of `jetseg measure-layers`, in place of measuring it here."
+    )
+    target: Annotated[str | None, Cli(metavar="NAME")] = Field(
+        None, description="Device that the table must be of, as in orin-nano-8gb."
+    )
+
+
+class PruneConfig(PredictedSpeed):
     """Settings of pruning."""
 
     ratio: float = Field(
@@ -62,6 +73,13 @@ class PruneConfig(SpeedSettings):
     round_to: int = Field(8, ge=1, description="Structured: pruned layers keep a multiple of this many channels.")
     max_ratio: float = Field(
         0.9, gt=0, lt=1, description="Structured: no layer loses more than this fraction of its channels."
+    )
+    evenness: float = Field(
+        3.0,
+        ge=0,
+        le=10,
+        description="Scope latency: power of a layer's thinness by which its channels count the more; with 1, costly "
+        "layers end far narrower than the others.",
     )
     norm: int = Field(2, ge=1, le=2, description="Structured magnitude: 1 for the L1 norm, 2 for the squared L2 norm.")
     keep: Annotated[tuple[str, ...], Cli(metavar="PATTERN")] = Field(
@@ -109,10 +127,21 @@ class PruneConfig(SpeedSettings):
             yield "give speedup or target_latency_ms, not both"
         if self.wants_speed and self.method != "structured":
             yield f"method {self.method} removes no work that a processor could skip by itself: no speed to reach"
+        if self.target is not None and self.latency_table is None:
+            yield "target says of which device latency_table must be, and there is none"
+        if self.latency_table is not None and not self.wants_speed:
+            yield "latency_table needs speedup or target_latency_ms"
         if self.scope == "latency" and not self.wants_speed:
             yield "scope latency needs speedup or target_latency_ms"
         if self.method == "unstructured" and self.scope not in (None, "layer", "global"):
             yield f"method unstructured has no scope {self.scope}"
+
+
+class ResizeConfig(Settings):
+    """The size of input that a network is made for."""
+
+    height: int = Field(gt=0, description="Height of the network's input, in pixels.")
+    width: int = Field(gt=0, description="Width of the network's input, in pixels.")
 
 
 class FactorizeConfig(SpeedSettings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd, lcm
 
@@ -70,6 +70,13 @@ class PruningGroup(TorchPruningGroup):
     def size(self) -> int:
         """Number of units."""
         return len(self.slices[0].indices) if self.slices else len(self.scores)
+
+    def outputs(self) -> Iterator[tuple[str, Slices]]:
+        """Yields each layer that loses output channels, with the slices of its weight that count them."""
+        weights = {key: layer for layer in self.layers for key in weight_names(layer)}
+        for part in self.slices:
+            if part.name in weights and part.axis == (1 if isinstance(part.layer, _ConvTransposeNd) else 0):
+                yield weights[part.name], part
 
     def step(self, round_to: int) -> int:
         """Returns how many units make a multiple of `round_to` channels in each layer."""

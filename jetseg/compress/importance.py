@@ -192,7 +192,7 @@ class Taylor(Criterion):
                 subject.module.zero_grad(set_to_none=True)
                 loss(subject.module(image), label).backward()
                 for reader in readers:
-                    changes[reader].append(_change_by_input_channel(reader))
+                    changes[reader].append(change_by_input_channel(reader))
         rows = {reader: torch.stack(found) for reader, found in changes.items()}
 
         def score(group: PruningGroup) -> Tensor | None:
@@ -261,7 +261,7 @@ def _sum_over_others(values: Tensor, axis: int) -> Tensor:
     return values.sum(dim=[k for k in range(values.ndim) if k != axis]) if values.ndim > 1 else values
 
 
-def _change_by_input_channel(reader: _ConvNd | nn.Linear) -> Tensor:
+def change_by_input_channel(reader: _ConvNd | nn.Linear) -> Tensor:
     """Returns weight x gradient summed per input channel; zeros for a layer that did not run."""
     weight = reader.weight.detach()
     change = torch.zeros_like(weight) if reader.weight.grad is None else weight * reader.weight.grad

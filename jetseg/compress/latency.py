@@ -19,8 +19,6 @@ from jetseg.compress.layers import layer_shapes
 from jetseg.compress.structured import PruneSettings, kept_channels
 from jetseg.onnx.layer_shape import LayerLatency, LayerShape, TimeLayers
 
-_SHARPNESS = 3
-"""Power of a layer's thinness by which its channels count the more; with 1, costly layers end far too narrow."""
 _MEASURED_AT = (0.125, 0.5, 1.0)
 """Fractions of a layer's channels whose latency is measured; the others are interpolated."""
 
@@ -129,7 +127,7 @@ def allocate(
     Args:
         groups: Groups of layers that may be pruned; their scores compare with each other.
         latency: Predicts the latency of the layers.
-        settings: `round_to` and `max_ratio` hold for every group.
+        settings: `round_to`, `max_ratio` and `evenness` hold for every group.
         target_ms: Summed latency of the layers to reach; if it cannot be, everything is thinned to its minimum.
     """
     knapsack = _Knapsack(groups, latency, settings)
@@ -146,7 +144,7 @@ class _Knapsack:
         self._latency = latency
         self._total_ms = latency.total_ms(self.kept)
         self._choices = [_choices(group.size, settings.for_group(group)) for group in groups]
-        self._losses = [_losses(group.scores) for group in groups]
+        self._losses = [_losses(group.scores, settings.evenness) for group in groups]
 
     def empty_to(self, target_ms: float) -> None:
         """Thins groups, the cheapest loss per millisecond first, until the layers take at most so long."""
@@ -204,16 +202,16 @@ def _by_layer(shares: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[int
     return found
 
 
-def _losses(scores: Tensor) -> list[float]:
+def _losses(scores: Tensor, evenness: float) -> list[float]:
     """Returns the loss of importance by the number of channels that are kept, the least important removed first.
 
-    Each channel counts the more the fewer are left beside it: by (channels / channels left) to the power of three.
+    Each channel counts the more the fewer are left beside it: by (channels / channels left) to the power of `evenness`.
     Plain sums are nearly linear where scores are alike, and the cheapest way to a latency is then to empty some layers
     and to leave others whole.
     """
     ranked = scores.double().sort().values
     left = torch.arange(len(ranked), 0, -1)
-    removed: list[float] = (ranked * (len(ranked) / left) ** _SHARPNESS).cumsum(0).tolist()
+    removed: list[float] = (ranked * (len(ranked) / left) ** evenness).cumsum(0).tolist()
     return [0.0, *removed][::-1]
 
 

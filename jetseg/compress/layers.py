@@ -27,12 +27,30 @@ class LayerChange:
         before: Output channels before (structured), or weights (unstructured).
         after: Output channels after (structured), or weights that are not zero (unstructured).
         note: Why a layer was kept or has an uneven number of channels; empty otherwise.
+        removed: Output channels that are gone (structured), numbered as before.
     """
 
     name: str
     before: int
     after: int
     note: str = ""
+    removed: tuple[int, ...] = ()
+
+
+def join_removals(channels: int, first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """Returns what two removals took together, numbered as before the first one.
+
+    Args:
+        channels: How many there were after the first one.
+        first: What it took.
+        second: What the second one took of the rest, numbered as after the first.
+
+    >>> join_removals(3, (1, 2), (0, 2))
+    (0, 1, 2, 4)
+    """
+    gone = set(first)
+    left = [channel for channel in range(channels + len(gone)) if channel not in gone]
+    return tuple(sorted(gone | {left[channel] for channel in second}))
 
 
 def match_layers(names: Sequence[str], patterns: Sequence[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +14,18 @@ from torch import Tensor, nn
 from jetseg.compress.activity import Batch
 from jetseg.compress.config import PruneConfig
 from jetseg.compress.importance import Criterion, Subject, make_criterion
-from jetseg.compress.layers import LayerChange
+from jetseg.compress.layers import LayerChange, join_removals
 from jetseg.compress.speed import SpeedMeter, SpeedReport, prune_to_speed
 from jetseg.compress.structured import Pruner, PruneSettings, choose_counts
 from jetseg.compress.two_four import prune_two_four
 from jetseg.compress.unstructured import prune_unstructured
+from jetseg.config import changed
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError, DataError
 from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.evaluation.sparsity import gzip_bytes
-from jetseg.manifest import Manifest, Stage
+from jetseg.manifest import Manifest, ModelSpec, Stage
 from jetseg.models.cost import module_cost
 from jetseg.network import Network
 from jetseg.onnx.cost import Cost
@@ -114,9 +115,22 @@ def prune_network(
     recorded = config.model_dump(mode="json", exclude_none=True) | {"criterion": name}
     if dataset is not None:
         recorded["data"] = dataset.spec
-    _save_checked(out, pruned, manifest.derive(Stage(name="prune", settings=recorded)), torch.randn(shape))
+    derived = manifest.derive(Stage(name="prune", settings=recorded), model=with_removed(manifest, layers))
+    _save_checked(out, pruned, derived, torch.randn(shape))
     sizes = (gzip_bytes(network.path), gzip_bytes(out))
     return PruneResult(out, before, module_cost(pruned, shape), layers, speed, sizes)
+
+
+def with_removed(manifest: Manifest, layers: Sequence[LayerChange]) -> ModelSpec | None:
+    """Returns how the network is built, with the channels that are gone."""
+    model = manifest.model
+    if model is None:
+        return None
+    removed = dict(model.removed)
+    for layer in layers:
+        if layer.removed:
+            removed[layer.name] = join_removals(layer.before, removed.get(layer.name, ()), layer.removed)
+    return changed(model, removed=removed)
 
 
 def _save_checked(out: Path, pruned: nn.Module, manifest: Manifest, image: Tensor) -> None:
@@ -176,6 +190,7 @@ def _settings(config: PruneConfig) -> PruneSettings:
         round_to=config.round_to,
         keep=config.keep,
         max_ratio=config.max_ratio if config.wants_speed else max(config.max_ratio, config.ratio),
+        evenness=config.evenness,
     )
 
 

@@ -25,7 +25,12 @@ Pruned = tuple[nn.Module, tuple[LayerChange, ...]]
 
 
 class SpeedMeter(Protocol):
-    """Measures on the device that the network is for."""
+    """Measures on the device that the network is for, or predicts what would be measured there."""
+
+    @property
+    def source(self) -> str:
+        """Where the last latencies are from: "measured", or what they were predicted from and how surely."""
+        ...
 
     def layers_ms(self, pieces: Sequence[Piece]) -> list[float]:
         """Returns the latency of pieces of a network, in milliseconds."""
@@ -61,6 +66,7 @@ class SpeedReport:
         wanted: Speed ratio that was asked for.
         trials: All networks that were measured; the last one is the result.
         layers_ms: Latency before and after by the table, by layer; empty where no table was used.
+        source: "measured"; or what all latencies were predicted from, and the interval of `pruned_ms`.
     """
 
     parent_ms: float
@@ -68,6 +74,7 @@ class SpeedReport:
     wanted: float
     trials: tuple[SpeedTrial, ...]
     layers_ms: dict[str, tuple[float, float]]
+    source: str = "measured"
 
     @property
     def speedup(self) -> float:
@@ -129,7 +136,7 @@ def prune_to_speed(
     kept = tuple(counts(amount))
     pruned, changes = made[kept]
     rows = latency.rows(full, kept) if latency else {}
-    return pruned, changes, SpeedReport(*measured[kept], speedup, tuple(trials), rows)
+    return pruned, changes, SpeedReport(*measured[kept], speedup, tuple(trials), rows, meter.source)
 
 
 def search_amount(

@@ -6,7 +6,7 @@ Which channels go is decided here, so that `round_to` and the guards hold for ev
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,6 +34,7 @@ class PruneSettings:
         round_to: Layers that are pruned keep a multiple of this many channels.
         keep: Names of layers to leave alone; `*` and `?` match parts of a name.
         max_ratio: No layer loses more than this fraction, whatever the ranking says.
+        evenness: Power of a layer's thinness by which its channels count the more, where latency decides.
     """
 
     ratio: float = 0.5
@@ -41,6 +42,7 @@ class PruneSettings:
     round_to: int = 8
     keep: tuple[str, ...] = ()
     max_ratio: float = 0.9
+    evenness: float = 3.0
 
     def for_group(self, group: PruningGroup) -> PruneSettings:
         """Returns the settings that count units of a group, each of which may be several channels."""
@@ -115,7 +117,18 @@ class Pruner:
         for name, count in after.items():
             if count % round_to and name not in notes:
                 notes[name] = f"not a multiple of {round_to}, and too small to become one"
-        return pruned, tuple(LayerChange(name, before[name], after[name], notes.get(name, "")) for name in before)
+        gone = self._removed_channels({number: units for number, units in removed.items() if number not in rejected})
+        return pruned, tuple(
+            LayerChange(name, before[name], after[name], notes.get(name, ""), gone.get(name, ())) for name in before
+        )
+
+    def _removed_channels(self, removed: Mapping[int, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+        """Returns the output channels that each layer loses."""
+        found: dict[str, set[int]] = {}
+        for number, units in removed.items():
+            for layer, part in self.groups[number].outputs():
+                found.setdefault(layer, set()).update(part.indices[list(units)].flatten().tolist())
+        return {layer: tuple(sorted(channels)) for layer, channels in found.items() if channels}
 
     def _scored(self, importance: Importance, group: PruningGroup) -> PruningGroup | None:
         """Returns a group with its scores; None, with a note, for one that could not be scored."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import resources
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
@@ -32,8 +34,8 @@ def dashboard_app(view: LiveView, figures: LiveFigures, host: str, events: Event
 
     Args:
         view: Served as `/picture?other_than=SEQUENCE`: JPEG with the frame's number in `X-Sequence`, or
-            204 if no other frame comes within two seconds. The client asks again when it has drawn, so a slow
-            one gets fewer and newer pictures and nothing piles up for it.
+            204 if no other frame comes within two seconds, 400 if SEQUENCE is no number. The client asks again when
+            it has drawn, so a slow one gets fewer and newer pictures and nothing piles up for it.
         figures: Served as `/state` and `/past`, JSON.
         host: Address that it is bound to.
         events: Gets "page-failed" when an answer fails.
@@ -44,8 +46,10 @@ def dashboard_app(view: LiveView, figures: LiveFigures, host: str, events: Event
     responses = _starlette("responses")
 
     async def answer_picture(request: Request) -> Response:
-        asked = request.query_params.get("other_than", "")
-        found = await view.other_than(int(asked) if asked.lstrip("-").isdecimal() and len(asked) < 19 else -1)
+        asked = request.query_params.get("other_than", "-1")
+        if not _NUMBER.fullmatch(asked):
+            return _response(responses, b"other_than takes the number of a picture.", "text/plain; charset=utf-8", 400)
+        found = await view.other_than(int(asked))
         if found is None:
             return _response(responses, b"", "image/jpeg", 204)
         return _response(responses, found.jpeg, "image/jpeg", headers={"X-Sequence": str(found.sequence)})
@@ -78,9 +82,8 @@ def metrics_app(metrics: Metrics, host: str, events: EventLog) -> ASGIApp:
 
 def _application(routes: dict[str, Any]) -> ASGIApp:
     routing = _starlette("routing")
-    app: ASGIApp = _starlette("applications").Starlette(
-        routes=[routing.Route(path, answer, methods=["GET"]) for path, answer in routes.items()]
-    )
+    listed = [routing.Route(path, answer, methods=["GET"]) for path, answer in routes.items()]
+    app: ASGIApp = routing.Router(listed, redirect_slashes=False)  # a redirect would take the Host header apart
     return app
 
 

@@ -146,6 +146,7 @@ class LiveFigures:
             "stage_ms": observation.stage_ms,
             "class_shares": class_shares(newest.class_map_hw_u8, self._manifest.classes) if newest else {},
             "drift": (observation.further.get("drift") or {}).get("signals", {}),
+            "estimate": observation.further.get("estimate"),
             "shadow": observation.further.get("shadow"),
             "host": asdict(observation.host) if observation.host else None,
             "events": [asdict(event) for event in self._events.recent(_EVENTS)],
@@ -154,7 +155,7 @@ class LiveFigures:
 
 def _point(observation: Observation) -> dict[str, float | None]:
     """One point of the curves."""
-    summary = observation.summary
+    summary, estimate = observation.summary, observation.further.get("estimate") or {}
     return {
         "at": observation.at,
         "fps": observation.frames_per_second,
@@ -164,5 +165,8 @@ def _point(observation: Observation) -> dict[str, float | None]:
         "captured": summary.captured,
         "dropped": summary.dropped,
         "miou": summary.miou,
+        "estimate": estimate.get("miou"),
+        "estimate_low": estimate.get("low"),
+        "estimate_high": estimate.get("high"),
         "agreement": (observation.further.get("shadow") or {}).get("agreement_miou"),
     }

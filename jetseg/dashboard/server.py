@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+import errno
 import socket
+from collections.abc import Callable
+from functools import partial
 from threading import Thread
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,14 @@ from jetseg.monitor.events import EventLog
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-MOST_CONNECTIONS = 32
-SILENT_SECONDS = 15.0
-"""A connection on which nothing moves for so long is cut. Pages ask several times a second."""
+    from jetseg.dashboard.connection import Bounds
+
+Failed = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]
 _BACKLOG = 16
-"""Connections that wait in the system, and that asyncio accepts before it looks at those it has."""
-_CHECK_SECONDS = 1.0
+"""Connections that asyncio accepts before it looks at those it has."""
+_WAITING = 256
+"""Connections that wait in the system: beyond them it drops newcomers, which then try again after a second."""
+_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _KEEP_ALIVE_SECONDS = 5
 _CLOSE_SECONDS = 5.0
 
@@ -28,16 +32,18 @@ _CLOSE_SECONDS = 5.0
 class PageServer:
     """Runs an application with uvicorn between `with` and its end.
 
-    The port is bound at once, so that a mistake shows before the run starts. At most 32 connections are open
-    at a time, others are refused; one that neither sends nor takes anything for 15 seconds is cut.
+    The port is bound at once, so that a mistake shows before the run starts. A connection is cut whose request is not
+    there after 5 seconds, or whose answer is not taken after 15. At most 32 are open at a time: a newcomer always gets
+    in, for one of the client that has most of them, so nobody can keep others out.
 
     Args:
         app: The application.
         host: Address to bind.
         port: Port to bind; 0 takes a free one.
         setting: Name of the setting that asked for it, for messages, as in "dashboard".
-        events: Gets "server-stopped" if the server fails.
-        silent_seconds: See above.
+        events: Gets "server-stopped" if the server fails, "connections-stopped" while the system has no descriptors
+            for more connections, and "connections-resumed" when it has.
+        bounds: Other deadlines.
 
     Raises:
         MissingDependencyError: uvicorn is not installed.
@@ -52,16 +58,18 @@ class PageServer:
         *,
         setting: str,
         events: EventLog,
-        silent_seconds: float = SILENT_SECONDS,
+        bounds: Bounds | None = None,
     ) -> None:
         uvicorn = import_optional("uvicorn", "uvicorn", "dashboard", "serves the dashboard and the metrics")
+        from jetseg.dashboard.connection import BoundedProtocol, Bounds
+
         self._events = events
         self._setting = setting
         self._socket = _bind(host, port, setting)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         config = uvicorn.Config(
             app,
-            http=_protocol(silent_seconds),
+            http=partial(BoundedProtocol, bounds or Bounds(), self._accepted),
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -73,7 +81,8 @@ class PageServer:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         )
-        self._server = _server(uvicorn, config)
+        self._lacks_descriptors = False
+        self._server = _server(uvicorn, config, self._failed)
         self._thread = Thread(target=self._work, name=f"jetseg-{setting}", daemon=True)
 
     @property
@@ -106,6 +115,21 @@ class PageServer:
         except (Exception, SystemExit) as error:
             self._events.add("server-stopped", "alarm", f"The server of the {self._setting} stopped: {error}")
 
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Says once what asyncio says each time that it cannot accept; it tries again each second by itself."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _LACKING):
+            loop.default_exception_handler(context)
+        elif not self._lacks_descriptors:
+            self._lacks_descriptors = True
+            text = f"The {self._setting} takes no new connections: {error.strerror}. The run goes on."
+            self._events.add("connections-stopped", "warning", text)
+
+    def _accepted(self) -> None:
+        if self._lacks_descriptors:
+            self._lacks_descriptors = False
+            self._events.add("connections-resumed", "info", f"The {self._setting} takes new connections again.")
+
 
 def _bind(host: str, port: int, setting: str) -> socket.socket:
     try:
@@ -121,46 +145,14 @@ def _bind(host: str, port: int, setting: str) -> socket.socket:
     return bound
 
 
-def _protocol(silent_seconds: float) -> type[asyncio.Protocol]:
-    """Makes uvicorn's HTTP protocol with a bound on connections and on their silence."""
-    base: Any = importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol
-
-    class BoundedProtocol(base):  # type: ignore[misc]
-        refused = False
-
-        def connection_made(self, transport: asyncio.Transport) -> None:
-            if len(self.connections) >= MOST_CONNECTIONS:
-                self.refused = True
-                transport.abort()
-                return
-            super().connection_made(transport)
-            self.unsent, self.moved_at = 0, self.loop.time()
-            self.check = self.loop.call_later(_CHECK_SECONDS, self.cut_if_silent)
-
-        def connection_lost(self, error: Exception | None) -> None:
-            if not self.refused:
-                self.check.cancel()
-                super().connection_lost(error)
-
-        def data_received(self, data: bytes) -> None:
-            self.moved_at = self.loop.time()
-            super().data_received(data)
-
-        def cut_if_silent(self) -> None:
-            now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
-            if unsent != self.unsent:
-                self.unsent, self.moved_at = unsent, now
-            if now - self.moved_at >= silent_seconds:
-                # not close(), which would wait for what the client does not take
-                self.transport.abort()
-            else:
-                self.check = self.loop.call_later(_CHECK_SECONDS, self.cut_if_silent)
-
-    return BoundedProtocol
-
-
-def _server(uvicorn: ModuleType, config: Any) -> Any:  # noqa: ANN401 - uvicorn is optional
+def _server(uvicorn: ModuleType, config: Any, failed: Failed) -> Any:  # noqa: ANN401 - uvicorn is optional
     class CuttingServer(uvicorn.Server):  # type: ignore[misc, name-defined]
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            asyncio.get_running_loop().set_exception_handler(failed)
+            await super().startup(sockets)
+            for bound in sockets or ():
+                bound.listen(_WAITING)  # asyncio has set it to the other number
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for connection in list(self.server_state.connections):
                 connection.transport.abort()

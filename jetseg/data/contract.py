@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.manifest import FrameWindow
 from jetseg.palette import Color
 
 
@@ -49,6 +50,18 @@ class Split(Protocol):
             DataError: A file is corrupt, sizes differ, or a label id is out of range; the file is named.
             IndexError: `index` is out of range.
         """
+        ...
+
+
+@runtime_checkable
+class WindowedSplit(Split, Protocol):
+    """A split whose frames may have more than 8 bits."""
+
+    window: FrameWindow | None
+    """Which values of such frames become 0 to 255."""
+
+    def with_window(self, window: FrameWindow | None) -> Split:
+        """Returns the same split whose deep frames become pixels in another way."""
         ...
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from jetseg.data.contract import DatasetKind, Split
-from jetseg.data.files import FileSplit
+from jetseg.address import SourceAddress
+from jetseg.data.contract import DatasetKind, Split, WindowedSplit
 from jetseg.data.joined import JoinedSplits
-from jetseg.data.video import VideoSplit
 from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import FrameWindow
 from jetseg.registry import DATASETS
@@ -28,6 +27,10 @@ class Dataset:
     def __init__(self, spec: str) -> None:
         self.spec = spec
         name, _, self._place = spec.partition(":")
+        if "://" in spec:
+            raise ConfigError(
+                f"{SourceAddress(spec)} is an address, and a dataset is files.", f"Known forms: {known_forms()}."
+            )
         if name not in DATASETS:
             raise ConfigError(f"{spec!r} is not a dataset spec.", f"Known forms: {known_forms()}.")
         self._kind: DatasetKind = DATASETS.get(name)
@@ -82,7 +85,7 @@ def match_window(split: Split, window: FrameWindow | None) -> Split:
         DataError: The dataset's own settings say otherwise.
     """
     own = window_of(split)
-    if own == window or not isinstance(split, FileSplit | VideoSplit | JoinedSplits):
+    if own == window or not isinstance(split, WindowedSplit):
         return split
     if own is not None:
         wanted = "has no window" if window is None else f"has {window.low:g} to {window.high:g}"
@@ -96,7 +99,7 @@ def match_window(split: Split, window: FrameWindow | None) -> Split:
 
 def window_of(split: Split) -> FrameWindow | None:
     """Returns which values of frames of more than 8 bits a split turns into pixels; None where nothing says so."""
-    return split.window if isinstance(split, FileSplit | VideoSplit | JoinedSplits) else None
+    return split.window if isinstance(split, WindowedSplit) else None
 
 
 def open_split(spec: str, split: str) -> Split:

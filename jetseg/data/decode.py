@@ -1,4 +1,4 @@
-"""Reads frames and label images from files, and checks each of them."""
+"""Reads frames and label images, and checks each of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.image_header import JPEG_MAGIC, PNG_MAGIC, parse_header
+from jetseg.data.image_file import FRAME_FLAGS, decode_image, read_image_file
 from jetseg.errors import DataError
 from jetseg.manifest import FrameWindow
 from jetseg.postprocess import ClassMap
@@ -25,8 +25,6 @@ LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 Reading = Literal["index", "gray"]
 """What a pixel value of a label is, where the two differ: see `jetseg.data.label_reading`."""
 
-_FRAME_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-_TIFF_MAGICS = b"II*\0", b"MM\0*"
 _UNKNOWN = -1
 
 
@@ -89,7 +87,8 @@ def read_frame(path: Path, window: FrameWindow | None = None) -> FrameU8:
         DataError: The file is missing or corrupt, has more than 8 bits and there is no window, or holds values that
             are not numbers.
     """
-    image = _decode(path, _content(path), _FRAME_FLAGS)
+    content, _ = read_image_file(path)
+    image = decode_image(path, content, FRAME_FLAGS)
     if image.dtype == np.uint8:
         return np.asarray(image, dtype=np.uint8)
     return window_frame(image, window, str(path))
@@ -119,14 +118,13 @@ def label_pixels(path: Path, reading: Reading) -> npt.NDArray[np.uint8]:
     Returns:
         uint8, H x W.
     """
-    content = _content(path)
-    header = parse_header(content)
+    content, header = read_image_file(path)
     levels = 255
-    if reading == "index" and header is not None and header.bits < 8:
+    if reading == "index" and header.bits < 8:
         levels = (1 << header.bits) - 1  # which OpenCV stretches to 0..255
-    if reading == "index" and header is not None and header.palette_rgb is not None:
+    if reading == "index" and header.palette_rgb is not None:
         content = _palette_as_gray(content)
-    image = _decode(path, content, cv2.IMREAD_UNCHANGED)
+    image = decode_image(path, content, cv2.IMREAD_UNCHANGED)
     if image.ndim == 3 and not np.array_equal(image[..., :1].repeat(2, axis=2), image[..., 1:3]):
         raise DataError(
             f"{path} is a color picture, but a label image must hold one class id per pixel.",
@@ -170,39 +168,6 @@ def check_same_size(image_path: Path, image: FrameU8, label_path: Path, label: C
             f"{label.shape[1]}x{label.shape[0]}.",
             "Each label must have the size of its image.",
         )
-
-
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist.", "Copy the dataset again.") from error
-    except OSError as error:
-        raise DataError(f"{path} could not be read: {error.strerror or error}.") from error
-    # Older OpenCV decodes the part of a truncated file that is there and says nothing.
-    truncated = (content.startswith(PNG_MAGIC) and b"IEND" not in content[-64:]) or (
-        content.startswith(JPEG_MAGIC) and content.find(b"\xff\xd9", content.find(b"\xff\xda") + 1) < 0
-    )
-    if truncated or not content:
-        raise DataError(
-            f"{path} is {'truncated' if content else 'empty'} ({len(content)} bytes).", "Copy the file again."
-        )
-    return content
-
-
-def _decode(path: Path, content: bytes, flags: int) -> npt.NDArray[Any]:
-    data = np.frombuffer(content, dtype=np.uint8)
-    try:
-        if flags == _FRAME_FLAGS and content.startswith(_TIFF_MAGICS):
-            # into color OpenCV converts no number of more than 16 bits
-            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-            flags = cv2.IMREAD_COLOR if image is not None and image.dtype == np.uint8 else cv2.IMREAD_UNCHANGED
-        image = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        raise DataError(f"{path} could not be decoded: {error}.", "Copy the file again.") from error
-    if image is None:
-        raise DataError(f"{path} is corrupt or not an image.", "Copy the file again.")
-    return image
 
 
 def _palette_as_gray(content: bytes) -> bytes:

@@ -118,8 +118,11 @@ def require_folder(path: Path, holds: str) -> Path:
     Raises:
         DataError: It does not; `holds` says what should be in it.
     """
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
+    try:
+        there, what = path.is_dir(), "is a file" if path.exists() else "does not exist"
+    except OSError as error:  # a name that no disk takes
+        there, what = False, f"cannot be opened ({error.strerror})"
+    if not there:
         raise DataError(f"The folder {path} {what}; it should hold {holds}.", "Check the path in the spec.")
     return path
 

@@ -39,8 +39,8 @@ from jetseg.data.files import (
 )
 from jetseg.data.label_reading import LabelConfig
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import MAX_CLASSES, FrameWindow
-from jetseg.text_data import TextDataError, parse_yaml
+from jetseg.manifest import MAX_CLASSES, ClassName, FrameWindow
+from jetseg.text_data import TextDataError, read_data
 
 CLASSES_FILE = "classes.yaml"
 ALL = "all"
@@ -56,7 +56,7 @@ class FolderConfig(Record):
     # names of frames are often numbers, which YAML does not read as text
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
-    classes: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    classes: tuple[ClassName, ...] = Field(min_length=1, max_length=MAX_CLASSES)
     palette: tuple[tuple[_Byte, _Byte, _Byte], ...] | None = None
     ignore_index: _Byte | None = None
     label_values: dict[_Byte, int] | None = None
@@ -141,11 +141,11 @@ def _read_config(path: Path) -> FolderConfig:
             "write a YAML file elsewhere, with `root: FOLDER` as well, and give folder:FILE.yaml.",
         )
     try:
-        return FolderConfig.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
+        return FolderConfig.model_validate(read_data(path))
     except ValidationError as error:
         raise ConfigError(f"{path} does not describe a dataset:\n{explain(error)}") from error
-    except (TextDataError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except (OSError, TextDataError) as error:
+        raise ConfigError(f"{path} could not be read as YAML: {error}", "Check the file.") from error
 
 
 def _find_pairs(images: Path, labels: Path, config: FolderConfig, split: str) -> list[FramePair]:

@@ -6,9 +6,7 @@ import bisect
 from collections.abc import Sequence
 from itertools import accumulate
 
-from jetseg.data.contract import Sample, Split
-from jetseg.data.files import FileSplit
-from jetseg.data.video import VideoSplit
+from jetseg.data.contract import Sample, Split, WindowedSplit
 from jetseg.errors import DataError
 from jetseg.manifest import FrameWindow
 
@@ -43,11 +41,11 @@ class JoinedSplits:
     def window(self) -> FrameWindow | None:
         """Which values of frames of more than 8 bits become 0 to 255."""
         first = self._parts[0]
-        return first.window if isinstance(first, FileSplit | VideoSplit) else None
+        return first.window if isinstance(first, WindowedSplit) else None
 
     def with_window(self, window: FrameWindow | None) -> JoinedSplits:
         """Returns the same splits whose deep frames become pixels in another way."""
-        parts = [part.with_window(window) if isinstance(part, FileSplit | VideoSplit) else part for part in self._parts]
+        parts = [part.with_window(window) if isinstance(part, WindowedSplit) else part for part in self._parts]
         return JoinedSplits(parts)
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ What a container says of its length is not believed: it counts frames that were 
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from jetseg.address import SourceAddress
+from jetseg.data.image_header import MOST_PIXELS
+from jetseg.data.video_formats import file_options, network_options
 from jetseg.errors import DataError, import_optional
 from jetseg.manifest import FrameWindow
 from jetseg.preprocess import FrameU8, window_frame
@@ -22,12 +26,10 @@ _LOG = logging.getLogger(__name__)
 
 USUAL_FRAMES_PER_SECOND = 25.0
 """Of files that do not tell their own rate."""
-_TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
-"""As which FFmpeg plays any text file."""
 _TIMEOUT_SECONDS = 5.0
 _LONGEST_GAP_SECONDS = 10.0
 """In a transport stream, whose clock may jump where two were joined; FFmpeg's own bound (-dts_delta_threshold)."""
-_MOST_PIXELS = 1 << 28
+_BUFFER_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -49,38 +51,48 @@ class VideoReader:
     """Decodes a video file, from its beginning or from a key frame on.
 
     Args:
-        place: The file, or the URL of one.
+        place: The file, or the address of one.
         window: Which values of gray frames of more than 8 bits become 0 to 255.
+        playlists: Whether the URL may be that of a playlist, which names other addresses.
 
     Raises:
-        DataError: It is not a video.
+        DataError: It is not a video, or its frames are too large.
         MissingDependencyError: PyAV is not installed.
     """
 
-    def __init__(self, place: Path | str, window: FrameWindow | None = None) -> None:
+    def __init__(
+        self, place: Path | SourceAddress, window: FrameWindow | None = None, *, playlists: bool = False
+    ) -> None:
         self._av = import_optional("av", "av", "record", "reads video files")
-        self.place = str(place)
+        self.name = str(place)
         self._window = window
-        is_url = "://" in self.place
-        # a playlist that is called .mp4 must not make it read other files
-        options = {} if is_url else {"protocol_whitelist": "file"}
-        timeout = _TIMEOUT_SECONDS if is_url else None
+        address = place if isinstance(place, SourceAddress) else None
+        self._file = None if isinstance(place, SourceAddress) else _opened(place)
         try:
             self._container = self._av.open(
-                self.place if is_url else f"file:{self.place}",
-                options=options,
-                timeout=timeout,
+                self._file or (address and address.reveal()),
+                options=network_options(playlists=playlists) if address else file_options(),
+                timeout=_TIMEOUT_SECONDS if address else None,
+                buffer_size=_BUFFER_BYTES,
                 metadata_errors="ignore",
             )
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
-            raise not_a_video(self.place) from error
+            self._close_file()
+            raise not_a_video(self.name) from (None if address else error)  # FFmpeg's text holds the whole address
         self._stream: Any = next(iter(self._container.streams.video), None)
-        if self._stream is None or self._stream.codec_context is None or self._stream.codec_context.name in _TEXT_ART:
+        if self._stream is None or self._stream.codec_context is None:
             self.close()
-            raise not_a_video(self.place)
+            raise not_a_video(self.name)
+        width, height = self._stream.codec_context.width, self._stream.codec_context.height
+        if width * height > MOST_PIXELS:
+            self.close()
+            raise DataError(
+                f"{self.name} has frames of {width}x{height} pixels, more than {MOST_PIXELS // 1_000_000} million.",
+                "Make it smaller.",
+            )
         # more of them would take the engine's cores, and make something else of damaged frames each time
         self._stream.codec_context.thread_count = 1
-        self._stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+        self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         self.frames_per_second = _nominal_rate(self._stream)
         self._packets = 0
 
@@ -122,7 +134,7 @@ class VideoReader:
         deep = pixel_format.components[0].bits > 8
         is_yuv = not (pixel_format.name.startswith(("gray", "ya")) or pixel_format.is_rgb or pixel_format.is_bayer)
         if deep and not is_yuv:
-            image = window_frame(self._deep_values(frame), self._window, f"{self.place} ({pixel_format.name})")
+            image = window_frame(self._deep_values(frame), self._window, f"{self.name} ({pixel_format.name})")
         else:
             image = np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
         turns = round(frame.rotation / 90) % 4
@@ -139,6 +151,7 @@ class VideoReader:
     def close(self) -> None:
         """Closes the file; may be called twice."""
         self._container.close()
+        self._close_file()
 
     @property
     def time_base(self) -> Fraction:
@@ -150,22 +163,26 @@ class VideoReader:
         """The container's clock may jump, as in a transport stream."""
         return bool(int(self._container.format.flags) & int(self._av.format.Flags.ts_discont.value))
 
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
     def _deep_values(self, frame: Any) -> Any:  # noqa: ANN401 - PyAV is optional
         name = frame.format.name
         try:
             return frame.to_ndarray() if name.startswith("gray") else frame.to_ndarray(format="bgr48le")
         except ValueError as error:
             raise DataError(
-                f"{self.place} holds frames of the pixel format {name}, which are not read.",
+                f"{self.name} holds frames of the pixel format {name}, which are not read.",
                 "Convert it to gray16le or rgb48le, losslessly, as with FFmpeg's codec ffv1.",
             ) from error
 
     def _tell_losses(self, failed: int, end: Exception | None) -> None:
         if failed:
-            _LOG.warning("%s: %d packets could not be decoded, and their frames are left out.", self.place, failed)
+            _LOG.warning("%s: %d packets could not be decoded, and their frames are left out.", self.name, failed)
         if end is not None or self._packets < self._stream.frames:
             promised = f"promises {self._stream.frames} frames, and" if self._stream.frames else "is damaged:"
-            _LOG.warning("%s %s %d could be read: it may be truncated.", self.place, promised, self._packets)
+            _LOG.warning("%s %s %d could be read: it may be truncated.", self.name, promised, self._packets)
 
 
 class Timeline:
@@ -197,12 +214,27 @@ class Timeline:
         return self._shown_at, self._shown_for
 
 
-def not_a_video(place: str) -> DataError:
+def not_a_video(name: str) -> DataError:
     """Returns the error for a file of which no frame can be had."""
     return DataError(
-        f"{place} is not a video that FFmpeg can decode: it is damaged, truncated or of another format.",
-        "Copy it again, or convert it, for instance to H.264 in MP4.",
+        f"{name} is not a video that FFmpeg can decode: it is damaged, truncated or of another format.",
+        "Copy it again, or convert it, for instance to H.264 in MP4. A playlist is opened only as `playlist:URL`.",
     )
+
+
+class _File(io.FileIO):
+    """A file that lives as long as its reader: a dataset that is not needed any more is just forgotten."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _opened(place: Path) -> _File:
+    """Opens a file for FFmpeg, which then needs to open none."""
+    try:
+        return _File(place)
+    except OSError as error:
+        raise not_a_video(str(place)) from error
 
 
 def _nominal_rate(stream: Any) -> float | None:  # noqa: ANN401 - PyAV is optional

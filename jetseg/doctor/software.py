@@ -7,6 +7,7 @@ import re
 from jetseg.doctor.finding import Finding
 from jetseg.doctor.host import Host, ProbeResult
 from jetseg.doctor.machine import is_jetson
+from jetseg.installation import install_hint
 
 OLDEST_TENSORRT = (10, 3)
 _VERSION = "import json, {0}; print(json.dumps(dict(version={0}.__version__)))"
@@ -59,7 +60,7 @@ def check_onnxruntime(host: Host) -> Finding:
     probe = host.python(_VERSION.format("onnxruntime"))
     step = "Install it with: pip install onnxruntime."
     if "crashed" in probe.error:
-        step = "Install an older one, as 1.32 crashed on arm64: pip install 'onnxruntime<1.24'."
+        step = "Install an older one, as 1.28 to 1.32 crashed on arm64: pip install 'onnxruntime<1.27'."
     return _library("ONNX Runtime", probe, step)
 
 
@@ -118,7 +119,7 @@ def check_cuda_runtime(host: Host) -> Finding:
 
 def check_pycuda(host: Host) -> Finding:
     """Looks for pycuda, which the TensorRT backend moves data with."""
-    step = "Install it with: pip install 'jetseg[tensorrt]' (it is compiled against CUDA, a few minutes)."
+    step = f"{install_hint('tensorrt')} It is compiled against CUDA, which takes a few minutes."
     return _library("pycuda", host.python(_PYCUDA), step)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -14,10 +14,14 @@ from pydantic import BaseModel
 
 from jetseg.config import Settings
 from jetseg.errors import ConfigError
-from jetseg.manifest import Manifest, Precision
+from jetseg.latency.fusing import fused_units
+from jetseg.latency.unit import Unit
+from jetseg.manifest import QUANTIZED, EnginePrecision, Manifest, Precision
 from jetseg.network import Network
 from jetseg.preprocess import NetworkInput
-from jetseg.quantization.config import ArithmeticName
+from jetseg.quantization.arithmetic import Arithmetic, find_arithmetic
+from jetseg.quantization.config import ArithmeticName, SchemeName
+from jetseg.quantization.qdq.schemes import SCHEMES
 from jetseg.quantization.ranges import RangesRecord
 from jetseg.registry import BACKENDS
 
@@ -52,10 +56,11 @@ class BuildRequest:
     Attributes:
         network: Float network; the corrected one where calibration made one for this backend's arithmetic.
         precision: Precision of the engine.
-        ranges: Calibrated ranges; there for int8.
+        ranges: Calibrated ranges; there for precisions with quantizers.
         destination: File to write.
         keep_float: Layers, by output tensor, that stay in float.
         options: The backend's own settings, an instance of its `options`.
+        scheme: What quantizers compute; None for what is the backend's own in int8.
     """
 
     network: Network
@@ -64,6 +69,7 @@ class BuildRequest:
     destination: Path
     keep_float: frozenset[str] = frozenset()
     options: Any = None
+    scheme: SchemeName | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,14 @@ class BuildReport:
     """What a backend tells about an engine that it built.
 
     Attributes:
-        integer_layers: Convolutions and matrix products that read integers, by output tensor.
+        integer_layers: Convolutions and matrix products that read integers, by output tensor; products of two
+            activations, as in an attention, count as well.
         float_layers: The others. Both are empty where the library decides and does not tell.
+        macs: Multiply-accumulates of one frame in each of them; empty where they are not known.
         layer_precisions: Layers of the finished engine by precision, where its library tells.
         layer_devices: These layers by device, "GPU" or "DLA".
         hops: "format": layers that only change how values lie in memory; "device": changes between GPU and DLA.
+        note: What a user must know of how it computes.
         not_run_here: Why this machine cannot run the engine; None if it can.
         device: What the engine was built for, where that is not this machine's processor.
         toolchain: Versions that the engine depends on, beyond the installed Python packages.
@@ -83,12 +92,19 @@ class BuildReport:
 
     integer_layers: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
+    macs: Mapping[str, int] = field(default_factory=dict)
     layer_precisions: Mapping[str, int] = field(default_factory=dict)
     layer_devices: Mapping[str, int] = field(default_factory=dict)
     hops: Mapping[str, int] = field(default_factory=dict)
+    note: str | None = None
     not_run_here: str | None = None
     device: str | None = None
     toolchain: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def integer_macs(self) -> int:
+        """Multiply-accumulates on integers, of the sum of `macs`."""
+        return sum(self.macs.get(name, 0) for name in self.integer_layers)
 
 
 @dataclass(frozen=True)
@@ -102,8 +118,28 @@ class Candidate:
     """
 
     name: str
-    precision: Precision
+    precision: EnginePrecision
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """One step of a running engine, as its runtime executes it.
+
+    Attributes:
+        tensor: What the step makes, by its name in the network that the engine was built from; None where the runtime
+            put the step in by itself.
+        operator: Kind of the step, in ONNX's words where it has one.
+        ms: Its fastest run, in milliseconds.
+        elements: Numbers that it writes.
+        unit: All that its latency depends on; None where the runtime does not tell.
+    """
+
+    tensor: str | None
+    operator: str
+    ms: float
+    elements: int
+    unit: Unit | None = None
 
 
 class NoOptions(Settings):
@@ -117,6 +153,8 @@ class Backend(ABC):
         suffix: End of the name of its engine files.
         arithmetic: The rounding that calibration corrects for, and that int8 is simulated by; None for a backend
             without int8.
+        schemes: What quantizers may compute in its engines, the usual one of each precision first; without any, int8
+            is what `arithmetic` says, and there is no choice.
         candidates: What precision "auto" tries; none where its engines cannot run on the machine that builds them.
         options: Model of its own settings.
         in_calling_thread: With one thread, inference runs in the thread that asks for it.
@@ -124,6 +162,7 @@ class Backend(ABC):
 
     suffix: ClassVar[str]
     arithmetic: ClassVar[ArithmeticName | None] = None
+    schemes: ClassVar[tuple[SchemeName, ...]] = ()
     candidates: ClassVar[tuple[Candidate, ...]] = ()
     options: ClassVar[type[BaseModel]] = NoOptions
     in_calling_thread: ClassVar[bool] = False
@@ -160,6 +199,50 @@ class Backend(ABC):
         Raises:
             JetsegError: The file is damaged or another device's, or a library is missing.
         """
+
+    def find_scheme(self, precision: Precision, asked: SchemeName | None) -> SchemeName | None:
+        """Returns what the quantizers of an engine compute: what was asked for, or what is usual.
+
+        Raises:
+            ConfigError: The backend lacks it; those that it has are named.
+        """
+        if precision not in QUANTIZED:
+            return None
+        known = [name for name in self.schemes if asked in (None, name) and SCHEMES[name].precision == precision]
+        if known:
+            return known[0]
+        if asked is None and precision == "int8":
+            return None
+        has = ", ".join(self.schemes) or "its own int8 only, without a choice"
+        raise ConfigError(f"This backend builds no engines of scheme {asked or precision}.", f"It has {has}.")
+
+    def find_arithmetic(self, scheme: SchemeName | None) -> Arithmetic | None:
+        """Returns the rounding of its engines in a scheme; None for a backend without."""
+        return None if self.arithmetic is None else find_arithmetic(self.arithmetic, scheme)
+
+    def step_times(self, engines: Sequence[Network], threads: int) -> list[list[StepTime]]:
+        """Times each step of some engines on noise, in alternated runs; nothing where the runtime does not tell.
+
+        By these times layers are found that are faster in float; see `jetseg.engine.mixing`.
+
+        Args:
+            engines: Engines of this backend.
+            threads: Threads of a CPU backend.
+
+        Returns:
+            The steps of each engine, in the order of execution.
+        """
+        del engines, threads
+        return []
+
+    def units(self, network: Network, precision: Precision) -> list[Unit]:
+        """Returns the operators of a network as its engine in a precision computes them; the device is not needed.
+
+        Args:
+            network: Float ONNX file; or an engine of this backend, where it can tell.
+            precision: Precision of the engine.
+        """
+        return fused_units(network.float_graph(), precision)
 
     def clock(self, threads: int) -> Callable[[], float]:
         """Returns the clock to time this backend with, in seconds.

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel
-
-from jetseg.config import validate_config
+from jetseg.artifact_file import move_artifact, remove_artifact
+from jetseg.config import changed, validate_config
 from jetseg.data.dataset import Dataset
-from jetseg.engine.accuracy_gate import AccuracyGate, GateResult
-from jetseg.engine.backend import Backend, BuildReport, BuildRequest, find_backend
-from jetseg.engine.budget import check_classes_of
+from jetseg.engine.accuracy_gate import AccuracyGate
+from jetseg.engine.backend import find_backend
 from jetseg.engine.config import BuildConfig
-from jetseg.engine.engine import open_engine
-from jetseg.engine.float_cost import time_in_float
+from jetseg.engine.contest import Contest, compare_with_float, hold_contest
+from jetseg.engine.engine_build import EngineBuild
 from jetseg.engine.result import BuildResult, EngineRejectedError
-from jetseg.engine.retries import MOST_FLOAT_LAYERS, Attempt, attempts
-from jetseg.errors import ConfigError, DataError
-from jetseg.evaluation.accuracy import spread
-from jetseg.evaluation.profile import measure_profile
-from jetseg.manifest import EnginePrecision, Manifest, Stage
-from jetseg.manifest_file import manifest_path
-from jetseg.network import Network, save_manifest
-from jetseg.preprocess import Preprocessor
-from jetseg.quantization.arithmetic import ARITHMETICS
-from jetseg.quantization.calibration import calibrate
+from jetseg.engine.retries import Attempt, attempts
+from jetseg.errors import ConfigError
+from jetseg.manifest import QUANTIZED
+from jetseg.network import Network
 from jetseg.quantization.ranges import Ranges
-from jetseg.quantization.sensitivity import LayerEffect, layer_sensitivity
-from jetseg.registry import BACKENDS
-from jetseg.storage import atomic_path, check_place
-
-_SENSITIVITY_FRAMES = 4
+from jetseg.storage import writing
 
 
 def build_engine(
@@ -53,7 +43,8 @@ def build_engine(
     Args:
         network: Float ONNX file.
         config: Settings; their precision is one, not "auto".
-        ranges: Its ranges; without them, int8 calibrates on `dataset` and keeps the ranges beside the engine.
+        ranges: Its ranges; without them, a precision with quantizers calibrates on `dataset` and keeps the ranges
+            beside the engine.
         dataset: Frames to calibrate on and to measure on.
         out: Engine file; by default in engines/, named after the network and the precision.
         gate: A gate that measured the float network already.
@@ -65,27 +56,10 @@ def build_engine(
     backend = find_backend(config.backend)
     options = validate_config(backend.options, config.options)
     place = engine_path(network, config.precision, backend.suffix, out)
-    build = _Build(network, config, backend, options, dataset, place)
+    build = EngineBuild(network, config, backend, options, dataset, place)
     build.check()
-    gate = gate or build.make_gate()
-    calibrated = config.precision == "int8" and ranges is None
-    start = None if config.precision != "int8" else ranges or build.calibrate(config)
-    tried: list[str] = []
-    for attempt in attempts(config, start, build.calibrate, calibrated=calibrated):
-        result = build.run(attempt, gate)
-        tried.append(f"{attempt.name}: {'; '.join(result.violations) or 'passed'}")
-        result = attempt.result = replace(result, attempts=tuple(tried))
-        if not result.violations:
-            result = build.with_profile(result)
-            move_engine(result.path, build.place)
-            return replace(result, path=build.place)
-    raise EngineRejectedError(result)
-
-
-def move_engine(source: Path, target: Path) -> None:
-    """Moves an engine and its manifest to their place; until both are there, the hash check refuses the pair."""
-    source.replace(target)
-    manifest_path(source).replace(manifest_path(target))
+    with writing(place):
+        return _build(build, ranges, gate or build.make_gate(), out)
 
 
 def engine_path(network: Network, precision: str, suffix: str, out: Path | None) -> Path:
@@ -100,154 +74,87 @@ def engine_path(network: Network, precision: str, suffix: str, out: Path | None)
     return place
 
 
-@dataclass(frozen=True)
-class _Build:
-    """What all attempts have in common."""
-
-    network: Network
-    config: BuildConfig
-    backend: Backend
-    options: BaseModel
-    dataset: Dataset | None
-    place: Path
-
-    @property
-    def precision(self) -> EnginePrecision:
-        """The one precision to build in."""
-        if self.config.precision == "auto":
-            raise ConfigError("Precision auto builds several engines.", "Choose one precision here.")
-        return self.config.precision
-
-    def check(self) -> None:
-        """Refuses at once what would fail after a long calibration."""
-        self.backend.check(self.precision, self.options)
-        check_place(self.place)
-        if self.config.keep_float and self.precision != "int8":
-            raise ConfigError(f"`keep_float` is for int8, and this is {self.precision}.", "Leave it out.")
-        if self.config.auto and self.dataset is None:
-            raise ConfigError("`auto` needs data to judge by.", "Give `data`.")
-        check_classes_of(self.config, self.network.manifest.classes)
-
-    def make_gate(self) -> AccuracyGate | None:
-        """Makes what judges the engines; None without data."""
-        if self.dataset is None:
-            return None
-        split = self.dataset.split(self.config.eval_split)
-        return AccuracyGate(self.network, split, self.config, self.config.eval_frames, self.config.threads)
-
-    def calibrate(self, config: BuildConfig) -> Ranges:
-        """Calibrates, and keeps the ranges beside the engine; attempts do not overwrite each other's."""
-        if self.dataset is None:
-            raise ConfigError("An int8 engine needs ranges.", "Give `calibration`, or `data` to calibrate on now.")
-        marker = f".{config.method}" if self.config.auto else ""
-        out = self.place.with_name(f"{self.place.name}{marker}.ranges.json")
-        return calibrate(self.network, self.dataset, config.calibration(self.backend.arithmetic), out)
-
-    def run(self, attempt: Attempt, gate: AccuracyGate | None) -> BuildResult:
-        """Builds one engine aside, as rejected until it has passed, and judges it."""
-        ranges, suffix = attempt.ranges, self.backend.suffix
-        aside = self.place.with_name(f"{self.place.name.removesuffix(suffix)}.rejected{suffix}")
-        network = ranges.network_for(self.backend.arithmetic or "") if ranges else self.network
-        with atomic_path(aside) as temporary, BACKENDS.calling(self.config.backend):
-            record, kept = ranges.record if ranges else None, frozenset(attempt.config.keep_float)
-            report = self.backend.build(BuildRequest(network, self.precision, record, temporary, kept, self.options))
-        manifest = _save(aside, self._manifest(attempt), report)
-        if gate is None:
-            if report.not_run_here is None:
-                open_engine(aside, threads=self.config.threads).close()
-            return BuildResult(aside, manifest, report, ranges=ranges)
-        found = self._judge(aside, attempt, report, gate)
-        if found.after:
-            manifest = _save(aside, manifest.changed(accuracy=(found.after,)), report)
-        layers: tuple[LayerEffect, ...] = ()
-        if ranges and (found.violations or (self.config.sensitivity and found.measured)):
-            layers = self._sensitive_layers(network, ranges, gate, report)
-        return BuildResult(
-            aside,
-            manifest,
-            report,
-            found.before,
-            found.after,
-            found.violations,
-            layers,
-            agreement=found.agreement,
-            ranges=ranges,
-        )
-
-    def with_profile(self, result: BuildResult) -> BuildResult:
-        """Adds what a vehicle without labels compares its frames with; of an engine that cannot run, its parent's."""
-        if self.dataset is None:
-            return result
-        try:
-            split = self.dataset.split(self.config.split)
-        except DataError:  # with given ranges the data need not have the calibration split
-            split = self.dataset.split(self.config.eval_split)
-        runs_here = result.report.not_run_here is None
-        with open_engine(self.network, threads=self.config.threads) as parent:
-            engine = open_engine(result.path, threads=self.config.threads) if runs_here else parent
-            with engine:
-                reference = parent.segment if runs_here else None
-                images = self.config.images
-                profile = measure_profile(engine.infer, result.manifest, split, frames=images, parent=reference)
-        return replace(result, manifest=_save(result.path, result.manifest.changed(profile=profile), result.report))
-
-    def _judge(self, engine: Path, attempt: Attempt, report: BuildReport, gate: AccuracyGate) -> GateResult:
-        """Measures an engine; in place of one that cannot run here its exact simulation, if there is one."""
-        if report.not_run_here is None:
-            with open_engine(engine, threads=self.config.threads) as opened:
-                return gate.judge(opened, f"{self.config.precision} engine")
-        if self.config.precision == "fp32":
-            return gate.judge_as_float()
-        if attempt.ranges is None or self.backend.arithmetic != "tensorrt":
-            return GateResult(gate.before)
-        from jetseg.engine.simulation import simulate_tensorrt  # needs ONNX Runtime, which a Jetson may not have
-
-        kept = frozenset(attempt.config.keep_float)
-        with simulate_tensorrt(attempt.ranges, keep_float=kept, threads=self.config.threads) as simulated:
-            return gate.judge(simulated, "engine, simulated", simulated=True)
-
-    def _sensitive_layers(
-        self, network: Network, ranges: Ranges, gate: AccuracyGate, report: BuildReport
-    ) -> tuple[LayerEffect, ...]:
-        """Returns the quantized layers, the most harmful first, the worst of them with what they cost in float."""
-        if self.backend.arithmetic is None:
-            return ()
-        preprocess = Preprocessor(network.manifest.input)
-        indices = spread(len(gate.split), _SENSITIVITY_FRAMES)
-        feeds = [{network.image_input: preprocess(gate.split[index].image_hwc_u8).copy()} for index in indices]
-        effects = layer_sensitivity(
-            network.float_graph(),
-            network.manifest,
-            ARITHMETICS[self.backend.arithmetic],
-            ranges.placement,
-            ranges.tensors,
-            feeds,
-            self.config.threads,
-        )
-        if report.not_run_here is not None:
-            return tuple(effects)
-        worst, others = effects[:MOST_FLOAT_LAYERS], effects[MOST_FLOAT_LAYERS:]
-        return (*time_in_float(worst, self.config.backend, self.config.threads or 1), *others)
-
-    def _manifest(self, attempt: Attempt) -> Manifest:
-        config, ranges = attempt.config, attempt.ranges
-        settings: dict[str, object] = {"precision": config.precision, "backend": config.backend}
-        if config.options:
-            settings["options"] = dict(config.options)
-        if config.keep_float:
-            settings["keep_float"] = list(config.keep_float)
-        if ranges is not None:
-            found = ranges.record
-            settings |= {"method": found.method, "frames": found.frames, "data": found.data}
-        return self.network.manifest.derive(
-            Stage(name="build-engine", settings=settings),
-            kind="engine",
-            backend=config.backend,
-            precision=self.precision,
-            parent_sha256=self.network.sha256,
-            calibration_sha256=ranges.sha256 if ranges else None,
-        )
+def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None, out: Path | None) -> BuildResult:
+    """Builds until an engine passes and is faster than any in float, and puts that one in its place."""
+    network, asked = build.network, build.config
+    config = asked
+    if build.precision not in QUANTIZED:
+        return _finish(build, _best_attempt(build, attempts(config), gate))
+    checked = ranges is None or gate is not None or build.corrected(ranges) == network
+    contest = (
+        hold_contest(network, ranges, config, mix=checked) if build.precision == "int8" else None
+    )  # before a calibration, which takes longer; corrections of another mixture may harm, so they are not built unseen
+    if contest is not None:
+        if contest.gain < 1.0 and not config.force:
+            return _in_float(build, contest, gate, out)
+        config = changed(config, keep_float=tuple(dict.fromkeys((*config.keep_float, *sorted(contest.keep_float)))))
+        build = replace(build, contest=contest)
+    start = ranges or build.calibrate(config)
+    mixed = ranges is not None and contest is not None and bool(contest.keep_float) and contest.int8_gains
+    same = ranges is not None and ranges.record.method == config.method and config.keep_float == asked.keep_float
+    known = ranges is None or (same and bool(ranges.record.trials))
+    plain = asked if mixed else None
+    mixtures = partial(build.mixtures, gate)
+    tries = attempts(config, start, build.calibrate, calibrated=known, plain=plain, mixtures=mixtures)
+    best = _best_attempt(build, tries, gate)
+    if contest is not None and best.ranges is not None and best.config.keep_float != config.keep_float:
+        before = build.without_strangers(config, build.corrected(best.ranges))
+        place, accurate = best.made.path, best.in_float
+        contest = compare_with_float(network, best.ranges, before, place, contest, for_accuracy=accurate)
+        if contest.gain < 1.0 and not config.force:
+            remove_artifact(best.made.path)
+            return _in_float(build, contest, gate, out)
+        best.result = build.tell_speed(best.made, contest)
+    return _finish(replace(build, contest=contest), best)
 
 
-def _save(engine: Path, manifest: Manifest, report: BuildReport) -> Manifest:
-    return save_manifest(engine, manifest, device=report.device, versions=report.toolchain)
+def _best_attempt(build: EngineBuild, tries: Iterator[Attempt], gate: AccuracyGate | None) -> Attempt:
+    """Makes the attempts, and returns the last one that passes, which is kept beside the engine's place."""
+    made: list[Attempt] = []
+    best: Attempt | None = None
+    for attempt in tries:
+        result = attempt.result = build.run(attempt, gate)
+        made.append(attempt)
+        if build.config.sensitivity:
+            build.blame(attempt, gate)
+        if not result.violations:
+            best = attempt
+            move_artifact(result.path, build.beside("passed"))
+    told = tuple(map(_told, made))
+    if best is None:
+        blamed = next((attempt for attempt in made if attempt.made.sensitive_layers), made[-1])
+        layers = build.blame(blamed, gate).sensitive_layers
+        result = replace(made[-1].made, attempts=told, sensitive_layers=layers, contest=build.contest)
+        raise EngineRejectedError(result)
+    remove_artifact(build.beside("rejected"))
+    best.result = replace(best.made, path=build.beside("passed"), attempts=told)
+    return best
+
+
+def _told(attempt: Attempt) -> str:
+    """Says what came of an attempt; of one with more in float than was asked, how much of the work that is."""
+    report, outcome = attempt.made.report, "; ".join(attempt.made.violations) or "passed"
+    work = sum(report.macs.values())
+    if not attempt.in_float or not work:
+        return f"{attempt.name}: {outcome}"
+    share = 100.0 * (1.0 - report.integer_macs / work)
+    return f"{attempt.name}, {share:.1f} % of the multiply-accumulates: {outcome}"
+
+
+def _finish(build: EngineBuild, best: Attempt) -> BuildResult:
+    """Brings an engine that passed to its place."""
+    result = build.with_estimator(build.with_profile(best.made))
+    move_artifact(result.path, build.place)
+    return replace(result, path=build.place, contest=build.contest)
+
+
+def _in_float(build: EngineBuild, contest: Contest, gate: AccuracyGate | None, out: Path | None) -> BuildResult:
+    """Builds the float engine that is as fast as any with 8 bits."""
+    best = contest.floats[contest.best_float]
+    options = {**build.config.options, **best.options}
+    changes: dict[str, object] = {"precision": best.precision, "scheme": None, "options": options}
+    config = changed(build.config, **changes, keep_float=(), auto=False)
+    place = engine_path(build.network, best.precision, build.backend.suffix, out)
+    checked = validate_config(build.backend.options, options)
+    instead = replace(build, config=config, options=checked, place=place, contest=contest)
+    return _finish(instead, _best_attempt(instead, attempts(config), gate))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jetseg.config import Cli, Settings
 from jetseg.manifest import EnginePrecision
-from jetseg.quantization.config import ArithmeticName, CalibrateConfig, CalibrationImages
+from jetseg.quantization.arithmetic import Arithmetic
+from jetseg.quantization.config import CalibrateConfig, CalibrationImages, SchemeName
+from jetseg.quantization.qdq.schemes import SCHEMES
 
 
 class Budget(Settings):
@@ -29,7 +31,27 @@ class Budget(Settings):
     mIoU. Another network kept mIoU to 0.02 points with 92 % of the pixels: mistakes may cancel in the mean."""
 
 
-class BuildConfig(CalibrationImages, Budget):
+class NumberFormat(Settings):
+    """What an engine's quantizers compute; its precision follows from it."""
+
+    scheme: SchemeName | None = Field(
+        None,
+        description="Type of the quantized activations, and of weights with fewer bits; by default the backend's own.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_precision_of_scheme(cls, values: Any) -> Any:  # noqa: ANN401 - whatever was given
+        if not isinstance(values, dict) or values.get("scheme") not in SCHEMES:
+            return values
+        scheme = SCHEMES[values["scheme"]]
+        asked = values.get("precision") or scheme.precision
+        if asked != scheme.precision:
+            raise ValueError(f"scheme {values['scheme']} is of precision {scheme.precision}, and this is {asked}")
+        return {**values, "precision": asked}
+
+
+class BuildConfig(CalibrationImages, NumberFormat, Budget):
     """Settings of a build."""
 
     precision: EnginePrecision | Literal["auto"] = Field(
@@ -46,12 +68,20 @@ class BuildConfig(CalibrationImages, Budget):
     sensitivity: Annotated[bool, Cli(hidden=True)] = Field(
         False, description="Look for the most harmful layers even if the engine passes."
     )
+    estimate: bool = Field(
+        True,
+        description="Learn to estimate accuracy without labels, from 60 frames or more: some 1,600 runs of the engine.",
+    )
     auto: bool = Field(False, description="If the engine fails, calibrate anew, then keep the worst layers in float.")
+    force: bool = Field(False, description="Hand over the int8 engine even if a float engine is as fast.")
     options: Annotated[dict[str, str], Cli(flag="--option", metavar="KEY=VALUE")] = Field(
         default_factory=dict, description="Setting of the backend."
     )
 
-    def calibration(self, target: ArithmeticName | None) -> CalibrateConfig:
+    def calibration(self, arithmetic: Arithmetic | None) -> CalibrateConfig:
         """Returns the settings to calibrate with, for one backend's arithmetic."""
-        own = {name: getattr(self, name) for name in CalibrationImages.model_fields}
-        return CalibrateConfig.model_validate({**own, **({"targets": (target,)} if target else {})})
+        own: dict[str, object] = {name: getattr(self, name) for name in (*CalibrationImages.model_fields, "keep_float")}
+        if arithmetic is not None:
+            own["targets"] = (arithmetic.corrected_for,)
+            own |= {} if arithmetic.corrects else {"corrections": ()}
+        return CalibrateConfig.model_validate(own)

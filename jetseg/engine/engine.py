@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.engine.backend import DEFAULT_BACKEND, Runner, find_backend
+from jetseg.engine.proof import check_proof
 from jetseg.errors import ArtifactError
 from jetseg.evaluation.finite import all_finite
+from jetseg.main_thread import opening, working
 from jetseg.manifest import Manifest
 from jetseg.network import Network, open_network
 from jetseg.postprocess import ClassMap, class_map
@@ -28,6 +30,9 @@ class Engine:
         runner: What runs it; the engine closes it.
         network: The file that it was opened from, if any.
 
+    Raises:
+        ManifestError: The manifest was changed since the engine was built; see `jetseg.engine.proof`.
+
     Attributes:
         manifest: What goes in, what comes out.
         network: The file.
@@ -40,6 +45,7 @@ class Engine:
         self.frames_not_finite = 0
         self._runner = runner
         self._preprocess = Preprocessor(runner.manifest.input)
+        check_proof(runner.manifest, "the network" if network is None else str(network.path))
 
     def segment(self, frame_hwc_u8: FrameU8) -> ClassMap:
         """Segments one frame.
@@ -60,7 +66,8 @@ class Engine:
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network on an input that is preprocessed already; see `jetseg.engine.backend.Runner.infer`."""
-        return self._runner.infer(network_input)
+        with working("a run of the engine"):
+            return self._runner.infer(network_input)
 
     def close(self) -> None:
         """Frees what the engine holds. May be called twice."""
@@ -97,9 +104,7 @@ def open_engine(
     network = path if isinstance(path, Network) else open_network(path, manifest)
     if network.manifest.kind == "checkpoint":
         raise ArtifactError(f"{network.path} is a checkpoint.", "Export it first with `jetseg export`.")
-    if network.manifest.kind == "engine" and network.manifest.sha256 is None:
-        raise ArtifactError(f"The manifest of {network.path} has no hash of the engine.", "Build the engine again.")
     name = network.manifest.backend or DEFAULT_BACKEND
     backend = find_backend(name)
-    with BACKENDS.calling(name):
+    with BACKENDS.calling(name), opening(str(network.path)):
         return Engine(backend.open(network, threads), network)

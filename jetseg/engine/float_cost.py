@@ -10,9 +10,6 @@ from jetseg.engine.layer_timer import LayerTimer
 from jetseg.manifest import Precision
 from jetseg.quantization.sensitivity import LayerEffect
 
-_LEAST_MS = 0.01
-"""Layers that cost less than this to take back are all as good as free."""
-
 
 def time_in_float(effects: Sequence[LayerEffect], backend: str, threads: int) -> list[LayerEffect]:
     """Times layers in float and in 8 bits on a backend, and notes the difference.
@@ -36,12 +33,3 @@ def time_in_float(effects: Sequence[LayerEffect], backend: str, threads: int) ->
     slow, fast = (LayerTimer(backend, precision, threads)(pieces) for precision in (in_float, "int8"))
     costs = dict(zip(pieces, (long - short for long, short in zip(slow, fast, strict=True)), strict=True))
     return [replace(effect, float_ms=round(costs[effect.shape,], 4)) if effect.shape else effect for effect in effects]
-
-
-def gain_per_ms(effect: LayerEffect) -> float:
-    """Returns the pixels that a layer in float wins back, in percent per millisecond that this costs.
-
-    >>> gain_per_ms(LayerEffect("conv", 99.0, float_ms=0.5))
-    2.0
-    """
-    return (100.0 - effect.agreement) / max(_LEAST_MS, effect.float_ms or 0.0)

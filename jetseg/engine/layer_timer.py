@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,7 +22,7 @@ from jetseg.manifest import Precision
 from jetseg.onnx.layer_shape import Piece
 from jetseg.progress import track
 from jetseg.provenance import device_name, toolchain
-from jetseg.storage import write_json
+from jetseg.storage import scratch_folder, write_json
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,10 +73,10 @@ class LayerTimer:
 
     def _measure(self, pieces: Sequence[Piece]) -> None:
         calls: dict[str, Callable[[], object]] = {}
-        with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+        with scratch_folder("jetseg-layers-") as folder, ExitStack() as opened:
             for index, piece in enumerate(pieces):
                 manifest = piece_manifest(piece)
-                path = Path(folder) / f"{index}.onnx"
+                path = folder / f"{index}.onnx"
                 runner = open_for_timing(
                     piece_model(piece), manifest, path, self._backend, self._precision, self._threads
                 )

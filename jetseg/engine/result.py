@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetseg.engine.backend import BuildReport
+from jetseg.engine.contest import Contest
 from jetseg.errors import GateError
 from jetseg.evaluation.agreement import Agreement
 from jetseg.evaluation.benchmark import Latency
@@ -27,11 +28,13 @@ class BuildResult:
         parent_accuracy: Accuracy of the float network; None without labelled data.
         accuracy: Accuracy of the engine on the same frames.
         violations: What it lost beyond the budget.
-        sensitive_layers: Its quantized layers, the most harmful first, if it lost too much or they were asked for.
+        sensitive_layers: Its quantized layers, the most harmful first, then other operators on integers, likewise; if
+            it lost too much or they were asked for.
         attempts: What was tried, and what came of it.
         agreement: What it shares with the float network, with labels and without; None without data.
         ranges: The ranges that an int8 engine was built from.
         latencies: How fast the candidates of precision "auto" were that passed, alternated on this machine, by name.
+        contest: Whether 8 bits pay, and where; None if that was not looked at.
     """
 
     path: Path
@@ -45,6 +48,13 @@ class BuildResult:
     agreement: Agreement | None = None
     ranges: Ranges | None = None
     latencies: Mapping[str, Latency] = field(default_factory=dict)
+    contest: Contest | None = None
+
+    @property
+    def scheme(self) -> str | None:
+        """What the engine's quantizers compute; None for none, and for a backend that has no choice."""
+        built = next((stage for stage in reversed(self.manifest.stages) if stage.name == "build-engine"), None)
+        return built.settings.get("scheme") if built else None
 
     @property
     def loss(self) -> float:

@@ -9,22 +9,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from jetseg.artifact_file import move_artifact, remove_artifact
 from jetseg.config import changed, validate_config
 from jetseg.data.dataset import Dataset
 from jetseg.engine.accuracy_gate import AccuracyGate
 from jetseg.engine.backend import Backend, find_backend
-from jetseg.engine.build import build_engine, engine_path, move_engine
+from jetseg.engine.build import build_engine, engine_path
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.engine import open_engine
+from jetseg.engine.engine_build import EngineBuild
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.errors import ConfigError
 from jetseg.evaluation.benchmark import Latency, benchmark
-from jetseg.manifest import Stage
-from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, save_manifest
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.quantization.ranges import Ranges
-from jetseg.storage import check_place
+from jetseg.storage import check_place, writing
 
 
 def build_fastest(
@@ -66,9 +66,30 @@ def build_fastest(
         )
     if dataset is None:
         raise ConfigError("`precision` auto needs data to judge by.", "Give `data`.")
-    check_place(engine_path(network, "auto", backend.suffix, out))
-    split = dataset.split(config.eval_split)
-    gate = AccuracyGate(network, split, config, config.eval_frames, config.threads)
+    place = engine_path(network, "auto", backend.suffix, out)
+    check_place(place)
+    with writing(place):
+        passed, attempts = _build_all(network, config, backend, dataset, ranges, out)
+        frame = dataset.split(config.eval_split)[0].image_hwc_u8
+        latencies = _time(frame, passed, config, rounds=rounds, seconds=seconds, clock=clock)
+        attempts += [f"{name}: passed, {latency.p50_ms:.2f} ms" for name, latency in latencies.items()]
+        fastest = max(latencies, key=lambda name: latencies[name].speed_ratio)
+        for name, result in passed.items():
+            if name != fastest:
+                remove_artifact(result.path)
+        kept = _tell_latencies(passed[fastest], latencies)
+        options = validate_config(backend.options, config.options)
+        kept = EngineBuild(network, config, backend, options, dataset, place).with_estimator(kept)
+        place = engine_path(network, kept.manifest.precision, backend.suffix, out)
+        move_artifact(kept.path, place)
+    return replace(kept, path=place, attempts=tuple(attempts), latencies=latencies)
+
+
+def _build_all(
+    network: Network, config: BuildConfig, backend: Backend, dataset: Dataset, ranges: Ranges | None, out: Path | None
+) -> tuple[dict[str, BuildResult], list[str]]:
+    """Builds every candidate; returns those that passed, by name, and what became of the others."""
+    gate = AccuracyGate(network, dataset.split(config.eval_split), config, config.eval_frames, config.threads)
     passed: dict[str, BuildResult] = {}
     attempts: list[str] = []
     rejection: EngineRejectedError | None = None
@@ -81,17 +102,7 @@ def build_fastest(
         ranges = ranges or result.ranges  # calibrated once for all
     if not passed:
         raise rejection or ConfigError("No precision can be built with these options.", "\n".join(attempts))
-    latencies = _time(split[0].image_hwc_u8, passed, config, rounds=rounds, seconds=seconds, clock=clock)
-    attempts += [f"{name}: passed, {latency.p50_ms:.2f} ms" for name, latency in latencies.items()]
-    fastest = max(latencies, key=lambda name: latencies[name].speed_ratio)
-    for name, result in passed.items():
-        if name != fastest:
-            result.path.unlink()
-            manifest_path(result.path).unlink()
-    kept = _tell_latencies(passed[fastest], latencies)
-    place = engine_path(network, kept.manifest.precision, backend.suffix, out)
-    move_engine(kept.path, place)
-    return replace(kept, path=place, attempts=tuple(attempts), latencies=latencies)
+    return passed, attempts
 
 
 def _candidates(
@@ -106,7 +117,12 @@ def _candidates(
         except ConfigError as error:
             attempts.append(f"{candidate.name}: left out. {error.found}")
             continue
-        changes: dict[str, object] = {"precision": candidate.precision, "options": options}
+        changes: dict[str, object] = {
+            "precision": candidate.precision,
+            "options": options,
+            "force": True,
+            "estimate": False,
+        }
         if candidate.precision != "int8":
             changes |= {"keep_float": (), "auto": False}
         name = f"{place.name.removesuffix(backend.suffix)}.{candidate.name}.candidate{backend.suffix}"
@@ -134,9 +150,7 @@ def _time(
 def _tell_latencies(fastest: BuildResult, latencies: dict[str, Latency]) -> BuildResult:
     """Writes into the manifest of the fastest engine how fast all were."""
     manifest = fastest.manifest
-    *earlier, last = manifest.stages
-    settings = {**last.settings, "auto_p50_ms": {name: round(found.p50_ms, 3) for name, found in latencies.items()}}
-    told = manifest.changed(stages=(*earlier, Stage(name=last.name, settings=settings)))
+    told = manifest.noted(auto_p50_ms={name: round(found.p50_ms, 3) for name, found in latencies.items()})
     return replace(
         fastest,
         manifest=save_manifest(fastest.path, told, device=manifest.device, versions=manifest.toolchain),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 
+from jetseg.artifact_file import save_onnx
 from jetseg.engine.backend import BuildRequest, find_backend
 from jetseg.engine.engine import Engine, open_engine
 from jetseg.errors import ConfigError
-from jetseg.manifest import Manifest, Precision
+from jetseg.evaluation.benchmark import noise_frame
+from jetseg.manifest import QUANTIZED, Manifest, Precision
 from jetseg.network import Network, open_network, save_manifest
-from jetseg.onnx.file import save_onnx
 from jetseg.quantization.observe.observer import observe
 from jetseg.quantization.qdq.placement import observed_tensors
 from jetseg.quantization.ranges import RangesRecord, TensorRange
@@ -21,7 +21,7 @@ from jetseg.quantization.ranges import RangesRecord, TensorRange
 def open_for_timing(
     model: onnx.ModelProto, manifest: Manifest, path: Path, backend: str, precision: Precision, threads: int
 ) -> Engine:
-    """Opens a network in a precision, with the ranges of noise if that is int8: right in speed, wrong in its answers.
+    """Builds a network as `build_for_timing` does, and opens it.
 
     Args:
         model: Float network.
@@ -30,6 +30,19 @@ def open_for_timing(
         backend: A name of `jetseg.registry.BACKENDS`.
         precision: Precision of the engine.
         threads: Threads of a CPU backend.
+    """
+    save_onnx(path, model, manifest.changed(kind="onnx", parity=None))
+    return open_engine(build_for_timing(open_network(path), path.parent, backend, precision), threads=threads)
+
+
+def build_for_timing(network: Network, folder: Path, backend: str, precision: Precision) -> Network:
+    """Builds an engine of a network, quantizers with the ranges of noise: right in speed, wrong in its answers.
+
+    Args:
+        network: Float ONNX file.
+        folder: Where the engine is written.
+        backend: A name of `jetseg.registry.BACKENDS`.
+        precision: Precision of the engine.
 
     Raises:
         ConfigError: The backend lacks the precision, or its engines do not run on this machine.
@@ -38,12 +51,9 @@ def open_for_timing(
     builder = find_backend(backend)
     options = builder.options()
     builder.check(precision, options)
-    save_onnx(path, model)
-    save_manifest(path, manifest.changed(kind="onnx", parity=None))
-    network = open_network(path)
-    place = path.with_name(f"{path.stem}.{precision}{builder.suffix}")
-    ranges = _noise_ranges(network) if precision == "int8" else None
-    report = builder.build(BuildRequest(network, precision, ranges, place, options=options))
+    place = folder / f"{network.name}.{precision}{builder.suffix}"
+    ranges, scheme = noise_ranges(network) if precision in QUANTIZED else None, builder.find_scheme(precision, None)
+    report = builder.build(BuildRequest(network, precision, ranges, place, options=options, scheme=scheme))
     if report.not_run_here is not None:
         raise ConfigError(
             f"The speed of {backend} engines cannot be measured here: {report.not_run_here}.",
@@ -51,13 +61,13 @@ def open_for_timing(
         )
     described = network.manifest.changed(kind="engine", precision=precision, backend=backend)
     save_manifest(place, described, device=report.device, versions=report.toolchain)
-    return open_engine(place, threads=threads)
+    return open_network(place)
 
 
-def _noise_ranges(network: Network) -> RangesRecord:
+def noise_ranges(network: Network) -> RangesRecord:
     """Returns the ranges that a frame of noise has: their signs decide which operators a backend can fuse."""
     graph, spec = network.float_graph(), network.manifest.input
-    frame = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
+    frame = noise_frame(spec)
     seen = observe(graph, observed_tensors(graph), network.manifest, network.image_input, [frame], threads=1)
     tensors = {}
     for name, histogram in seen.histograms.items():

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from jetseg.errors import ConfigError
-from jetseg.manifest import Manifest
-from jetseg.preprocess import NetworkInput, Preprocessor
+from jetseg.manifest import InputSpec, Manifest
+from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
 from jetseg.progress import task
 
 LEAST_RUNS_PER_TURN = 5
@@ -96,9 +96,13 @@ def benchmark(
 def inference_on_noise(engine: Inferring) -> Callable[[], object]:
     """Returns a call that runs the network alone, on noise preprocessed beforehand, for timing it."""
     spec = engine.manifest.input
-    noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
-    network_input = Preprocessor(spec)(noise)
+    network_input = Preprocessor(spec)(noise_frame(spec))
     return lambda: engine.infer(network_input)
+
+
+def noise_frame(spec: InputSpec) -> FrameU8:
+    """Returns a frame of noise of a network's size, the same each time."""
+    return np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
 
 
 def _turn(run: Callable[[], object], seconds: float, clock: Callable[[], float]) -> list[float]:

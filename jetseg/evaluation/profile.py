@@ -12,10 +12,10 @@ from jetseg.data.contract import Split
 from jetseg.data.dataset import match_window
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
-from jetseg.evaluation.signals import SignalMeter, Signals, Vector, grid_scores
+from jetseg.evaluation.signals import SignalMeter, Signals, Vector, grid_scores, on_grid
 from jetseg.manifest import Manifest
 from jetseg.measured import JointNormal, Profile
-from jetseg.postprocess import ClassMap, as_nchw, class_map, class_scores, resize_class_map
+from jetseg.postprocess import ClassMap, as_nchw, class_map, class_scores, confident_scores, resize_class_map
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
 from jetseg.progress import track
 
@@ -66,8 +66,10 @@ def measure_profile(
 
 
 def scores_of(output: npt.NDArray[Any], manifest: Manifest) -> npt.NDArray[np.float32] | None:
-    """Returns the scores that confidence is measured on; None where the output is a class map."""
+    """Returns the scores that confidence is measured on; None where the output is a class map without confidence."""
     spec = manifest.output
+    if spec.confidence:
+        return confident_scores(on_grid(output[0]).reshape(2, -1), manifest.num_classes)
     return class_scores(grid_scores(as_nchw(output, spec)), spec) if spec.kind == "logits" else None
 
 
@@ -76,7 +78,7 @@ def make_profile(
 ) -> Profile:
     """Turns the signals of some frames into a profile."""
     vectors = {name: np.array([joint_vectors(signals)[name] for signals in measured]) for name in JOINTS}
-    joint = {name: _fit(values) for name, values in vectors.items()}
+    joint = {name: fit_normal(values) for name, values in vectors.items()}
     scalars = {name: [getattr(signals, name) for signals in measured] for name in _SCALARS}
     values = {name: [value for value in found if value is not None] for name, found in scalars.items()}
     values |= {name: list(map(Mahalanobis(joint[name]), vectors[name])) for name in JOINTS}
@@ -121,7 +123,8 @@ class Mahalanobis:
         return float(np.sqrt(deviation @ self._inverse @ deviation))
 
 
-def _fit(vectors: Vector) -> JointNormal:
+def fit_normal(vectors: Vector) -> JointNormal:
+    """Returns means, deviations and correlations of some vectors, in rows."""
     # a quantity that never moved gets a small spread of its own, so that its first move is not infinitely odd
     deviations = np.maximum(vectors.std(axis=0), 0.02)
     scaled = (vectors - vectors.mean(axis=0)) / deviations

@@ -137,9 +137,17 @@ def grid_scores(output: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     Returns:
         float32, C x pixels.
     """
-    step = max(1, min(output.shape[2:]) // _GRID_STEPS)
-    grid = output[0, :, step // 2 :: step, step // 2 :: step]
-    return np.array(grid, dtype=np.float32).reshape(output.shape[1], -1)
+    return np.array(on_grid(output[0]), dtype=np.float32).reshape(output.shape[1], -1)
+
+
+def on_grid(planes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns a grid of pixels, some thousand at most, of what has the height and width of the output at its end.
+
+    >>> on_grid(np.zeros((2, 360, 480))).shape
+    (2, 51, 69)
+    """
+    step = max(1, min(planes.shape[-2:]) // _GRID_STEPS)
+    return planes[..., step // 2 :: step, step // 2 :: step]
 
 
 def doubt_and_entropy(scores: npt.NDArray[Any]) -> tuple[float, float]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jetseg.config import Settings
 
-Head = Literal["logits", "classmap"]
+Head = Literal["logits", "classmap", "confidence"]
+PlanHead = Literal["logits", "classmap"]
 InputKind = Literal["normalized", "frame"]
 PlanPrecision = Literal["fp32", "fp16"]
 
@@ -16,7 +17,6 @@ PlanPrecision = Literal["fp32", "fp16"]
 class GraphEnds(Settings):
     """What an exported graph does besides the network; see `jetseg.exporters.graph_ends`."""
 
-    head: Head = Field("logits", description="What comes out: logits, or classmap for uint8 class ids.")
     input: InputKind = Field(
         "normalized",
         description="What goes in: normalized floats, or frame for uint8 pixels, which the graph normalizes.",
@@ -26,18 +26,35 @@ class GraphEnds(Settings):
 class ExportConfig(GraphEnds):
     """Settings of export to ONNX."""
 
+    head: Head = Field(
+        "logits",
+        description="What comes out: logits, classmap for uint8 class ids, or confidence for these and, in a second "
+        "uint8 plane, how sure the network is of each.",
+    )
     height: int | None = Field(None, gt=0, description="Input height in pixels; by default the checkpoint's.")
     width: int | None = Field(None, gt=0, description="Input width in pixels; by default the checkpoint's.")
+    coarse: bool = Field(
+        False,
+        description="Leave out the upsampling at the network's end: logits are coarser, and the class map is resized "
+        "by nearest neighbor.",
+    )
     opset: int = Field(
         18, ge=18, description="ONNX opset. 18 is what torch's exporter writes natively; others are converted from it."
     )
     parity_frames: int = Field(4, ge=1, description="Number of frames on which torch and ONNX Runtime are compared.")
     split: str = Field("val", description="Split of the data to take these frames from.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> ExportConfig:
+        if self.coarse and self.head != "logits":
+            raise ValueError("coarse goes with head logits")
+        return self
+
 
 class PlanConfig(GraphEnds):
     """Settings of export to a TensorRT engine by torch-tensorrt."""
 
+    head: PlanHead = Field("logits", description="What comes out: logits, or classmap for uint8 class ids.")
     precision: PlanPrecision = Field(
         "fp16", description="What a TensorRT engine computes in; INT8 goes through ONNX and calibration."
     )

@@ -9,6 +9,8 @@ from jetseg.exporters.config import Head, InputKind
 from jetseg.manifest import InputSpec
 from jetseg.training.normalize import GRAY_BGR, GRAY_BITS
 
+_BLOCK = 4
+
 
 class DeployedNetwork(nn.Module):
     """A network with the first and last step of the pipeline inside.
@@ -18,7 +20,8 @@ class DeployedNetwork(nn.Module):
         spec: Input of the network.
         input_kind: "normalized" takes what the network takes; "frame" takes uint8, N x H x W x 3 in the color
             order of `spec` (BGR if that is gray), and normalizes it.
-        head: "logits", or "classmap" for uint8, N x H x W.
+        head: "logits", "classmap" for uint8, N x H x W, or "confidence" for uint8, N x 2 x H x W, with a second plane
+            of 255 times the probability of the class, the same for blocks of 4 x 4 pixels.
         score_threshold: What the score of the one channel must exceed for the second class; None where there is a
             channel per class.
         for_plan: Leaves uint8 to the ends, as TensorRT asks: frames become floats before anything else, and class ids
@@ -47,10 +50,20 @@ class DeployedNetwork(nn.Module):
         logits: Tensor = self.network(self.frame(image))
         if self.head == "logits":
             return logits if logits.dtype == torch.float32 else logits.float()
+        if self.head == "confidence":
+            return self._with_confidence(logits)
         if self.score_threshold is None:
             return logits.argmax(dim=1).to(self.class_id)
         # by way of int32, since TensorRT makes no uint8 of a truth value
         return (logits > self.score_threshold).to(torch.int32).to(self.class_id).squeeze(1)
+
+    def _with_confidence(self, logits: Tensor) -> Tensor:
+        """Returns class ids and confidence; only one pixel of a block is looked at, which costs a sixteenth."""
+        sampled = logits[:, :, _BLOCK // 2 :: _BLOCK, _BLOCK // 2 :: _BLOCK].float()
+        sure = torch.softmax(sampled, dim=1).amax(dim=1, keepdim=True)
+        spread = nn.functional.interpolate(sure, size=logits.shape[2:], mode="nearest")
+        planes = [logits.argmax(dim=1, keepdim=True).to(torch.int32), (255 * spread + 0.5).to(torch.int32)]
+        return torch.cat(planes, dim=1).to(torch.uint8)
 
 
 class FrameNormalization(nn.Module):

@@ -9,24 +9,27 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import onnx
 import torch
 from torch import Tensor, nn
 
+from jetseg.artifact_file import new_artifact
 from jetseg.config import changed
 from jetseg.data.dataset import Dataset
-from jetseg.errors import ArtifactError, MissingDependencyError
+from jetseg.errors import ArtifactError, ConfigError, MissingDependencyError
 from jetseg.exporters.config import ExportConfig
 from jetseg.exporters.constants import fold_constants_
 from jetseg.exporters.graph_ends import DeployedNetwork
 from jetseg.exporters.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, Stage
-from jetseg.network import Network, open_network, save_manifest
-from jetseg.onnx.file import save_onnx
+from jetseg.network import Network, open_network
+from jetseg.onnx.file import write_onnx
+from jetseg.onnx.upsampling import without_last_upsampling
 from jetseg.postprocess import score_threshold
-from jetseg.storage import atomic_path, check_output
+from jetseg.storage import check_output
 from jetseg.training.checkpoint import load_checkpoint
 
 INPUT_NAME = "image"
@@ -78,17 +81,20 @@ def export_onnx(
     recorded = config.model_dump(mode="json", exclude_none=True)
     if dataset is not None:
         recorded["data"] = dataset.spec
+    if config.head == "confidence" and parent.output.activation != "softmax":
+        raise ConfigError("`head` confidence is for networks with a channel per class.", "Use classmap.")
     manifest = _manifest(parent, config, Stage(name="export", settings=recorded))
     split = None if dataset is None else dataset.split(config.split)
-    deployed = DeployedNetwork(network, manifest.input, config.input, config.head).eval()
     threshold = score_threshold(manifest.output)
     deployed = DeployedNetwork(network, manifest.input, config.input, config.head, threshold).eval()
     model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
     frames = parity_frames(manifest, split, config.parity_frames)
-    with atomic_path(out) as temporary:
-        save_onnx(temporary, model)
-        parity = measure_parity(temporary, manifest, network, frames, out.name)
-    save_manifest(out, manifest.changed(parity=parity))
+    with new_artifact(out) as draft:
+        write_onnx(draft.path, model)
+        parity = measure_parity(draft.path, manifest, network, frames, out.name)
+        if config.coarse:
+            write_onnx(draft.path, without_last_upsampling(model))
+        draft.describe(manifest.changed(parity=parity))
     return ExportResult(open_network(out))
 
 
@@ -148,7 +154,9 @@ def example_input(spec: InputSpec) -> Tensor:
 def _manifest(parent: Manifest, config: ExportConfig, stage: Stage) -> Manifest:
     size = {"height": config.height or parent.input.height, "width": config.width or parent.input.width}
     spec = changed(parent.input, name=INPUT_NAME, kind=config.input, **size)
-    return parent.derive(stage, kind="onnx", input=spec).with_output(name=config.head, kind=config.head)
+    kind: Literal["logits", "classmap"] = "logits" if config.head == "logits" else "classmap"
+    made = parent.derive(stage, kind="onnx", input=spec)
+    return made.with_output(name=config.head, kind=kind, confidence=config.head == "confidence")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is m
 import torch
 from torch import nn
 
+from jetseg.artifact_file import new_artifact
 from jetseg.config import changed
 from jetseg.errors import DeviceError
 from jetseg.exporters.config import PlanConfig
@@ -21,10 +22,9 @@ from jetseg.exporters.parity import parity_frames
 from jetseg.exporters.plan_builder import build_plan, load_torch_tensorrt
 from jetseg.exporters.plan_graph import HalfInside, capture, check_captured
 from jetseg.manifest import InputSpec, Manifest, Stage
-from jetseg.network import Network, open_network, save_manifest
+from jetseg.network import Network, open_network
 from jetseg.postprocess import score_threshold
 from jetseg.preprocess import Preprocessor
-from jetseg.storage import write_bytes
 from jetseg.training.checkpoint import load_checkpoint
 
 DEVICE = "cuda"
@@ -58,8 +58,9 @@ def convert_to_plan(checkpoint: Network, config: PlanConfig, out: Path) -> Expor
     layers = {"layers": dict(plan.layers), "matrix_layers": dict(plan.matrix_layers)}
     stage = Stage(name="export", settings={**config.model_dump(mode="json"), "converter": "torch-tensorrt", **layers})
     derived = parent.derive(stage, kind="engine", backend=plan.edition, precision=config.precision, input=spec)
-    write_bytes(out, plan.content)
-    save_manifest(out, derived.with_output(kind=config.head), device=device, versions=dict(plan.versions))
+    with new_artifact(out) as draft:
+        draft.path.write_bytes(plan.content)
+        draft.describe(derived.with_output(kind=config.head), device=device, versions=dict(plan.versions))
     return ExportResult(open_network(out), plan.layers)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from jetseg.config import Cli, Settings
+from jetseg.engine.config import NumberFormat
 from jetseg.manifest import EnginePrecision
 
 
@@ -35,14 +36,14 @@ class PackConfig(Tolerance):
         return Tolerance.model_validate({name: getattr(self, name) for name in Tolerance.model_fields})
 
 
-class VerifyConfig(Settings):
+class VerifyConfig(NumberFormat):
     """What is built from a kit."""
 
     backend: Annotated[str, Cli(metavar="NAME", registry="backends")] = Field(
         "onnxruntime", description="Runtime to build for."
     )
     precision: EnginePrecision | None = Field(
-        None, description="Precision to build; by default int8 where the kit has ranges."
+        None, description="Precision to build; by default that of the scheme, or int8 where the kit has ranges."
     )
     options: Annotated[dict[str, str], Cli(flag="--option", metavar="KEY=VALUE")] = Field(
         default_factory=dict, description="Setting of the backend."

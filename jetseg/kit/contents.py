@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from jetseg.config import Record
 from jetseg.kit.config import Tolerance
@@ -14,17 +15,23 @@ README = "README.md"
 CACHES = "caches"
 """Folder of calibration caches, one for each TensorRT version that reads them."""
 FRAMES = "frames"
-"""Folder of the reference frames; it is a `folder:` dataset of its own."""
+"""Folder of the reference frames; for people, it is a `folder:` dataset of its own."""
 IMAGES = f"{FRAMES}/images"
 LABELS = f"{FRAMES}/labels"
 EXPECTED = f"{FRAMES}/expected"
 
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Member(Record):
     """One file of a kit."""
 
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: Sha256
     size_bytes: int = Field(ge=0)
+
+
+FrameName = Annotated[str, Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 
 
 class KitIndex(Record):
@@ -50,8 +57,45 @@ class KitIndex(Record):
     ranges: str | None = None
     qdq: str | None = None
     target: str | None = None
-    frames: tuple[str, ...] = Field(min_length=1)
+    frames: tuple[FrameName, ...] = Field(min_length=1)
     labelled: bool
     tolerance: Tolerance
     simulated_agreement: float | None = None
     members: dict[str, Member]
+
+    @field_validator("frames")
+    @classmethod
+    def _frames_are_different(cls, frames: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(frames)) != len(frames):
+            raise ValueError("a frame is named twice")
+        return frames
+
+    def pictures(self) -> dict[str, list[str]]:
+        """Returns the files of the frames by folder, in the order of the frames."""
+        folders = (IMAGES, EXPECTED, LABELS) if self.labelled else (IMAGES, EXPECTED)
+        return {folder: [f"{folder}/{name}.png" for name in self.frames] for folder in folders}
+
+
+def differences(index: KitIndex, held: Mapping[str, int]) -> list[str]:
+    """Compares what an index states with what is there; returns a sentence for each difference, without its subject.
+
+    Args:
+        index: The index.
+        held: Size of each file in the kit, the index included.
+    """
+    pictures = {name for names in index.pictures().values() for name in names}
+    named = {name for name in (index.model, f"{index.model}.json", index.ranges, index.qdq) if name} | pictures
+    others = {name for name in index.members if name.startswith((f"{IMAGES}/", f"{EXPECTED}/", f"{LABELS}/"))}
+    sizes = {name: member.size_bytes for name, member in index.members.items() if name in held}
+    found = {
+        "lacks {}": set(index.members) - set(held),
+        "holds {}, not in its index": set(held) - set(index.members) - {INDEX},
+        "lacks {}, which its index names": named - set(index.members),
+        "holds {}, which belongs to no frame": others - pictures,
+        "holds {} in another size than its index says": {name for name in sizes if sizes[name] != held[name]},
+    }
+    return [words.format(_first(names)) for words, names in found.items() if names]
+
+
+def _first(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[:3])

@@ -34,6 +34,9 @@ and compares: at least {index.tolerance.min_agreement:g} % of the pixels must ge
 It prints where the engine is. Exit code 0: use it. 1: it computes something else, and the classes are named. 2: the
 kit is damaged. 3: something is missing on the device; the message says what.
 
+`jetseg deploy {kit} --backend tensorrt` does the same beside a loop that runs `engines/current`, and switches to the
+engine if it passed.
+
 `jetseg build-engine {kit} --backend tensorrt --option KEY=VALUE` builds with other settings, and
 `jetseg verify {kit} --engine ENGINE` proves what came out.
 {caches}

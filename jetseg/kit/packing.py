@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import cv2
 
 import jetseg
+from jetseg.artifact_file import new_artifact
 from jetseg.config import changed
 from jetseg.data.contract import Sample
 from jetseg.data.dataset import Dataset, open_split
@@ -23,15 +23,14 @@ from jetseg.kit.archive import write_kit
 from jetseg.kit.config import PackConfig
 from jetseg.kit.contents import CACHES, EXPECTED, FRAMES, IMAGES, LABELS, README, KitIndex
 from jetseg.kit.instructions import instructions
+from jetseg.kit.opening import check_packable
 from jetseg.kit.reference import KitComparison, compare_with_kit
 from jetseg.manifest import Manifest
-from jetseg.manifest_file import manifest_path, write_manifest
 from jetseg.network import Network, open_network
-from jetseg.onnx.file import weight_files
 from jetseg.postprocess import ClassMap
 from jetseg.quantization.ranges import Ranges, save_ranges
 from jetseg.quantization.render import write_cache, write_qdq
-from jetseg.storage import check_place, write_bytes, write_text
+from jetseg.storage import check_place, scratch_folder, write_bytes, write_text, writing
 from jetseg.targets import find_target
 
 CACHE_VERSIONS = ("10.3.0", "10.13.3", "10.16.2")
@@ -71,8 +70,7 @@ def pack(network: Network, ranges: Ranges | None, dataset: Dataset, config: Pack
     """
     _check(network, config)
     check_place(out)
-    with tempfile.TemporaryDirectory(prefix="jetseg-pack-") as name:
-        folder = Path(name)
+    with writing(out), scratch_folder("jetseg-pack-") as folder:
         packed, known = _stage_network(network, ranges, folder)
         samples = _reference_samples(dataset, config, packed.manifest)
         expected = _expected(packed, samples, config.threads)
@@ -90,7 +88,7 @@ def pack(network: Network, ranges: Ranges | None, dataset: Dataset, config: Pack
             qdq=qdq.path.name if qdq else None,
             target=config.target,
             frames=tuple(_stem(position) for position in range(len(samples))),
-            labelled=samples[0].label_hw_u8 is not None,
+            labelled=_labelled(samples),
             tolerance=config.tolerance,
             simulated_agreement=round(simulated.agreement, 3) if simulated else None,
             members={},
@@ -103,17 +101,15 @@ def pack(network: Network, ranges: Ranges | None, dataset: Dataset, config: Pack
 def _check(network: Network, config: PackConfig) -> None:
     if config.target is not None:
         find_target(config.target)
-    if network.manifest.kind != "onnx" or network.manifest.precision != "fp32":
-        raise ConfigError(f"{network.path} is no float ONNX file.", "Pack the network that engines are built from.")
-    if weight_files(network.path):
-        raise ConfigError(f"{network.path} has weights in other files.", "Export it with its weights inside.")
+    check_packable(network)
 
 
 def _stage_network(network: Network, ranges: Ranges | None, folder: Path) -> tuple[Network, Ranges | None]:
     """Copies the network with a manifest, and the ranges with their corrected networks under names of the kit's own."""
     model = folder / "network.onnx"
-    shutil.copyfile(network.path, model)
-    write_manifest(manifest_path(model), network.manifest.changed(sha256=network.sha256))
+    with new_artifact(model) as draft:
+        shutil.copyfile(network.path, draft.path)
+        draft.manifest = network.manifest.changed(sha256=network.sha256)
     copy = open_network(model)
     if ranges is None:
         return copy, None
@@ -128,8 +124,7 @@ def _stage_network(network: Network, ranges: Ranges | None, folder: Path) -> tup
 def _reference_samples(dataset: Dataset, config: PackConfig, manifest: Manifest) -> list[Sample]:
     split = dataset.split(config.split)
     samples = [split[index] for index in spread(len(split), config.frames)]
-    labelled = [sample.label_hw_u8 is not None for sample in samples]
-    if any(labelled):
+    if _labelled(samples):
         check_classes(manifest.classes, split.classes, dataset.spec)
         if split.ignore_index != manifest.ignore_index:
             raise ConfigError(
@@ -138,6 +133,10 @@ def _reference_samples(dataset: Dataset, config: PackConfig, manifest: Manifest)
                 "Correct `ignore_index` in the manifest.",
             )
     return samples
+
+
+def _labelled(samples: Sequence[Sample]) -> bool:
+    return all(sample.label_hw_u8 is not None for sample in samples)
 
 
 def _expected(network: Network, samples: Sequence[Sample], threads: int | None) -> list[ClassMap]:
@@ -149,8 +148,9 @@ def _stage_frames(manifest: Manifest, samples: Sequence[Sample], expected: Seque
     """Writes the frames as a `folder:` dataset, with the expected class maps beside it."""
     head = {"classes": list(manifest.classes), "ignore_index": manifest.ignore_index}
     write_text(folder / FRAMES / "classes.yaml", json.dumps(head) + "\n")
+    labelled = _labelled(samples)
     for position, (sample, ids) in enumerate(zip(samples, expected, strict=True)):
-        pictures = {IMAGES: sample.image_hwc_u8, EXPECTED: ids, LABELS: sample.label_hw_u8}
+        pictures = {IMAGES: sample.image_hwc_u8, EXPECTED: ids, LABELS: sample.label_hw_u8 if labelled else None}
         for place, picture in pictures.items():
             if picture is not None:
                 write_bytes(folder / place / f"{_stem(position)}.png", cv2.imencode(".png", picture)[1].tobytes())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from jetseg.artifact_file import move_artifact, rewrite_manifest
 from jetseg.engine.backend import find_backend
-from jetseg.engine.build import build_engine, engine_path, move_engine
+from jetseg.engine.build import build_engine, engine_path
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.engine import open_engine
 from jetseg.errors import ArtifactError, ConfigError
@@ -14,9 +15,10 @@ from jetseg.kit.config import VerifyConfig
 from jetseg.kit.contents import KitIndex
 from jetseg.kit.opening import Kit
 from jetseg.kit.reference import KitComparison, compare_with_kit
-from jetseg.manifest import EnginePrecision, Manifest
+from jetseg.manifest import QUANTIZED, EnginePrecision, Manifest
 from jetseg.measured import Parity
-from jetseg.network import Network, open_network, save_manifest
+from jetseg.network import Network, open_network
+from jetseg.storage import writing
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,27 @@ def verify(kit: Kit, config: VerifyConfig, *, engine: Network | None = None, out
     if engine is not None:
         _check_parent(engine, kit)
         return VerifyResult(engine.path, engine.manifest, kit.index, _compare(engine, kit, config))
-    place, built = _build(kit, config, out)
+    place = _place(kit, config, out)
+    with writing(place):
+        return _verify_new(kit, config, place)
+
+
+def engine_name(kit: Kit, config: VerifyConfig) -> str:
+    """Returns what an engine of a kit is called: KIT.PRECISION.SUFFIX."""
+    return f"{kit.network.name}.{_precision(kit, config)}{find_backend(config.backend).suffix}"
+
+
+def _verify_new(kit: Kit, config: VerifyConfig, place: Path) -> VerifyResult:
+    built = _build(kit, config, place)
     comparison = _compare(built, kit, config)
     if comparison.violations:
         return VerifyResult(built.path, built.manifest, kit.index, comparison)
     parity = Parity(frames=comparison.frames, argmax_agreement=round(comparison.agreement / 100, 5))
     accuracy = (comparison.after,) if comparison.after else ()
     proven = built.manifest.changed(parity=parity, accuracy=accuracy)
-    manifest = save_manifest(built.path, proven, device=proven.device, versions=proven.toolchain)
-    move_engine(built.path, place)
-    return VerifyResult(place, manifest, kit.index, comparison)
+    rewrite_manifest(built, proven)
+    move_artifact(built.path, place)
+    return VerifyResult(place, proven, kit.index, comparison)
 
 
 def _check_parent(engine: Network, kit: Kit) -> None:
@@ -74,19 +87,33 @@ def _check_parent(engine: Network, kit: Kit) -> None:
         )
 
 
-def _build(kit: Kit, config: VerifyConfig, out: Path | None) -> tuple[Path, Network]:
-    """Builds the engine aside; returns its place, and the engine where it lies until it has passed."""
-    suffix = find_backend(config.backend).suffix
-    precision: EnginePrecision = config.precision or ("int8" if kit.ranges else "fp32")
-    if precision == "int8" and kit.ranges is None:
+def _place(kit: Kit, config: VerifyConfig, out: Path | None) -> Path:
+    return engine_path(kit.network, _precision(kit, config), find_backend(config.backend).suffix, out)
+
+
+def _precision(kit: Kit, config: VerifyConfig) -> EnginePrecision:
+    return config.precision or ("int8" if kit.ranges else "fp32")
+
+
+def _build(kit: Kit, config: VerifyConfig, place: Path) -> Network:
+    """Builds the engine aside; returns it where it lies until it has passed."""
+    suffix, precision = find_backend(config.backend).suffix, _precision(kit, config)
+    quantized = precision in QUANTIZED
+    if quantized and kit.ranges is None:
         raise ConfigError(
-            f"{kit.path} has no ranges, so no int8 engine can be built from it.", "Pack it with its ranges."
+            f"{kit.path} has no ranges, so no {precision} engine can be built from it.", "Pack it with its ranges."
         )
-    place = engine_path(kit.network, precision, suffix, out)
     aside = place.with_name(f"{place.name.removesuffix(suffix)}.unverified{suffix}")
-    settings = BuildConfig(precision=precision, backend=config.backend, threads=config.threads, options=config.options)
-    build_engine(kit.network, settings, ranges=kit.ranges if precision == "int8" else None, out=aside)
-    return place, open_network(aside)
+    settings = BuildConfig(
+        precision=precision,
+        scheme=config.scheme,
+        backend=config.backend,
+        threads=config.threads,
+        options=config.options,
+        force=True,
+    )
+    build_engine(kit.network, settings, ranges=kit.ranges if quantized else None, out=aside)
+    return open_network(aside)
 
 
 def _compare(engine: Network, kit: Kit, config: VerifyConfig) -> KitComparison:

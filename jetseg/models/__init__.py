@@ -8,7 +8,15 @@ except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("torch", "train", "builds networks") from error
 
 from jetseg.models.outputs import adapt_outputs_, find_outputs
-from jetseg.models.registry import create_model, is_foreign, model_names
+from jetseg.models.registry import create_model, is_foreign, model_names, restore_model
 from jetseg.models.shapes import fit_shapes_
 
-__all__ = ["adapt_outputs_", "create_model", "find_outputs", "fit_shapes_", "is_foreign", "model_names"]
+__all__ = [
+    "adapt_outputs_",
+    "create_model",
+    "find_outputs",
+    "fit_shapes_",
+    "is_foreign",
+    "model_names",
+    "restore_model",
+]

@@ -5,19 +5,27 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from jetseg.errors import ConfigError
+from jetseg.errors import ArtifactError, ConfigError
+from jetseg.manifest import ModelSpec
 from jetseg.registry import NETWORKS
+from jetseg.trust import SETTINGS_PLACE, is_trusted, named_factories, settings_file, trust
+
+_MOST_WEIGHTS = 300_000_000
+"""Of a network that a file describes; a large one for a camera has 30 million."""
 
 
 def create_model(factory: str, num_classes: int, in_channels: int = 3, **options: Any) -> nn.Module:  # noqa: ANN401 - belongs to the network
-    """Builds a network with fresh weights.
+    """Builds a network that the user names, with fresh weights.
+
+    Files may name it from then on, in this process.
 
     Args:
         factory: A name from `model_names()`, or `package.module:factory` of your own: a callable that takes
@@ -31,8 +39,37 @@ def create_model(factory: str, num_classes: int, in_channels: int = 3, **options
     Raises:
         ConfigError: There is no such network or option, or the factory fails or returns something else.
     """
+    if ":" in factory:
+        trust((factory,))
+    return _build(factory, num_classes, in_channels, options)
+
+
+def restore_model(spec: ModelSpec, num_classes: int, in_channels: int) -> nn.Module:
+    """Builds the network that a file names, with fresh weights.
+
+    No name in a file calls code that the user did not ask for: it must be one of the registry, or a factory that the
+    user named in this process or trusts in their settings.
+
+    Raises:
+        ArtifactError: It is neither.
+        ConfigError: See `create_model`.
+    """
+    if spec.factory not in NETWORKS and not is_trusted(spec.factory):
+        raise ArtifactError(
+            f"its manifest says that {spec.factory} builds the network, which is neither jetseg's own nor of an "
+            "installed package, and a name in a file calls no code that you did not name yourself.",
+            f"If you trust {spec.factory}, add `--trust {spec.factory}` to the command (in Python: "
+            f"`jetseg.open_network(path, trusted=['{spec.factory}'])`). If its package is installed, you may add it to "
+            f"`trusted_factories: ['{spec.factory}']` in {settings_file() or SETTINGS_PLACE} instead.",
+        )
+    if not is_foreign(spec.factory):
+        _check_size(spec, num_classes, in_channels)
+    return _build(spec.factory, num_classes, in_channels, spec.options)
+
+
+def _build(factory: str, num_classes: int, in_channels: int, options: Mapping[str, Any]) -> nn.Module:
     build = _find(factory)
-    arguments = {"num_classes": num_classes, "in_channels": in_channels, **options}
+    arguments = {**options, "num_classes": num_classes, "in_channels": in_channels}
     _check_arguments(factory, build, arguments)
     try:
         module = build(**arguments)
@@ -47,6 +84,19 @@ def create_model(factory: str, num_classes: int, in_channels: int = 3, **options
             "Return the network itself.",
         )
     return module
+
+
+def _check_size(spec: ModelSpec, num_classes: int, in_channels: int) -> None:
+    """Refuses options by which one of jetseg's own networks would fill the memory; no weight is made for that."""
+    with torch.device("meta"):
+        module = _build(spec.factory, num_classes, in_channels, spec.options)
+    count = sum(weight.numel() for weight in module.parameters())
+    if count > _MOST_WEIGHTS:
+        raise ArtifactError(
+            f"its manifest describes {spec.factory} with {count / 1e6:,.0f} million weights, and "
+            f"{_MOST_WEIGHTS / 1e6:,.0f} million are the most.",
+            "Do not use it: its options were changed.",
+        )
 
 
 def is_foreign(factory: str) -> bool:
@@ -70,13 +120,13 @@ def _find(factory: str) -> Callable[..., Any]:
             f"Take one of {', '.join(model_names())}, or name your own as package.module:factory.",
         )
     try:
-        with _current_folder_importable():
+        with _current_folder_importable() if factory in named_factories() else nullcontext():
             module = importlib.import_module(module_name)
     except Exception as error:
         raise ConfigError(
             f"The module {module_name} of the network {factory} could not be imported: "
             f"{type(error).__name__}: {error}.",
-            "Run from the folder that holds it, or install it.",
+            "Run from the folder that holds it and name it yourself (`model`, `trust`), or install it.",
         ) from error
     build = getattr(module, attribute, None)
     if not callable(build):

@@ -38,7 +38,7 @@ class RunningAccuracy:
         return self._confusion.score()
 
 
-_FAR_BELOW, _NEAR_AGAIN = 0.75, 0.8
+FAR_BELOW, _NEAR_AGAIN = 0.75, 0.8
 """Shares of the mIoU at build. A test set costs a sound network up to a fifth of what it reached in validation."""
 _LEAST_FRAMES = 30
 _EVERY = 10
@@ -57,7 +57,7 @@ class AccuracyAlarm:
         self._expected = measured[-1] if measured else None
         self._accuracy = accuracy
         expected = self._expected or 0.0
-        self._alarm = Alarm(Bound(_FAR_BELOW * expected, _NEAR_AGAIN * expected, above=False))
+        self._alarm = Alarm(Bound(FAR_BELOW * expected, _NEAR_AGAIN * expected, above=False))
         self._frames = 0
 
     def check(self) -> list[Notice]:

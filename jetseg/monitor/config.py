@@ -19,6 +19,14 @@ class MonitorConfig(Settings):
     shadow_bound: Annotated[float | None, Cli(metavar="PERCENT")] = Field(
         None, ge=0, le=100, description="Agreement mIoU below which the shadow raises an alarm; learned at build."
     )
+    estimate: bool = Field(True, description="Estimate mIoU without labels, where the engine's manifest knows how.")
+    estimate_bound: Annotated[float | None, Cli(metavar="PERCENT")] = Field(
+        None,
+        ge=0,
+        le=100,
+        description="mIoU for which an alarm is raised when even the upper end of the estimate is below it; by default "
+        "three quarters of that at build.",
+    )
 
 
 class BaselineConfig(Settings):
@@ -26,4 +34,8 @@ class BaselineConfig(Settings):
 
     split: str = Field("train", description="Split to measure on.")
     frames: int = Field(128, ge=8, description="How many frames to measure, spread evenly in pairs.")
+    estimate: bool = Field(
+        True,
+        description="Learn to estimate accuracy without labels, from 60 frames or more: some 1,600 runs of the engine.",
+    )
     threads: int | None = Field(None, gt=0, description="Threads of a CPU backend.")

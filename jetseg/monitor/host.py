@@ -165,7 +165,7 @@ class HostMonitor:
         now = time.monotonic()
         if now >= self._next_power_mode:
             self._next_power_mode = now + _POWER_MODE_SECONDS
-            self._power_mode = _nvpmodel()
+            self._power_mode = read_power_mode()
         return self._power_mode
 
 
@@ -215,7 +215,8 @@ def _psutil_temperatures() -> dict[str, float]:
     return {f"{name} {entry.label}".strip(): entry.current for name, entries in groups.items() for entry in entries}
 
 
-def _nvpmodel() -> str | None:
+def read_power_mode() -> str | None:
+    """Returns the power mode as nvpmodel names it; None where there is none."""
     if shutil.which("nvpmodel") is None:
         return None
     try:

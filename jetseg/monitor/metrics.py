@@ -19,7 +19,7 @@ _COUNTERS = {
     "dropped": "Frames that were lost to newer ones.",
 }
 _TOLD_APART = {*_COUNTERS, "frames_per_second", "engine_frames_per_second", "frame_age_ms", "stage_ms"}
-_TOLD_APART |= {"miou", "per_class_iou"}
+_TOLD_APART |= {"miou", "per_class_iou", "estimate"}
 _HOST = {
     "cpu_percent": ("cpu_ratio", 0.01, "Load of all cores together."),
     "memory_percent": ("memory_ratio", 0.01, "Memory of the machine in use."),
@@ -94,8 +94,21 @@ class Metrics:
         if summary.per_class_iou:
             known = {name: iou / 100 for name, iou in summary.per_class_iou.items() if iou is not None}
             yield self._gauges("jetseg_iou_ratio", "IoU against labels, over the run.", "class", known)
+        if (estimate := observation.further.get("estimate")) and estimate["window"] is not None:
+            yield from self._estimate(estimate)
         others = dict(flat_numbers(observation.remaining(_TOLD_APART)))
         yield self._gauges("jetseg_run", "Further figures of the run.", "figure", others)
+
+    def _estimate(self, estimate: Mapping[str, Any]) -> Iterator[Any]:
+        ends = ("low", "miou", "high")
+        text = "Mean IoU of the newest window, estimated without labels, and the ends of its interval."
+        yield self._gauges("jetseg_estimated_miou_ratio", text, "end", {end: estimate[end] / 100 for end in ends})
+        family = self._library.metrics_core.GaugeMetricFamily
+        classes = family("jetseg_estimated_iou_ratio", "Likewise for each class.", labels=["class", "end"])
+        for name, found in estimate["per_class_iou"].items():
+            for end, value in (found or {}).items():
+                classes.add_metric([name, end], value / 100)
+        yield classes
 
     def _host(self, observation: Observation) -> Iterator[Any]:
         host = observation.host

@@ -25,6 +25,7 @@ class Observation:
         at: Unix time, in seconds.
         frames_per_second: Over the last two seconds; 0 while no frame comes.
         since_last_frame_s: Since a class map was ready; None before the first one.
+        advanced: Whether since the look before a class map was ready, or an idle loop waited for its camera.
         frame_age_ms: p50, p95 and p99 of the last frames; empty before the first one.
         stage_ms: Median of the last frames, by stage.
         summary: The figures of the whole run so far.
@@ -35,6 +36,7 @@ class Observation:
     at: float
     frames_per_second: float
     since_last_frame_s: float | None
+    advanced: bool
     frame_age_ms: dict[str, float]
     stage_ms: dict[str, float]
     summary: LoopSummary
@@ -46,9 +48,9 @@ class Observation:
         return asdict(self)
 
     def remaining(self, apart: Collection[str]) -> dict[str, Any]:
-        """Returns what the summary and the other monitors hold, without the summary's fields in `apart`."""
-        fields = {name: value for name, value in asdict(self.summary).items() if name not in apart}
-        return {**fields, **self.further}
+        """Returns what the summary and the other monitors hold, without what is named in `apart`."""
+        held = {**asdict(self.summary), **self.further}
+        return {name: value for name, value in held.items() if name not in apart}
 
 
 Listener = Callable[[Observation], None]
@@ -79,6 +81,7 @@ class Observer:
         self._moments: deque[tuple[float, int]] = deque()
         self._last_count = 0
         self._last_change: float | None = None
+        self._last_waits = 0
         self._listeners: list[Listener] = []
         self._ended = Event()
         self._thread = Thread(target=self._work, name="jetseg-observer", daemon=True)
@@ -104,16 +107,24 @@ class Observer:
         count = statistics.rate.count
         if count != self._last_count:
             self._last_count, self._last_change = count, now
+        waits = self._waits()
         return Observation(
             at=time.time(),
             frames_per_second=self._rate(now, count),
             since_last_frame_s=None if self._last_change is None else now - self._last_change,
+            advanced=waits or self._last_change == now,
             frame_age_ms=asdict(age) if age else {},
             stage_ms={name: figures.p50 for name, figures in stages.items() if figures},
             summary=statistics.summary(),
             host=self._host.latest if self._host else None,
             further=self._further(),
         )
+
+    def _waits(self) -> bool:
+        """Tells whether the source said again that it waits for its camera, and no other stage is at work."""
+        before, self._last_waits = self._last_waits, self._statistics.waits
+        at_work = {stage for stage, since in self._statistics.busy_since.copy().items() if since is not None}
+        return self._last_waits != before and at_work <= {"capture"}
 
     def _rate(self, now: float, count: int) -> float:
         self._moments.append((now, count))

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from jetseg.locking import is_at
 from jetseg.monitor.events import Event, EventLog
 from jetseg.monitor.json_text import json_text
 from jetseg.monitor.observer import Observation, Observer
@@ -31,13 +32,14 @@ _CLOSE_SECONDS = 5.0
 class RunLog:
     """Writes JSON lines in its own thread, each with one system call, so that `kill -9` leaves whole lines.
 
-    A line is `{"type": "event", ...}` with the attributes of an `Event`, or `{"type": "statistics", ...}`
-    with those of an `Observation`. FILE is renamed to FILE.1 when it is full, FILE.1 to FILE.2, and so on.
+    A line is `{"type": "event", ...}` with the attributes of an `Event`, `{"type": "statistics", ...}` with those of an
+    `Observation`, or `{"type": "estimate", ...}` with a window of the estimate of accuracy. FILE is renamed to FILE.1
+    when it is full, FILE.1 to FILE.2, and so on.
 
     Args:
         path: The file, or a folder, in which it is called jetseg.jsonl.
-        events: Whose events are written; gets "log-stopped" when the disk refuses and "log-resumed" later.
-            Up to a thousand lines wait for that.
+        events: Whose events are written; gets "log-stopped" when the disk refuses and "log-resumed" later, up to a
+            thousand lines wait for that; and "log-deleted" when the file is gone, which is made anew.
         statistics_seconds: Between lines of figures.
         limit_bytes: Size of a file.
         kept_files: Full files that stay beside the present one.
@@ -65,6 +67,7 @@ class RunLog:
         self._retry_seconds = RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._lines: queue.Queue[bytes] = queue.Queue(_WAITING)
         self._next_statistics = 0.0
+        self._last_window: int | None = None
         self._descriptor: int | None = None
         self._rests = False
         self._closing = threading.Event()
@@ -87,7 +90,11 @@ class RunLog:
             self.add_last(observer.observe())
 
     def add_observation(self, observation: Observation) -> None:
-        """Writes a line of figures if it is time to."""
+        """Writes a line of figures if it is time to, and one for a new window of the estimate."""
+        estimate = observation.further.get("estimate")
+        if estimate and estimate["window"] != self._last_window:
+            self._last_window = estimate["window"]
+            self._add({"type": "estimate", "at": observation.at, **estimate})
         now = perf_counter()
         if now >= self._next_statistics:
             self._next_statistics = now + self._statistics_seconds
@@ -142,6 +149,11 @@ class RunLog:
         return True
 
     def _write(self, line: bytes) -> None:
+        if self._descriptor is not None and not is_at(self._descriptor, self.path):
+            os.close(self._descriptor)
+            self._descriptor = None
+            text = f"{self.path} was deleted or moved while it was written; the log goes on in a new file."
+            self._events.add("log-deleted", "warning", text)
         descriptor = self._open()
         size = os.fstat(descriptor).st_size
         if size and size + len(line) > self._limit_bytes:

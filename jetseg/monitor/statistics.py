@@ -106,6 +106,8 @@ class LoopStatistics:
         self.rate = FrameRate()
         self.read = 0
         """Frames that the loop took from the source."""
+        self.waits = 0
+        """Times that a source said that it still waits for its camera."""
         self.dropped_in_loop: dict[str, int] = {}
         self.frames_by_engine: dict[str, int] = {}
         self.serving: str | None = None

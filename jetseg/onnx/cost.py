@@ -13,7 +13,7 @@ import onnx
 from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.node import attribute_int
+from jetseg.onnx.node import attribute_int, attribute_text
 from jetseg.onnx.signature import input_shape
 
 Shape = tuple[int, ...]
@@ -35,17 +35,18 @@ class Cost:
     macs: int | None
 
 
-def onnx_cost(path: Path, manifest: Manifest | None = None) -> Cost:
+def onnx_cost(path: Path, manifest: Manifest | None = None, sha256: str | None = None) -> Cost:
     """Counts the cost of an ONNX file.
 
     Args:
         path: The file.
         manifest: Its manifest; gives the image size where the graph leaves it open.
+        sha256: The hash that it had when it was checked.
 
     Raises:
         ArtifactError: The file is missing, or not a whole ONNX file.
     """
-    model = load_onnx(path, weights=False)
+    model = load_onnx(path, sha256)
     return graph_cost(model, input_shape(manifest.input) if manifest else None)
 
 
@@ -56,23 +57,58 @@ def graph_cost(model: onnx.ModelProto, shape: Shape | None = None) -> Cost:
         model: The model; it is not changed.
         shape: Shape of the image input, used for the dimensions that the graph leaves open.
     """
-    graph = Graph(model)
-    if shape is not None:
-        graph = graph.copy()
-        image = next((name for name in graph.inputs if len(graph.shapes.get(name, ())) == len(shape)), None)
-        if image is not None:
-            graph.fix_input_size(image, dict(enumerate(shape)))
-    shapes = {name: sizes for name, sizes in graph.shapes.items() if _is_fixed(sizes)}
-    macs: int | None = 0
+    graph = _sized(Graph(model), shape)
+    counts = list(_macs_by_product(graph).values())
+    macs = None if None in counts else sum(filter(None, counts))
+    return Cost(parameters=_count_parameters(graph, _fixed_shapes(graph)), macs=macs)
+
+
+def products(graph: Graph) -> tuple[str, ...]:
+    """Returns the convolutions and matrix products, each by its first output.
+
+    All count, whether what is multiplied was learned or is computed, as the two products of an attention are.
+    """
+    return tuple(node.output[0] for node in graph.nodes if node.op_type in _MACS)
+
+
+def product_macs(graph: Graph, shape: Shape | None = None) -> dict[str, int]:
+    """Counts the multiply-accumulates of each of the `products`.
+
+    Args:
+        graph: The float network; it is not changed.
+        shape: As in `graph_cost`.
+
+    Returns:
+        Counts in graph order; nothing where a shape in the graph depends on the data.
+    """
+    counts = _macs_by_product(_sized(graph, shape))
+    known = {name: count for name, count in counts.items() if count is not None}
+    return known if len(known) == len(counts) else {}
+
+
+def _sized(graph: Graph, shape: Shape | None) -> Graph:
+    """Returns the graph with its image input of a given shape, where the file leaves that open."""
+    image = next((name for name in graph.inputs if len(graph.shapes.get(name, ())) == len(shape or ())), None)
+    if shape is None or image is None:
+        return graph
+    graph = graph.copy()
+    graph.fix_input_size(image, dict(enumerate(shape)))
+    return graph
+
+
+def _macs_by_product(graph: Graph) -> dict[str, int | None]:
+    shapes, found = _fixed_shapes(graph), dict[str, int | None]()
     for node in graph.nodes:
-        count = _MACS.get(node.op_type)
-        if count is None or macs is None:
-            continue
-        try:
-            macs += count(node, shapes)
-        except KeyError:  # a shape that only the data decides
-            macs = None
-    return Cost(parameters=_count_parameters(graph, shapes), macs=macs)
+        if node.op_type in _MACS:
+            try:
+                found[node.output[0]] = _MACS[node.op_type](node, shapes)
+            except KeyError:  # a shape that only the data decides
+                found[node.output[0]] = None
+    return found
+
+
+def _fixed_shapes(graph: Graph) -> Shapes:
+    return {name: sizes for name, sizes in graph.shapes.items() if _is_fixed(sizes)}
 
 
 def _is_fixed(sizes: Sequence[int | None]) -> TypeGuard[Shape]:
@@ -97,11 +133,30 @@ def _matrix_product(node: onnx.NodeProto, shapes: Shapes) -> int:
     return prod(shapes[node.output[0]]) * summed
 
 
+def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Every combination of all indices takes one product; of a single operand none."""
+    terms = attribute_text(node, "equation", "").replace(" ", "").split("->")[0].split(",")
+    if "." in "".join(terms):
+        raise KeyError(node.output[0])  # an ellipsis stands for as many axes as there are
+    sizes: dict[str, int] = {}
+    for term, name in zip(terms, node.input, strict=True):
+        sizes.update(zip(term, shapes[name], strict=True))
+    return prod(sizes.values()) if len(terms) > 1 else 0
+
+
+def _attention(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Both products: of queries and keys, and of their likeness and the values."""
+    queries, keys, mixed = (shapes[name] for name in (*node.input[:2], node.output[0]))
+    return (prod(queries) + prod(mixed)) * keys[-2]
+
+
 _MACS: dict[str, Callable[[onnx.NodeProto, Shapes], int]] = {
     "Conv": _convolution,
     "ConvInteger": _convolution,
     "QLinearConv": _convolution,
     "ConvTranspose": _transposed_convolution,
+    "Attention": _attention,
+    "Einsum": _einsum,
     "Gemm": _matrix_product,
     "MatMul": _matrix_product,
     "MatMulInteger": _matrix_product,

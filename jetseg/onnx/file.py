@@ -1,121 +1,155 @@
-"""Reads and writes ONNX files as untrusted data: whole, and with nothing outside their own folder."""
+"""Reads and writes ONNX files as untrusted data: whole, once, and with nothing outside their own folder.
+
+A file is parsed by nobody else: its weights are put inside, wherever they lay, and whoever computes gets the result as
+bytes. A parser that gets a path would look for weights by rules of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, EncodeError
 
 from jetseg.errors import ArtifactError
-from jetseg.storage import sha256_file, write_bytes
+from jetseg.onnx.tensors import MOST_BYTES, check_sizes
+from jetseg.onnx.weight_files import put_weights_inside_, read_at_most
 
 
-def load_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """Loads an ONNX file, checking where its weights lie before they are opened.
+@dataclass(frozen=True)
+class OnnxContent:
+    """What was read from an ONNX file, and from the files with its weights, each of them once.
+
+    Attributes:
+        model: The network, all weights inside.
+        sha256: Hash of the bytes that were read, as 64 hexadecimal digits. It is the file's where all weights lie
+            inside. Otherwise it is that of a text: the file's hash on the first line, then for each file with weights,
+            sorted by name, its name within the folder and its hash.
+        weight_files: The other files that held weights, sorted by name.
+    """
+
+    model: onnx.ModelProto
+    sha256: str
+    weight_files: tuple[Path, ...]
+
+
+def load_onnx(path: Path, sha256: str | None = None) -> onnx.ModelProto:
+    """Loads an ONNX file with all its weights.
 
     Args:
         path: ONNX file.
-        weights: False leaves weights that lie in other files unread.
+        sha256: The hash that it had when it was checked; None for a file that nothing was found out about yet.
 
     Raises:
-        ArtifactError: The file is missing, no ONNX file, truncated, or its external data is missing or lies
-            outside the file's folder.
+        ArtifactError: See `read_onnx`; or it was replaced since it was checked.
     """
-    model = _parse(path)
-    if _weight_files(path, model) and weights:
-        try:
-            onnx.load_external_data_for_model(model, str(path.parent))
-        except (ValueError, OSError, onnx.checker.ValidationError) as error:
-            raise ArtifactError(
-                f"{path} keeps weights in another file, which is damaged: {error}.", "Copy both files again."
-            ) from error
-    return model
+    content = read_onnx(path)
+    if sha256 not in (None, content.sha256):
+        raise ArtifactError(
+            f"{path} is not the file that was checked: its SHA-256 differs, so it was changed since.",
+            "Leave it while it is in use, and start again.",
+        )
+    return content.model
+
+
+def read_onnx(path: Path) -> OnnxContent:
+    """Reads an ONNX file with all its weights.
+
+    Raises:
+        ArtifactError: The file is missing, no ONNX file, truncated or too large; a tensor has another size than it
+            says; or its weights are missing, lie outside the file's folder, or are not all there.
+    """
+    content = _read(path)
+    digest = hashlib.sha256(content).hexdigest()
+    model = _parse(path, content)
+    del content  # a second copy of the weights
+    digests = put_weights_inside_(path, model)
+    check_sizes(path, model)
+    _check_nodes(path, model)
+    if digests:
+        lines = [digest, *(f"{name} {of_weights}" for name, of_weights in digests.items())]
+        digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    return OnnxContent(model, digest, tuple(path.parent / name for name in digests))
 
 
 def is_onnx(path: Path) -> bool:
     """Tells whether a file holds an ONNX network, whatever its name."""
     try:
-        _parse(path)
+        _parse(path, _read(path))
     except ArtifactError:
         return False
     return True
 
 
-def weight_files(path: Path) -> tuple[Path, ...]:
-    """Returns the other files that hold weights of an ONNX file, sorted by name; see `load_onnx` for what it raises."""
-    return _weight_files(path, _parse(path))
+def write_onnx(path: Path, model: onnx.ModelProto) -> None:
+    """Writes an ONNX file, weights inside, to a place that nobody reads yet; see `jetseg.artifact_file.save_onnx`."""
+    path.write_bytes(to_bytes(model, str(path)))
 
 
-def onnx_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a network, weights in other files included, as 64 hexadecimal digits.
+def to_bytes(model: onnx.ModelProto, name: str) -> bytes:
+    """Serializes a network, its weights inside.
 
-    It is the hash of the file itself where all weights lie inside. Otherwise it is the hash of a text: the file's hash
-    on the first line, then for each file with weights, sorted by name, its name within the folder and its hash.
+    Args:
+        model: The network.
+        name: What it is called in messages.
 
     Raises:
-        ArtifactError: See `load_onnx`.
+        ArtifactError: It is larger than the format allows, 2 GB.
     """
-    files = weight_files(path)
-    if not files:
-        return sha256_file(path)
-    lines = [sha256_file(path), *(f"{file.relative_to(path.parent).as_posix()} {sha256_file(file)}" for file in files)]
-    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    try:
+        return bytes(model.SerializeToString())
+    except (ValueError, EncodeError) as error:
+        raise _too_large(name) from error
 
 
-def save_onnx(path: Path, model: onnx.ModelProto) -> None:
-    """Writes an ONNX file atomically, weights inside."""
-    write_bytes(path, model.SerializeToString())
-
-
-def _parse(path: Path) -> onnx.ModelProto:
+def _read(path: Path) -> bytes:
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist.", "Check the path.")
+    content = read_at_most(path, MOST_BYTES)
+    if content is None:
+        raise _too_large(str(path))
+    return content
+
+
+def _parse(path: Path, content: bytes) -> onnx.ModelProto:
+    model = onnx.ModelProto()
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except DecodeError as error:
+        model.ParseFromString(content)
+    except (DecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{path} is not a whole ONNX file.", "It may be truncated; copy or export it again."
         ) from error
+    model.DiscardUnknownFields()  # a runtime of another version might know them, and what they hold was not checked
     if not model.graph.node:
         raise ArtifactError(f"{path} holds no network.", "Check that it is an ONNX file, and export it again.")
     return model
 
 
-def _weight_files(path: Path, model: onnx.ModelProto) -> tuple[Path, ...]:
-    places = {
-        _external_place(path, tensor) for tensor in _tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL
-    }
-    return tuple(path.parent / place for place in sorted(places))
+def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
+    """Refuses nodes that lack what their operator needs: all who read the graph count on inputs and attributes.
+
+    Each node has an output, by which it is named. Operators that ONNX does not have, and those with branches, are
+    otherwise left to whoever runs them.
+    """
+    context = onnx.checker.C.CheckerContext()
+    try:
+        context.ir_version = model.ir_version
+        context.opset_imports = {entry.domain: entry.version for entry in model.opset_import}
+        for node in model.graph.node:
+            if not any(node.output):
+                raise ValueError(f"node {node.name!r} ({node.op_type}) gives nothing")
+            has_branches = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+            if onnx.defs.has(node.op_type, node.domain) and not has_branches:
+                onnx.checker.check_node(node, context)
+    except (onnx.checker.ValidationError, ValueError, TypeError, RuntimeError) as error:  # a version of 50 bits
+        reason = str(error).split("\n", 1)[0]
+        raise ArtifactError(f"{path} holds no sound network: {reason}.", "Export it again.") from error
 
 
-def _external_place(path: Path, tensor: onnx.TensorProto) -> str:
-    """Returns where a tensor's values lie, within the folder of the ONNX file."""
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-    folder = path.parent.resolve()
-    target = (folder / location).resolve()
-    if not location or not target.is_relative_to(folder):
-        raise ArtifactError(
-            f"{path} wants to read the weights {tensor.name} from {location!r}, outside its own folder.",
-            "Do not use this file unless you trust it; if you do, save it again with its weights inside.",
-        )
-    if not target.is_file():
-        raise ArtifactError(
-            f"{path} keeps the weights {tensor.name} in {location}, and that file is not beside it.",
-            "Copy it there as well, or export the network with its weights inside.",
-        )
-    return target.relative_to(folder).as_posix()
-
-
-def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """Yields all tensors, wherever they lie: initializers, attributes, branches, functions, sparse ones."""
-    if isinstance(message, onnx.TensorProto):
-        yield message
-    if isinstance(message, onnx.TensorProto | onnx.ValueInfoProto):
-        return  # a description of an activation, of which a network has hundreds, holds no tensor
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in [value] if isinstance(value, Message) else value:
-                yield from _tensors(inner)
+def _too_large(name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{name} is larger than 2 GB, which is the most that an ONNX network can hold with its weights inside.",
+        "Use a smaller network; one for a camera has some ten megabytes.",
+    )

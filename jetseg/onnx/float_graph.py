@@ -20,19 +20,25 @@ MIN_OPSET = 13
 """The first opset with quantizers per channel."""
 _MIN_IR = 7
 """The first format of the file that opset 13 belongs to; initializers need not be inputs there."""
+_FLOAT8_IR = 9
+"""The first format of the file that has 8-bit floats."""
 _FIRST_MODES_OPSET = 11
 """The first opset whose Resize names how coordinates are computed, with another default than before."""
 
 
-def load_float_graph(path: Path) -> Graph:
+def load_float_graph(path: Path, sha256: str | None = None) -> Graph:
     """Loads an ONNX file for calibration or quantization.
 
     Half precision becomes float32, and an opset older than 13 is lifted, both in memory.
 
+    Args:
+        path: The file.
+        sha256: The hash that it had when it was checked.
+
     Raises:
         ArtifactError: The file is broken, is quantized already, is in bfloat16, has branches, or cannot be lifted.
     """
-    model = load_onnx(path)
+    model = load_onnx(path, sha256)
     was_half = has_half(model)
     graph = Graph(model)
     found = sorted({node.op_type for node in graph.nodes} & QUANTIZED_OPERATORS)
@@ -44,8 +50,7 @@ def load_float_graph(path: Path) -> Graph:
     if was_half:
         graph = Graph(to_float32(model, str(path)))
         bypass_casts_(graph)
-    if graph.opset < MIN_OPSET:
-        graph = Graph(_lift(path, graph.model, graph.opset))
+    graph = lift(graph, MIN_OPSET, str(path))
     try:
         graph.check()
     except GraphError as error:
@@ -69,23 +74,36 @@ def _refuse_what_cannot_be_calibrated(path: Path, graph: Graph) -> None:
             )
 
 
-def _lift(path: Path, model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Returns the same network in opset 13; its tensors keep their names."""
+def lift(graph: Graph, opset: int, name: str = "The network") -> Graph:
+    """Returns the same network in an opset, or in its own if that is newer; its tensors keep their names.
+
+    Args:
+        graph: The network.
+        opset: The oldest opset that will do.
+        name: What it is called in messages.
+
+    Raises:
+        ArtifactError: ONNX's converter cannot lift it.
+    """
+    return graph if graph.opset >= opset else Graph(_lift(graph.model, graph.opset, opset, name))
+
+
+def _lift(model: onnx.ModelProto, opset: int, wanted: int, name: str) -> onnx.ModelProto:
     outputs = list(model.graph.output)
     inner = {name for node in model.graph.node for name in node.output if name} - {value.name for value in outputs}
     # the converter keeps the names of outputs, and of other tensors only mostly
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(inner))
     try:
-        lifted = version_converter.convert_version(model, MIN_OPSET)
+        lifted = version_converter.convert_version(model, wanted)
     except Exception as error:  # the converter's exceptions share no base of their own
         raise ArtifactError(
-            f"{path} uses opset {opset}; quantizers per channel need {MIN_OPSET} or later, and ONNX's converter "
-            f"could not lift it: {error}.",
-            f"Export it again with opset {MIN_OPSET} or later.",
+            f"{name} uses opset {opset}; its quantizers need {wanted} or later, and ONNX's converter could not lift "
+            f"it: {error}.",
+            f"Export it again with opset {wanted} or later.",
         ) from error
     del lifted.graph.output[:]
     lifted.graph.output.extend(outputs)
-    lifted.ir_version = max(lifted.ir_version, _MIN_IR)
+    lifted.ir_version = max(lifted.ir_version, _FLOAT8_IR if wanted > MIN_OPSET else _MIN_IR)
     if opset < _FIRST_MODES_OPSET:  # the converter leaves the newer defaults, which sample elsewhere
         for node in lifted.graph.node:
             if node.op_type == "Resize":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from jetseg.onnx.channel_axes import channel_axes
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session, run_session
 
 Tensor = npt.NDArray[Any]
-_SUBSTITUTE = ".substitute"
 
 
 class LayerwiseRunner:
@@ -34,50 +34,47 @@ class LayerwiseRunner:
         self.frames: list[dict[str, Tensor]] = [dict(feed) for feed in feeds]
         self._unread = Counter(name for node in graph.nodes for name in set(node.input))
 
+    def values(self, name: str) -> list[Tensor]:
+        """Returns a live activation of each frame."""
+        return [frame[name] for frame in self.frames]
+
     def run(self, node: onnx.NodeProto) -> None:
         """Runs the next node on what was computed before and forgets what no later node reads."""
-        self.advance(node, self.evaluate(node, {name: name for name in node.input if name}))
+        self.advance(node, self.evaluate(node))
 
-    def advance(self, node: onnx.NodeProto, outputs_by_frame: Sequence[Sequence[Tensor]]) -> None:
-        """Takes over what `evaluate` returned for the next node and forgets what no later node reads."""
+    def advance(self, node: onnx.NodeProto, outputs_by_frame: Iterable[Sequence[Tensor]]) -> None:
+        """Takes over what `evaluate` gives for the next node and forgets what no later node reads, frame by frame."""
         outputs = [name for name in node.output if name]
-        for frame, values in zip(self.frames, outputs_by_frame, strict=True):
-            frame.update(zip(outputs, values, strict=True))
-        done = set[str]()
+        done = []
         for name in set(node.input):
             self._unread[name] -= 1
             if not self._unread[name]:
-                done.update((name, f"{name}{_SUBSTITUTE}"))
-        for frame in self.frames:
+                done.append(name)
+        for frame, values in zip(self.frames, outputs_by_frame, strict=True):
+            frame.update(zip(outputs, values, strict=True))
             for name in done:
                 frame.pop(name, None)
 
-    def substitute(self, node: onnx.NodeProto, values: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, str]:
-        """Prepares other values for some of a node's inputs; returns the name that each input is held under.
-
-        They stay until the last reader of the input has run, so that several readers share them.
+    def evaluate(
+        self, node: onnx.NodeProto, changes: Mapping[str, Callable[[Tensor], Tensor]] | None = None
+    ) -> Iterator[list[Tensor]]:
+        """Returns what a node computes, frame by frame as it is asked for, with its weights as they are now.
 
         Args:
             node: The node; all that it reads must have been computed.
-            values: What makes the other value out of the computed one, by input.
+            changes: What makes another value out of the computed one, by input.
         """
-        reads = {name: name for name in node.input if name}
-        for name, change in values.items():
-            reads[name] = f"{name}{_SUBSTITUTE}"
-            for frame in self.frames:
-                if reads[name] not in frame:
-                    frame[reads[name]] = change(frame[name])
-        return reads
-
-    def evaluate(self, node: onnx.NodeProto, reads: Mapping[str, str]) -> list[list[Tensor]]:
-        """Returns what a node computes for each frame, without keeping it; `reads` as `substitute` returns it."""
-        live = [name for name in reads if name not in self._graph.weights]
-        first = self.frames[0]
-        inputs = [value_info(name, first[reads[name]]) for name in live]
+        changes = changes or {}
+        live = [name for name in dict.fromkeys(node.input) if name and name not in self._graph.weights]
+        inputs = [value_info(name, self.frames[0][name]) for name in live]
         outputs = [name for name in node.output if name]
         model = self._graph.part([node], inputs, [onnx.ValueInfoProto(name=name) for name in outputs])
-        session = make_session(model.SerializeToString(), threads=self._threads)
-        return [run_session(session, outputs, {name: frame[reads[name]] for name in live}) for frame in self.frames]
+        session = make_session(model.SerializeToString(), threads=self._threads, arena=False)
+
+        def values(frame: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: changes[name](frame[name]) if name in changes else frame[name] for name in live}
+
+        return (run_session(session, outputs, values(frame)) for frame in self.frames)
 
 
 def value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
@@ -90,7 +87,7 @@ class Probe:
     """What one frame told about a network.
 
     Attributes:
-        channels: Number of channels (axis 1) of each float activation with four axes.
+        channels: Number of channels of each float activation whose axis of channels is known.
         peak_bytes: Most memory that the activations of one frame take at a time.
     """
 
@@ -102,6 +99,7 @@ def probe(graph: Graph, feed: Mapping[str, Tensor], threads: int | None = None) 
     """Runs a network node by node on one frame and looks at its activations."""
     runner = LayerwiseRunner(graph, [feed], threads)
     channels: dict[str, int] = {}
+    axes = channel_axes(graph)
     peak = 0
     live = runner.frames[0]
     for node in (None, *graph.nodes):
@@ -109,6 +107,10 @@ def probe(graph: Graph, feed: Mapping[str, Tensor], threads: int | None = None) 
             runner.run(node)
         peak = max(peak, sum(value.nbytes for value in live.values()))
         channels.update(
-            {name: value.shape[1] for name, value in live.items() if value.ndim == 4 and value.dtype == np.float32}
+            {
+                name: value.shape[axes[name]]
+                for name, value in live.items()
+                if name in axes and value.dtype == np.float32
+            }
         )
     return Probe(channels, peak)

@@ -182,8 +182,7 @@ class GraphLookup:
             readers = self.consumers.setdefault(name, [])
             readers.append(node)
             if len(readers) > 1 and node is not self._nodes[-1]:
-                places = {id(other): place for place, other in enumerate(self._nodes)}
-                readers.sort(key=lambda reader: places[id(reader)])
+                readers.sort(key=self._position)
 
     def _unread(self, node: onnx.NodeProto) -> None:
         for name in set(tensors_read(node)):
@@ -194,10 +193,10 @@ class GraphLookup:
                 del self.consumers[name]
 
     def _position(self, node: onnx.NodeProto) -> int:
-        for position, other in enumerate(self._nodes):
-            if other is node:
-                return position
-        raise GraphError(f"Node {node_title(node)} is no node of this graph.")
+        try:
+            return list(map(id, self._nodes)).index(id(node))  # nodes are not compared by what they say
+        except ValueError:
+            raise GraphError(f"Node {node_title(node)} is no node of this graph.") from None
 
     def _knows(self, name: str) -> bool:
         return name in self.producer or name in self.weights or name in self.inputs or name in self._sparse_weights()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from jetseg.errors import ArtifactError, MissingDependencyError
+from jetseg.errors import ArtifactError, JetsegError, MissingDependencyError, OutOfMemoryError
+from jetseg.main_thread import opening, working
 from jetseg.manifest import Manifest
-from jetseg.onnx.file import load_onnx
+from jetseg.onnx.file import load_onnx, to_bytes
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.half import has_half, to_float32
+from jetseg.onnx.memory import check_memory
 from jetseg.onnx.signature import check_input, pick_tensor
 from jetseg.output_shape import check_output
 
@@ -32,47 +35,85 @@ _NUMPY_TYPES: dict[str, npt.DTypeLike] = {
     **{f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 """Types of tensors, by ONNX Runtime's name."""
+_OUT_OF_MEMORY = re.compile(r"bad_alloc|allocate memory|would require more than \d+ bytes|out of memory", re.I)
+_ASKED = re.compile(r"requested buffer of size (\d+)")
 
 
 def make_session(
-    model: Path | bytes, *, threads: int | None = None, optimize: bool = True, integers: bool = False
+    model: Path | bytes,
+    *,
+    sha256: str | None = None,
+    threads: int | None = None,
+    optimize: bool = True,
+    integers: bool = False,
+    arena: bool = True,
+    profile: Path | None = None,
+    optimized: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Opens a CPU session.
 
+    ONNX Runtime gets the network as bytes with all weights inside, never a path: it opens no file.
+
     Args:
-        model: ONNX file, which is computed in float32 if it is in half precision; or its serialized content.
+        model: ONNX file, which is computed in float32 if it is in half precision; or its serialized content, with all
+            weights inside.
+        sha256: The hash that the file had when it was checked.
         threads: Threads inside an operator; None lets ONNX Runtime take one per core.
         optimize: False runs the graph node by node as it stands, without fusions.
         integers: Whether the network holds quantizers. ONNX Runtime would fuse a matrix product with its bias first,
-            and then compute it in float, slower than without quantizers.
+                and then compute it in float, slower than without quantizers; and make some of int8 activations uint8.
+        arena: False gives memory back after each run, and does not take it by powers of two.
+        profile: Start of the name of a file that tells how long each step took, written by `end_profiling`.
+        optimized: File to write the network to as it is computed, with what was fused.
 
     Raises:
         ArtifactError: The file is damaged, incomplete, or uses an operator that ONNX Runtime lacks.
+        OutOfMemoryError: The network asks for more memory than there is.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it would write of an error is in the exception
+    options.enable_cpu_mem_arena = arena
     # threads that wait for work sleep: spinning ones take the cores of camera, monitor and whatever else runs
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # by default it looks for a format of its own first, which may name further files
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    if integers:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    name = "The network"
-    source: str | bytes = str(model) if isinstance(model, Path) else model
-    if isinstance(model, Path):
-        name = str(model)
-        if has_half(load_onnx(model, weights=False)):
-            source = to_float32(load_onnx(model), name).SerializeToString()
+    name = str(model) if isinstance(model, Path) else "The network"
+    content = _content(model, sha256) if isinstance(model, Path) else model
     try:
         skipped = ["MatMulAddFusion"] if integers else []
-        return onnxruntime.InferenceSession(
-            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=skipped
-        )
+        with opening(name):
+            return onnxruntime.InferenceSession(
+                content,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=skipped,
+                enable_fallback=0,  # it would print, and try the same again
+            )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        raise ArtifactError(
-            f"{name} cannot be opened by ONNX Runtime: {_reason(error)}.",
+        raise _explained(
+            error,
+            f"{name} cannot be opened by ONNX Runtime",
             "Check that the file is whole, and that its operators are standard ONNX ones.",
         ) from error
+
+
+def _content(path: Path, sha256: str | None) -> bytes:
+    """Returns what ONNX Runtime is given of a file."""
+    model = load_onnx(path, sha256)
+    if has_half(model):
+        model = to_float32(model, str(path))
+    check_memory(model, str(path))
+    return to_bytes(model, str(path))
 
 
 def choose_input_and_output(path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> tuple[str, str]:
@@ -100,11 +141,18 @@ def choose_input_and_output(path: Path, session: onnxruntime.InferenceSession, m
 def run_session(
     session: onnxruntime.InferenceSession, outputs: Sequence[str], feeds: dict[str, npt.NDArray[Any]]
 ) -> list[npt.NDArray[Any]]:
-    """Runs a session; a failure inside ONNX Runtime becomes an `ArtifactError`."""
+    """Runs a session.
+
+    Raises:
+        OutOfMemoryError: The memory does not suffice.
+        ArtifactError: ONNX Runtime failed for another reason.
+    """
     try:
-        return [np.asarray(value) for value in session.run(list(outputs), feeds)]
+        with working("a run of the network"):
+            found = session.run(list(outputs), feeds)
+        return [np.asarray(value) for value in found]
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        raise ArtifactError(f"ONNX Runtime failed while running the network: {_reason(error)}.") from error
+        raise _explained(error, "ONNX Runtime failed while running the network") from error
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -121,6 +169,10 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return graph.model
 
 
-def _reason(error: Exception) -> str:
-    """Returns ONNX Runtime's own words without its error code prefix."""
-    return str(error).rsplit(" : ", 1)[-1].strip().rstrip(".")
+def _explained(error: Exception, what: str, fix: str = "") -> JetsegError:
+    """Returns the error for a failure of ONNX Runtime, with its own words but without its error code prefix."""
+    text = str(error)
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(text):
+        asked = _ASKED.search(text)
+        return OutOfMemoryError("running the network with ONNX Runtime", int(asked[1]) if asked else None)
+    return ArtifactError(f"{what}: {text.rsplit(' : ', 1)[-1].strip().rstrip('.')}.", fix)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import onnx
 from onnx import TensorProto
+
+from jetseg.onnx.lookup import GraphLookup
+from jetseg.onnx.node import attributes
 
 Attributes = Mapping[str, Any]
 TRAINABLE_TYPES = frozenset(
@@ -16,60 +20,62 @@ TRAINABLE_TYPES = frozenset(
 _COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 
 
-def untrainable(operator: str, attributes: Attributes) -> str | None:
-    """Returns what an operator is, if it cannot be trained; None if it can.
+def untrainable(graph: GraphLookup, node: onnx.NodeProto) -> str | None:
+    """Returns what a node is, if it cannot be trained; None if it can.
 
     Args:
-        operator: Its ONNX name.
-        attributes: Its attributes, as `jetseg.onnx.node.attributes` gives them.
-
-    >>> untrainable("Erf", {}), untrainable("ArgMax", {"select_last_index": 1}), untrainable("Relu", {})
-    ('an operator that cannot be trained', 'of a form that cannot be trained: select_last_index', None)
+        graph: Tells which outputs of the node are read.
+        node: No quantizer and no constant.
     """
-    if operator not in TRAINABLE_OPERATORS:
+    if node.op_type not in TRAINABLE_OPERATORS:
         return "an operator that cannot be trained"
-    form = _FORMS.get(operator)
-    what = form(attributes) if form else None
+    form = _FORMS.get(node.op_type)
+    what = form(attributes(node)) if form else None
+    further = [] if node.op_type == "Split" else node.output[1:]
+    if what is None and any(name in graph.consumers or name in graph.outputs for name in further):
+        what = "more than its first output is read"
     return f"of a form that cannot be trained: {what}" if what else None
 
 
 TRAINABLE_OPERATORS = frozenset(
     (  # noqa: SIM905 - so many names read better in lines
-        "Add ArgMax AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Flatten Gather Gemm "
-        "GlobalAveragePool HardSigmoid HardSwish Identity LeakyRelu MatMul MaxPool Mul PRelu ReduceMean Relu Reshape "
-        "Resize Shape Sigmoid Slice Softmax Split Squeeze Sub Transpose Unsqueeze"
+        "Abs Add ArgMax AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Div Einsum Erf Exp "
+        "Expand Flatten Gather GatherND Gelu Gemm GlobalAveragePool HardSigmoid HardSwish Identity "
+        "InstanceNormalization IsNaN LayerNormalization LeakyRelu MatMul Max MaxPool Min Mul Neg PRelu Pad Pow "
+        "Reciprocal ReduceL2 ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Slice Softmax "
+        "Softplus Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where"
     ).split()
 )
 """The operators beside quantizers and constants; `jetseg.compress.qat.operators` has a function for each."""
 
 
-def _average_pool(attributes: Attributes) -> str | None:
-    return "dilations" if any(step != 1 for step in attributes.get("dilations", ())) else None
+def _average_pool(given: Attributes) -> str | None:
+    return "dilations" if any(step != 1 for step in given.get("dilations", ())) else None
 
 
-def _batch_norm(attributes: Attributes) -> str | None:
-    return "training_mode" if attributes.get("training_mode", 0) else None
+def _batch_norm(given: Attributes) -> str | None:
+    return "training_mode" if given.get("training_mode", 0) else None
 
 
-def _arg_max(attributes: Attributes) -> str | None:
-    return "select_last_index" if attributes.get("select_last_index", 0) else None
+def _arg_max(given: Attributes) -> str | None:
+    return "select_last_index" if given.get("select_last_index", 0) else None
 
 
-def _cast(attributes: Attributes) -> str | None:
-    return None if attributes.get("to") in TRAINABLE_TYPES else f"data type {attributes.get('to')}"
+def _cast(given: Attributes) -> str | None:
+    return None if given.get("to") in TRAINABLE_TYPES else f"data type {given.get('to')}"
 
 
-def _conv_transpose(attributes: Attributes) -> str | None:
-    padded = attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    return "output_shape or auto_pad" if padded or attributes.get("output_shape") is not None else None
+def _conv_transpose(given: Attributes) -> str | None:
+    padded = given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    return "output_shape or auto_pad" if padded or given.get("output_shape") is not None else None
 
 
-def _resize(attributes: Attributes) -> str | None:
-    mode, where = attributes.get("mode", "nearest"), attributes.get("coordinate_transformation_mode", "half_pixel")
-    antialias = attributes.get("antialias", 0)
+def _resize(given: Attributes) -> str | None:
+    mode, where = given.get("mode", "nearest"), given.get("coordinate_transformation_mode", "half_pixel")
+    antialias = given.get("antialias", 0)
     if mode not in ("nearest", "linear") or where not in _COORDINATES or antialias:
         return f"mode {mode}, coordinates {where}, antialias {antialias}"
-    if attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+    if given.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         return "keep_aspect_ratio_policy"
     return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx
 
+from jetseg.errors import ArtifactError
+
 Shape = tuple[int | None, ...]
 """Sizes of a tensor; None stands for any."""
 
@@ -16,6 +18,9 @@ def infer_types(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, Shape
 
     Returns:
         ONNX data types of inputs and activations, by name; shapes of all tensors, initializers included, by name.
+
+    Raises:
+        ArtifactError: The model is not sound.
     """
     noted = onnx.ModelProto()
     noted.CopyFrom(model)
@@ -23,7 +28,10 @@ def infer_types(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, Shape
         kind = value.type.tensor_type
         if any(not dimension.HasField("dim_value") for dimension in kind.shape.dim):
             kind.ClearField("shape")  # what the exporter left open may be known now
-    graph = onnx.shape_inference.infer_shapes(noted, data_prop=True).graph
+    try:
+        graph = onnx.shape_inference.infer_shapes(noted, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise ArtifactError(f"This is no sound network: {error}.", "Export it again.") from error
     types: dict[str, int] = {}
     shapes: dict[str, Shape] = {}
     for value in (*graph.input, *graph.value_info, *graph.output):

@@ -1,50 +1,106 @@
-"""How backends compute in 8 bits: where their quantizers stand, and what these do."""
+"""How backends compute with quantizers: where these stand, and what they do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
 from jetseg.onnx.graph import Graph
-from jetseg.quantization.config import Policy
+from jetseg.quantization.config import ArithmeticName, Policy, SchemeName
 from jetseg.quantization.qdq.insertion import (
-    render_symmetric_,
-    render_unsigned_,
-    symmetric_quantizers,
-    unsigned_quantizers,
+    make_quantizers,
+    render_explicit_,
+    render_integers_,
+    render_rounded_,
 )
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.qdq.placement import Placement, place_symmetric
-from jetseg.quantization.qdq.schemes import REDUCED_WEIGHT_LIMIT, SYMMETRIC_LIMIT, Quantizer
+from jetseg.quantization.qdq.schemes import REDUCED_WEIGHT_LIMIT, SCHEMES, Quantizer, Scheme
 from jetseg.quantization.ranges import TensorRange
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How a backend computes in 8 bits.
+    """How a backend computes with quantizers.
 
     Attributes:
-        place: Where its quantizers stand.
-        quantizers: What they do.
-        render: Writes them into a network.
-        weight_limit: Largest magnitude of an integer weight.
+        scheme: What its quantizers do.
+        runtime: Whose arithmetic it is.
     """
 
-    place: Callable[[Graph, Policy, Mapping[str, TensorRange]], Placement]
-    quantizers: Callable[[Placement, Mapping[str, TensorRange]], dict[str, Quantizer]]
-    render: Callable[[Graph, Placement, Mapping[str, TensorRange]], onnx.ModelProto]
-    weight_limit: int
+    scheme: Scheme
+    runtime: ArithmeticName
+
+    @property
+    def on_integers(self) -> bool:
+        """Whether the runtime has kernels for the scheme's numbers; else it rounds to them and computes in float."""
+        return self.runtime == "tensorrt" or self.scheme.bits == 8
+
+    @property
+    def multiplies_activations(self) -> bool:
+        """Whether its kernels multiply activations; on AVX2 those of signed ones would saturate."""
+        return self._integer_kernels and not self.scheme.symmetric
+
+    @property
+    def corrects(self) -> bool:
+        """Whether corrections of 8-bit integers fit it: 16 bits and floats lose too little, and have another grid."""
+        return self.scheme.precision == "int8"
+
+    @property
+    def corrected_for(self) -> ArithmeticName:
+        """The arithmetic whose corrected network it computes, where corrections were made."""
+        return "onnxruntime" if self._integer_kernels else "tensorrt"
+
+    @property
+    def weight_limit(self) -> int:
+        """Largest magnitude of a quantized weight."""
+        return REDUCED_WEIGHT_LIMIT if self._integer_kernels else self.scheme.weight_limit
+
+    def place(
+        self,
+        graph: Graph,
+        policy: Policy,
+        tensors: Mapping[str, TensorRange],
+        keep_float: frozenset[str] = frozenset(),
+        products: frozenset[str] = frozenset(),
+    ) -> Placement:
+        """Returns where its quantizers stand; those of `products` only where it multiplies activations."""
+        if self._integer_kernels:
+            return place_for_integer_kernels(graph, keep_float, products, tensors)
+        return place_symmetric(graph, policy, tensors, keep_float)
+
+    def quantizers(self, placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, Quantizer]:
+        """Returns what its quantizers do, by activation."""
+        return make_quantizers(placement, tensors, self.scheme)
+
+    def round_weight(self, weight: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+        """Returns a weight as it computes with it."""
+        return self.scheme.round_weight(weight, axis, self.weight_limit)
+
+    def render(self, graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
+        """Writes its quantizers into a network."""
+        if self._integer_kernels:
+            return render_integers_(graph, placement, tensors, self.scheme)
+        if self.runtime == "onnxruntime":
+            return render_rounded_(graph, placement, tensors, self.scheme)
+        return render_explicit_(graph, placement, tensors, self.scheme)
+
+    @property
+    def _integer_kernels(self) -> bool:
+        return self.runtime == "onnxruntime" and self.scheme.bits == 8
 
 
 ARITHMETICS = {
-    "tensorrt": Arithmetic(place_symmetric, symmetric_quantizers, render_symmetric_, SYMMETRIC_LIMIT),
-    "onnxruntime": Arithmetic(
-        lambda graph, _policy, _tensors: place_for_integer_kernels(graph),
-        unsigned_quantizers,
-        render_unsigned_,
-        REDUCED_WEIGHT_LIMIT,
-    ),
+    "tensorrt": Arithmetic(SCHEMES["int8"], "tensorrt"),
+    "onnxruntime": Arithmetic(SCHEMES["uint8"], "onnxruntime"),
 }
-"""By backend."""
+"""The one that each runtime's engines have by default, and that corrections are made for."""
+
+
+def find_arithmetic(runtime: ArithmeticName, scheme: SchemeName | None) -> Arithmetic:
+    """Returns a runtime's arithmetic in a scheme, or its own one."""
+    return ARITHMETICS[runtime] if scheme is None else Arithmetic(SCHEMES[scheme], runtime)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
+from jetseg.artifact_file import save_onnx
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset, match_window
 from jetseg.data.fingerprint import dataset_fingerprint
 from jetseg.errors import CalibrationError
 from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import Manifest, Stage
-from jetseg.network import Network, save_manifest
-from jetseg.onnx.file import save_onnx
+from jetseg.network import Network
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.onnx.session import make_session, run_session
@@ -21,20 +24,21 @@ from jetseg.postprocess import class_map
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.progress import track
 from jetseg.quantization.config import CalibrateConfig, Method
-from jetseg.quantization.correct import input_folding
-from jetseg.quantization.correct.corrector import CorrectedGraph, Corrector, Outcome
+from jetseg.quantization.correct.candidate import CorrectedGraph, Feed, Outcome
+from jetseg.quantization.correct.corrector import Corrector
 from jetseg.quantization.observe.coverage import coverage
 from jetseg.quantization.observe.histogram import StreamingHistogram
 from jetseg.quantization.observe.observer import Observed, observe
 from jetseg.quantization.observe.range_estimators import choose_range
 from jetseg.quantization.qdq.placement import observed_tensors
-from jetseg.quantization.ranges import CorrectedNetwork, Ranges, RangesRecord, TensorRange, save_ranges
+from jetseg.quantization.ranges import CorrectedNetwork, Ranges, RangesRecord, TensorRange, corrected_path, save_ranges
+from jetseg.storage import writing
 
 BEST_METHODS: tuple[Method, ...] = ("mse", "percentile", "entropy")
 _HELD_OUT_SHARE = 4
 _MOST_HELD_OUT = 16
-_MOST_RECONSTRUCTION_FRAMES = 32
-_RECONSTRUCTION_BYTES = 800e6
+_MOST_RECONSTRUCTION_FRAMES = 16
+_RECONSTRUCTION_BYTES = 190e6
 """Memory for the activations of the frames that weights are reconstructed on; two networks are held at a time."""
 
 
@@ -52,13 +56,19 @@ def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: 
     Raises:
         JetsegError: The network, the manifest or the data is wrong; see the classes in `jetseg.errors`.
     """
+    with writing(out):
+        record = _calibrated(network, dataset, config, out)
+        return save_ranges(out, network, record)
+
+
+def _calibrated(network: Network, dataset: Dataset, config: CalibrateConfig, out: Path) -> RangesRecord:
     graph, split = network.float_graph(), match_window(dataset.split(config.split), network.manifest.input.frames)
     indices = spread(len(split), config.images)
     images = _Images(split, indices, network.manifest, network.image_input)
     images.check_output(graph, config.threads)
-    seen = images.watch(graph, threads=config.threads, by_channel=bool(config.allowed()))
-    method, found = _search(config, graph, seen, images)
-    record = RangesRecord(
+    with threadpool_limits(1, user_api="blas"):  # its threads spin between small products, and take whole cores
+        method, found = _search(config, graph, images)
+    return RangesRecord(
         method=method,
         frames=len(indices),
         model_sha256=network.sha256,
@@ -72,21 +82,30 @@ def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: 
             if candidate.corrections
         },
         trials=found.trials,
-        coverage=coverage(seen.amax_by_frame),
+        coverage=coverage(found.observed.amax_by_frame),
         tensors=next(iter(found.networks.values())).tensors,
     )
-    return save_ranges(out, network, record)
 
 
-def _search(config: CalibrateConfig, graph: Graph, seen: Observed, images: _Images) -> tuple[Method, Outcome]:
+def _search(config: CalibrateConfig, graph: Graph, images: _Images) -> tuple[Method, Outcome]:
     """Returns the method that did best, and what it found."""
     allowed = config.allowed()
     if not allowed:
-        return config.method, Outcome({"tensorrt": CorrectedGraph(graph, _ranges(seen, config.method))}, ())
+        seen = images.watch(graph, threads=config.threads, by_channel=False)
+        return config.method, Outcome({"tensorrt": CorrectedGraph(graph, _ranges(seen, config.method))}, seen)
     watch = partial(images.watch, threads=config.threads, by_channel=True)
     frames, held_out = images.divide(graph, config.threads)
-    corrector = Corrector(images.manifest, images.input_name, config.placement, watch, frames, held_out, config.threads)
-    variants = corrector.variants(graph, seen, allowed)
+    corrector = Corrector(
+        images.manifest,
+        images.input_name,
+        config.placement,
+        watch,
+        frames,
+        held_out,
+        config.threads,
+        frozenset(config.keep_float),
+    )
+    variants = corrector.variants(graph, allowed)
     found: dict[Method, Outcome] = {
         method: corrector.run(
             variants, partial(_ranges, method=method), config.targets, reconstruct="reconstruct" in allowed
@@ -112,7 +131,7 @@ class _Images:
         """
         if self._indices:
             name = self.manifest.output.name or graph.outputs[0]
-            session = make_session(graph.model.SerializeToString(), threads=threads)
+            session = make_session(graph.model.SerializeToString(), threads=threads, arena=False)
             class_map(run_session(session, [name], dict(self._feed(self._indices[0])))[0], self.manifest)
 
     def watch(self, graph: Graph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
@@ -127,16 +146,16 @@ class _Images:
             by_channel=by_channel,
         )
 
-    def divide(
-        self, graph: Graph, threads: int | None
-    ) -> tuple[list[Mapping[str, Tensor]], list[Mapping[str, Tensor]]]:
+    def divide(self, graph: Graph, threads: int | None) -> tuple[list[Feed], list[Feed]]:
         """Returns graph inputs to reconstruct weights on, and others to judge by; the same where there are too few."""
         held_out = self._indices[:: max(_HELD_OUT_SHARE, len(self._indices) // _MOST_HELD_OUT)]
         rest = [index for index in self._indices if index not in set(held_out)] or held_out
         bytes_per_frame = 2 * probe(graph, self._feed(rest[0]), threads).peak_bytes
         count = max(4, min(_MOST_RECONSTRUCTION_FRAMES, int(_RECONSTRUCTION_BYTES // bytes_per_frame)))
         chosen = [rest[position] for position in spread(len(rest), count)]
-        return [self._feed(index) for index in chosen], [self._feed(index) for index in held_out[:_MOST_HELD_OUT]]
+        return [partial(self._feed, index) for index in chosen], [
+            partial(self._feed, index) for index in held_out[:_MOST_HELD_OUT]
+        ]
 
     def _frames(self, count: int) -> Iterator[FrameU8]:
         chosen = [self._indices[position] for position in spread(len(self._indices), count)]
@@ -152,17 +171,16 @@ def _ranges(seen: Observed, method: Method) -> dict[str, TensorRange]:
 
 
 def _save_network(network: Network, target: str, candidate: CorrectedGraph, ranges_file: Path) -> CorrectedNetwork:
-    """Writes a corrected network beside the ranges file."""
-    path = ranges_file.with_name(f"{ranges_file.name.removesuffix('.json')}.{target}.onnx")
-    save_onnx(path, candidate.graph.model)
+    """Writes a corrected network beside the ranges file, named after its content: an earlier one stays until then."""
+    digest = hashlib.sha256(candidate.graph.model.SerializeToString()).hexdigest()
+    path = corrected_path(ranges_file, target, digest)
     stage = Stage(name="calibrate", settings={"corrections": list(candidate.corrections), "target": target})
-    saved = save_manifest(path, network.manifest.derive(stage, kind="onnx", parent_sha256=network.sha256))
+    derived = network.manifest.derive(stage, kind="onnx", parent_sha256=network.sha256)
+    saved = save_onnx(path, candidate.graph.model, derived)
     return CorrectedNetwork(file=path.name, sha256=str(saved.sha256))
 
 
 def _choose(histogram: StreamingHistogram, method: Method) -> TensorRange:
-    if histogram.name.endswith(input_folding.SUFFIX):
-        return input_folding.RANGE
     chosen = choose_range(histogram, method)
     if chosen.amax == 0.0 and histogram.reach > 0.0:
         raise CalibrationError(

@@ -11,6 +11,9 @@ from jetseg.config import Cli, Settings
 Method = Literal["entropy", "percentile", "minmax", "mse"]
 Policy = Literal["conv-inputs", "full"]
 """Where symmetric quantizers stand; see `jetseg.quantization.qdq.placement`."""
+SchemeName = Literal["int8", "uint8", "int16", "uint16", "int16w8", "uint16w8", "fp8"]
+"""What quantizers compute, named after the type of the quantized activations, with that of the weights where they have
+fewer bits; see `jetseg.quantization.qdq.schemes`."""
 Preset = Literal["fast", "accurate", "best"]
 _FORMER_CORRECTIONS = {"pixels": "input-folding", "refit": "reconstruct"}
 """Names that earlier files and commands have; they are read for one more release."""
@@ -56,8 +59,13 @@ class RenderConfig(Settings):
     placement: Policy | None = Field(
         None, description="Placement of the quantizers; by default that of the ranges file."
     )
-    scheme: Literal["int8", "uint8", "int16", "uint16"] = Field(
-        "int8", description="Type of the quantized activations: TensorRT takes int8; the others are for other chips."
+    scheme: SchemeName = Field(
+        "int8",
+        description="Type of the quantized activations, and of weights with fewer bits: TensorRT takes int8 and, on "
+        "GPUs that have it, fp8; the others are for other chips.",
+    )
+    target: str | None = Field(
+        None, description="Computer that it is for, as in thor: a scheme that its GPU lacks is refused."
     )
 
 
@@ -71,6 +79,9 @@ class CalibrateConfig(CalibrationImages):
     )
     corrections: Annotated[tuple[Correction, ...] | None, Cli(flag="--correct", metavar="NAME")] = Field(
         None, description="Corrections to try in place of the preset's: input-folding, shift, equalize, reconstruct."
+    )
+    keep_float: Annotated[tuple[str, ...], Cli(metavar="LAYER")] = Field(
+        (), description="Layer, by its output tensor, that the engine will have in float."
     )
     targets: Annotated[tuple[ArithmeticName, ...], Cli(hidden=True)] = Field(
         ("tensorrt", "onnxruntime"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,8 @@ from jetseg.errors import CalibrationError
 from jetseg.manifest import InputSpec
 from jetseg.network import Network
 from jetseg.quantization.config import Method, Policy, current_correction
-from jetseg.storage import sha256_file, write_text
+from jetseg.storage import sha256_file, write_text, writing
+from jetseg.text_data import TextDataError, parse_content, read_content
 
 BackendName = Annotated[str, Field(pattern="^[a-z_]+$")]
 LARGEST_BOUND = 3.4e38
@@ -51,12 +53,14 @@ class Trial(Record):
         target: Backend whose arithmetic was simulated.
         corrections: What was done to the network.
         reconstruction_frames: Frames that its weights were reconstructed on.
-        agreement: Pixels of held-out frames that got the float network's class, in percent.
+        held_out_frames: Frames that it was judged by: fewer than there are for one that was behind; 0 if not noted.
+        agreement: Pixels of these frames that got the float network's class, in percent.
     """
 
     target: str
     corrections: tuple[Annotated[str, BeforeValidator(current_correction)], ...]
     reconstruction_frames: int = 0
+    held_out_frames: int = 0
     agreement: float
 
     @model_validator(mode="before")
@@ -193,11 +197,13 @@ def open_ranges(path: Path | str, network: Network) -> Ranges:
     file = Path(path)
     if not file.is_file():
         raise CalibrationError(f"{file} does not exist.", "Make it with `jetseg calibrate`.")
-    content = file.read_bytes()
+    content = read_content(file)
     try:
-        record = RangesRecord.model_validate_json(content)
+        record = RangesRecord.model_validate(parse_content(content))
     except ValidationError as error:
         raise CalibrationError(f"{file} is not a valid ranges file:\n{explain(error)}") from error
+    except TextDataError as error:
+        raise CalibrationError(f"{file} is not a valid ranges file: {error}.") from error
     check_made_for(record, network, file)
     return Ranges(file, network, record, hashlib.sha256(content).hexdigest())
 
@@ -228,5 +234,22 @@ def save_ranges(path: Path, network: Network, record: RangesRecord) -> Ranges:
         for name, entry in record.tensors.items()
     ]
     body = "\n".join(["{", *lines, '  "tensors": {', ",\n".join(tensors), "  }", "}"])
-    write_text(path, body + "\n")
+    with writing(path):
+        write_text(path, body + "\n")
+        _remove_former_networks(path, record)
     return open_ranges(path, network)
+
+
+def corrected_path(ranges_file: Path, target: str, digest: str) -> Path:
+    """Returns the place of a corrected network, so that those of two calibrations do not have the same name."""
+    return ranges_file.with_name(f"{ranges_file.name.removesuffix('.json')}.{target}-{digest[:8]}.onnx")
+
+
+def _remove_former_networks(path: Path, record: RangesRecord) -> None:
+    """Removes the corrected networks of calibrations before, and what is left of those that were cut off."""
+    kept = {entry.file for entry in record.networks.values()}
+    names = re.compile(rf"\.?({re.escape(path.name.removesuffix('.json'))}\.[a-z_]+-[0-9a-f]{{8}})\..+")
+    for file in path.parent.iterdir():
+        found = names.fullmatch(file.name)
+        if found and f"{found[1]}.onnx" not in kept:
+            file.unlink(missing_ok=True)

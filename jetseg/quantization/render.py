@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import onnx
 
+from jetseg.artifact_file import save_onnx
 from jetseg.config import changed
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Stage
-from jetseg.network import Network, open_network, save_manifest
-from jetseg.onnx.file import save_onnx
+from jetseg.network import Network, open_network
 from jetseg.onnx.graph import Graph
 from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.insertion import render_explicit_
 from jetseg.quantization.qdq.placement import check_layers, place_symmetric
-from jetseg.quantization.qdq.schemes import TENSORRT, Scheme
+from jetseg.quantization.qdq.schemes import SCHEMES, TENSORRT, Scheme
 from jetseg.quantization.ranges import Ranges, RangesRecord, TensorRange, save_ranges
 from jetseg.quantization.tensorrt.cache import render_cache
 from jetseg.quantization.tensorrt.rules import check_qdq
@@ -49,7 +48,7 @@ def insert_quantizers_(
         record: Ranges of its activations.
         placement: Another placement than the one that the ranges were made for.
         keep_float: Layers, or other operators with quantizers, by output, that stay in float.
-        scheme: What the quantizers compute; with that of TensorRT, the result is what it builds an INT8 engine from.
+        scheme: What the quantizers compute; in one that TensorRT has, int8 or fp8, the result is what it builds from.
 
     Raises:
         CalibrationError: TensorRT would refuse the result, or run it badly, and it is meant for it.
@@ -58,7 +57,7 @@ def insert_quantizers_(
     check_layers(graph.producer, keep_float)
     where = place_symmetric(graph, placement or record.placement, record.tensors, keep_float)
     model = render_explicit_(graph, where, record.tensors, scheme)
-    problems = check_qdq(model) if scheme == TENSORRT else ()
+    problems = check_qdq(model) if scheme in (TENSORRT, SCHEMES["fp8"]) else ()
     if problems:
         raise CalibrationError(f"The Q/DQ network would not do for TensorRT. {' '.join(map(str, problems[:3]))}")
     return model
@@ -66,16 +65,16 @@ def insert_quantizers_(
 
 def write_qdq(ranges: Ranges, out: Path, *, placement: Policy | None = None, scheme: Scheme = TENSORRT) -> Network:
     """Writes the Q/DQ network of a calibrated network, with its manifest; returns it opened."""
-    save_onnx(out, qdq_network(ranges, placement, scheme=scheme))
-    stage = Stage(name="render", settings={"form": "qdq", "placement": placement or ranges.placement, **asdict(scheme)})
+    network = qdq_network(ranges, placement, scheme=scheme)
+    told = {"form": "qdq", "placement": placement or ranges.placement, "scheme": scheme.name}
     rendered = ranges.network.manifest.derive(
-        stage,
+        Stage(name="render", settings=told),
         parent_sha256=ranges.network.sha256,
         kind="onnx",
-        precision="int8" if scheme.bits == 8 else "int16",
+        precision=scheme.precision,
         calibration_sha256=ranges.sha256,
     )
-    save_manifest(out, rendered)
+    save_onnx(out, network, rendered)
     return open_network(out)
 
 

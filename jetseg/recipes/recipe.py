@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from jetseg.config import Record, validate_config
 from jetseg.errors import ConfigError
 from jetseg.recipes.stages import KINDS, RENAMED
-from jetseg.text_data import TextDataError, parse_yaml
+from jetseg.text_data import TextDataError, parse_data, read_data
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     """
     path = _find(name_or_path)
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, TextDataError) as error:
+        content = read_data(path)
+    except (OSError, TextDataError) as error:
         raise ConfigError(f"{path} could not be read as YAML: {error}", "Check the file.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no recipe.", "Write `description:` and `stages:`.")
@@ -122,7 +122,7 @@ def _changed(recipe: Recipe, change: str) -> Recipe:
             f"{change!r} changes nothing.", f"Write it as STAGE.KEY=VALUE; the stages are {', '.join(names)}."
         )
     try:
-        value = parse_yaml(text)
+        value = parse_data(text)
     except TextDataError as error:
         raise ConfigError(f"The value in {change!r} is not valid YAML.", "Quote it.") from error
     stages = list(recipe.stages)

@@ -19,6 +19,8 @@ from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.network import artifact_sha256, open_network
 from jetseg.recipes.recipe import Recipe, StageSpec
 from jetseg.recipes.stages import KINDS, Settings
+from jetseg.storage import writing
+from jetseg.trust import trust
 from jetseg.workflows.stage_results import Artifacts, StageResult, kept_result, save_result
 
 _LOG = logging.getLogger(__name__)
@@ -44,15 +46,17 @@ def run_recipe(recipe: Recipe, data: str, out: Path) -> list[StageResult]:
     """
     for spec in recipe.specs():
         _check(spec)
+    trust(str(spec.settings["model"]) for spec in recipe.specs() if spec.kind == "train" and "model" in spec.settings)
     _check_frames(recipe, data)
-    data_hash = cache(_data_hash)
+    hash_of = cache(data_hash)
     newest: Artifacts = {}
     results: list[StageResult] = []
     for number, spec in enumerate(recipe.specs(), 1):
         settings = _complete(spec, data, newest, {result.name: result for result in results})
-        key = _key(spec, settings, data_hash)
+        key = _key(spec, settings, hash_of)
         folder = out / f"{number:02d}-{spec.name}-{key[:8]}"
-        result = kept_result(folder) or _run_stage(spec, settings, folder)
+        with writing(folder, wait=True):  # another run may be making the same, and then it is kept
+            result = kept_result(folder) or _run_stage(spec, settings, folder)
         results.append(result)
         if "onnx" in result.artifacts:
             newest.pop("ranges", None)  # they belong to the network before it
@@ -118,11 +122,11 @@ def _resolved(value: Any, spec: StageSpec, earlier: Mapping[str, StageResult]) -
     return next(iter(earlier[value[1:]].artifacts.values()))
 
 
-def _key(spec: StageSpec, settings: Settings, data_hash: Callable[[str], str]) -> str:
+def _key(spec: StageSpec, settings: Settings, hash_of: Callable[[str], str]) -> str:
     """Hashes all that decides what a stage makes; its data are those of the recipe or, if it says so, its own."""
     data = settings.get("data")
     content = {name: _content(value) for name, value in settings.items() if name != "data"}
-    parts = [jetseg.__version__, spec.kind, content, data_hash(data) if isinstance(data, str) else data]
+    parts = [jetseg.__version__, spec.kind, content, hash_of(data) if isinstance(data, str) else data]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -132,7 +136,7 @@ def _content(value: Any) -> Any:  # noqa: ANN401 - any YAML value
     return value
 
 
-def _data_hash(data: str) -> str:
+def data_hash(data: str) -> str:
     """Hashes some frames and labels of each split, and how many frames there are."""
     digest = hashlib.sha256()
     for split in _SPLITS:

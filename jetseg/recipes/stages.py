@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jetseg.compress.config import FactorizeConfig, FineTuneConfig, PruneConfig
+from jetseg.artifact_file import copy_artifact
+from jetseg.compress.config import FactorizeConfig, FineTuneConfig, PruneConfig, ResizeConfig
 from jetseg.compress.qat.config import RENAMED as RENAMED_IN_QAT
 from jetseg.compress.qat.config import QatConfig
 from jetseg.config import validate_config
@@ -19,10 +20,8 @@ from jetseg.engine.backend import find_backend
 from jetseg.engine.config import BuildConfig
 from jetseg.evaluation.accuracy import Labels
 from jetseg.exporters.config import ExportConfig
-from jetseg.manifest_file import manifest_path
 from jetseg.network import Network, open_network
 from jetseg.quantization.config import CalibrateConfig
-from jetseg.storage import write_bytes
 from jetseg.training.config import TrainConfig
 from jetseg.training.renamed import accept_old_names
 from jetseg.workflows.config import StartRanges, validate_each
@@ -108,10 +107,14 @@ def _factorize(settings: Settings) -> Artifacts:
     result = factorize(**settings)
     if not result.pays:
         _LOG.warning("Low rank pays for no layer of this network; it stays as it is.")
-        source = Path(settings["checkpoint"])
-        write_bytes(result.checkpoint, source.read_bytes())
-        write_bytes(manifest_path(result.checkpoint), manifest_path(source).read_bytes())
+        copy_artifact(Path(settings["checkpoint"]), result.checkpoint)
     return {"checkpoint": result.checkpoint}
+
+
+def _resize(settings: Settings) -> Artifacts:
+    from jetseg.workflows.resizing import resize
+
+    return {"checkpoint": resize(**settings).path}
 
 
 def _export(settings: Settings) -> Artifacts:
@@ -170,6 +173,14 @@ KINDS: dict[str, Kind] = {
         uses_data=False,
         models=(FactorizeConfig, FineTuneConfig),
         needs=("jetseg.compress.factorize",),
+    ),
+    "resize": Kind(
+        _resize,
+        {"checkpoint": "checkpoint"},
+        out="resized.safetensors",
+        uses_data=False,
+        models=(ResizeConfig,),
+        needs=("jetseg.models",),
     ),
     "export": Kind(
         _export,

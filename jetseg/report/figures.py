@@ -73,11 +73,14 @@ def iou_bars(classes: Sequence[str], iou: Sequence[Sequence[float | None]]) -> s
         return _svg(figure, "bars")
 
 
-def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
+def speed_scatter(
+    points: Sequence[tuple[float, float]], latency: str = "latency, milliseconds (p50, network alone)"
+) -> str:
     """Draws mIoU over latency; a line joins the Pareto front, those that no other network beats in both.
 
     Args:
         points: Latency in milliseconds and mIoU in percent, of each network.
+        latency: What stands at the axis of the latencies.
 
     Returns:
         SVG, as `iou_bars` does.
@@ -92,7 +95,7 @@ def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
         for index, (latency_ms, miou) in enumerate(points):
             inside = series_color(index) if index in front else "none"
             axes.scatter([latency_ms], [miou], s=70, color=inside, edgecolors=series_color(index), zorder=3)
-        axes.set_xlabel("latency, milliseconds (p50, network alone)")
+        axes.set_xlabel(latency)
         axes.set_ylabel("mIoU, percent")
         axes.set_xlim(0, max(latencies) * 1.12)
         spread = max(max(accuracies) - min(accuracies), 2.0)
@@ -102,12 +105,19 @@ def speed_scatter(points: Sequence[tuple[float, float]]) -> str:
         return _svg(figure, "scatter")
 
 
-def layer_bars(layers: Sequence[str], changed: Sequence[float]) -> str:
-    """Draws what each layer alone in 8 bits changes, in the order given, from top to bottom.
+def layer_bars(
+    layers: Sequence[str],
+    changed: Sequence[float],
+    axis: str = "pixels that change their class, percent",
+    name: str = "layers",
+) -> str:
+    """Draws what each layer alone changes, in 8 bits for example, in the order given, from top to bottom.
 
     Args:
         layers: Names of the layers.
         changed: Pixels that change their class, in percent.
+        axis: What stands at the axis.
+        name: Of the figure, other than that of any other one on its page.
 
     Returns:
         SVG, as `iou_bars` does.
@@ -121,10 +131,64 @@ def layer_bars(layers: Sequence[str], changed: Sequence[float]) -> str:
         axes.set_yticks(range(len(layers)), layers, fontsize=8)
         axes.set_ylim(len(layers) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("pixels that change their class, percent")
+        axes.set_xlabel(axis)
         axes.margins(x=0.08)
         _grid(axes, "x")
-        return _svg(figure, "layers")
+        return _svg(figure, name)
+
+
+def loss_bars(
+    names: Sequence[str], losses: Sequence[tuple[float, float, float]], claimed: Sequence[bool], figure_name: str
+) -> str:
+    """Draws losses with their intervals, in the order given, from top to bottom; those that are claimed are filled.
+
+    Args:
+        names: What was lost.
+        losses: Points, and both ends of the interval.
+        claimed: Which ones chance does not explain.
+        figure_name: Sets it apart from others of its kind on the page.
+
+    Returns:
+        SVG, as `iou_bars` does.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 0.9 + 0.27 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        for place, ((points, low, high), sure) in enumerate(zip(losses, claimed, strict=True)):
+            color = series_color(1) if sure else series_color(7)
+            axes.barh(place, points, height=0.68, color=color, alpha=1.0 if sure else 0.45, zorder=2)
+            axes.plot([low, high], [place, place], color=_INK, linewidth=1.2, alpha=0.7, zorder=3)
+        axes.axvline(0, color=_INK, linewidth=0.8, alpha=0.6, zorder=4)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("points lost, with interval")
+        _grid(axes, "x")
+        return _svg(figure, figure_name)
+
+
+def reliability_lines(networks: Sequence[tuple[Sequence[float], Sequence[float]]], figure_name: str) -> str:
+    """Draws how often networks are right, over how sure they are; on the diagonal, confidence is right.
+
+    Args:
+        networks: For each, mean confidence and share of right pixels of each bin, 0..1.
+        figure_name: Sets it apart from others of its kind on the page.
+
+    Returns:
+        SVG, as `iou_bars` does.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=_INK, alpha=0.35, linewidth=1.0, zorder=1)
+        for index, (confidence, right) in enumerate(networks):
+            axes.plot(confidence, right, color=series_color(index), marker="o", markersize=4, zorder=3)
+        axes.set_xlim(0, 1.02)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("share of pixels that are right")
+        _grid(axes, "both")
+        return _svg(figure, figure_name)
 
 
 def _grid(axes: Axes, axis: str) -> None:

@@ -9,7 +9,7 @@ from jetseg.errors import MissingDependencyError
 from jetseg.report.table import short_bytes, short_count, signed
 
 try:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("jinja2", "report", "writes the report's page") from error
@@ -18,12 +18,13 @@ _STRONGEST_TINT = 10.0
 """A change of this many points or more gets the strongest tint."""
 
 
-def fill_page(content: Mapping[str, object], figures: Mapping[str, str]) -> str:
+def fill_page(content: Mapping[str, object], figures: Mapping[str, str], template: str = "report/page.html") -> str:
     """Returns the report as one HTML page that needs nothing else.
 
     Args:
-        content: Everything that `page.html` names; all text in it is escaped.
+        content: Everything that the template names; all text in it is escaped.
         figures: SVG by name, from `jetseg.report.figures`, put in as it is.
+        template: The template, by its place in jetseg.
     """
     environment = Environment(
         autoescape=True,
@@ -31,12 +32,16 @@ def fill_page(content: Mapping[str, object], figures: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        loader=FunctionLoader(_read),
     )
     environment.filters.update(count=short_count, bytes=short_bytes, signed=signed, tint=_tint, number=_number)
-    template = resources.files("jetseg.report").joinpath("page.html").read_text(encoding="utf-8")
     # matplotlib has escaped the text in it
     drawn = {name: Markup(svg) for name, svg in figures.items()}
-    return environment.from_string(template).render(**content, figures=drawn)
+    return environment.get_template(template).render(**content, figures=drawn)
+
+
+def _read(template: str) -> str:
+    return resources.files("jetseg").joinpath(template).read_text(encoding="utf-8")
 
 
 def _number(value: float | None, digits: int = 2) -> str:

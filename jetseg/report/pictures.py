@@ -71,12 +71,12 @@ def draw_examples(entries: Sequence[Entry], split: Split, chosen: Sequence[tuple
                 name=sample.name,
                 reason=reason,
                 given=(
-                    CaptionedImage(_uri(image), "Camera frame"),
-                    CaptionedImage(_uri(overlay.draw(image, label)), "Label"),
+                    CaptionedImage(as_uri(image), "Camera frame"),
+                    CaptionedImage(as_uri(overlay.draw(image, label)), "Label"),
                 ),
                 overlays=tuple(
                     CaptionedImage(
-                        _uri(overlay.draw(image, ids)),
+                        as_uri(overlay.draw(image, ids)),
                         name,
                         f"{_percent_equal(ids, label, ~ignored)} of the labelled pixels right",
                     )
@@ -84,7 +84,7 @@ def draw_examples(entries: Sequence[Entry], split: Split, chosen: Sequence[tuple
                 ),
                 disagreements=tuple(
                     CaptionedImage(
-                        _uri(disagreement_map(image, label, ignored, maps[place], maps[place + 1])),
+                        as_uri(disagreement_map(image, label, ignored, maps[place], maps[place + 1])),
                         f"{names[place]} → {names[place + 1]}",
                         f"{_percent_equal(maps[place], maps[place + 1])} agreement",
                     )
@@ -117,7 +117,22 @@ def disagreement_map(
     return np.asarray(out, dtype=np.uint8)
 
 
-def _uri(image_hwc_u8: FrameU8) -> str:
+def heat_map(image_hwc_u8: FrameU8, heat_hw: npt.NDArray[np.float32]) -> FrameU8:
+    """Lays a map of 0..1 over a dim frame: the brighter, the more.
+
+    Args:
+        image_hwc_u8: The frame, BGR.
+        heat_hw: The map, of any size.
+    """
+    height, width = image_hwc_u8.shape[:2]
+    resized = cv2.resize(heat_hw, (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    colors = cv2.applyColorMap((255 * resized).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    gray = np.repeat(cv2.cvtColor(image_hwc_u8, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
+    return np.asarray(cv2.addWeighted(gray, 0.4, colors, 0.6, 0), dtype=np.uint8)
+
+
+def as_uri(image_hwc_u8: FrameU8) -> str:
+    """Writes a frame as a data URI, shrunk to the page's width."""
     height, width = image_hwc_u8.shape[:2]
     if width > _WIDTH:
         image_hwc_u8 = resize_frame(image_hwc_u8, round(height * _WIDTH / width), _WIDTH)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from jetseg.artifact_file import new_artifact
 from jetseg.config import changed
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.manifest import Manifest
-from jetseg.models import adapt_outputs_, create_model, fit_shapes_
+from jetseg.models import adapt_outputs_, fit_shapes_, restore_model
 from jetseg.models.stated_sizes import state_sizes_, stated_sizes
-from jetseg.network import Network, open_network, save_manifest
+from jetseg.network import Network, open_network
 from jetseg.storage import atomic_path
 
 SUFFIX = ".safetensors"
@@ -44,8 +45,9 @@ def save_checkpoint(path: Path, module: nn.Module, manifest: Manifest) -> Manife
             f"The manifest of {path.name} does not say how to build the network.",
             "Set `model` to a registry name or `package.module:factory`.",
         )
-    write_tensors(path, module.state_dict())
-    return save_manifest(path, with_stated_sizes(manifest, module).changed(kind="checkpoint"))
+    with new_artifact(path) as draft:
+        _write_tensors(draft.path, module.state_dict())
+        return draft.describe(with_stated_sizes(manifest, module).changed(kind="checkpoint"))
 
 
 def with_stated_sizes(manifest: Manifest, module: nn.Module) -> Manifest:
@@ -72,7 +74,10 @@ def load_checkpoint(checkpoint: Network | Path) -> tuple[nn.Module, Manifest]:
             f"{'' if manifest.model else ' and has no `model`'}.",
             "Give a .safetensors file that jetseg wrote; other weights come in by `jetseg import`.",
         )
-    state, _ = read_tensors(path)
+    try:
+        state = load(network.read())
+    except SafetensorError as error:
+        raise _unreadable(path, error) from error
     try:
         return rebuild(manifest, state), manifest
     except ArtifactError as error:
@@ -83,16 +88,11 @@ def rebuild(manifest: Manifest, state: Mapping[str, Tensor]) -> nn.Module:
     """Builds the network that a manifest describes, in eval mode, with pruned or factorized weights.
 
     Raises:
-        ArtifactError: The weights do not fit the network.
+        ArtifactError: The weights do not fit the network, or the manifest names a factory that nobody trusts.
     """
     if manifest.model is None:
         raise ArtifactError("The manifest does not say how to build the network.", "Set `model`.")
-    module = create_model(
-        manifest.model.factory,
-        manifest.output.channels,
-        in_channels=manifest.input.channels,
-        **manifest.model.options,
-    )
+    module = restore_model(manifest.model, manifest.output.channels, manifest.input.channels)
     fit_shapes_(module, state)
     module.load_state_dict(state, strict=False)  # names and shapes fit; a counter of batch norms may be absent
     state_sizes_(module, manifest.model.stated_sizes)
@@ -101,12 +101,14 @@ def rebuild(manifest: Manifest, state: Mapping[str, Tensor]) -> nn.Module:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Writes named tensors (and text) atomically to one safetensors file; shared ones are stored twice."""
-    own = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        try:
-            save_file(own, temporary, metadata=dict(metadata) if metadata else None)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+        _write_tensors(temporary, tensors, metadata)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    own = {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in tensors.items()}
+    # not `save_file`, which writes to a temporary file of its own that a killed process leaves there
+    path.write_bytes(save(own, metadata=dict(metadata) if metadata else None))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -119,6 +121,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt", device="cpu") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ArtifactError(
-            f"{path} is not a readable safetensors file: {error}.", "Copy it again or train anew."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{path} is not a readable safetensors file: {error}.", "Copy it again or train anew.")

@@ -17,7 +17,8 @@ IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 _GRAY_MEAN = (0.449,)
 _GRAY_STD = (0.226,)
-FREE_ON_RESUME = frozenset({"out", "resume", "workers", "accelerator", "cache_mb", "probe"})
+LoggerName = Literal["csv", "tensorboard", "mlflow"]
+FREE_ON_RESUME = frozenset({"out", "resume", "workers", "accelerator", "cache_mb", "probe", "logger"})
 """These say how fast a run goes or when it stops looking, not what it computes: they may change on resuming."""
 GIVEN_BY_INIT = frozenset(
     {"model", "model_options", "output", "activation", "threshold", "color", "scale", "mean", "std"}
@@ -192,6 +193,9 @@ class TrainConfig(Settings):
         1, gt=0, description="Epochs from one validation to the next; the last epoch is always validated."
     )
     resume: bool = Field(True, description="Go on with an unfinished run in `out`; if False, start over.")
+    logger: LoggerName = Field(
+        "csv", description="Where figures go: metrics.csv in any case; tensorboard and mlflow get them, too."
+    )
     probe: bool = Field(
         True,
         description="Try training, export, saving and pruning for a second first, if the network is not jetseg's own.",

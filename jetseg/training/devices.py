@@ -8,7 +8,8 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,7 +18,10 @@ import torch
 from jetseg.errors import ConfigError, MissingDependencyError
 from jetseg.models import is_foreign
 from jetseg.network import load_manifest
+from jetseg.storage import writing
 from jetseg.training.config import TrainConfig
+from jetseg.training.loggers import open_loggers
+from jetseg.training.state import STATE_NAME
 
 try:
     import lightning_fabric
@@ -45,6 +49,7 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
             devices=devices,
             num_nodes=nodes,
             precision=config.precision,  # type: ignore[arg-type]
+            loggers=open_loggers(config),
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(
@@ -90,6 +95,15 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_threshold, limit)
         mallopt(trim_threshold, limit)
+
+
+def only_run(fabric: lightning_fabric.Fabric, folder: Path) -> AbstractContextManager[None]:
+    """Keeps other runs away from a folder; of the processes of a run, the first one does.
+
+    Raises:
+        ConfigError: Another run writes there.
+    """
+    return writing(folder / STATE_NAME) if fabric.is_global_zero else nullcontext()
 
 
 @contextmanager

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from jetseg.artifact_file import remove_artifact
 from jetseg.errors import TrainingDivergedError
 from jetseg.progress import Task, task
 from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import Batch, Feed
+from jetseg.training.loggers import go_on
 from jetseg.training.parameters import RunningMean
 from jetseg.training.state import STATE_NAME, Progress, restore_state, save_state
 
@@ -66,6 +68,7 @@ class EpochLoop(ABC):
         Raises:
             TrainingDivergedError: The loss is no longer a number.
         """
+        status = "failed"
         try:
             with self._task() as running:
                 running.update(done=self.progress.epochs_done * self.feed.steps)
@@ -76,9 +79,13 @@ class EpochLoop(ABC):
                         running.update(note=f"{self._note(epoch, loss)}, validating")
                         self.keep(epoch + 1, loss)
                     self.fabric.barrier()
+            status = "success"
         except KeyboardInterrupt:
             self._say_how_to_resume()
             raise
+        finally:
+            for logger in self.fabric.loggers if self.fabric.is_global_zero else ():
+                logger.finalize(status)
 
     def begin(self, identity: dict[str, Any], *, resume: bool) -> None:
         """Puts back what an interrupted run kept, or removes what a run before left.
@@ -93,7 +100,9 @@ class EpochLoop(ABC):
             self.progress = replace(kept, processes=self.fabric.world_size)
         elif self.fabric.is_global_zero:
             for name in (STATE_NAME, BEST_NAME, LAST_NAME):
-                (self.config.out / name).unlink(missing_ok=True)
+                remove_artifact(self.config.out / name)
+        if self.fabric.is_global_zero:
+            go_on(self.fabric.loggers, self.progress.history)
 
     def _epoch(self, epoch: int, running: Task) -> float:
         """Runs one epoch; returns its mean loss."""
@@ -138,7 +147,7 @@ class EpochLoop(ABC):
         self.save_last()
         row = {"epoch": done, "loss": loss, **self.figures(score)}
         history = [*self.progress.history, row]
-        self.write_metrics(history)
+        self.fabric.log_dict(row, step=done)
         progress = replace(self.progress, epochs_done=done, best_miou=best, history=history)
         save_state(self.config.out, progress, self.trained, self.mean.module, self.optimizer)
         self.progress = progress
@@ -162,10 +171,6 @@ class EpochLoop(ABC):
     @abstractmethod
     def figures(self, score: float | None) -> dict[str, float | None]:
         """Returns the columns of an epoch's row in the metrics, beside epoch and loss."""
-
-    @abstractmethod
-    def write_metrics(self, history: list[dict[str, float | None]]) -> None:
-        """Writes the rows of all epochs."""
 
     @abstractmethod
     def latest_score(self) -> str:

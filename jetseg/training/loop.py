@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from jetseg.storage import check_place, write_text
 from jetseg.training.checkpoint import save_checkpoint
 from jetseg.training.class_weights import COUNTS_NAME, class_weights
 from jetseg.training.config import GIVEN_BY_INIT, TrainConfig
-from jetseg.training.devices import deterministic, open_fabric
+from jetseg.training.devices import deterministic, only_run, open_fabric
 from jetseg.training.distillation import (
     DistillationLoss,
     FeatureNetwork,
@@ -36,12 +34,11 @@ from jetseg.training.normalize import Normalize
 from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate, make_optimizer, set_learning_rate
 from jetseg.training.parameters import RunningMean, ZeroKeeper, freeze_
-from jetseg.training.state import STATE_NAME, check_processes, check_resumable, read_progress
+from jetseg.training.state import STATE_NAME, Progress, check_processes, check_resumable, read_progress
 from jetseg.training.validate import defined_miou, validate
 
 _LOG = logging.getLogger(__name__)
 
-METRICS_NAME = "metrics.csv"
 CONFIG_NAME = "config.yaml"
 
 
@@ -76,18 +73,24 @@ def train(config: TrainConfig) -> TrainResult:
     check_place(config.out / STATE_NAME)
     config = resolve(config)
     fabric = open_fabric(config)
+    with only_run(fabric, config.out):
+        progress = _train(fabric, config)
+    best = progress.best_miou if progress.best_miou is not None else math.nan
+    return TrainResult(config.out / BEST_NAME, config.out / LAST_NAME, best, fabric.is_global_zero)
+
+
+def _train(fabric: lightning_fabric.Fabric, config: TrainConfig) -> Progress:
     progress = read_progress(config.out) if config.resume else None
     fabric.barrier()
     if progress is not None:
         check_resumable(config.out, progress.config, config.identity())
         check_processes(config.out, progress, fabric.world_size, config.batch_size)
-    if progress is None or progress.epochs_done < config.epochs:
-        with deterministic(fabric):
-            training = _Training(fabric, config, resume=progress is not None)
-            training.run()
-        progress = training.progress
-    best = progress.best_miou if progress.best_miou is not None else math.nan
-    return TrainResult(config.out / BEST_NAME, config.out / LAST_NAME, best, fabric.is_global_zero)
+        if progress.epochs_done >= config.epochs:
+            return progress
+    with deterministic(fabric):
+        training = _Training(fabric, config, resume=progress is not None)
+        training.run()
+    return training.progress
 
 
 class _Training(EpochLoop):
@@ -203,14 +206,6 @@ class _Training(EpochLoop):
     def figures(self, score: float | None) -> dict[str, float | None]:
         """Returns learning rate and mIoU."""
         return {"lr": self.optimizer.param_groups[0]["lr"], "val_miou": score}
-
-    def write_metrics(self, history: list[dict[str, float | None]]) -> None:
-        """Writes metrics.csv."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-        write_text(self.config.out / METRICS_NAME, text.getvalue())
 
     def latest_score(self) -> str:
         """Returns the newest mIoU."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jetseg.errors import ArtifactError
-from jetseg.manifest import Manifest
+from jetseg.network import Network
 from jetseg.onnx.session import choose_input_and_output, make_session, run_session
 from jetseg.onnx.signature import size_axes
 from jetseg.postprocess import as_nchw
@@ -26,15 +25,15 @@ class OnnxTeacher:
     """An ONNX network with a fixed or free input size; a batch of 1 is handled by a loop.
 
     Args:
-        path: The ONNX file.
-        manifest: Says what goes in and what comes out.
+        network: The ONNX file, opened.
 
     Raises:
         ArtifactError: ONNX Runtime cannot load it, or it gives no logits.
         ManifestError: Its inputs or outputs are not those of the manifest.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, network: Network) -> None:
+        path, manifest = network.path, network.manifest
         if manifest.output.kind != "logits":
             raise ArtifactError(
                 f"{path} gives a class map; a student can learn only from logits.",
@@ -42,7 +41,7 @@ class OnnxTeacher:
             )
         self.manifest = manifest
         self._path = path
-        self._session = make_session(path, threads=torch.get_num_threads())
+        self._session = make_session(path, sha256=network.sha256, threads=torch.get_num_threads())
         self._input, self._output = choose_input_and_output(path, self._session, manifest)
         shape = next(value.shape for value in self._session.get_inputs() if value.name == self._input)
         height, width = (shape[axis] for axis in size_axes(manifest.input))

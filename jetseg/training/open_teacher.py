@@ -47,4 +47,4 @@ def open_teacher(
     from jetseg.training.onnx_teacher import OnnxTeacher
 
     network = teacher if isinstance(teacher, Network) else open_network(teacher, manifest_file)
-    return OnnxTeacher(network.path, network.manifest)
+    return OnnxTeacher(network)

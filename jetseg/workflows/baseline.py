@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jetseg.artifact_file import rewrite_manifest
 from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.errors import DataError
+from jetseg.evaluation.learning import learn_estimator
 from jetseg.evaluation.profile import LEAST_FRAMES, measure_profile
-from jetseg.manifest_file import manifest_path, write_manifest
-from jetseg.measured import Profile
+from jetseg.manifest_file import manifest_path
+from jetseg.measured import Estimator, Profile
 from jetseg.monitor.config import BaselineConfig
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
@@ -27,10 +29,13 @@ class Baseline:
     Attributes:
         path: The engine's manifest, which holds it now.
         profile: The signals of frames and answers.
+        estimator: Estimates accuracy without labels; None with less than 60 frames, or with neither labels nor a
+            reference.
     """
 
     path: Path
     profile: Profile
+    estimator: Estimator | None = None
 
 
 def measure_baseline(
@@ -46,7 +51,8 @@ def measure_baseline(
 
     Args:
         engine: Engine or ONNX file, opened or by its path.
-        data: Frames as they are when all is well, as a spec or opened; labels are not looked at.
+        data: Frames as they are when all is well, as a spec or opened; the estimator is learned from their labels, and
+            without them from `reference`.
         reference: The network that the engine was made from: their agreement is measured too.
         manifest: Manifest for files that have none beside them.
         progress: Is told how the work goes on.
@@ -70,11 +76,11 @@ def measure_baseline(
             parent = stack.enter_context(open_engine(reference, manifest=manifest, threads=config.threads)).segment
         split = open_dataset(data).split(config.split)
         profile = measure_profile(opened.infer, opened.manifest, split, frames=config.frames, parent=parent)
+        learned = learn_estimator(opened.infer, opened.manifest, split, parent=parent) if config.estimate else None
     if profile is None:
         raise DataError(
             f"{split.spec} ({config.split}) has {len(split)} frames.", f"A baseline takes {LEAST_FRAMES} or more."
         )
-    # the engine and how it was made stay what they were, so only the profile changes
-    place = manifest_path(network.path)
-    write_manifest(place, network.manifest.changed(profile=profile))
-    return Baseline(place, profile)
+    # the engine and how it was made stay what they were, so only what a vehicle goes by changes
+    rewrite_manifest(network, network.manifest.changed(profile=profile, estimator=learned))
+    return Baseline(manifest_path(network.path), profile, learned)

@@ -16,11 +16,13 @@ from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.engine.selection import build_fastest
 from jetseg.errors import ConfigError, MissingDependencyError
 from jetseg.kit.opening import is_kit, open_kit
+from jetseg.kit.signature import key_in_force
+from jetseg.kit.signed import open_driven, open_signed_ranges
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.quantization.ranges import Ranges
 from jetseg.storage import check_place
-from jetseg.workflows.opening import as_network, as_ranges
+from jetseg.workflows.opening import as_ranges
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ def build_engine(
     data: Dataset | str | None = None,
     out: Path | str | None = None,
     report: Path | str | None = None,
+    key: Path | str | None = None,
     progress: ProgressCallback | None = None,
     **settings: Any,  # noqa: ANN401 - checked by the model
 ) -> BuildResult:
@@ -43,6 +46,8 @@ def build_engine(
         data: Frames, as a spec or opened, to calibrate on and to measure on.
         out: Engine file; by default engines/NAME.PRECISION.SUFFIX.
         report: Page about what was lost and which layers lose it; a rejected engine gets one anyway, beside it.
+        key: Public key of minisign that the kit, or the network's manifest and the ranges, must be signed with; see
+            `jetseg.kit.signature.key_in_force`. What is open already is the caller's.
         progress: Is told how the work goes on.
         settings: Fields of `jetseg.engine.config.BuildConfig`, as in `max_drop=0.5`.
 
@@ -65,7 +70,7 @@ def build_engine(
         import jetseg.report.build  # noqa: F401 - says at once if what draws it is missing
 
         check_place(Path(report))
-    with report_progress(progress), _opened(network, ranges) as (parent, known):
+    with report_progress(progress), _opened(network, ranges, key_in_force(key)) as (parent, known):
         try:
             if config.precision == "auto":
                 result = build_fastest(parent, config, dataset=dataset, ranges=known, out=target)
@@ -82,16 +87,18 @@ def build_engine(
 
 @contextmanager
 def _opened(
-    network: Network | Path | str, ranges: Ranges | Path | str | None
+    network: Network | Path | str, ranges: Ranges | Path | str | None, key: Path | None
 ) -> Iterator[tuple[Network, Ranges | None]]:
     """Opens a network and its ranges; those of a kit are there as long as the context."""
     if not isinstance(network, Network) and is_kit(Path(network)):
         if ranges is not None:
             raise ConfigError(f"{network} is a kit, which has its own ranges.", "Leave out `calibration`.")
-        with open_kit(Path(network)) as kit:
+        with open_kit(Path(network), key=key) as kit:
             yield kit.network, kit.ranges
         return
-    parent = as_network(network)
+    parent = network if isinstance(network, Network) else open_driven(network, key=key)
+    if key is not None and isinstance(ranges, Path | str):
+        ranges = open_signed_ranges(Path(ranges), parent, key)
     yield parent, None if ranges is None else as_ranges(ranges, parent)
 
 

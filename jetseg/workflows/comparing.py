@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from jetseg.provenance import device_name, toolchain
 from jetseg.report.config import ReportConfig
 from jetseg.report.rows import Entry, Row, make_rows, unique_names
 from jetseg.shipped import find_artifact
-from jetseg.storage import check_place
+from jetseg.storage import check_place, scratch_folder
 from jetseg.workflows.exporting import export
 from jetseg.workflows.opening import manifest_for, open_engine
 from jetseg.workflows.peak_memory import measure_peak_memory
@@ -210,7 +209,7 @@ def open_entries(
             network = given if isinstance(given, Network) else open_network(given, manifest_for(given, manifest))
             runs = network
             if deployed and network.manifest.kind == "checkpoint":
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                folder = stack.enter_context(scratch_folder("jetseg-compared-"))
                 runs = export(network, out=folder / f"{network.name}.onnx").network
             engine = stack.enter_context(open_engine(runs, threads=threads))
             entries.append(Entry(name, network.path, engine, network.manifest, _cost(network, engine)))
@@ -241,4 +240,5 @@ def _cost(network: Network, engine: Engine) -> Cost | None:
         module, _ = load_checkpoint(network)
         spec = manifest.input
         return module_cost(module, (1, spec.channels, spec.height, spec.width))
-    return onnx_cost(network.path, manifest) if network.path.suffix == ".onnx" or manifest.kind == "onnx" else None
+    is_onnx = network.path.suffix == ".onnx" or manifest.kind == "onnx"
+    return onnx_cost(network.path, manifest, network.sha256) if is_onnx else None

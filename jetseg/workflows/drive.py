@@ -10,22 +10,24 @@ from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
+from jetseg.address import SourceAddress
 from jetseg.camera.config import OutputConfig, RunConfig, SourceConfig
 from jetseg.camera.contract import Sink, SinkContext, Source
 from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.loop import new_statistics, run_loop
+from jetseg.camera.sinks.collect import open_collection
 from jetseg.camera.sinks.monitors import MonitorSink, open_monitor
 from jetseg.camera.sinks.opening import open_sink
 from jetseg.camera.sources.opening import open_source
-from jetseg.camera.starting import StartWatch
 from jetseg.camera.stopping import StopFlag
 from jetseg.dashboard.pages import Dashboard, MetricsPage
 from jetseg.engine.engine import Engine
 from jetseg.errors import StageStoppedError
+from jetseg.main_thread import opening, phase, working
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.host import HostMonitor, HostSummary
-from jetseg.monitor.observer import Observer
+from jetseg.monitor.observer import Listener, Observer
 from jetseg.monitor.run_log import RunLog
 from jetseg.monitor.score_tap import ScoreTap
 from jetseg.monitor.statistics import LoopStatistics, LoopSummary
@@ -55,25 +57,22 @@ class Drive:
         self,
         stack: ExitStack,
         engine: Engine,
-        source: Source | str,
+        source: Source | SourceAddress | str,
         config: RunConfig,
         events: EventLog,
         stop: StopFlag,
-        starting: StartWatch | None = None,
     ) -> None:
         self.config, self.engine, self.events, self.stop = config, engine, events, stop
         self.monitor: MonitorSink
         self.statistics: LoopStatistics
-        if starting is not None:
-            starting.open("engines and outputs")
         self._stack = stack
-        self._starting = starting
         self._begun = False
-        if isinstance(source, str):
+        if isinstance(source, str | SourceAddress):
             asked = {name: getattr(config, name) for name in SourceConfig.model_fields}
-            if starting is not None:  # whoever waits for a camera waits for ever
-                starting.open("source", inf if config.wait else None)
-            source = open_source(source, events=events, window=engine.manifest.input.frames, **asked)
+            # whoever waits for a camera waits for ever
+            with working("opening the source", inf) if config.wait else opening("the source"):
+                asked |= {"window": engine.manifest.input.frames, "classes": engine.manifest.classes}
+                source = open_source(source, events=events, **asked)
         self.source = source
         stack.callback(self._close_unread)
         self.host = stack.enter_context(HostMonitor(events))
@@ -81,6 +80,7 @@ class Drive:
         self._name = place_of(engine)
         self._followers: list[Follower] = []
         self._sinks: list[Sink] = []
+        self._watchers: list[Listener] = []
         self._ladder: Ladder
 
     def run(self, *, give_up: Callable[[StageStoppedError], None] | None = None) -> None:
@@ -110,10 +110,14 @@ class Drive:
             "precision": manifest.precision,
             "toolchain": toolchain(),
         }
-        return DriveResult(conditions, self.statistics.summary(), self.monitor.summary(), self.host.summary())
+        monitors = self.monitor.summary()
+        if monitors["estimate"] is not None:
+            monitors["estimate"]["windows"] = self.monitor.windows()
+        return DriveResult(conditions, self.statistics.summary(), monitors, self.host.summary())
 
-    def open_pages(self) -> None:
-        """Opens the log, the metrics and the dashboard."""
+    def open_pages(self, followers: Sequence[Follower]) -> None:
+        """Opens the log, the metrics and the dashboard, beside those that follow already."""
+        self._followers.extend(followers)
         config, events, host = self.config, self.events, self.config.dashboard_host
         if config.log is not None:
             self._followers.append(self._stack.enter_context(closing(RunLog(config.log, events))))
@@ -133,14 +137,22 @@ class Drive:
                 "Drift is not watched: the engine's manifest has no calibration profile. "
                 "`jetseg baseline` measures one."
             )
+        collection = None
+        if config.collect is not None:
+            name, live, manifest = self.source.name, self.source.live, self.engine.manifest
+            collecting = open_collection(config.collect, config.collect_gb, manifest, name, self.events, live=live)
+            collection = self._stack.enter_context(collecting)
         self.monitor = self._stack.enter_context(
             open_monitor(
                 self._tap,
                 self.source,
                 drift=config.drift,
+                estimate=config.estimate,
+                least_miou=config.estimate_bound,
                 reference=reference,
                 every=config.shadow_every,
                 bound=config.shadow_bound,
+                collection=collection,
             )
         )
         self._sinks.append(self.monitor)
@@ -149,7 +161,14 @@ class Drive:
         """Opens the sinks that settings or a name ask for."""
         source = self.source
         context = SinkContext(
-            self.engine.manifest, self.events, self.stop, source.live, source.frames_per_second, source.size_hw
+            self.engine.manifest,
+            self.events,
+            self.stop,
+            source.live,
+            source.frames_per_second,
+            source.size_hw,
+            self._watchers.append,
+            source.name,
         )
         for spec, options in _sinks_of(self.config):
             self._sinks.append(self._stack.enter_context(open_sink(spec, context, **options)))
@@ -161,9 +180,10 @@ class Drive:
         """Makes the figures; times the engine alone, where its speed is not known."""
         if speed is None:
             _LOG.info("Timing %s alone, for comparison ...", Path(self._name).name)
-        self.statistics = new_statistics(
-            self.engine, self.source, stopped=self._stopped, engine=speed, events=self.events
-        )
+        with phase("timing"):
+            self.statistics = new_statistics(
+                self.engine, self.source, stopped=self._stopped, engine=speed, events=self.events
+            )
 
     def open_ladder(self, lighter: Sequence[tuple[str, Engine]]) -> None:
         """Warms the lighter engines before any of them serves."""
@@ -172,19 +192,20 @@ class Drive:
         names = short if len(set(short)) == len(short) else names
         engines = [LadderEngine(names[0], self._tap, self.statistics.engine)]
         for name, (_, engine) in zip(names[1:], lighter, strict=True):
-            engines.append(LadderEngine(name, engine, measure_engine_speed(engine, stopped=self._stopped)))
+            with phase("timing"):
+                engines.append(LadderEngine(name, engine, measure_engine_speed(engine, stopped=self._stopped)))
         self._ladder = Ladder(engines, self.events, is_hot=self.host.is_hot)
 
     def follow(self) -> None:
         """Lets log, metrics and dashboard follow the run."""
         observer = Observer(self.statistics, self.host, further=self.monitor.summary)
+        for watcher in self._watchers:
+            observer.listen(watcher)
         for follower in self._followers:
             self._stack.enter_context(follower.follow(observer))
         self._stack.enter_context(observer)
 
     def _stopped(self) -> bool:
-        if self._starting is not None:
-            self._starting.beat()
         return self.stop.requested
 
     def _close_unread(self) -> None:
@@ -200,7 +221,7 @@ class DriveResult:
     Attributes:
         conditions: What the figures belong to: engine, source, split, device, backend, precision, toolchain.
         summary: The figures of the loop.
-        monitors: Where "drift" and "shadow" stand; None for what is off.
+        monitors: Where "drift", "estimate" and "shadow" stand; None for what is off.
         host: What the machine did; None if the run was too short to tell.
     """
 
@@ -232,13 +253,18 @@ def place_of(network: Engine | Network | Path | str) -> str:
 
 def _sinks_of(config: OutputConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the sinks that have settings of their own, with those."""
+    limits = {"segment_seconds": config.segment_seconds, "limit_gb": config.record_gb}
     if config.record is not None:
-        limits = {"segment_seconds": config.segment_seconds, "limit_gb": config.record_gb}
         yield f"segments:{config.record}", limits
+    if config.record_mcap is not None:
+        yield f"mcap:{config.record_mcap}", {**limits, "lossless": not config.mcap_jpeg}
     named = {
         "class_map_files": config.class_maps,
         "ring": config.ring,
         "publish": config.publish,
+        "ros2": config.ros2,
+        "mqtt": config.mqtt,
+        "foxglove": None if config.foxglove is None else f"{config.dashboard_host}:{config.foxglove}",
         "video": config.output,
     }
     for name, place in named.items():

@@ -7,24 +7,28 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from jetseg.address import SourceAddress
 from jetseg.camera.config import RunConfig
 from jetseg.camera.contract import Sink, Source
-from jetseg.camera.starting import StartWatch
 from jetseg.camera.stopping import StopFlag
 from jetseg.config import validate_config
 from jetseg.engine.engine import Engine
 from jetseg.errors import ConfigError
+from jetseg.kit.following import follow_release
+from jetseg.kit.releases import is_release
+from jetseg.kit.signature import key_in_force
+from jetseg.kit.signed import open_driven
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
 from jetseg.network import Network
-from jetseg.workflows.drive import Drive, DriveResult, place_of
-from jetseg.workflows.opening import enter_engine
+from jetseg.workflows.drive import Drive, DriveResult, Follower, place_of
+from jetseg.workflows.opening import enter_engine, manifest_for
 
 
 def run_camera(
     engine: Engine | Network | Path | str,
     *,
-    source: Source | str,
+    source: Source | SourceAddress | str,
     ladder: Sequence[Network | Path | str] = (),
     shadow: Engine | Network | Path | str | None = None,
     sinks: Sequence[Sink | str] = (),
@@ -33,12 +37,14 @@ def run_camera(
     events: EventLog | None = None,
     stop: StopFlag | None = None,
     speed: EngineSpeed | None = None,
+    key: Path | str | None = None,
     **settings: Any,  # noqa: ANN401 - checked by the model
 ) -> DriveResult:
     """Runs an engine on a source until it ends or a limit is reached, and measures it.
 
     Args:
-        engine: Engine, ONNX file or checkpoint: opened, in which case the caller closes it, or by its path or name.
+        engine: Engine, ONNX file or checkpoint: opened, in which case the caller closes it, or by its path or name; or
+            a release of `jetseg deploy`. The run ends when a link to one, as engines/current, leads to another.
         source: Where frames come from, opened or as `jetseg.camera.sources.opening.open_source` takes it; it is
             closed at the end.
         ladder: Lighter engines, from better to lightest, which serve while `deadline_ms` is missed.
@@ -50,6 +56,8 @@ def run_camera(
         events: Gets what happens; whoever wants to know at once listens to it.
         stop: Ends the run from outside; see also `jetseg.camera.stopping.stop_on_signals`.
         speed: Of the engine alone, where it is known; else it is measured before the run.
+        key: Public key of minisign that every network that is not open yet must be signed with; see
+            `jetseg.kit.signature.key_in_force`.
         settings: Fields of `jetseg.camera.config.RunConfig`, as in `frames=100` or `output="drive.mp4"`.
 
     Returns:
@@ -75,6 +83,7 @@ def run_camera(
         events=events,
         stop=stop,
         speed=speed,
+        key=key,
         **settings,
     ) as drive:
         drive.run()
@@ -85,7 +94,7 @@ def run_camera(
 def open_drive(
     engine: Engine | Network | Path | str,
     *,
-    source: Source | str,
+    source: Source | SourceAddress | str,
     ladder: Sequence[Network | Path | str] = (),
     shadow: Engine | Network | Path | str | None = None,
     sinks: Sequence[Sink | str] = (),
@@ -94,28 +103,38 @@ def open_drive(
     events: EventLog | None = None,
     stop: StopFlag | None = None,
     speed: EngineSpeed | None = None,
-    starting: StartWatch | None = None,
+    followers: Sequence[Follower] = (),
+    key: Path | str | None = None,
     **settings: Any,  # noqa: ANN401 - checked by the model
 ) -> Iterator[Drive]:
     """Opens everything that a run needs, so that mistakes show before it, and closes it; see `run_camera`.
 
-    For those who look at a run or end it while it goes on, or want its figures after it failed; `starting` ends one
-    that hangs before its first frame.
+    For those who look at a run or end it while it goes on, or want its figures after it failed;
+    `followers` are told of it from its first frame on, as logs are.
     """
-    config = validate_config(RunConfig, settings)
+    config, public = validate_config(RunConfig, settings), key_in_force(key)
     lighter = _lighter_engines(engine, ladder, config)
+    events, stop = events or EventLog(), stop or StopFlag()
+
+    def enter(network: Engine | Network | Path | str, threads: int | None) -> Engine:
+        if not isinstance(network, Engine | Network):
+            network = open_driven(network, manifest_for(network, manifest), public)
+        return enter_engine(stack, network, threads=threads)
+
     with ExitStack() as stack:
-        opened = enter_engine(stack, engine, manifest=manifest, threads=threads)
-        drive = Drive(stack, opened, source, config, events or EventLog(), stop or StopFlag(), starting)
-        drive.open_pages()
+        link = None if isinstance(engine, Engine | Network) or not is_release(Path(engine)) else Path(engine)
+        release = None if link is None else link.resolve()
+        opened = enter(release or engine, threads)
+        if link is not None and release is not None:
+            stack.enter_context(follow_release(link, release, events, stop))
+        drive = Drive(stack, opened, source, config, events, stop)
+        drive.open_pages(followers)
         # more threads than one would not have the shadow's low priority
-        drive.open_monitor(None if shadow is None else enter_engine(stack, shadow, manifest=manifest, threads=1))
+        drive.open_monitor(None if shadow is None else enter(shadow, 1))
         drive.open_sinks(sinks)
         drive.measure(speed)
-        drive.open_ladder([(place, enter_engine(stack, other, threads=threads)) for place, other in lighter])
+        drive.open_ladder([(place, enter(other, threads)) for place, other in lighter])
         drive.follow()
-        if starting is not None:
-            starting.end()
         yield drive
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jetseg.artifact_file import copy_artifact, move_artifact
 from jetseg.compress.config import FineTuneConfig
 from jetseg.config import validate_config
 from jetseg.errors import ConfigError
-from jetseg.manifest_file import manifest_path
-from jetseg.storage import sha256_file, write_bytes
+from jetseg.storage import sha256_file
 from jetseg.training.config import TrainConfig
 from jetseg.workflows.preflight import check_training
 
@@ -65,13 +65,11 @@ class FineTuning:
         from jetseg.workflows.probing import probe_before_training
 
         named = start.with_name(f"{start.stem}-{sha256_file(start)[:8]}{start.suffix}")
-        manifest_path(start).replace(manifest_path(named))
-        start.replace(named)
+        move_artifact(start, named)
         settings = self._settings(named, folder, epochs)
         probe_before_training(settings)
         result = train(settings)
-        write_bytes(target, result.best.read_bytes())
-        write_bytes(manifest_path(target), manifest_path(result.best).read_bytes())
+        copy_artifact(result.best, target)
         return result.miou
 
     def _settings(self, init: Path, folder: Path, epochs: int) -> TrainConfig:

@@ -11,6 +11,8 @@ from jetseg.kit import packing, verifying
 from jetseg.kit.config import PackConfig, VerifyConfig
 from jetseg.kit.opening import open_kit
 from jetseg.kit.packing import PackResult
+from jetseg.kit.signature import key_in_force
+from jetseg.kit.signed import open_driven
 from jetseg.kit.verifying import VerifyResult
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
@@ -56,6 +58,7 @@ def verify(
     *,
     engine: Network | Path | str | None = None,
     out: Path | str | None = None,
+    key: Path | str | None = None,
     progress: ProgressCallback | None = None,
     **settings: Any,  # noqa: ANN401 - checked by the model
 ) -> VerifyResult:
@@ -65,6 +68,7 @@ def verify(
         kit: The kit.
         engine: An engine that was built from the kit's network; by default one is built.
         out: Where the built engine goes once it has passed; by default engines/KIT.PRECISION....
+        key: Public key of minisign that the kit must be signed with; see `jetseg.kit.signature.key_in_force`.
         progress: Is told how the work goes on.
         settings: Fields of `jetseg.kit.config.VerifyConfig`, as in `backend="tensorrt"`.
 
@@ -72,11 +76,11 @@ def verify(
         The engine, and what the reference frames showed; its `comparison.violations` say whether it passed.
 
     Raises:
-        ArtifactError: The kit is damaged, or the engine is of another network.
+        ArtifactError: The kit is damaged or not signed with the key, or the engine is of another network.
         ConfigError: Settings are wrong.
         JetsegError: The engine cannot be built here.
     """
     config = validate_config(VerifyConfig, settings)
-    given = None if engine is None else as_network(engine)
-    with report_progress(progress), open_kit(Path(kit)) as opened:
+    given = engine if engine is None or isinstance(engine, Network) else open_driven(engine)
+    with report_progress(progress), open_kit(Path(kit), key=key_in_force(key)) as opened:
         return verifying.verify(opened, config, engine=given, out=None if out is None else Path(out))

@@ -9,7 +9,7 @@ from jetseg.config import validate_config
 from jetseg.engine.tensorrt import lint as rules
 from jetseg.engine.tensorrt.lint import LintResult
 from jetseg.engine.tensorrt.lint_config import LintConfig
-from jetseg.manifest_file import manifest_path
+from jetseg.manifest_file import has_manifest
 from jetseg.network import Network, open_network
 from jetseg.shipped import find_artifact
 
@@ -37,7 +37,7 @@ def lint(
     config = validate_config(LintConfig, settings)
     if not isinstance(network, Network):
         path = find_artifact(Path(network))
-        if manifest is None and not manifest_path(path).is_file():
+        if manifest is None and not has_manifest(path):
             return rules.lint(path, config)
         network = open_network(path, manifest)
-    return rules.lint(network.path, config, network.manifest)
+    return rules.lint(network.path, config, network.manifest, network.sha256)

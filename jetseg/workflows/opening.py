@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jetseg.engine.engine import Engine
 from jetseg.engine.engine import open_engine as open_exported
-from jetseg.manifest_file import manifest_path
+from jetseg.manifest_file import has_manifest
 from jetseg.network import Network, open_network
 from jetseg.quantization.ranges import Ranges, check_made_for, open_ranges
 from jetseg.shipped import find_artifact
@@ -70,7 +70,7 @@ def enter_engine(
 
 def manifest_for(path: Path | str, manifest: Path | str | None) -> Path | str | None:
     """Returns a given manifest for a file that has none beside it, and None (its own) for the others."""
-    return None if manifest_path(find_artifact(Path(path))).is_file() else manifest
+    return None if has_manifest(find_artifact(Path(path))) else manifest
 
 
 def as_ranges(ranges: Ranges | Path | str, network: Network | Path | str) -> Ranges:

@@ -1,4 +1,4 @@
-"""Measures how much memory a network takes, in a process of its own: `python -m jetseg.workflows.peak_memory`."""
+"""Measures how much memory a network takes, in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from jetseg.errors import ArtifactError
+from jetseg.errors import ArtifactError, MemoryBoundError, StageStoppedError, UnavailableError
+from jetseg.evaluation.benchmark import noise_frame
+from jetseg.main_thread import LimitConfig, current_limits, limit
 from jetseg.manifest import Manifest
 from jetseg.network import Network
+from jetseg.process_watch import ProcessWatch
+from jetseg.trust import named_factories, trust
 from jetseg.workflows.opening import open_engine
 
 RUNS = 10
+_CHILD = "import sys; sys.path[:] = filter(None, sys.path); from jetseg.workflows.peak_memory import answer; answer()"
+"""What the process runs: without the current folder on its path, from which `python -m` would import."""
 _PROC_STATUS = Path("/proc/self/status")
 
 
@@ -26,17 +30,23 @@ def measure_peak_memory(network: Network, threads: int | None) -> int:
 
     Raises:
         ArtifactError: The process failed; its last words are in the message.
+        StageStoppedError: A run does not come back.
+        UnavailableError: It takes more memory than the user allows.
     """
-    request = json.dumps([str(network.path), network.manifest.model_dump_json(), network.sha256, threads])
+    content, limits = network.manifest.model_dump_json(), current_limits().model_dump()
     done = subprocess.run(
-        [sys.executable, "-m", "jetseg.workflows.peak_memory"],
-        input=request,
+        [sys.executable, "-c", _CHILD],
+        input=json.dumps([str(network.path), content, network.sha256, threads, sorted(named_factories()), limits]),
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        if done.returncode == StageStoppedError.exit_code:
+            raise StageStoppedError("peak memory", f"a run of {network.path} has not come back in a process of its own")
+        if done.returncode == MemoryBoundError.exit_code:
+            raise UnavailableError(f"{network.path} failed in a process of its own: {last.removeprefix('Error: ')}")
         raise ArtifactError(
             f"{network.path} failed in a process of its own: {last}",
             "The machine may lack memory; close other programs.",
@@ -46,7 +56,7 @@ def measure_peak_memory(network: Network, threads: int | None) -> int:
 
 def _run(network: Network, threads: int | None) -> int:
     spec = network.manifest.input
-    frame = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
+    frame = noise_frame(spec)
     with open_engine(network, threads=threads) as engine:
         for _ in range(RUNS):
             engine.segment(frame)
@@ -69,6 +79,17 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-if __name__ == "__main__":
-    path, manifest, digest, allowed = json.load(sys.stdin)
-    sys.stdout.write(f"{_run(Network(Path(path), Manifest.model_validate_json(manifest), digest), allowed)}\n")
+def answer() -> None:
+    """Does what the parent asks for on stdin, in the process of its own."""
+    path, manifest, digest, threads, trusted, limits = json.load(sys.stdin)
+    trust(trusted)
+    network = Network(Path(path), Manifest.model_validate_json(manifest), digest)
+    with ProcessWatch(lambda: "peak memory") as watch:
+        limit(LimitConfig(**limits))
+        try:
+            sys.stdout.write(f"{_run(network, threads)}\n")
+        except KeyboardInterrupt:
+            if watch.failure is None:
+                raise
+            sys.stderr.write(f"{watch.failure}\n")
+            sys.exit(watch.failure.exit_code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
@@ -18,9 +17,10 @@ from jetseg.manifest import Manifest
 from jetseg.models import is_foreign
 from jetseg.models.copying import copied
 from jetseg.network import load_manifest, open_network
-from jetseg.onnx.file import save_onnx
+from jetseg.onnx.file import write_onnx
 from jetseg.onnx.session import make_session, run_session
 from jetseg.progress import task
+from jetseg.storage import scratch_folder
 from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
 from jetseg.training.config import TrainConfig
 from jetseg.training.devices import repeatable
@@ -71,7 +71,7 @@ def probe_network(module: nn.Module, manifest: Manifest, crop: tuple[int, int] |
         ArtifactError: A step fails or computes something else; it says which and why.
     """
     own, notes = copied(module), []
-    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder, task("Probing", _CHECKS) as work:
+    with torch.random.fork_rng(devices=[]), scratch_folder("jetseg-probe-") as folder, task("Probing", _CHECKS) as work:
         torch.manual_seed(0)
         _check_training(own, manifest, crop)
         own.zero_grad(set_to_none=True)
@@ -79,7 +79,7 @@ def probe_network(module: nn.Module, manifest: Manifest, crop: tuple[int, int] |
         images = torch.randn(example_input(manifest.input).shape)
         logits = _check_eval(own.eval().requires_grad_(False), manifest, images)
         work.update(advance=1)
-        path = Path(folder) / "probe.safetensors"
+        path = folder / "probe.safetensors"
         save_checkpoint(path, own, manifest)
         _check_same("loaded from its checkpoint", load_checkpoint(path)[0](images), logits)
         work.update(advance=1)
@@ -148,7 +148,7 @@ def _check_eval(module: nn.Module, manifest: Manifest, images: Tensor) -> Tensor
 
 
 def _exported(module: nn.Module, images: Tensor, path: Path) -> Tensor:
-    save_onnx(path, export_module(module, images, "logits"))
+    write_onnx(path, export_module(module, images, "logits"))
     session = make_session(path, threads=1)
     (output,) = run_session(session, ["logits"], {session.get_inputs()[0].name: images.numpy()})
     return torch.from_numpy(output)

@@ -146,6 +146,7 @@ def _prune_in_steps(
 
     With fewer epochs than steps, the first steps are not trained; the last one always is.
     """
+    from jetseg.compress.layers import join_removals
     from jetseg.compress.prune import prune_network
 
     source, folder = network, run_folder(target)
@@ -165,6 +166,14 @@ def _prune_in_steps(
             miou = fine_tuning.run(pruned, folder / f"step{step}" if steps > 1 else folder, end, epochs)
         source = source if step == steps else open_network(end)
     first, last = results[0], results[-1]
-    whole = {layer.name: layer.before for layer in first.layers}
-    layers = tuple(replace(layer, before=whole[layer.name]) for layer in last.layers)
+    layers = first.layers
+    for result in results[1:]:
+        layers = tuple(
+            replace(
+                layer,
+                before=earlier.before,
+                removed=join_removals(layer.before, earlier.removed, layer.removed),
+            )
+            for earlier, layer in zip(layers, result.layers, strict=True)
+        )
     return replace(last, checkpoint=target, before=first.before, layers=layers, miou=miou)

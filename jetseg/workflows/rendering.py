@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jetseg.config import validate_config
+from jetseg.errors import ConfigError
 from jetseg.network import Network
 from jetseg.quantization.config import RenderConfig
-from jetseg.quantization.qdq.schemes import Scheme
+from jetseg.quantization.qdq.schemes import SCHEMES, Scheme
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.render import write_cache, write_qdq
+from jetseg.targets import find_target, lacks
 from jetseg.workflows.opening import as_ranges
 
 
@@ -46,7 +48,7 @@ def render(
         settings: Fields of `jetseg.quantization.config.RenderConfig`, as in `form="cache"`.
 
     Raises:
-        ConfigError: Settings are wrong.
+        ConfigError: Settings are wrong, or the target's GPU lacks the scheme.
         CalibrationError: The ranges are of another network, or TensorRT would refuse the result.
 
     >>> from jetseg.workflows.calibration import calibrate
@@ -58,5 +60,19 @@ def render(
     known = as_ranges(ranges, network)
     if config.form == "cache":
         return RenderResult(place, write_cache(known, place, config.tensorrt), config)
-    scheme = Scheme(16 if config.scheme.endswith("16") else 8, symmetric=not config.scheme.startswith("u"))
+    scheme = SCHEMES[config.scheme]
+    _check_target(config.target, scheme)
     return RenderResult(place, write_qdq(known, place, placement=config.placement, scheme=scheme), config)
+
+
+def _check_target(name: str | None, scheme: Scheme) -> None:
+    """Refuses a scheme that a computer's GPU has no numbers for."""
+    if name is None:
+        return
+    capability = find_target(name).compute_capability
+    if capability is None:
+        why = "it has no GPU, which fp8 is for" if scheme.floating else None
+    else:
+        why = lacks(capability, scheme.precision)
+    if why is not None:
+        raise ConfigError(f"{name} cannot run it: {why}.", "Choose `scheme` int8.")

@@ -1,20 +1,21 @@
-"""Measures torch networks on a backend: the bridge between pruning and the engines, which meet only in files."""
+"""How fast torch networks are on a backend: the bridge between pruning and engines, which meet only in files."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jetseg.artifact_file import save_onnx
 from jetseg.config import changed
 from jetseg.engine.backend import find_backend
 from jetseg.engine.layer_timer import LayerTimer, quiet_latencies_ms
 from jetseg.manifest import Manifest, Precision
-from jetseg.network import Network
+from jetseg.network import Network, open_network
 from jetseg.onnx.layer_shape import Piece
+from jetseg.storage import scratch_folder
 
 if TYPE_CHECKING:
     import onnx
@@ -22,15 +23,23 @@ if TYPE_CHECKING:
 
     from jetseg.compress.config import FactorizeConfig, PruneConfig, SpeedSettings
     from jetseg.engine.engine import Engine
+    from jetseg.latency.estimate import LatencyEstimate
+    from jetseg.latency.predictor import TablePredictor
 
 _ROUNDS = 10
 _TURN_SECONDS = 0.06
 
 
-def speed_meter(network: Network, config: PruneConfig) -> BackendMeter | None:
-    """Returns what measures the speed that pruning is to reach; None where it is told how much to remove."""
+def speed_meter(network: Network, config: PruneConfig) -> BackendMeter | TableMeter | None:
+    """Returns what measures or predicts the speed that pruning is to reach; None where it is told how much to remove.
+
+    Raises:
+        ConfigError: A latency table is of another device, power mode, backend, version or precision.
+    """
     if not config.wants_speed:
         return None
+    if config.latency_table is not None:
+        return _table_meter(network, config, config.latency_table)
     _check_backend(config)
     return BackendMeter(network.manifest, config.backend, config.precision, config.threads)
 
@@ -66,6 +75,7 @@ class BackendMeter:
     precision: Precision = "fp32"
     threads: int = 1
     cache: Path | None = None
+    source: str = field(default="measured", init=False)
     _first: tuple[nn.Module, onnx.ModelProto] | None = field(default=None, init=False, repr=False)
 
     def layers_ms(self, pieces: Sequence[Piece]) -> list[float]:
@@ -76,9 +86,9 @@ class BackendMeter:
         """Runs whole networks in turn; returns the milliseconds of the fastest run of each."""
         from jetseg.evaluation.benchmark import inference_on_noise
 
-        with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+        with scratch_folder("jetseg-speed-") as folder, ExitStack() as opened:
             runners = [
-                self._open(self._exported(network), Path(folder) / f"{index}.onnx", opened)
+                self._open(self._exported(network), folder / f"{index}.onnx", opened)
                 for index, network in enumerate(networks)
             ]
             calls = {str(index): inference_on_noise(runner) for index, runner in enumerate(runners)}
@@ -89,21 +99,79 @@ class BackendMeter:
     def _exported(self, module: nn.Module) -> onnx.ModelProto:
         """Exports a network; the first one, with which all are compared, once only."""
         if self._first is None:
-            self._first = (module, self._export(module))
-        return self._first[1] if module is self._first[0] else self._export(module)
-
-    def _export(self, module: nn.Module) -> onnx.ModelProto:
-        from jetseg.exporters.onnx_export import example_input, export_module
-
-        return export_module(module.eval(), example_input(self._normalized().input), "logits")
+            self._first = (module, _export(module, self.manifest))
+        return self._first[1] if module is self._first[0] else _export(module, self.manifest)
 
     def _open(self, model: onnx.ModelProto, path: Path, opened: ExitStack) -> Engine:
         from jetseg.engine.timing import open_for_timing
 
-        runner = open_for_timing(model, self._normalized(), path, self.backend, self.precision, self.threads)
+        manifest = _normalized(self.manifest)
+        runner = open_for_timing(model, manifest, path, self.backend, self.precision, self.threads)
         opened.callback(runner.close)
         return runner
 
-    def _normalized(self) -> Manifest:
-        spec = changed(self.manifest.input, kind="normalized", name=None)
-        return self.manifest.changed(input=spec).with_output(kind="logits")
+
+@dataclass
+class TableMeter:
+    """Predicts what would be measured on another device; a `jetseg.compress.speed.SpeedMeter`.
+
+    Attributes:
+        manifest: Describes the network that all others are made from.
+        predictor: Learned from the device's table.
+    """
+
+    manifest: Manifest
+    predictor: TablePredictor
+    _last: LatencyEstimate | None = field(default=None, init=False, repr=False)
+
+    @property
+    def source(self) -> str:
+        """Tells the device, and the interval of the last network."""
+        if self._last is None:
+            return "predicted"
+        last = self._last
+        return (
+            f"predicted for {last.device}, from a table: {last.coverage} of 100 are between {last.low:.2f} and "
+            f"{last.high:.2f} ms"
+        )
+
+    def layers_ms(self, pieces: Sequence[Piece]) -> list[float]:
+        """Returns the latency of pieces of a network, in milliseconds."""
+        return self.predictor.layers_ms(pieces)
+
+    def networks_ms(self, networks: Sequence[nn.Module]) -> list[float]:
+        """Returns the latency of whole networks, in milliseconds."""
+        found = []
+        for network in networks:
+            self._last = self._predict(network)
+            found.append(self._last.latency_ms)
+        return found
+
+    def _predict(self, module: nn.Module) -> LatencyEstimate:
+        predictor = self.predictor
+        with scratch_folder("jetseg-speed-") as folder:
+            path = folder / "network.onnx"
+            manifest = _normalized(self.manifest).changed(kind="onnx", parity=None)
+            save_onnx(path, _export(module, self.manifest), manifest)
+            return predictor.network(find_backend(predictor.backend).units(open_network(path), predictor.precision))
+
+
+def _table_meter(network: Network, config: PruneConfig, table: Path) -> TableMeter:
+    from jetseg.workflows.latency import open_table
+
+    threads = config.threads if "threads" in config.model_fields_set else None
+    predictor = open_table(
+        table, target=config.target, backend=config.backend, precision=config.precision, threads=threads
+    )
+    return TableMeter(network.manifest, predictor)
+
+
+def _export(module: nn.Module, manifest: Manifest) -> onnx.ModelProto:
+    from jetseg.exporters.onnx_export import example_input, export_module
+
+    return export_module(module.eval(), example_input(_normalized(manifest).input), "logits")
+
+
+def _normalized(manifest: Manifest) -> Manifest:
+    spec = changed(manifest.input, kind="normalized", name=None)
+    return manifest.changed(input=spec).with_output(kind="logits")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jetseg.config import validate_config
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.training.config import TrainConfig
+from jetseg.trust import trust
 
 if TYPE_CHECKING:
     from jetseg.data.dataset import Dataset
@@ -47,6 +48,7 @@ def train(
     from jetseg.training.loop import train as train_one
     from jetseg.workflows.probing import probe_before_training
 
+    trust((config.model,))  # a finished run builds nothing, and its checkpoint may be opened next
     with report_progress(progress):
         probe_before_training(config)
         return train_one(config)

@@ -1,9 +1,11 @@
 import json
 
 import pytest
+from known_windows import known_estimator
 from small_network import CLASSES, write_dataset, write_small_network
 
-from jetseg.network import load_manifest
+from jetseg.artifact_file import rewrite_manifest
+from jetseg.network import load_manifest, open_network
 
 
 @pytest.fixture
@@ -39,6 +41,35 @@ def test_a_profile_switches_drift_on(parts, jetseg):
     assert "drift: no alarm" in out
     assert "shadow: agreement mIoU" in out
     assert run_with(jetseg, network, data, "--no-drift")[0]["drift"] is None
+
+
+def test_a_run_estimates_accuracy_without_labels(tmp_path, jetseg):
+    network, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=60)
+    opened = open_network(network)
+    rewrite_manifest(opened, opened.manifest.changed(estimator=known_estimator(CLASSES)))
+    summary, _ = run_with(jetseg, network, data)
+    estimate = summary["estimate"]
+    assert estimate["windows"][0]["last_frame"] >= 30
+    assert estimate["windows"][-1]["miou"] == estimate["miou"]
+    assert 0 <= estimate["low"] <= estimate["miou"] <= estimate["high"] <= 100
+    assert set(estimate["per_class_iou"]) == set(CLASSES)
+    code, out, _ = jetseg("run", network, "--source", data, "--split", "all", "--estimate-bound", 100)
+    assert code == 0
+    assert "estimated mIoU %:" in out
+    assert run_with(jetseg, network, data, "--no-estimate")[0]["estimate"] is None
+
+
+def test_baseline_learns_to_estimate_from_sixty_frames(tmp_path, jetseg, monkeypatch):
+    monkeypatch.setattr("jetseg.evaluation.learning.SEVERITIES", (3,))
+    network, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=60)
+    code, _, err = jetseg("baseline", network, "--data", data, "--split", "all", "--frames", 8)
+    assert code == 0, err
+    assert "an estimator from 12 windows" in " ".join(err.split())
+    estimator = load_manifest(network).estimator
+    assert (estimator.target, estimator.windows) == ("labels", 12)
+    code, _, _ = jetseg("baseline", network, "--data", data, "--split", "all", "--frames", 8, "--no-estimate")
+    assert code == 0
+    assert load_manifest(network).estimator is None
 
 
 def test_too_few_frames_are_refused(parts, tmp_path, jetseg):

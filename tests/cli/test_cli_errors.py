@@ -12,7 +12,9 @@ from small_network import edit_manifest, forget_hash, write_dataset, write_small
 import jetseg as package
 from jetseg.cli import main as cli
 from jetseg.errors import GateError
-from jetseg.manifest_file import manifest_path
+from jetseg.manifest import Manifest
+from jetseg.manifest_file import manifest_path, write_manifest
+from jetseg.storage import sha256_file
 
 
 @pytest.fixture
@@ -182,7 +184,8 @@ def test_help_and_evaluation_work_without_torch(network, data):
 def test_a_checkpoint_without_torch_names_the_extra(tmp_path):
     (tmp_path / "net.safetensors").write_bytes(b"")
     manifest = {"kind": "checkpoint", "classes": ["a"], "input": {"height": 24, "width": 32}}
-    (tmp_path / "net.safetensors.json").write_text(json.dumps(manifest))
+    sealed = Manifest.model_validate(manifest | {"sha256": sha256_file(tmp_path / "net.safetensors")})
+    write_manifest(tmp_path / "net.safetensors.json", sealed)
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from jetseg.cli.main import main\n"
@@ -190,4 +193,11 @@ def test_a_checkpoint_without_torch_names_the_extra(tmp_path):
         "main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, "jetseg[train]" in done.stderr) == (3, True), done.stderr
+    assert (done.returncode, "[train]" in done.stderr) == (3, True), done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "deploy", "verify", "lint", "sign"])
+def test_a_name_that_is_too_long_is_wrong_input(jetseg, verb):
+    more = {"run": ["--source", "synthetic:1"], "sign": ["--sign", "key"]}.get(verb, [])
+    code, _, err = jetseg(verb, "x" * 300, *more)
+    assert (code, "name of a file is too long" in err) == (2, True), err

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import yaml
+from small_network import edit_manifest
 
 from jetseg.network import load_manifest
 from jetseg.training.config import DistillConfig
@@ -79,11 +80,8 @@ def test_mistakes_are_told_with_exit_code_2(jetseg, tmp_path, monkeypatch, argum
 def test_a_teacher_with_other_classes_is_refused(jetseg, tmp_path):
     jetseg("train", *QUICK, "--epochs", 1, "--out", tmp_path / "big")
     path = tmp_path / "big" / "best.safetensors"
-    sidecar = path.with_name(path.name + ".json")
-    content = json.loads(sidecar.read_text())
-    classes = content["outputs"][0]["classes"]
-    content["outputs"][0]["classes"] = ["bus", *classes[1:]]
-    sidecar.write_text(json.dumps({**content, "content_sha256": None}))
+    classes = load_manifest(path).classes
+    edit_manifest(path, lambda content: content["outputs"][0].update(classes=["bus", *classes[1:]]))
     code, _, stderr = jetseg("distill", *QUICK, "--teacher", path, "--epochs", 1, "--out", tmp_path / "small")
     assert code == 2
     assert f"classes are bus, {classes[1]}" in stderr

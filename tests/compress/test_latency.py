@@ -46,6 +46,8 @@ class Device:
     def layers_ms(self, pieces):
         return time_layers(pieces)
 
+    source = "measured"
+
     def networks_ms(self, networks):
         totals = []
         for network in networks:
@@ -88,7 +90,7 @@ def test_allocation_is_close_to_the_best_of_all():
     pruner = Pruner(module, (), IMAGE, lambda copy: Magnitude().channel_importance(Subject(copy)))
     latency = latency_of(pruner)
     full = [len(candidate.scores) for candidate in pruner.groups]
-    losses = [_losses(candidate.scores) for candidate in pruner.groups]
+    losses = [_losses(candidate.scores, 3.0) for candidate in pruner.groups]
     choices = [_choices(count, SETTINGS) for count in full]
 
     def loss(kept):
@@ -116,6 +118,20 @@ def test_a_channel_that_costs_more_goes_first():
         )
     )
     assert kept["0"] < kept["2"] == 16
+
+
+def test_evenness_keeps_layers_alike_in_width():
+    pruner = pruner_of("tiny")
+    latency = latency_of(pruner)
+    full = [len(candidate.scores) for candidate in pruner.groups]
+
+    def spread(evenness):
+        settings = PruneSettings(round_to=4, max_ratio=0.9, evenness=evenness)
+        kept = allocate(pruner.groups, latency, settings, 0.5 * latency.total_ms(full))
+        left = [count / whole for count, whole in zip(kept, full, strict=True)]
+        return max(left) - min(left)
+
+    assert spread(0.0) > spread(3.0) >= spread(10.0)
 
 
 def test_no_group_is_emptied_beyond_its_limit():
@@ -147,7 +163,7 @@ def test_importance_is_lost_less_than_by_thinning_all_layers_alike():
     for by_latency in (True, False):
         _, changes, _ = prune_to_speed(pruner, PruneSettings(round_to=1), Device(), 2.0, by_latency=by_latency)
         after = {change.name: change.after for change in changes}
-        losses[by_latency] = sum(_losses(c.scores)[after[c.root]] for c in pruner.groups)
+        losses[by_latency] = sum(_losses(c.scores, 3.0)[after[c.root]] for c in pruner.groups)
     assert losses[True] < losses[False]
 
 

@@ -9,9 +9,10 @@ import pytest
 pytest.importorskip("uvicorn", reason="uvicorn (extra `dashboard`) is not installed")
 pytest.importorskip("starlette", reason="Starlette (extra `dashboard`) is not installed")
 
-from jetseg.dashboard import server as server_module
+from jetseg.dashboard import connection as connection_module
+from jetseg.dashboard.connection import MOST_CONNECTIONS, first_to_go
 from jetseg.dashboard.guard import Guard
-from jetseg.dashboard.server import MOST_CONNECTIONS, PageServer
+from jetseg.dashboard.server import PageServer
 from jetseg.errors import ConfigError, MissingDependencyError
 from jetseg.monitor.events import EventLog
 
@@ -26,10 +27,11 @@ async def app(scope, receive, send):
 
 @pytest.fixture
 def served(monkeypatch):
-    monkeypatch.setattr(server_module, "_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(connection_module, "_CHECK_SECONDS", 0.1)
     before, events = set(threading.enumerate()), EventLog()
     guarded = Guard(app, "127.0.0.1", events)
-    with PageServer(guarded, "127.0.0.1", 0, setting="metrics", events=events, silent_seconds=0.6) as server:
+    bounds = connection_module.Bounds(request_seconds=0.6, answer_seconds=2.0)
+    with PageServer(guarded, "127.0.0.1", 0, setting="metrics", events=events, bounds=bounds) as server:
         server.events = events
         yield server
     assert set(threading.enumerate()) == before
@@ -133,7 +135,60 @@ def test_client_that_says_nothing_is_cut(served):
     client.close()
 
 
-def test_many_connections_are_refused_and_those_after_them_served(served):
+def test_request_that_comes_a_byte_at_a_time_is_cut(served):
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"
+    for start in (b"", head):  # the head, the body
+        client = connect(served)
+        client.sendall(start)
+        until = time.perf_counter() + 3
+        with pytest.raises(OSError, match=r"pipe|reset"):
+            while time.perf_counter() < until:
+                client.sendall(b"x")
+                time.sleep(0.05)
+        client.close()
+
+
+def test_answer_that_is_taken_a_byte_at_a_time_is_cut(served):
+    client = connect(served)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    wait_for(lambda: served.connections == 1)
+    wait_for(lambda: client.recv(1) and not served.connections, 4)
+    client.close()
+
+
+def test_nobody_is_locked_out_by_clients_that_hold_every_connection():
+    with PageServer(
+        Guard(app, "127.0.0.1", EventLog()), "127.0.0.1", 0, setting="metrics", events=EventLog()
+    ) as server:
+        viewer, clients = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10), []
+        for count in (MOST_CONNECTIONS, 8, 8):
+            clients += [connect(server) for _ in range(count)]
+            for client in clients[-count:]:
+                client.sendall(b"G")
+            started = time.perf_counter()
+            viewer.request("GET", "/")
+            assert viewer.getresponse().read() == b"x" * 10
+            assert ask(server)[0].status == 200
+            assert time.perf_counter() - started < 1
+            assert server.connections <= MOST_CONNECTIONS
+        viewer.close()
+        for client in clients:
+            client.close()
+
+
+def test_client_with_most_connections_makes_room():
+    class Connection:
+        def __init__(self, host, since, was_answered=False):
+            self.client, self.since, self.was_answered = (host, 1), since, was_answered
+
+    greedy, viewer = [Connection("10.0.0.1", since) for since in (3, 2, 4)], Connection("10.0.0.2", 1)
+    assert first_to_go({*greedy, viewer}) is greedy[1]
+    answered = Connection("10.0.0.1", 0, was_answered=True)
+    assert first_to_go({*greedy, viewer, answered}) is greedy[1]
+
+
+def test_many_connections_are_cut_and_those_after_them_served(served):
     clients = [connect(served) for _ in range(200)]
     wait_for(lambda: served.connections > 0)
     assert served.connections <= MOST_CONNECTIONS
@@ -172,5 +227,5 @@ def test_url_is_one_that_this_machine_can_open():
 
 def test_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(MissingDependencyError, match=r"jetseg\[dashboard\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[dashboard\]"):
         PageServer(app, "127.0.0.1", 0, setting="metrics", events=EventLog())

@@ -55,6 +55,12 @@ def test_yaml_elsewhere_names_the_root(folder_dir: Path, tmp_path: Path) -> None
         open_split(f"folder:{folder_dir}", "all")
 
 
+def test_a_root_that_no_disk_takes(tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text(f"classes: [a, b]\nroot: {'x' * 300}\n")
+    with pytest.raises(DataError, match="cannot be opened .File name too long"):
+        open_split(f"folder:{tmp_path}", "all")
+
+
 def test_split_folders(folder_dir: Path) -> None:
     for part, split in (("images", "train"), ("labels", "train")):
         (folder_dir / part / split).mkdir()
@@ -106,7 +112,7 @@ def test_all_mistakes_of_the_yaml_are_told_together(folder_dir: Path) -> None:
         ("classes: [a, b]\nsplits: {val: ['0'], test: ['0']}", "is in 'val' and in 'test'"),
         ("classes: [a, b]\nsplits: {all: ['0']}", "always means all frames"),
         ("classes: [a, b]\nsplits: {val: [007]}", "no image of that name.*quotes"),
-        ("classes: [a, b", "is not YAML"),
+        ("classes: [a, b", "could not be read as YAML"),
         ("- a\n- b", "does not describe a dataset"),
     ],
 )

@@ -86,11 +86,12 @@ def lacks(command):
     options = {word: option for option in known.params for word in (*option.opts, *option.secondary_opts)}
     values = {position + 1 for position, word in enumerate(words) if word in options and not options[word].is_flag}
     given = sum(not word.startswith("-") and position not in values for position, word in enumerate(words)) - 1
-    needed = sum(parameter.param_type_name == "argument" and parameter.required for parameter in known.params)
+    arguments = [parameter.required for parameter in known.params if parameter.param_type_name == "argument"]
+    needed = sum(arguments)
     required = [p.opts[0] for p in known.params if p.param_type_name == "option" and p.required]
     missing = [f"{words[0]} needs {option}" for option in required if option not in words]
     return missing + (
-        [f"{words[0]} needs {needed} arguments, not {given}"] if given < needed or given > needed == 0 else []
+        [f"{words[0]} needs {needed} arguments, not {given}"] if given < needed or given > len(arguments) == 0 else []
     )
 
 
@@ -113,6 +114,6 @@ def test_a_wrong_command_is_found():
 
 def test_stages_of_recipes_are_all_listed():
     table = re.findall(
-        r"^\| `([a-z-]+)` \| `jetseg", (ROOT / "docs" / "how-to" / "recipes.md").read_text("utf-8"), re.MULTILINE
+        r"^\| `([a-z-]+)` \| `", (ROOT / "docs" / "how-to" / "recipes.md").read_text("utf-8"), re.MULTILINE
     )
     assert table == list(KINDS)

@@ -53,7 +53,7 @@ SLOW_CLOCK = {"sys/devices/system/cpu/cpufreq/policy0/scaling_min_freq": "115200
         ("TensorRT", {}, {"import json, tensorrt": {"version": "8.5.2"}}, "warning", "10.3"),
         ("TensorRT", {}, {"import json, tensorrt": CommandResult(-11)}, "missing", "signal 11"),
         ("TensorRT", {}, {"import json, tensorrt": CommandResult(1, "", "ImportError: libnvinfer.so.10: no")}, "missing", "does not load"),
-        ("ONNX Runtime", {}, {"import json, onnxruntime": CommandResult(-11)}, "missing", "onnxruntime<1.24"),
+        ("ONNX Runtime", {}, {"import json, onnxruntime": CommandResult(-11)}, "missing", "onnxruntime<1.27"),
         ("NumPy", {}, {"import json, numpy": {"version": "1.26.4", "error": 2.0}}, "warning", "OPENBLAS_CORETYPE"),
         ("OpenCV", {}, {"import json, cv2": NO_GSTREAMER}, "warning", "CSI cameras need GStreamer"),
         ("CUDA driver", {}, {"libcuda.so.1": {"status": 100, "version": 12060, "count": 0}}, "warning", "no GPU (status 100)"),

@@ -130,3 +130,13 @@ def test_a_manifest_with_another_size_is_refused(model):
     edit_manifest(model, lambda content: content["input"].update(height=48))
     with pytest.raises(ManifestError, match=r"\[1, 3, 48, 32\]"):
         open_engine(model)
+
+
+def test_given_sixty_frames_an_engine_learns_to_estimate_unless_told_not_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("jetseg.evaluation.learning.SEVERITIES", (3,))
+    network, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=60)
+    settings = {"data": data, "precision": "fp32", "split": "all", "eval_split": "all", "images": 8, "eval_frames": 4}
+    built = build_engine(network, **settings, out=tmp_path / "a.onnx")
+    assert built.manifest.estimator.windows == 2 + 10
+    assert load_manifest(built.path) == built.manifest
+    assert build_engine(network, **settings, out=tmp_path / "b.onnx", estimate=False).manifest.estimator is None

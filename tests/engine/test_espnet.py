@@ -16,6 +16,7 @@ def test_int8_stays_near_float_on_camvid(shared_dir, espnet, tmp_path):
         preset="fast",
         max_drop=2.0,
         max_class_drop=10.0,
+        estimate=False,
     )
     assert result.parent_accuracy is not None
     assert result.accuracy is not None

@@ -12,7 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.errors import ArtifactError, MissingDependencyError, QualityError
+from jetseg.errors import ArtifactError, ConfigError, MissingDependencyError, QualityError
 from jetseg.exporters import parity
 from jetseg.exporters.graph_ends import FrameNormalization
 from jetseg.exporters.onnx_export import export_module
@@ -50,6 +50,26 @@ def save(path, name, size=(72, 104), **spec):
     return path
 
 
+def test_coarse_logits_are_those_before_the_last_upsampling(tmp_path):
+    checkpoint = save(tmp_path / "net.safetensors", "tiny")
+    whole = export(checkpoint, out=tmp_path / "whole.onnx")
+    coarse = export(checkpoint, out=tmp_path / "coarse.onnx", coarse=True)
+    assert coarse.manifest.stages[-1].settings["coarse"] is True
+    image = np.random.default_rng(0).normal(size=(1, 3, 72, 104)).astype(np.float32)
+    found, full = (
+        run_session(make_session(result.path, threads=1), ["logits"], {"image": image})[0] for result in (coarse, whole)
+    )
+    assert found.shape == (1, 3, 36, 52)
+    again = nn.functional.interpolate(torch.from_numpy(found), size=(72, 104), mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(again.numpy(), full, atol=1e-4 * np.abs(full).max())
+
+
+def test_class_maps_have_no_coarse_form(tmp_path):
+    checkpoint = save(tmp_path / "net.safetensors", "tiny")
+    with pytest.raises(ConfigError, match="coarse goes with head logits"):
+        export(checkpoint, out=tmp_path / "net.onnx", head="classmap", coarse=True)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_pruned_network_exports_to_a_clean_static_graph(tmp_path, name, capfd):
     checkpoint = save(tmp_path / "net.safetensors", name)
@@ -76,6 +96,33 @@ def test_pruned_network_exports_to_a_clean_static_graph(tmp_path, name, capfd):
     assert manifest.parity.frames == 4
     assert manifest.parity.argmax_agreement >= 0.999
     assert manifest.parity.max_abs_error < 1e-3
+
+
+def test_class_map_and_confidence_come_out(tmp_path):
+    checkpoint = save(tmp_path / "net.safetensors", "tiny", size=(64, 96))
+    plain = export(checkpoint, out=tmp_path / "plain.onnx")
+    result = export(checkpoint, out=tmp_path / "sure.onnx", head="confidence")
+    assert (result.manifest.output.kind, result.manifest.output.confidence) == ("classmap", True)
+    frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    prepared = {"image": Preprocessor(result.manifest.input)(frame)}
+    (logits,) = run_session(make_session(plain.path, threads=1), ["logits"], prepared)
+    (output,) = run_session(make_session(result.path, threads=1), ["confidence"], prepared)
+    assert (output.shape, output.dtype) == ((1, 2, 64, 96), np.uint8)
+    assert np.array_equal(class_map(output, result.manifest), class_map(logits, plain.manifest))
+    weights = np.exp(logits[0] - logits[0].max(axis=0))
+    sure = 255 * (weights / weights.sum(axis=0)).max(axis=0)[2::4, 2::4]
+    assert np.abs(output[0, 1].astype(float) - sure.repeat(4, axis=0).repeat(4, axis=1)).max() <= 0.6
+
+
+def test_confidence_needs_a_channel_per_class(tmp_path):
+    torch.manual_seed(0)
+    module = create_model("unet", 1).eval()
+    outputs = [{"classes": ["tissue", "membrane"], "activation": "sigmoid"}]
+    spec = InputSpec(height=64, width=64)
+    manifest = Manifest(kind="checkpoint", input=spec, outputs=outputs, model=ModelSpec(factory="unet"))
+    save_checkpoint(tmp_path / "net.safetensors", module, manifest)
+    with pytest.raises(ConfigError, match="a channel per class"):
+        export(tmp_path / "net.safetensors", out=tmp_path / "net.onnx", head="confidence")
 
 
 @pytest.mark.parametrize("color", ["rgb", "gray"])
@@ -154,7 +201,7 @@ def test_network_that_cannot_be_exported_is_explained(capfd):
 
 def test_missing_onnxscript_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
-    with pytest.raises(MissingDependencyError, match=r"jetseg\[train\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[train\]"):
         export_module(nn.Identity(), torch.zeros(1), "logits")
 
 

@@ -89,6 +89,12 @@ def test_the_wheel_brings_the_networks(wheel, tmp_path):
     assert done.stdout.startswith(str(wheel)), done.stderr
 
 
+def test_the_wheel_says_to_install_an_extra_from_itself(wheel, tmp_path):
+    done = python(["-c", "from jetseg.installation import install_hint as hint; print(hint('cpu'))"], tmp_path, wheel)
+    (file,) = (wheel.parent / "wheels").iterdir()
+    assert done.stdout == f"Install it with: pip install '{file}[cpu]'.\n", done.stderr
+
+
 def test_importing_jetseg_imports_nothing_else():
     heavy = ("numpy", "onnx", "cv2", "torch", "pydantic", "onnxruntime", "typer")
     code = f"import sys, jetseg; print([name for name in {heavy!r} if name in sys.modules])"
@@ -97,7 +103,7 @@ def test_importing_jetseg_imports_nothing_else():
 
 
 def test_the_public_names_are_few_and_documented():
-    assert len(jetseg.__all__) <= 20
+    assert len(jetseg.__all__) <= 24
     assert set(jetseg.__all__) <= set(dir(jetseg))
     for name in jetseg.__all__:
         part = getattr(jetseg, name)

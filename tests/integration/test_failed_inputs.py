@@ -47,15 +47,15 @@ def test_pruning_of_dead_channels_changes_nothing(cases, name):
 
 
 def test_a_few_lines_do_not_become_gigabytes(cases, tmp_path):
-    with pytest.raises(ManifestError, match="more than 1,000,000 values"):
+    with pytest.raises(ManifestError, match="repeats a part by an alias"):
         read_manifest(cases / "bomb.yaml", cases / "nhwc.onnx")
-    with pytest.raises(ConfigError, match="more than 1,000,000 values"):
+    with pytest.raises(ConfigError, match="repeats a part by an alias"):
         load_recipe(str(cases / "bomb.yaml"))
     from jetseg.data.dataset import open_dataset
 
     (tmp_path / "images").mkdir()
     (tmp_path / "classes.yaml").write_bytes((cases / "bomb.yaml").read_bytes())
-    with pytest.raises(ConfigError, match="more than 1,000,000 values"):
+    with pytest.raises(ConfigError, match="repeats a part by an alias"):
         open_dataset(f"folder:{tmp_path}").split("train")
 
 
@@ -69,4 +69,4 @@ def test_a_network_that_never_answers_ends_the_start(cases):
         check=False,
     )
     assert ended.returncode == 4
-    assert "The timing stage stopped: it has not come back for" in ended.stderr
+    assert "The timing stage stopped: a run of the network has not come back for" in ended.stderr

@@ -122,6 +122,25 @@ def test_an_engine_that_fails_does_not_replace_the_one_before(material, kit, tmp
     assert out.read_bytes() == before
 
 
+def test_an_engine_that_is_replaced_once_it_has_passed_is_not_the_proven_one(kit, tmp_path, monkeypatch):
+    import jetseg.kit.verifying as module
+
+    out = tmp_path / "e" / "small.int8.onnx"
+    verify(kit, out=out)
+    before = out.read_bytes()
+
+    def compare_then_replace(built, *arguments):
+        result = real(built, *arguments)
+        damage(built.path, "w4")
+        return result
+
+    real = module._compare
+    monkeypatch.setattr(module, "_compare", compare_then_replace)
+    with pytest.raises(ArtifactError, match="was replaced meanwhile"):
+        verify(kit, out=out)
+    assert out.read_bytes() == before
+
+
 def test_an_engine_of_another_network(kit, tmp_path):
     (tmp_path / "other").mkdir()
     other = write_small_network(tmp_path / "other", seed=1)

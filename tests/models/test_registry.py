@@ -5,11 +5,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jetseg.errors import ConfigError
+from jetseg.errors import ArtifactError, ConfigError
+from jetseg.manifest import ModelSpec
 from jetseg.models import create_model, model_names
 from jetseg.models.cost import module_cost
 from jetseg.models.imagenet import load_imagenet_
 from jetseg.models.layers import pool_to_bins
+from jetseg.models.registry import restore_model
 
 SMALL = {
     "fast-scnn": {"width": 0.25},
@@ -127,3 +129,9 @@ def test_imagenet_weights_fill_the_whole_encoder(variant):
 def test_networks_without_imagenet_weights_are_named():
     with pytest.raises(ConfigError, match="no ImageNet weights for Tiny"):
         load_imagenet_(create_model("tiny", 4))
+
+
+@pytest.mark.parametrize("width", [6_000, 100_000, 10**9, 10**20])
+def test_options_in_a_file_that_would_fill_the_memory(width):
+    with pytest.raises((ArtifactError, ConfigError), match=r"million are the most|could not be built"):
+        restore_model(ModelSpec(factory="tiny", options={"width": width}), 3, 3)

@@ -92,7 +92,30 @@ def test_metrics_can_be_scraped(statistics):
     assert not any("miou" in name for name, *_ in found)
 
 
+def test_the_estimate_has_metrics_of_its_own(statistics):
+    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus-client is not installed")
+    empty = {"window": None, "miou": None, "low": None, "high": None, "per_class_iou": None}
+    interval = {"value": 80.0, "low": 70.0, "high": 90.0}
+    full = {"window": 3, "miou": 50.0, "low": 40.0, "high": 65.0, "per_class_iou": {"sky": interval, "car": None}}
+    metrics = Metrics(statistics.events)
+    found = {}
+    for estimate in (empty, full):
+        metrics.observer = Observer(statistics, further=lambda estimate=estimate: {"estimate": estimate})
+        families = parser.text_string_to_metric_families(metrics.page()[0].decode())
+        samples = [(s.name, s.labels, s.value) for family in families for s in family.samples if "estimate" in s.name]
+        found[estimate["window"]] = {(name, *sorted(labels.values())): value for name, labels, value in samples}
+    assert found[None] == {}
+    assert found[3] == {
+        ("jetseg_estimated_miou_ratio", "low"): 0.4,
+        ("jetseg_estimated_miou_ratio", "miou"): 0.5,
+        ("jetseg_estimated_miou_ratio", "high"): 0.65,
+        ("jetseg_estimated_iou_ratio", "low", "sky"): 0.7,
+        ("jetseg_estimated_iou_ratio", "sky", "value"): 0.8,
+        ("jetseg_estimated_iou_ratio", "high", "sky"): 0.9,
+    }
+
+
 def test_missing_library_is_named(statistics, monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    with pytest.raises(MissingDependencyError, match=r"jetseg\[dashboard\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[dashboard\]"):
         Metrics(statistics.events)

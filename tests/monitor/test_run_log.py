@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +37,19 @@ def test_events_and_figures_are_lines_in_order(tmp_path):
     figures = [line for line in lines if line["type"] == "statistics"]
     assert len(figures) == 2  # the first and the last: a minute lies between the others
     assert figures[0]["summary"]["engine_frames_per_second"] == 50.0
+
+
+def test_every_new_window_of_the_estimate_is_a_line(tmp_path):
+    events, windows = EventLog(), iter([None, None, 1, 1, 2])
+    statistics = LoopStatistics(EngineSpeed(50.0, 1, outputs_stay=True), events=events)
+    observer = Observer(statistics, further=lambda: {"estimate": {"window": next(windows), "miou": 50.0}})
+    log = RunLog(tmp_path / "logs", events, statistics_seconds=60)
+    for _ in range(4):
+        log.add_observation(observer.observe())
+    log.close()
+    lines = [line for line in records(tmp_path / "logs" / "jetseg.jsonl") if line["type"] == "estimate"]
+    assert [(line["window"], line["miou"]) for line in lines] == [(1, 50.0), (2, 50.0)]
+    assert all(line["at"] > 0 for line in lines)
 
 
 def test_files_rotate_and_the_oldest_goes(tmp_path):
@@ -73,6 +88,23 @@ def test_kill_leaves_whole_lines_and_the_next_run_goes_on_after_them(tmp_path):
     assert json.loads(whole)["text"] == "after"
 
 
+def test_deleted_folder_comes_back_with_an_event(tmp_path):
+    events = EventLog()
+    log = RunLog(tmp_path / "a" / "logs", events)
+    path = tmp_path / "a" / "logs" / "jetseg.jsonl"
+    events.add("tick", "info", "before")
+    wait_for(lambda: path.read_bytes().endswith(b"\n"))
+    shutil.rmtree(tmp_path / "a")
+    events.add("tick", "info", "after")
+    log.close()
+    assert [(line["kind"], line["severity"]) for line in records(path)] == [
+        ("tick", "info"),
+        ("log-deleted", "warning"),
+    ]
+    assert records(path)[0]["text"] == "after"
+    assert kinds(events) == ["tick", "tick", "log-deleted"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="a small file system needs root on Linux")
 def test_full_disk_is_an_event_and_lines_wait_for_space(tmp_path):
     disk = tmp_path / "disk"
@@ -94,6 +126,23 @@ def test_full_disk_is_an_event_and_lines_wait_for_space(tmp_path):
         assert [kind for kind in kinds(events) if kind != "tick"] == ["log-stopped", "log-resumed"]
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_read_only_disk_is_an_event_that_says_so(tmp_path, monkeypatch):
+    events = EventLog()
+    log = RunLog(tmp_path / "run.jsonl", events)
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("jetseg.monitor.run_log.os.write", refuse)
+    events.add("tick", "info", "x")
+    wait_for(lambda: "log-stopped" in kinds(events))
+    log.close()
+    assert events.recent()[-1].text == (
+        f"The log stopped: {tmp_path / 'run.jsonl'} could not be written: Read-only file system. "
+        "Free some space or give another place; files that were there before are unchanged."
+    )
 
 
 def test_write_that_is_refused_does_not_hold_up_the_end(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from torch import nn
 from jetseg.errors import ArtifactError
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.models.cost import module_cost
-from jetseg.onnx.cost import Cost, graph_cost, onnx_cost
+from jetseg.onnx.cost import Cost, graph_cost, onnx_cost, products
+from jetseg.onnx.graph import Graph
 
 
 def graph(nodes, shape, weights=(), dtype=TensorProto.FLOAT) -> onnx.ModelProto:
@@ -46,6 +47,20 @@ def test_matrix_products():
     weights = {"w": floats(7, 3), "b": floats(7), "m": floats(7, 2)}
     model = graph([gemm, product], [3, 5], weights)
     assert graph_cost(model) == Cost(parameters=21 + 7 + 14, macs=5 * 7 * 3 + 5 * 2 * 7)
+
+
+def test_products_that_are_no_matmul_count_as_well():
+    """The likeness of 6 queries and 5 keys in 2 heads of 4 channels, and an attention of the same sizes."""
+    likeness = helper.make_node("Einsum", ["image", "k"], ["out"], equation="bhqc, bhkc -> bhqk")
+    model = graph([likeness], [1, 2, 6, 4], {"k": floats(1, 2, 5, 4)})
+    assert graph_cost(model).macs == 2 * 6 * 5 * 4
+    assert products(Graph(model)) == ("out",)
+    turned = helper.make_node("Einsum", ["image"], ["out"], equation="bhqc->bqhc")
+    assert graph_cost(graph([turned], [1, 2, 6, 4])).macs == 0
+    attention = helper.make_node("Attention", ["image", "k", "v"], ["out"])
+    model = graph([attention], [1, 2, 6, 4], {"k": floats(1, 2, 5, 4), "v": floats(1, 2, 5, 3)})
+    model.opset_import[0].version = 23
+    assert graph_cost(model).macs == 2 * 6 * 5 * 4 + 2 * 6 * 5 * 3
 
 
 def test_int8_weights_count_and_scales_do_not():

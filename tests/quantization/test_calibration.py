@@ -10,8 +10,11 @@ from jetseg.data.dataset import Dataset
 from jetseg.errors import CalibrationError
 from jetseg.network import Network, open_network
 from jetseg.preprocess import Preprocessor
+from jetseg.quantization import calibration
 from jetseg.quantization.calibration import calibrate
 from jetseg.quantization.config import CalibrateConfig
+from jetseg.quantization.correct.judge import _Score
+from jetseg.quantization.observe.coverage import coverage
 from jetseg.quantization.ranges import open_ranges
 
 
@@ -70,3 +73,24 @@ def test_an_interrupted_run_leaves_the_earlier_file_whole(tmp_path):
         calibrate(network, Dataset(data), config, out)
     assert out.read_bytes() == before
     assert np.all([path.suffix != ".part" for path in tmp_path.iterdir()])
+
+
+@pytest.mark.parametrize("corrections", [("equalize",), ("reconstruct",), None])
+def test_ranges_come_from_all_images_whichever_network_is_kept(tmp_path, monkeypatch, corrections):
+    """Variants are compared after a glimpse at a few images; what is kept is looked at in all of them."""
+    seen = []
+    monkeypatch.setattr(calibration, "coverage", lambda amax: seen.append(amax) or coverage(amax))
+    network, data = open_network(write_small_network(tmp_path)), Dataset(write_dataset(tmp_path / "data", frames=12))
+    mean = _Score.mean
+    for sign in (1, -1):  # what is best is kept, and then what is worst
+        monkeypatch.setattr(_Score, "mean", lambda score, sign=sign: sign * mean(score))
+        calibrate(network, data, CalibrateConfig(split="all", corrections=corrections), tmp_path / "r.json")
+        ranges = open_ranges(tmp_path / "r.json", network)
+        (amax,) = seen
+        assert {len(values) for values in amax.values()} == {12}
+        for name, values in amax.items():
+            if name == "image.pixels":
+                continue  # its range is known
+            entry = ranges.tensors[name]
+            assert max(-entry.seen_low, entry.seen_high) == pytest.approx(max(values), rel=1e-6)
+        seen.clear()

@@ -37,7 +37,9 @@ def clipped(entry: TensorRange) -> TensorRange:
 
 def effects(graph, tensors, feeds, policy="conv-inputs", backend="tensorrt"):
     before = graph.model.SerializeToString()
-    found = layer_sensitivity(graph, small_manifest(), ARITHMETICS[backend], policy, tensors, feeds)
+    arithmetic = ARITHMETICS[backend]
+    placement = arithmetic.place(graph, policy, tensors)
+    found = layer_sensitivity(graph, small_manifest(), arithmetic, placement, tensors, feeds)
     assert graph.model.SerializeToString() == before
     return found
 
@@ -67,3 +69,23 @@ def test_layers_come_with_what_their_latency_depends_on(small, tensors, feeds, b
     depthwise = shapes["c3"]
     assert (depthwise.groups, depthwise.in_channels, depthwise.out_channels) == (16, 16, 16)
     assert (depthwise.height, depthwise.width) == depthwise.output_size == (HEIGHT // 2, WIDTH // 2)
+
+
+def test_what_a_layer_writes_as_integers_is_judged_with_it(small, tensors, feeds):
+    """Only the sum reads `c2`, which is no layer."""
+    tensors |= {"c2": clipped(tensors["c2"])}
+    in_float = {effect.layer: effect for effect in effects(small, tensors, feeds)}
+    assert in_float["c2"].agreement > 95, "TensorRT writes float"
+    found = {effect.layer: effect for effect in effects(small, tensors, feeds, backend="onnxruntime")}
+    alone = {part.tensor: part.agreement for part in found["c2"].quantizers}
+    assert alone["c2"] < 95 < alone["w2"]
+
+
+def test_each_quantizer_counts_once_with_all_who_must_be_in_float_to_avoid_it(small, tensors, feeds):
+    found = {effect.layer: effect for effect in effects(small, tensors, feeds, backend="onnxruntime")}
+    assert list(found)[:3] == sorted(("n1", "c2", "c3"), key=lambda name: found[name].agreement), "layers come first"
+    parts = {(layer, part.tensor): part.nodes for layer, effect in found.items() for part in effect.quantizers}
+    assert parts["n1", "image"] == ("n1",)
+    assert set(parts["n1", "r1"]) >= {"n1", "c2", "sum"}
+    assert parts["c2", "r1"] == ()
+    assert parts["c2", "w2"] == ("c2",)

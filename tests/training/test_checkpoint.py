@@ -1,11 +1,11 @@
-import json
-
 import pytest
 import torch
+from small_network import edit_manifest
 
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.manifest_file import manifest_path
 from jetseg.models import create_model
+from jetseg.network import save_manifest
 from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
 from jetseg.training.plain_weights import import_state_dict
 
@@ -55,6 +55,9 @@ def test_a_foreign_file_with_a_hand_written_manifest_is_refused(tmp_path, manife
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"not tensors at all")
     manifest_path(path).write_text(manifest.model_dump_json())
+    with pytest.raises(ManifestError, match="but not its sha256 and content_sha256"):
+        load_checkpoint(path)
+    save_manifest(path, manifest)
     with pytest.raises(ArtifactError, match="not a readable safetensors file"):
         load_checkpoint(path)
 
@@ -62,10 +65,7 @@ def test_a_foreign_file_with_a_hand_written_manifest_is_refused(tmp_path, manife
 def test_weights_of_another_network_are_named(tmp_path, module, manifest):
     path = tmp_path / "net.safetensors"
     save_checkpoint(path, module, manifest)
-    content = json.loads(manifest_path(path).read_text())
-    del content["content_sha256"]
-    content["model"] = {"factory": "unet", "options": {}}
-    manifest_path(path).write_text(json.dumps(content))
+    edit_manifest(path, lambda content: content.update(model={"factory": "unet", "options": {}}))
     with pytest.raises(ArtifactError, match=r"net\.safetensors: .* lack encoder"):
         load_checkpoint(path)
 
@@ -73,8 +73,7 @@ def test_weights_of_another_network_are_named(tmp_path, module, manifest):
 def test_an_engine_is_no_checkpoint(tmp_path, module, manifest):
     path = tmp_path / "net.safetensors"
     save_checkpoint(path, module, manifest)
-    content = json.loads(manifest_path(path).read_text())
-    manifest_path(path).write_text(json.dumps({**content, "kind": "onnx", "content_sha256": None}))
+    edit_manifest(path, lambda content: content.update(kind="onnx"))
     with pytest.raises(ArtifactError, match="is not a checkpoint: its manifest says kind 'onnx'"):
         load_checkpoint(path)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +11,7 @@ from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.models import create_model
-from jetseg.network import save_manifest
+from jetseg.network import Network, open_network, save_manifest
 from jetseg.preprocess import Preprocessor
 from jetseg.training.checkpoint import save_checkpoint
 from jetseg.training.onnx_teacher import OnnxTeacher
@@ -130,10 +132,17 @@ def test_what_cannot_teach_is_refused(tmp_path, changes, reason):
 
 
 def test_a_class_map_teaches_nothing(tmp_path):
-
     described = Manifest(classes=("a", "b", "c"), input=spec(), output={"kind": "classmap"})
     with pytest.raises(ArtifactError, match="gives a class map"):
-        OnnxTeacher(tmp_path / "teacher.onnx", described)
+        OnnxTeacher(Network(tmp_path / "teacher.onnx", described, "0" * 64))
+
+
+def test_a_teacher_that_was_replaced_since_it_was_opened(tmp_path):
+    write_teacher(tmp_path / "teacher.onnx")
+    save_manifest(tmp_path / "teacher.onnx", Manifest(classes=("a", "b", "c"), input=spec()))
+    opened = replace(open_network(tmp_path / "teacher.onnx"), sha256="0" * 64)
+    with pytest.raises(ArtifactError, match="is not the file that was checked"):
+        open_teacher(opened)
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path):

@@ -106,7 +106,7 @@ def test_a_source_and_sinks_of_another_package_are_opened_by_name(tmp_path):
 @pytest.mark.usefixtures("_foreign_parts")
 def test_help_and_messages_list_the_parts_of_other_packages():
     assert registry.SOURCES.names()[-1] == "gray"
-    with pytest.raises(ConfigError, match=r"'nope:x' is not a sink\. Known forms: .*shares:FILE"):
+    with pytest.raises(ConfigError, match=r"'nope' is not a sink\. Known forms: .*shares:FILE"):
         drive(source="gray:1", sinks=["nope:x"])
     with pytest.raises(ConfigError, match="Write it as shares:FILE"):
         drive(source="gray:1", sinks=["shares"])

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import jetseg
+from jetseg import trust
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.manifest import InputSpec, Manifest, ModelSpec
 from jetseg.models import adapt_outputs_
@@ -107,7 +108,8 @@ def test_mistakes_are_said_and_nothing_is_written(tmp_path, weights, manifest, s
         pytest.param("ByValue", r"exported to ONNX", marks=pytest.mark.slow),
     ],
 )
-def test_the_probe_names_the_step_that_fails(factory, message):
+def test_the_probe_names_the_step_that_fails(factory, message, monkeypatch):
+    monkeypatch.setattr(trust, "_named", {f"brought:{factory}"})
     manifest = described(factory)
     module = adapt_outputs_(getattr(brought, factory)(3), manifest.model)
     with pytest.raises(ArtifactError, match=message):

@@ -39,10 +39,11 @@ class Step:
 def steps_of(name: str) -> tuple[Step, ...]:
     """Returns the steps of one network, in order."""
     factory, place = f"zoo.networks:{name}", PLACES.get(name, ())
+    trusted = ("--trust", factory)
     few = ("--data", "synthetic:4", "--epochs", "1", "--batch-size", "2")
     calibrated = ("--calibration", "net.ranges.json", *DATA)
     frames = ("--frames", str(FRAMES))
-    measured = (*calibrated, "--eval-frames", str(FRAMES), *OPEN)
+    measured = (*calibrated, "--eval-frames", str(FRAMES), *OPEN, "--force")
     rtx = ("--backend", "tensorrt_rtx", "--target", "sm86")
     return (
         Step("weights", ("zoo.weights", name, "net.pt"), "net.pt"),
@@ -64,20 +65,25 @@ def steps_of(name: str) -> tuple[Step, ...]:
         ),
         Step(
             "prune",
-            _jetseg("prune", "net.safetensors", "--ratio", "0.5", "--out", "pruned.safetensors"),
+            _jetseg("prune", "net.safetensors", *trusted, "--ratio", "0.5", "--out", "pruned.safetensors"),
             "pruned.safetensors",
             "net.safetensors",
             seconds=120.0,
         ),
         Step(
             "export pruned",
-            _jetseg("export", "pruned.safetensors", "--out", "pruned.onnx", *DATA),
+            _jetseg("export", "pruned.safetensors", *trusted, "--out", "pruned.onnx", *DATA),
             "pruned.onnx",
             "pruned.safetensors",
         ),
-        Step("export", _jetseg("export", "net.safetensors", "--out", "net.onnx", *DATA), "net.onnx", "net.safetensors"),
+        Step(
+            "export",
+            _jetseg("export", "net.safetensors", *trusted, "--out", "net.onnx", *DATA),
+            "net.onnx",
+            "net.safetensors",
+        ),
         Step("as its library", ("zoo.same", name, "net.pt", "net.onnx"), None, "net.onnx"),
-        Step("parity", _jetseg("parity", "net.safetensors", "net.onnx", *DATA, *frames), None, "net.onnx"),
+        Step("parity", _jetseg("parity", "net.safetensors", "net.onnx", *trusted, *DATA, *frames), None, "net.onnx"),
         Step(
             "calibrate",
             _jetseg("calibrate", "net.onnx", *DATA, "--preset", "fast", "--images", "16", "--out", "net.ranges.json"),

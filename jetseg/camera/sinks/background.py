@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing, suppress
 from threading import Thread
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from jetseg.camera.channel import Channel
+from jetseg.camera.channel import Channel, ChannelClosed
 from jetseg.camera.contract import FrameResult
-from jetseg.monitor.events import EventLog
+from jetseg.monitor.events import Event, EventLog
+from jetseg.monitor.observer import Observation
 
+T = TypeVar("T")
 RETRY_SECONDS = 30.0
 """How long an output that failed is left alone."""
 _CLOSE_SECONDS = 10.0
+_NOTE_SECONDS = 0.2
+_MOST_NOTES = 100
+"""Figures and events that may wait for an output; older ones are lost then."""
+
+Note = Observation | Event
+"""What happens beside the frames: figures twice a second, and events."""
 
 
 class Output(Protocol):
@@ -27,6 +36,10 @@ class Output(Protocol):
         """Takes one frame; whatever it raises becomes an event, and the output rests."""
         ...
 
+    def note(self, note: Note) -> None:
+        """Takes figures or an event, if it was opened with `watch`; as for `write`."""
+        del note
+
     def reset(self) -> None:
         """Gives up what a failed `write` left open, by default as at the end; `write` may follow."""
         self.close()
@@ -37,7 +50,12 @@ class Output(Protocol):
 
 
 def in_background(
-    output: Output, events: EventLog, *, live: bool, retry_seconds: float | None = None
+    output: Output,
+    events: EventLog,
+    *,
+    live: bool,
+    retry_seconds: float | None = None,
+    watch: Callable[[Callable[[Observation], None]], None] | None = None,
 ) -> closing[BackgroundSink]:
     """Gives a sink that hands frames to an output in another thread, and closes both.
 
@@ -47,9 +65,14 @@ def in_background(
         live: A frame that the output has no time for is replaced by the next one. False: frames come from a
             file, none is lost, and the loop waits for the output.
         retry_seconds: Rest after a failure; half a minute by default.
+        watch: `SinkContext.watch`, for an output that takes figures and events as well.
     """
     rest = RETRY_SECONDS if retry_seconds is None else retry_seconds
-    return closing(BackgroundSink(output, events, live=live, retry_seconds=rest))
+    sink = BackgroundSink(output, events, live=live, retry_seconds=rest)
+    if watch is not None:
+        watch(sink.note)
+        events.listen(sink.note)
+    return closing(sink)
 
 
 class BackgroundSink:
@@ -62,6 +85,7 @@ class BackgroundSink:
         self._retry_seconds = retry_seconds
         self._rests_until: float | None = None
         self._results: Channel[FrameResult] = Channel(1, latest=live)
+        self._notes: Channel[Note] = Channel(_MOST_NOTES, latest=True)
         self._thread = Thread(target=self._work, name=f"jetseg-{output.kind}", daemon=True)
         self._thread.start()
 
@@ -74,6 +98,10 @@ class BackgroundSink:
         """Hands over a frame."""
         self._results.put(result)
 
+    def note(self, note: Note) -> None:
+        """Hands over figures or an event."""
+        self._notes.put(note)
+
     def close(self) -> None:
         """Lets the output finish what it has, for ten seconds at most."""
         self._results.close()
@@ -85,19 +113,36 @@ class BackgroundSink:
             )
 
     def _work(self) -> None:
-        for result in self._results:
-            if self._rests_until is not None and perf_counter() < self._rests_until:
-                continue
-            try:
-                self._output.write(result)
-            except Exception as error:
-                self._fail(error)
-            else:
-                self._recover()
+        with suppress(ChannelClosed):
+            while True:
+                result = None
+                with suppress(TimeoutError):
+                    result = self._results.get(_NOTE_SECONDS)
+                self._work_off_notes()
+                if result is not None:
+                    self._try(self._output.write, result)
+        self._work_off_notes()
         try:
             self._output.close()
         except Exception as error:
             self._fail(error)
+
+    def _work_off_notes(self) -> None:
+        with suppress(TimeoutError, ChannelClosed):
+            while True:
+                note = self._notes.get(0)
+                self._try(self._output.note, note)
+
+    def _try(self, work: Callable[[T], None], item: T) -> None:
+        """Gives the output something, unless it rests."""
+        if self._rests_until is not None and perf_counter() < self._rests_until:
+            return
+        try:
+            work(item)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._recover()
 
     def _fail(self, error: Exception) -> None:
         kind = self._output.kind

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import numpy as np
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.camera.sinks.background import Output, in_background
-from jetseg.errors import DeviceError
-from jetseg.storage import storage_error
+from jetseg.errors import ConfigError, DeviceError
+from jetseg.locking import hold
+from jetseg.monitor.events import EventLog
+from jetseg.storage import make_folder, storage_error
 
 # The ids of a class map lie in long runs, for which a plain search costs a tenth of the default's time.
 _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
@@ -20,12 +24,14 @@ _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.I
 class ClassMapFiles(Output):
     """Writes each class map as an 8-bit PNG of ids, named by its frame's number; an `Output`.
 
-    A file appears under its name only when it is whole.
+    A file appears under its name only when it is whole. A folder that is deleted meanwhile is made anew.
 
     Args:
         folder: Where the files go; it is made if it does not exist.
+        events: Gets "class-map-files-deleted".
 
     Raises:
+        ConfigError: Another run writes there.
         StorageError: The folder cannot be written to.
     """
 
@@ -36,14 +42,13 @@ class ClassMapFiles(Output):
     @staticmethod
     def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
         """Opens a folder that is written in the background; see `jetseg.camera.contract.SinkKind`."""
-        return in_background(ClassMapFiles(Path(place)), context.events, live=context.live)
+        return in_background(ClassMapFiles(Path(place), context.events), context.events, live=context.live)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, events: EventLog | None = None) -> None:
         self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(folder, error) from error
+        self._events = events or EventLog()
+        self._held: int | None = None
+        self._open()
 
     def write(self, result: FrameResult) -> None:
         """Writes one class map.
@@ -56,11 +61,49 @@ class ClassMapFiles(Output):
         if not good:
             raise DeviceError("OpenCV could not encode a class map as PNG.", "Use a build of OpenCV with PNG.")
         path = self._folder / f"{result.frame.sequence:08d}.png"
+        try:
+            try:
+                self._write(path, content.data)
+            except FileNotFoundError:
+                self._make_anew()
+                self._write(path, content.data)
+        except OSError as error:
+            raise storage_error(path, error) from error
+
+    def close(self) -> None:
+        """Lets another run write to the folder."""
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
+
+    def _make_anew(self) -> None:
+        self.close()
+        self._open()
+        text = f"{self._folder} was deleted while class maps were written to it; they go to a new folder."
+        self._events.add("class-map-files-deleted", "warning", text)
+
+    def _open(self) -> None:
+        """Makes the folder, keeps other runs away from it, and removes what a killed run left half."""
+        try:
+            make_folder(self._folder)
+            self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if hold(self._held) is False:
+                self.close()
+                raise ConfigError(f"Another process writes class maps to {self._folder}.", "Give another folder.")
+            for left in self._folder.iterdir():
+                if re.fullmatch(r"\d{8,}\.part", left.name):
+                    left.unlink()
+        except OSError as error:
+            raise storage_error(self._folder, error) from error
+
+    def _write(self, path: Path, content: memoryview) -> None:
+        if self._held is None:  # after a failure
+            self._open()
         temporary = path.with_suffix(".part")
         try:
             # no fsync: it would take a disk's whole attention, thirty times a second
-            temporary.write_bytes(content.data)
+            temporary.write_bytes(content)
             temporary.replace(path)
-        except OSError as error:
+        except OSError:
             temporary.unlink(missing_ok=True)
-            raise storage_error(path, error) from error
+            raise

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+from jetseg.address import SourceAddress
 from jetseg.camera.contract import Sink, SinkContext, SinkKind
 from jetseg.errors import ConfigError
 from jetseg.registry import SINKS
@@ -27,11 +28,13 @@ def open_sink(spec: str, context: SinkContext, **options: Any) -> Iterator[Sink]
     name, _, place = spec.partition(":")
     if name not in SINKS:
         forms = ", ".join(SINKS.get(known).form for known in SINKS.names())
-        raise ConfigError(f"{spec!r} is not a sink.", f"Known forms: {forms}.")
+        raise ConfigError(f"{name!r} is not a sink.", f"Known forms: {forms}.")
     kind: SinkKind = SINKS.get(name)
     if ":" in kind.form and not place:
         raise ConfigError(f"The sink {spec} lacks its place.", f"Write it as {kind.form}.")
+    # the place of another package's may be an address with a password, which jetseg's own have none
+    hiding = nullcontext() if name in SINKS.own else SourceAddress(spec).concealing()
     with ExitStack() as stack:
-        with SINKS.calling(name):
+        with hiding, SINKS.calling(name):
             sink = stack.enter_context(kind.open(place, context, **options))
         yield sink

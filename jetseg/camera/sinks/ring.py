@@ -8,7 +8,7 @@ endian:
     8       u32      version of this layout, 1
     12      u32      slots
     16      u32      bytes of a slot, its header included
-    20      u32      process id of the writer
+    20      u32      process id of the writer, which holds an open file description lock on the object while it lives
     24      u64      class maps written so far; number n (from 0) is in slot n % slots
     32      u32      1 after the writer has ended
 
@@ -27,22 +27,25 @@ round, nor a processor that reorders memory, nor a writer that was killed gives 
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import re
 import struct
 import time
 import zlib
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
-from jetseg.errors import ConfigError, DataError, DeviceError
+from jetseg.errors import ConfigError, DataError, DeviceError, StorageError
+from jetseg.storage import temporary_path
 
 SHARED_MEMORY = Path("/dev/shm")
 _HEADER = struct.Struct("<8s4I Q I")
@@ -52,6 +55,8 @@ _CHECKSUM = struct.Struct("<I")
 _MAGIC, _VERSION = b"JETSEGCM", 1
 _WRITTEN_AT, _ENDED_AT = 24, 32
 _HEADER_BYTES = _SLOT_HEADER_BYTES = 64
+_LOCK = struct.Struct("@2h2qi0q")
+"""`struct flock` of the system: type, whence, start, length, process."""
 _SLOTS = 4
 _READ_TRIES = 4
 
@@ -83,7 +88,7 @@ class RingWriter:
 
     Raises:
         ConfigError: The name is none, or another process writes there.
-        DeviceError: The machine has no /dev/shm.
+        DeviceError: The machine has no /dev/shm, or it takes no more.
     """
 
     form = "ring:NAME"
@@ -102,20 +107,22 @@ class RingWriter:
         self._slot_bytes = _SLOT_HEADER_BYTES + (most_pixels + 63) // 64 * 64
         self._written = 0
         header = _HEADER.pack(_MAGIC, _VERSION, slots, self._slot_bytes, os.getpid(), 0, 0)
-        # made under another name, so that no reader sees it before its header
-        temporary = self._path.with_name(f".{name}.{os.getpid()}")
         try:
-            with temporary.open("w+b") as file:
+            # made under another name, so that no reader sees it before its header
+            with temporary_path(self._path) as temporary:
+                temporary.chmod(0o644)
+                self._file = temporary.open("r+b")
+                fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
                 size = _HEADER_BYTES + slots * self._slot_bytes
-                os.posix_fallocate(file.fileno(), 0, size)
-                file.write(header)
-                file.flush()
-                self._memory = mmap.mmap(file.fileno(), size)
-            temporary.replace(self._path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
+                os.posix_fallocate(self._file.fileno(), 0, size)
+                self._file.write(header)
+                self._file.flush()
+                self._memory = mmap.mmap(self._file.fileno(), size)
+                temporary.replace(self._path)
+        except StorageError as error:
+            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error.found
             raise DeviceError(
-                f"The shared memory {self._path} could not be made: {error.strerror}.",
+                f"The shared memory {self._path} could not be made: {reason}.",
                 "Free some memory, or give containers more of it (--shm-size).",
             ) from error
 
@@ -147,6 +154,7 @@ class RingWriter:
         self._memory[_ENDED_AT : _ENDED_AT + 4] = struct.pack("<I", 1)
         self._memory.close()
         self._path.unlink(missing_ok=True)
+        self._file.close()
 
 
 class RingReader:
@@ -161,10 +169,11 @@ class RingReader:
     """
 
     def __init__(self, name: str) -> None:
-        path = _place(name)
+        self._path = path = _place(name)
         try:
             with path.open("rb") as file:
                 self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._status = os.fstat(file.fileno())
         except (OSError, ValueError) as error:
             raise DeviceError(f"There is no ring {path}.", "Start the run that writes it first.") from error
         magic, version, self._slots, self._slot_bytes, self.writer_process, *_ = self._header()
@@ -175,7 +184,10 @@ class RingReader:
     @property
     def ended(self) -> bool:
         """The writer has closed the ring, or its process is gone."""
-        return bool(self._header()[6]) or not _is_running(self.writer_process)
+        with suppress(OSError), self._path.open("rb") as file:
+            lives = os.path.samestat(os.fstat(file.fileno()), self._status) and _is_written(file)
+            return bool(self._header()[6]) or not lives
+        return True
 
     def newest(self) -> RingFrame | None:
         """Returns the newest class map; None before the first one, or if the writer is far too fast."""
@@ -219,15 +231,19 @@ def _place(name: str) -> Path:
 def _refuse_living_writer(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            content = file.read(_HEADER.size)
+            content, alive = file.read(_HEADER.size), _is_written(file)
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise DeviceError(f"{path} cannot be read: {error.strerror}.", "Give another name.") from error
     if len(content) < _HEADER.size or content[:8] != _MAGIC:
         raise ConfigError(f"{path} exists and is no ring of jetseg.", "Give another name.")
-    process = _HEADER.unpack(content)[4]
-    if _is_running(process) and process != os.getpid():
+    if alive:
+        process = _HEADER.unpack(content)[4]
         raise ConfigError(f"Process {process} already writes to {path}.", "Give another name, or end that process.")
 
 
-def _is_running(process: int) -> bool:
-    return Path(f"/proc/{process}").exists()
+def _is_written(file: IO[bytes]) -> bool:
+    """Tells whether the process that made a ring still holds its lock; a process id may be another's by now."""
+    found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+    return bool(_LOCK.unpack(found)[0] != fcntl.F_UNLCK)

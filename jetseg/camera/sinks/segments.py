@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import time
-from collections import deque
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -15,16 +11,16 @@ from typing import TYPE_CHECKING
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.camera.sinks.background import Output, in_background
 from jetseg.camera.sinks.encoding import TimedEncoder, even_size
+from jetseg.camera.sinks.segment_folder import SegmentFolder, bytes_of
 from jetseg.errors import import_optional
+from jetseg.locking import hold, is_at, taken_if_abandoned
+from jetseg.monitor.events import EventLog
 from jetseg.preprocess import FrameU8
-from jetseg.storage import storage_error
+from jetseg.storage import make_folder, storage_error, sync_folder
 
 if TYPE_CHECKING:
     from io import FileIO
 
-_GIGABYTE = 1_000_000_000
-_LEAST_FREE_BYTES = 64 << 20
-"""Left to the rest of the vehicle."""
 # A fragment begins at each key frame and needs nothing that comes after it.
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
@@ -34,13 +30,15 @@ class SegmentedRecording(Output):
 
     Every second of video is a fragment that is whole in itself and is handed to the system at once, so that
     `kill -9` costs the last second at most. Frames carry their capture time, or that at which a video shows them: the
-    recording plays in real time however many frames were dropped. Runs are told apart by their start in the files'
-    names.
+    recording plays in real time however many frames were dropped. Segments are numbered, over all runs, because a
+    clock may jump; their names hold the time as well. Deleted while it is recorded, a recording goes on in a new
+    segment, in a new folder if need be.
 
     Args:
         folder: Where the segments go; it is made if it does not exist.
         segment_seconds: Length of a segment.
         limit_bytes: The oldest segments in the folder are deleted beyond this; None keeps all.
+        events: Gets "recording-deleted".
 
     Raises:
         MissingDependencyError: PyAV is not installed.
@@ -56,20 +54,29 @@ class SegmentedRecording(Output):
         place: str, context: SinkContext, segment_seconds: float = 60.0, limit_gb: float | None = None
     ) -> AbstractContextManager[Sink]:
         """Opens a recording that writes in the background; see `jetseg.camera.contract.SinkKind`."""
-        limit_bytes = None if limit_gb is None else int(limit_gb * _GIGABYTE)
-        recording = SegmentedRecording(Path(place), segment_seconds, limit_bytes)
+        limit_bytes = bytes_of(limit_gb)
+        recording = SegmentedRecording(Path(place), segment_seconds, limit_bytes, context.events)
         return in_background(recording, context.events, live=context.live)
 
-    def __init__(self, folder: Path, segment_seconds: float = 60.0, limit_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        segment_seconds: float = 60.0,
+        limit_bytes: int | None = None,
+        events: EventLog | None = None,
+    ) -> None:
         self._av = import_optional("av", "av", "record", "records video in segments")
         self._folder = folder
+        self._segments = SegmentFolder(folder, ".mp4", limit_bytes)
         self._segment_seconds = segment_seconds
-        self._limit_bytes = limit_bytes
+        self._events = events or EventLog()
         self._segment: _Segment | None = None
-        self._earlier: deque[Path] = deque()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._earlier.extend(sorted(folder.glob("segment-*.mp4")))
+            make_folder(folder)
+            for newest in self._segments.paths()[-1:]:
+                with taken_if_abandoned(newest) as abandoned:
+                    if abandoned and not _holds_pictures(newest):
+                        newest.unlink()  # a run was killed in its first second
         except OSError as error:
             raise storage_error(folder, error) from error
 
@@ -84,6 +91,8 @@ class SegmentedRecording(Output):
             return
         frame = result.frame
         moment = frame.captured_at if frame.shown_at is None else frame.shown_at
+        if self._segment is not None and not self._segment.is_there():
+            self._give_up(self._segment)
         if self._segment is not None and not self._segment.takes(picture, moment, self._segment_seconds):
             self.close()
         try:
@@ -107,25 +116,30 @@ class SegmentedRecording(Output):
         except OSError as error:
             raise storage_error(segment.path, error) from error
 
-    def _begin(self, picture: FrameU8, moment: float) -> _Segment:
-        if self._limit_bytes is not None:
-            self._delete_oldest(self._limit_bytes)
-        if shutil.disk_usage(self._folder).free < _LEAST_FREE_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        started = time.time()
-        name = time.strftime("segment-%Y%m%dT%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}Z.mp4"
-        path = self._folder / name
-        segment = _Segment(self._av, path, picture, moment)
-        self._earlier.append(path)
-        return segment
+    def _give_up(self, deleted: _Segment) -> None:
+        self._segment = None
+        with suppress(OSError):
+            deleted.close()
+        text = f"{deleted.path} was deleted while it was recorded; the recording goes on in a new segment."
+        self._events.add("recording-deleted", "warning", text)
 
-    def _delete_oldest(self, limit_bytes: int) -> None:
-        sizes = {path: path.stat().st_size for path in self._earlier if path.exists()}
-        total = sum(sizes.values())
-        while self._earlier and total > limit_bytes:
-            oldest = self._earlier.popleft()
-            total -= sizes.get(oldest, 0)
-            oldest.unlink(missing_ok=True)
+    def _begin(self, picture: FrameU8, moment: float) -> _Segment:
+        return _Segment(self._av, self._segments.next_path(), picture, moment)
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Tells whether a segment holds a fragment that is whole."""
+    with path.open("rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        while len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[:4], "big")
+            if size < len(head):
+                return True  # a box of another form, which FFmpeg writes only for what is large
+            if file.seek(size - len(head), os.SEEK_CUR) > end:
+                return False
+            if head[4:] == b"mdat":
+                return True
+    return False
 
 
 class _Segment:
@@ -136,6 +150,7 @@ class _Segment:
         self._began = moment
         # unbuffered: what FFmpeg hands over is the system's, and survives the process
         self._file: FileIO = path.open("xb", buffering=0)
+        hold(self._file.fileno())
         try:
             self._container = av.open(self._file, "w", format="mp4", container_options=_FRAGMENTED)
             self._encoder = TimedEncoder(av, self._container, picture)
@@ -147,6 +162,9 @@ class _Segment:
     def takes(self, picture: FrameU8, moment: float, most_seconds: float) -> bool:
         return even_size(picture) == self._encoder.size and moment - self._began < most_seconds
 
+    def is_there(self) -> bool:
+        return is_at(self._file.fileno(), self.path)
+
     def add(self, picture: FrameU8, moment: float) -> None:
         self._encoder.add(picture, moment - self._began)
 
@@ -154,5 +172,7 @@ class _Segment:
         try:
             self._encoder.finish()
             self._container.close()
+            os.fsync(self._file.fileno())
+            sync_folder(self.path.parent)
         finally:
             self._file.close()

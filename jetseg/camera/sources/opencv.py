@@ -16,6 +16,14 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(TIMEOUT_SECONDS))
 
 
+def silence_libraries() -> None:
+    """Has OpenCV, FFmpeg and GStreamer print nothing of what they open from now on, whatever the user asked for."""
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    for name in ("OPENCV_FFMPEG_DEBUG", "GST_DEBUG"):
+        os.environ.pop(name, None)
+    _silence_opencv()
+
+
 def _silence_opencv() -> None:
     # OpenCV 4 has this function at its top level, OpenCV 5 in a module
     logging: Any = getattr(cv2.utils, "logging", cv2)
@@ -40,9 +48,14 @@ TIMEOUTS = known_properties(
 
 
 def open_capture(place: str, parameters: list[int]) -> cv2.VideoCapture:
-    """Opens a file or URL with FFmpeg, else with GStreamer, which knows none of the parameters."""
+    """Opens a URL with FFmpeg, else with GStreamer, which knows none of the parameters.
+
+    What comes over HTTP is left to FFmpeg: GStreamer would play a list of whatever addresses, files among them.
+    """
     capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, parameters)
-    return capture if capture.isOpened() else cv2.VideoCapture(place, cv2.CAP_GSTREAMER)
+    if capture.isOpened() or place.startswith("http"):
+        return capture
+    return cv2.VideoCapture(place, cv2.CAP_GSTREAMER)
 
 
 def nominal_rate(capture: cv2.VideoCapture) -> float | None:

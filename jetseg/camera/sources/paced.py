@@ -1,4 +1,4 @@
-"""Any source that is not a camera, paced like one."""
+"""Any source that is not a camera, paced like one, or by its own time."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from time import perf_counter
 from jetseg.camera.contract import Source, SourceFrame
 
 _PATIENCE_SECONDS = 0.1
+_LONGEST_STEP_SECONDS = 5.0
+"""A longer gap in a recording is not waited for."""
 
 
 class PacedSource(Source):
-    """Another source as a live camera: a frame each period, ready when it is due, whoever is waiting.
+    """Another source as a live camera: each frame is ready when it is due, whoever is waiting.
 
     Args:
         source: Gives the frames.
-        frames_per_second: Of the camera that it stands for.
+        frames_per_second: Of the camera that it stands for; None takes the times at which the source shows them.
     """
 
     live = True
 
-    def __init__(self, source: Source, frames_per_second: float) -> None:
+    def __init__(self, source: Source, frames_per_second: float | None) -> None:
         self.name = source.name
         self.split = source.split
         self.frames_per_second = frames_per_second
@@ -30,7 +32,8 @@ class PacedSource(Source):
         self.ignore_index = source.ignore_index
         self.losses = source.losses
         self._source = source
-        self._period = 1 / frames_per_second
+        self._period = None if frames_per_second is None else 1 / frames_per_second
+        self._shown_at: float | None = None
         self._due: float | None = None
         self._next: SourceFrame | None = None
 
@@ -42,8 +45,9 @@ class PacedSource(Source):
         """
         if self._next is None:
             self._next = self._source.read()
+            step = self._step()
             # a source that decodes too slowly for the pace delays the frames after it as well
-            self._due = perf_counter() if self._due is None else max(self._due + self._period, perf_counter())
+            self._due = perf_counter() if self._due is None else max(self._due + step, perf_counter())
         frame, wait = self._next, (self._due or 0.0) - perf_counter()
         if frame is None:
             return None
@@ -53,6 +57,16 @@ class PacedSource(Source):
             raise TimeoutError
         self._next = None
         return replace(frame, captured_at=perf_counter(), shown_at=None, shown_for=None)
+
+    def _step(self) -> float:
+        """Returns the time between the frame before and the next one."""
+        if self._period is not None:
+            return self._period
+        shown_at = None if self._next is None else self._next.shown_at
+        before, self._shown_at = self._shown_at, shown_at
+        if shown_at is None or before is None:
+            return 0.0
+        return min(max(shown_at - before, 0.0), _LONGEST_STEP_SECONDS)
 
     def close(self) -> None:
         """Closes the other source."""

@@ -5,23 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
+from jetseg.address import SourceAddress
 from jetseg.camera.contract import Source, SourceFrame
 from jetseg.data.video_reader import VideoReader, not_a_video
 from jetseg.manifest import FrameWindow
 
 
-def open_video(place: Path | str, window: FrameWindow | None = None) -> VideoFileSource:
+def open_video(
+    place: Path | SourceAddress, window: FrameWindow | None = None, *, playlists: bool = False
+) -> VideoFileSource:
     """Opens a video file, or the URL of one.
 
     Args:
-        place: The file.
+        place: The file, or its address.
         window: Which values of gray frames of more than 8 bits become 0 to 255.
+        playlists: Whether the URL may be that of a playlist.
 
     Raises:
         DataError: It is not a video, or none of its frames can be decoded, or they need a window.
         MissingDependencyError: PyAV is not installed.
     """
-    reader = VideoReader(place, window)
+    reader = VideoReader(place, window, playlists=playlists)
     try:
         return VideoFileSource(reader)
     except BaseException:
@@ -40,13 +44,13 @@ class VideoFileSource(Source):
     """
 
     def __init__(self, reader: VideoReader) -> None:
-        self.name = reader.place
+        self.name = reader.name
         self.frames_per_second = reader.frames_per_second
         self._reader = reader
         self._frames = reader.frames()
         self._first = next(self._frames, None)
         if self._first is None:
-            raise not_a_video(reader.place)
+            raise not_a_video(reader.name)
         height, width = self._first.image_hwc_u8.shape[:2]
         self.size_hw = (height, width)
         self._sequence = 0

@@ -8,12 +8,11 @@ import onnx
 from onnx import helper
 from torch import Tensor
 
+from jetseg.artifact_file import save_onnx
 from jetseg.compress.qat.graph import PAIR
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.quantizers import LARGEST
 from jetseg.manifest import Manifest
-from jetseg.network import save_manifest
-from jetseg.onnx.file import save_onnx
 from jetseg.onnx.graph import Graph
 from jetseg.storage import write_json
 
@@ -41,18 +40,15 @@ def write_artifacts(out: Path, model: onnx.ModelProto, module: OnnxModule, manif
         The manifest of the Q/DQ file as written.
     """
     trained = trained_graph(model, module)
-    save_onnx(out, trained)
-    save_onnx(float_twin_path(out), float_graph(trained))
     write_json(scales_path(out), activation_ranges(module))
     twin = manifest.changed(accuracy=(), parity=None, precision="fp32", calibration_sha256=None)
-    save_manifest(float_twin_path(out), twin)
-    return save_manifest(out, manifest)
+    save_onnx(float_twin_path(out), float_graph(trained), twin)
+    return save_onnx(out, trained, manifest)
 
 
 def trained_graph(model: onnx.ModelProto, module: OnnxModule) -> onnx.ModelProto:
     """Returns a copy of a graph with the weights and scales of a module of it."""
-    changed = dict(zip(module.weight_names, module.weights, strict=True))
-    values: dict[str, Tensor] = {name: weight.detach() for name, weight in changed.items()}
+    values: dict[str, Tensor] = {name: weight.detach() for name, weight in module.weights.items()}
     scales = module.scales()
     values |= {name: scales[source] for name, source in module.scale_sources.items()}
     graph = Graph(model).copy()

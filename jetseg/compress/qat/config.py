@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from jetseg.config import Cli, Settings
 from jetseg.manifest import InputSpec
-from jetseg.training.config import FREE_ON_RESUME, DistillConfig, TrainConfig
+from jetseg.training.config import FREE_ON_RESUME, DistillConfig, LoggerName, TrainConfig
 from jetseg.training.renamed import RENAMED as RENAMED_IN_TRAINING
 from jetseg.training.renamed import accept_old_names
 
@@ -43,8 +43,15 @@ class QatConfig(Settings):
     )
     epochs: int = Field(10, gt=0, description="Passes over the training frames.")
     batch_size: int = Field(4, gt=0, description="Crops per step.")
-    lr: float = Field(0.0001, gt=0, description="Highest learning rate of weights; falls to 0 as (1 - progress)^power.")
-    scale_lr: float = Field(0.001, gt=0, description="The same for the logarithms of the scales.")
+    lr: float = Field(
+        0.0003,
+        gt=0,
+        description="Highest learning rate of weights, as a share of the root mean square of their channel; falls to 0 "
+        "as (1 - progress)^power.",
+    )
+    scale_lr: float = Field(
+        0.01, gt=0, description="The same for the logarithms of the scales: 0.01 moves a range by a hundredth a step."
+    )
     warmup_fraction: float = Field(
         0.05, ge=0, lt=1, description="Part of the run in which the learning rates rise linearly from 0."
     )
@@ -68,6 +75,9 @@ class QatConfig(Settings):
     workers: int = Field(0, ge=0, description="Loader processes.")
     cache_mb: int = Field(1000, ge=0, description="Keep decoded frames in memory if they need no more than this.")
     accelerator: str = Field("auto", description="Lightning Fabric's accelerator.")
+    logger: LoggerName = Field(
+        "csv", description="Where figures go: metrics.csv in any case; tensorboard and mlflow get them, too."
+    )
     resume: bool = Field(True, description="Go on with an unfinished run; if False, start over.")
     augment: Annotated[dict[str, Any], Cli(hidden=True)] = Field(
         default_factory=dict,
@@ -117,5 +127,5 @@ class QatConfig(Settings):
 
 _SHARED = (
     *("split", "eval_split", "frames", "epochs", "lr", "warmup_fraction", "power", "class_weights"),
-    *("ema_decay", "seed", "workers", "cache_mb", "accelerator", "resume"),
+    *("ema_decay", "seed", "workers", "cache_mb", "accelerator", "logger", "resume"),
 )

@@ -13,8 +13,8 @@ from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
 from jetseg.onnx.trainable import TRAINABLE_OPERATORS, untrainable
 
 PAIR = (QUANTIZE, DEQUANTIZE)
-_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_PASSING = frozenset({*PAIR, "Identity"})
+_TRAINED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "PRelu"})
+_PASSING = frozenset({*PAIR, "Identity", "Transpose"})
 _AFTER_DECISION = frozenset({"Cast", "Squeeze", "Identity", "Reshape"})
 
 
@@ -56,12 +56,23 @@ def logits_name(graph: Graph, output: str) -> str:
 
 
 def trained_names(graph: Graph, nodes: list[Node], constants: dict[str, Tensor]) -> set[str]:
-    """Returns the constants that are trained: weights and biases of matrix layers, slopes of PRelu."""
+    """Returns the constants that are trained.
+
+    They are weights and biases of matrix layers (that of a MatMul is added behind it) and of layer normalizations, and
+    slopes of PRelu.
+    """
     found = set[str]()
     for node in nodes:
-        read = node.inputs[1:] if node.operator in _LAYERS else node.inputs[1:2] if node.operator == "PRelu" else ()
-        found.update(graph.origin(name, _PASSING) for name in read)
+        if node.operator in _TRAINED or (node.operator == "Add" and _adds_bias(graph, node)):
+            found.update(graph.origin(name, _PASSING) for name in node.inputs)
     return {name for name in found if name in constants and constants[name].is_floating_point()}
+
+
+def _adds_bias(graph: Graph, node: Node) -> bool:
+    """Tells whether what is added belongs to a linear layer, and not to a product of two activations: no mask."""
+    makers = [graph.producer.get(name) for name in node.inputs]
+    products = [maker for maker in makers if maker is not None and maker.op_type == "MatMul"]
+    return any(graph.origin(name, _PASSING) in graph.constants for maker in products for name in maker.input)
 
 
 def with_releases(nodes: list[Node], output: str) -> list[tuple[Node, tuple[str, ...]]]:
@@ -76,13 +87,13 @@ def with_releases(nodes: list[Node], output: str) -> list[tuple[Node, tuple[str,
     return [(node, tuple(names)) for node, names in zip(nodes, unused, strict=True)]
 
 
-def check_trainable(node: Node) -> None:
+def check_trainable(graph: Graph, node: Node) -> None:
     """Refuses operators, and forms of them, that training cannot compute.
 
     Raises:
         ArtifactError: It is such a one.
     """
-    reason = untrainable(node.operator, node.attributes)
+    reason = untrainable(graph, graph.producer[node.outputs[0]])
     if reason is not None:
         fix = (
             "Export the network with a simpler form of this operator."

@@ -20,9 +20,9 @@ from jetseg.compress.qat.graph import (
     trained_names,
     with_releases,
 )
-from jetseg.compress.qat.node import Node
-from jetseg.compress.qat.operators import OPERATORS, Result
-from jetseg.compress.qat.quantizers import ActivationQuantizer, Ranges, WeightQuantizer
+from jetseg.compress.qat.node import Node, Result
+from jetseg.compress.qat.operators import OPERATORS
+from jetseg.compress.qat.quantizers import ActivationQuantizer, Ranges, WeightQuantizer, units
 from jetseg.errors import ArtifactError
 from jetseg.onnx.graph import Graph
 
@@ -30,8 +30,9 @@ from jetseg.onnx.graph import Graph
 class OnnxModule(nn.Module):
     """Computes what an ONNX graph computes.
 
-    Trained are the weights and biases of matrix layers, slopes of PRelu, and the scales of activations.
-    Normalizations and other constants stay as they are.
+    Trained are the weights and biases of matrix layers and of layer normalizations, slopes of PRelu, and the scales of
+    activations. Other constants, those of batch normalization among them, stay as they are. Weights move in units
+    of their own size; see `jetseg.compress.qat.quantizers.units`.
 
     Args:
         model: A float network, or one with symmetric int8 QuantizeLinear and DequantizeLinear pairs. It has one
@@ -53,7 +54,8 @@ class OnnxModule(nn.Module):
         trained = trained_names(graph, nodes, constants)
         self.weight_names = tuple(name for name in constants if name in trained)
         """Initializers that are trained, in the order of `weights`."""
-        self.weights = nn.ParameterList([nn.Parameter(constants[name]) for name in self.weight_names])
+        self.changes = nn.ParameterList()
+        """How far each trained weight is from its start, in its units, in the order of `weight_names`."""
         self.activations = nn.ModuleDict()
         self.weight_quantizers = nn.ModuleDict()
         self.quantizer_of: dict[str, str] = {}
@@ -66,10 +68,19 @@ class OnnxModule(nn.Module):
             elif node.operator == PAIR[1]:
                 check_pair(node, graph, constants)
             else:
-                check_trainable(node)
+                check_trainable(graph, node)
+        self._keep_starts(constants)
         nodes = [replace(node, inputs=node.inputs[:1]) if node.operator in PAIR else node for node in nodes]
         self._steps = with_releases(nodes, self.output_name)
         self._keep_constants(constants, {name for node in nodes for name in node.inputs})
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The trained initializers as they are now, by name."""
+        return {
+            name: torch.addcmul(getattr(self, f"start_{index}"), change, getattr(self, f"unit_{index}"))
+            for index, (name, change) in enumerate(zip(self.weight_names, self.changes, strict=True))
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         """Runs the graph.
@@ -82,7 +93,7 @@ class OnnxModule(nn.Module):
         """
         values: dict[str, Tensor] = {self.input_name: x, **self._integers}
         values.update((name, getattr(self, key)) for name, key in self._buffer_keys.items())
-        values.update(zip(self.weight_names, self.weights, strict=True))
+        values.update(self.weights)
         for node, unused in self._steps:
             results = self._run(node, [values[name] if name else None for name in node.inputs])
             results = results if isinstance(results, tuple) else (results,)
@@ -102,7 +113,7 @@ class OnnxModule(nn.Module):
             return rounded
         try:
             return OPERATORS[node.operator](node, inputs)
-        except (RuntimeError, IndexError) as error:
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
             shapes = ", ".join(str(list(value.shape)) for value in inputs if value is not None)
             raise ArtifactError(
                 f"Node {node.name} ({node.operator}) cannot be computed on shapes {shapes}: "
@@ -111,9 +122,9 @@ class OnnxModule(nn.Module):
 
     def scales(self) -> dict[str, Tensor]:
         """Returns the present scale of each quantized tensor, by the tensor's name before rounding."""
-        weights = dict(zip(self.weight_names, self.weights, strict=True))
         found: dict[str, Tensor] = {}
         with torch.no_grad():
+            weights = self.weights
             for name, key in self.quantizer_of.items():
                 if name in weights:
                     quantizer = self.weight_quantizers[key]
@@ -143,6 +154,15 @@ class OnnxModule(nn.Module):
                 self.activations[key] = ActivationQuantizer(scale, ranges)
         if self.quantizer_of.setdefault(source, key) != key:
             raise asymmetric(node, f"{source} is quantized with another scale as well")
+
+    def _keep_starts(self, constants: dict[str, Tensor]) -> None:
+        """Splits the trained weights into their start and a change of it, which is what an optimizer sees."""
+        for index, name in enumerate(self.weight_names):
+            key = self.quantizer_of.get(name)
+            unit = units(constants[name], None if key is None else self.weight_quantizers[key].axes)  # type: ignore[arg-type]
+            self.register_buffer(f"start_{index}", constants[name], persistent=False)
+            self.register_buffer(f"unit_{index}", unit, persistent=False)
+            self.changes.append(nn.Parameter(torch.zeros_like(unit)))
 
     def _keep_constants(self, constants: dict[str, Tensor], used: set[str]) -> None:
         """Keeps floats where the module is, and integers, which are shapes and indices, on the CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +11,14 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from jetseg.errors import ArtifactError
 from jetseg.onnx.node import attributes
 
 Value = Tensor | None
 """An input of an operator; None where an optional one is left out."""
+Result = Tensor | tuple[Tensor, ...]
+Operator = Callable[["Node", Sequence[Value]], Result]
+"""Computes the outputs of a node from its inputs."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,28 @@ def as_torch(tensor: onnx.TensorProto) -> Tensor:
 def integers(value: Tensor) -> list[int]:
     """Returns the elements of an integer tensor."""
     return [int(element) for element in value.flatten().tolist()]
+
+
+def required(node: Node, inputs: Sequence[Value], index: int) -> Tensor:
+    """Returns an input.
+
+    Raises:
+        ArtifactError: It is left out.
+    """
+    value = optional(inputs, index)
+    if value is None:
+        raise ArtifactError(f"Node {node.name} ({node.operator}) lacks its input {index}.", "Export the network again.")
+    return value
+
+
+def optional(inputs: Sequence[Value], index: int) -> Value:
+    """Returns an input, or None if it is left out."""
+    return inputs[index] if index < len(inputs) else None
+
+
+def unsupported(node: Node, what: str) -> ArtifactError:
+    """Returns the error for a form of an operator that torch cannot compute the same way."""
+    return ArtifactError(
+        f"Node {node.name} ({node.operator}) uses a form that cannot be trained: {what}.",
+        "Export the network with a simpler form of this operator.",
+    )

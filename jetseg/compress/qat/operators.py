@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jetseg.compress.qat.node import Node, Value, integers
-from jetseg.compress.qat.spatial import (
-    average_pool,
-    conv,
-    conv_transpose,
-    max_pool,
-    optional,
-    required,
-    resize,
+from jetseg.compress.qat.along_axes import (
+    batch_norm,
+    global_average_pool,
+    instance_norm,
+    layer_norm,
+    reduced,
+    softmax,
 )
-
-Result = Tensor | tuple[Tensor, ...]
-Operator = Callable[[Node, Sequence[Value]], Result]
+from jetseg.compress.qat.layout import (
+    concat,
+    cut,
+    expand,
+    flatten,
+    gather,
+    gather_nd,
+    pad,
+    reshape,
+    shape,
+    split,
+    squeeze,
+    transpose,
+    unsqueeze,
+)
+from jetseg.compress.qat.node import Node, Operator, Value, optional, required
+from jetseg.compress.qat.spatial import average_pool, conv, conv_transpose, max_pool, resize
 
 TYPES = {
     onnx.TensorProto.FLOAT: torch.float32,
@@ -43,13 +56,12 @@ def _on_two(compute: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     return lambda node, inputs: compute(required(node, inputs, 0), required(node, inputs, 1))
 
 
+def _on_all(compute: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+    return lambda _, inputs: reduce(compute, [value for value in inputs if value is not None])
+
+
 def _divide(a: Tensor, b: Tensor) -> Tensor:
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
-
-
-def _batch_norm(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x, scale, shift, mean, variance = (required(node, inputs, index) for index in range(5))
-    return F.batch_norm(x, mean, variance, scale, shift, training=False, eps=node.get("epsilon", 1e-5))
 
 
 def _prelu(node: Node, inputs: Sequence[Value]) -> Tensor:
@@ -74,79 +86,17 @@ def _hard_sigmoid(node: Node, inputs: Sequence[Value]) -> Tensor:
     return (required(node, inputs, 0) * float(node.get("alpha", 0.2)) + float(node.get("beta", 0.5))).clamp(0, 1)
 
 
-def _concat(node: Node, inputs: Sequence[Value]) -> Tensor:
-    return torch.cat([value for value in inputs if value is not None], dim=node.get("axis"))
+def _gelu(node: Node, inputs: Sequence[Value]) -> Tensor:
+    return F.gelu(required(node, inputs, 0), approximate=node.get("approximate", "none"))
 
 
-def _split(node: Node, inputs: Sequence[Value]) -> Result:
-    x, sizes, axis = required(node, inputs, 0), optional(inputs, 1), node.get("axis", 0)
-    if sizes is not None:
-        return tuple(torch.split(x, integers(sizes), dim=axis))
-    return tuple(torch.split(x, -(-x.shape[axis] // len(node.outputs)), dim=axis))
+def _where(node: Node, inputs: Sequence[Value]) -> Tensor:
+    condition, x, y = (required(node, inputs, index) for index in range(3))
+    return torch.where(condition.to(x.device), x, y)
 
 
-def _slice(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x = required(node, inputs, 0)
-    starts, ends = (integers(required(node, inputs, index)) for index in (1, 2))
-    axes, steps = optional(inputs, 3), optional(inputs, 4)
-    along = range(len(starts)) if axes is None else integers(axes)
-    strides = [1] * len(starts) if steps is None else integers(steps)
-    for axis, start, end, stride in zip(along, starts, ends, strides, strict=True):
-        chosen = range(*slice(start, end, stride).indices(x.shape[axis]))
-        if stride == 1:
-            x = x.narrow(axis, chosen.start, len(chosen))
-        else:
-            x = x.index_select(axis, torch.tensor(list(chosen), dtype=torch.int64, device=x.device))
-    return x
-
-
-def _gather(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x, index = required(node, inputs, 0), required(node, inputs, 1)
-    axis = node.get("axis", 0) % x.ndim
-    flat = index.flatten().to(x.device) % x.shape[axis]
-    return x.index_select(axis, flat).reshape(x.shape[:axis] + index.shape + x.shape[axis + 1 :])
-
-
-def _global_average_pool(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x = required(node, inputs, 0)
-    return x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)
-
-
-def _reduce_mean(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x, given = required(node, inputs, 0), optional(inputs, 1)
-    axes = node.get("axes", []) if given is None else integers(given)
-    if not axes and node.get("noop_with_empty_axes", 0):
-        return x
-    return x.mean(dim=tuple(axes) or tuple(range(x.ndim)), keepdim=bool(node.get("keepdims", 1)))
-
-
-def _reshape(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x, shape = required(node, inputs, 0), integers(required(node, inputs, 1))
-    if not node.get("allowzero", 0):
-        shape = [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
-    return x.reshape(shape)
-
-
-def _transpose(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x = required(node, inputs, 0)
-    return x.permute(node.get("perm", list(range(x.ndim))[::-1]))
-
-
-def _flatten(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x, axis = required(node, inputs, 0), node.get("axis", 1)
-    return x.reshape(int(torch.Size(x.shape[:axis]).numel()), -1)
-
-
-def _squeeze(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x, axes = required(node, inputs, 0), optional(inputs, 1)
-    return x.squeeze() if axes is None else x.squeeze(integers(axes))
-
-
-def _unsqueeze(node: Node, inputs: Sequence[Value]) -> Tensor:
-    x, axes = required(node, inputs, 0), integers(required(node, inputs, 1))
-    for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
-        x = x.unsqueeze(axis)
-    return x
+def _einsum(node: Node, inputs: Sequence[Value]) -> Tensor:
+    return torch.einsum(node.get("equation"), *(value for value in inputs if value is not None))
 
 
 def _gemm(node: Node, inputs: Sequence[Value]) -> Tensor:
@@ -157,10 +107,6 @@ def _gemm(node: Node, inputs: Sequence[Value]) -> Tensor:
     return product if c is None else product + c * float(node.get("beta", 1.0))
 
 
-def _softmax(node: Node, inputs: Sequence[Value]) -> Tensor:
-    return required(node, inputs, 0).softmax(dim=node.get("axis", -1))
-
-
 def _argmax(node: Node, inputs: Sequence[Value]) -> Tensor:
     return required(node, inputs, 0).argmax(dim=node.get("axis", 0), keepdim=bool(node.get("keepdims", 1)))
 
@@ -169,47 +115,66 @@ def _cast(node: Node, inputs: Sequence[Value]) -> Tensor:
     return required(node, inputs, 0).to(TYPES[node.get("to")])
 
 
-def _shape(node: Node, inputs: Sequence[Value]) -> Tensor:
-    shape = list(required(node, inputs, 0).shape)
-    return torch.tensor(shape[node.get("start", 0) : node.get("end", None)], dtype=torch.int64)
-
-
 OPERATORS: dict[str, Operator] = {
+    "Abs": _on_one(torch.abs),
     "Add": _on_two(torch.add),
     "ArgMax": _argmax,
     "AveragePool": average_pool,
-    "BatchNormalization": _batch_norm,
+    "BatchNormalization": batch_norm,
     "Cast": _cast,
     "Clip": _clip,
-    "Concat": _concat,
+    "Concat": concat,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Div": _on_two(_divide),
-    "Flatten": _flatten,
-    "Gather": _gather,
+    "Einsum": _einsum,
+    "Erf": _on_one(torch.erf),
+    "Exp": _on_one(torch.exp),
+    "Expand": expand,
+    "Flatten": flatten,
+    "Gather": gather,
+    "GatherND": gather_nd,
+    "Gelu": _gelu,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global_average_pool,
+    "GlobalAveragePool": global_average_pool,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _on_one(F.hardswish),
     "Identity": _on_one(lambda x: x),
+    "InstanceNormalization": instance_norm,
+    "IsNaN": _on_one(torch.isnan),
+    "LayerNormalization": layer_norm,
     "LeakyRelu": _leaky_relu,
     "MatMul": _on_two(torch.matmul),
+    "Max": _on_all(torch.maximum),
     "MaxPool": max_pool,
+    "Min": _on_all(torch.minimum),
     "Mul": _on_two(torch.mul),
+    "Neg": _on_one(torch.neg),
     "PRelu": _prelu,
-    "ReduceMean": _reduce_mean,
+    "Pad": pad,
+    "Pow": _on_two(lambda x, exponent: x.pow(exponent.to(x.device))),
+    "Reciprocal": _on_one(torch.reciprocal),
+    "ReduceL2": reduced(lambda x, axes, keep: torch.linalg.vector_norm(x, dim=axes, keepdim=keep)),
+    "ReduceMax": reduced(torch.amax),
+    "ReduceMean": reduced(torch.mean),
+    "ReduceSum": reduced(torch.sum),
     "Relu": _on_one(F.relu),
-    "Reshape": _reshape,
+    "Reshape": reshape,
     "Resize": resize,
-    "Shape": _shape,
+    "Shape": shape,
     "Sigmoid": _on_one(torch.sigmoid),
-    "Slice": _slice,
-    "Softmax": _softmax,
-    "Split": _split,
-    "Squeeze": _squeeze,
+    "Slice": cut,
+    "Softmax": softmax,
+    "Softplus": _on_one(F.softplus),
+    "Split": split,
+    "Sqrt": _on_one(torch.sqrt),
+    "Squeeze": squeeze,
     "Sub": _on_two(torch.sub),
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "Sum": _on_all(torch.add),
+    "Tanh": _on_one(torch.tanh),
+    "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
+    "Where": _where,
 }
 """The function of each operator that `jetseg.onnx.trainable` lists, for the forms that it lets pass; quantizers are not
 here, because they hold trained scales."""

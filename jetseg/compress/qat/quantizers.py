@@ -69,11 +69,13 @@ class WeightQuantizer(nn.Module):
 
     ratio: Tensor
     of_zeros: Tensor
+    axes: list[int]
+    """Those that share a scale."""
 
     def __init__(self, weight: Tensor, scale: Tensor, axis: int) -> None:
         super().__init__()
         channels = {axis % weight.ndim} if scale.numel() > 1 else set()
-        self._others = [index for index in range(weight.ndim) if index not in channels]
+        self.axes = [index for index in range(weight.ndim) if index not in channels]
         whole = self._largest(weight) / LARGEST
         ratio = scale.reshape(whole.shape) / whole
         usual = (whole == 0) | ((ratio - 1).abs() < 1e-5)
@@ -90,7 +92,35 @@ class WeightQuantizer(nn.Module):
         return fake_quantize(weight, self.scale(weight.detach()))
 
     def _largest(self, weight: Tensor) -> Tensor:
-        return weight.abs().amax(self._others, keepdim=True)
+        return weight.abs().amax(self.axes, keepdim=True)
+
+
+def units(weight: Tensor, axes: list[int] | None = None) -> Tensor:
+    """Returns the units that a weight is trained in.
+
+    An optimizer such as Adam moves every value by about its learning rate, whatever the size of its gradient. Weights
+    are of any size, though: those that read pixels are hundreds of times smaller than others, and channels of one layer
+    may differ by thousands. In units of its own channel, their root mean square, each moves by about the same number of
+    quantization steps. What shall not move has the unit 0: zeros of kernels and matrices, which pruning made, and
+    matrices that take means or interpolate, as some exporters write pooling and resizing.
+
+    Args:
+        weight: As it is at the start.
+        axes: Axes that share a unit; all by default.
+
+    >>> units(torch.tensor([[7.0, 1.0], [0.0, 4.0]]), [1]).tolist()
+    [[5.0, 5.0], [0.0, 2.8284270763397217]]
+    """
+    size = weight.square().mean(axes or list(range(weight.ndim)), keepdim=True).sqrt()
+    unit = torch.where(size > 0, size, 1.0).expand_as(weight).clone()
+    return unit * (weight != 0) * (not _takes_means(weight)) if weight.ndim > 1 else unit
+
+
+def _takes_means(weight: Tensor) -> bool:
+    """Tells whether a matrix holds shares that add up to one for each row, or for each column; no learned one does."""
+    if weight.ndim != 2 or bool((weight < 0).any()):
+        return False
+    return any(bool(((weight.sum(axis) - 1).abs() < 1e-4).all()) for axis in (0, 1))
 
 
 class _FakeQuantize(torch.autograd.Function):

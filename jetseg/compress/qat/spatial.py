@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jetseg.compress.qat.node import Node, Value, integers
-from jetseg.errors import ArtifactError
+from jetseg.compress.qat.node import Node, Value, integers, optional, required, unsupported
 
 _CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Any] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -186,28 +185,3 @@ def _blend(x: Tensor, axis: int, places: Tensor) -> Tensor:
     high = (low + 1).clamp(max=x.shape[axis] - 1)
     share = (places - low).to(x.dtype).view([-1 if index == axis else 1 for index in range(x.ndim)]).to(x.device)
     return torch.lerp(x.index_select(axis, low.to(x.device)), x.index_select(axis, high.to(x.device)), share)
-
-
-def required(node: Node, inputs: Sequence[Value], index: int) -> Tensor:
-    """Returns an input.
-
-    Raises:
-        ArtifactError: It is left out.
-    """
-    value = optional(inputs, index)
-    if value is None:
-        raise ArtifactError(f"Node {node.name} ({node.operator}) lacks its input {index}.", "Export the network again.")
-    return value
-
-
-def optional(inputs: Sequence[Value], index: int) -> Value:
-    """Returns an input, or None if it is left out."""
-    return inputs[index] if index < len(inputs) else None
-
-
-def unsupported(node: Node, what: str) -> ArtifactError:
-    """Returns the error for a form of an operator that torch cannot compute the same way."""
-    return ArtifactError(
-        f"Node {node.name} ({node.operator}) uses a form that cannot be trained: {what}.",
-        "Export the network with a simpler form of this operator.",
-    )

@@ -27,11 +27,11 @@ from jetseg.measured import Accuracy, Parity
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import load_onnx
 from jetseg.progress import Task
-from jetseg.storage import check_output, write_json
+from jetseg.storage import check_output
 from jetseg.training.checkpoint import read_tensors, write_tensors
 from jetseg.training.class_weights import class_weights
 from jetseg.training.config import TrainConfig
-from jetseg.training.devices import deterministic, open_fabric
+from jetseg.training.devices import deterministic, only_run, open_fabric
 from jetseg.training.distillation import DistillationLoss, check_same_classes
 from jetseg.training.epochs import BEST_NAME, EpochLoop
 from jetseg.training.loaders import Batch, Crops, Feed, LabelledFrames
@@ -43,7 +43,8 @@ from jetseg.training.state import check_processes, check_resumable, read_progres
 from jetseg.training.teacher import Teacher
 from jetseg.training.validate import defined_miou, validate
 
-METRICS_NAME = "metrics.json"
+_LR_UNIT = "channel"
+"""What `lr` counts in; runs of earlier versions, with absolute learning rates, cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,14 @@ def train_quantized(
         raise ConfigError("Without `labels` there must be a teacher.", "Give a `teacher`.")
     folder = out.with_suffix(".run")
     inputs = {"data": dataset.spec, "qdq_sha256": start.sha256, "teacher_sha256": taught_by and taught_by.sha256}
-    identity = {**config.identity(), **inputs}
-    progress = read_progress(folder) if config.resume else None
-    if progress is not None:
-        check_resumable(folder, progress.config, identity)
+    identity = {**config.identity(), **inputs, "lr_unit": _LR_UNIT}
     settings = config.as_training(start.manifest.input, dataset.spec, folder)
     fabric = open_fabric(settings)
-    if progress is not None:
-        check_processes(folder, progress, fabric.world_size, config.batch_size)
-    with deterministic(fabric):
+    with deterministic(fabric), only_run(fabric, folder):
+        progress = read_progress(folder) if config.resume else None
+        if progress is not None:
+            check_resumable(folder, progress.config, identity)
+            check_processes(folder, progress, fabric.world_size, config.batch_size)
         training = _Training(fabric, config, settings, start, taught_by, identity, resume=progress is not None)
         training.run()
         return training.write(out)
@@ -136,7 +136,7 @@ class _Training(EpochLoop):
     ) -> None:
         self.fabric, self.qat, self.config, self.start = fabric, qat, config, start
         spec = start.manifest.input
-        self.model = load_onnx(start.path)
+        self.model = load_onnx(start.path, start.sha256)
         self.trained, self.manifest = open_trainable(self.model, start.manifest, qat.scales)
         teacher = None if taught_by is None else open_teacher(taught_by)
         if teacher is not None:
@@ -209,10 +209,6 @@ class _Training(EpochLoop):
         """Returns the score under its name."""
         return {self.score_name: score}
 
-    def write_metrics(self, history: list[dict[str, float | None]]) -> None:
-        """Writes metrics.json."""
-        write_json(self.config.out / METRICS_NAME, history)
-
     def latest_score(self) -> str:
         """Returns the newest score."""
         return f"{self.score_name} {self.progress.history[-1][self.score_name]:.2f}"
@@ -230,7 +226,7 @@ class _Training(EpochLoop):
         except (KeyError, ValueError) as error:
             raise ArtifactError(f"{kept} is not what this run wrote.", "Turn `resume` off to start over.") from error
         self.trained.load_state_dict(tensors)
-        settings = self.qat.model_dump(mode="json", exclude={"resume", "workers"}, exclude_none=True)
+        settings = self.qat.model_dump(mode="json", exclude={"resume", "workers", "logger"}, exclude_none=True)
         settings |= {"data": self.config.data, "best_epoch": epoch, "history": self.progress.history}
         manifest = self.start.manifest.derive(
             Stage(name="qat", settings=settings),
@@ -246,7 +242,7 @@ class _Training(EpochLoop):
 
 def _make_optimizer(module: OnnxModule, config: QatConfig) -> Adam:
     """Builds Adam over weights and scales, each with its own learning rate; a short run needs no weight decay."""
-    weights = list(module.weights)
+    weights = list(module.changes)
     scales = [parameter for parameter in module.activations.parameters() if parameter.requires_grad]
     groups = [{"params": weights, "highest_lr": config.lr}, {"params": scales, "highest_lr": config.scale_lr}]
     return Adam([group for group in groups if group["params"]], lr=config.lr)

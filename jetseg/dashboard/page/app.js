@@ -15,7 +15,7 @@ let run = null;
 let points = [];
 let lostAt = null;
 let shownSequence = -1;
-let showsAgreement = false;
+let quality = "miou";
 
 followState();
 followPicture();
@@ -100,6 +100,7 @@ function show(state) {
   showFacts(state.summary);
   showHost(state.host);
   showDrift(state.drift, state.shadow);
+  showEstimate(state.estimate);
   showEvents(state.events);
   drawCurves();
 }
@@ -131,14 +132,21 @@ function showNumbers(state) {
   byId("age-note").textContent = point.age_p99 == null ? "" : `p99 ${number(point.age_p99, 0)} ms`;
   withUnit(byId("dropped"), point.captured ? number((100 * point.dropped) / point.captured, 1) : "–", "%");
   byId("dropped-note").textContent = `${point.dropped.toLocaleString("en")} of ${point.captured.toLocaleString("en")}`;
-  showsAgreement = point.miou == null && point.agreement != null;
-  const quality = showsAgreement ? point.agreement : point.miou;
-  const name = showsAgreement ? "agreement" : "mIoU";
-  byId("quality-name").textContent = name;
-  byId("quality-caption").textContent = name[0] === "m" ? name : "Agreement with the reference";
-  withUnit(byId("quality"), number(quality, 1), "%");
-  byId("quality-note").textContent = quality == null ? "no labels, no reference" : "over the whole run";
-  byId("quality-panel").hidden = quality == null;
+  showQuality(point);
+}
+
+/** Labels tell most, then the estimate, then the reference. */
+function showQuality(point) {
+  quality = ["miou", "estimate", "agreement"].find((key) => point[key] != null) || "miou";
+  const names = { miou: "mIoU", estimate: "estimated mIoU", agreement: "agreement" };
+  const captions = { ...names, estimate: "Estimated mIoU, and its interval", agreement: "Agreement with the reference" };
+  const span = `${number(point.estimate_low, 0)} to ${number(point.estimate_high, 0)}, without labels`;
+  const notes = { miou: "over the whole run", estimate: span, agreement: "over the whole run" };
+  byId("quality-name").textContent = names[quality];
+  byId("quality-caption").textContent = captions[quality];
+  withUnit(byId("quality"), number(point[quality], 1), "%");
+  byId("quality-note").textContent = point[quality] == null ? "no labels, no reference" : notes[quality];
+  byId("quality-panel").hidden = point[quality] == null;
 }
 
 function showShares(state) {
@@ -218,6 +226,15 @@ function showDrift(signals, shadow) {
   bars(byId("drift"), rows);
 }
 
+/** A bar is as long as the IoU; the text has the interval as well. */
+function showEstimate(estimate) {
+  const classes = Object.entries((estimate && estimate.per_class_iou) || {}).filter(([, found]) => found);
+  byId("estimate-panel").hidden = !classes.length;
+  bars(byId("estimate"), classes.map(([name, found]) => ({
+    name, share: found.value / 100, text: `${number(found.value, 0)} (${number(found.low, 0)}–${number(found.high, 0)}) %`,
+  })));
+}
+
 function showEvents(events) {
   byId("no-events").hidden = events.length > 0;
   fill(byId("events"), [...events].reverse(), (event) => {
@@ -233,8 +250,8 @@ function drawCurves() {
   draw(byId("fps-curve"), points, [{ key: "fps", color: "--accent" }], { now });
   const ages = [{ key: "age_p50", color: "--accent" }, { key: "age_p99", color: "--second" }];
   draw(byId("age-curve"), points, ages, { now });
-  const key = showsAgreement ? "agreement" : "miou";
-  draw(byId("quality-curve"), points, [{ key, color: "--good" }], { now, most: 100 });
+  const ends = quality === "estimate" ? [{ key: "estimate_low", color: "--second" }, { key: "estimate_high", color: "--second" }] : [];
+  draw(byId("quality-curve"), points, [...ends, { key: quality, color: "--good" }], { now, most: 100 });
 }
 
 /** Fills a list of name, bar and value. */

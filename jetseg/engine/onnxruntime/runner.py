@@ -21,6 +21,7 @@ class OnnxRunner:
         manifest: Its manifest.
         threads: Threads inside an operator.
         content: A serialized network to run in place of the file's.
+        sha256: The hash that the file had when it was checked.
         optimize: False computes the graph node by node as it stands.
     """
 
@@ -31,12 +32,17 @@ class OnnxRunner:
         threads: int | None,
         *,
         content: bytes | None = None,
+        sha256: str | None = None,
         optimize: bool = True,
     ) -> None:
         self.manifest = manifest
         self.path = path
         self._session: Any = make_session(
-            content or path, threads=threads, optimize=optimize, integers=manifest.precision == "int8"
+            content or path,
+            sha256=sha256,
+            threads=threads,
+            optimize=optimize,
+            integers=manifest.precision == "int8",
         )
         self._input, self._output = choose_input_and_output(path, self._session, manifest)
 

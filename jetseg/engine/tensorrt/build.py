@@ -28,6 +28,7 @@ from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.quantization.tensorrt.cache import missing_names, render_cache
 from jetseg.storage import write_bytes
+from jetseg.targets import lacks
 
 _LOG = logging.getLogger(__name__)
 MEGABYTE = 1 << 20
@@ -41,12 +42,19 @@ def check(precision: Precision, options: TensorRTOptions) -> None:
     Raises:
         MissingDependencyError: TensorRT or pycuda is not installed.
         DeviceError: There is no GPU.
-        ConfigError: This TensorRT cannot follow an option, or options contradict each other.
+        ConfigError: This TensorRT cannot follow an option, options contradict each other, or the GPU lacks the
+            precision.
     """
     trt = load_tensorrt()
     probe_driver()
     load_pycuda()
     check_options(trt, precision, options)
+    if precision in ("bf16", "fp8"):  # not on every GPU that TensorRT runs on
+        gpu = Gpu()
+        gpu.close()
+        major, minor = gpu.facts.compute_capability
+        if (why := lacks(f"{major}.{minor}", precision)) is not None:
+            raise ConfigError(f"{gpu.facts.name} cannot run it: {why}.", "Choose `precision` int8 or fp16.")
 
 
 def build(request: BuildRequest) -> BuildReport:
@@ -137,6 +145,7 @@ def _build_on(gpu: Gpu, trt: ModuleType, request: BuildRequest, opened: ExitStac
     return BuildReport(
         source.integer_layers,
         source.float_layers,
+        source.macs,
         layer_precisions=layers.precisions,
         layer_devices=layers.devices,
         hops=layers.hops,

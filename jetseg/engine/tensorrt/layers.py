@@ -13,7 +13,13 @@ from typing import Any
 from jetseg.engine.tensorrt.log import make_log
 from jetseg.engine.tensorrt.options import TensorRTOptions
 
-_PRECISIONS = (("int8", r"int8"), ("fp16", r"fp16|half"), ("fp32", r"fp32|float"))
+_PRECISIONS = (
+    ("int8", r"int8"),
+    ("fp8", r"fp8|float8|e4m3"),
+    ("bf16", r"bf16|bfloat"),
+    ("fp16", r"fp16|half"),
+    ("fp32", r"fp32|float"),
+)
 _REFORMAT = re.compile(r"reformat", re.IGNORECASE)
 _DLA = re.compile(r"dla", re.IGNORECASE)
 

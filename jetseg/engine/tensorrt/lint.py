@@ -19,10 +19,10 @@ from jetseg.manifest import Manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.node import attribute_int, attributes
+from jetseg.onnx.node import attribute_int
 from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, QUANTIZED_OPERATORS, of_type
 from jetseg.onnx.trainable import untrainable
-from jetseg.quantization.qdq.placement import is_matrix_layer
+from jetseg.quantization.qdq.kernels import is_matrix_layer
 from jetseg.quantization.tensorrt.rules import check_qdq
 from jetseg.targets import Software, find_target
 
@@ -81,13 +81,14 @@ class LintResult:
     releases: tuple[str, ...]
 
 
-def lint(path: Path, config: LintConfig, manifest: Manifest | None = None) -> LintResult:
+def lint(path: Path, config: LintConfig, manifest: Manifest | None = None, sha256: str | None = None) -> LintResult:
     """Checks a network against what TensorRT and the DLA are known to take. Nothing is built.
 
     Args:
         path: ONNX file: float, or with explicit quantizers.
         config: What it is for.
         manifest: Its manifest; without any, the network's own sizes hold.
+        sha256: The hash that the file had when it was checked.
 
     Raises:
         ConfigError: The target is unknown, or has no DLA.
@@ -96,7 +97,7 @@ def lint(path: Path, config: LintConfig, manifest: Manifest | None = None) -> Li
     target = find_target(config.target) if config.target else None
     if target is not None and config.device == "dla" and target.dla_cores == 0:
         raise ConfigError(f"{target.title} has no DLA.", "Leave out `device` dla.")
-    graph = _load(path)
+    graph = _load(path, sha256)
     if manifest is not None:
         fix_input_size_(graph, manifest.input)
     rewritten = legalize_(graph)
@@ -106,12 +107,12 @@ def lint(path: Path, config: LintConfig, manifest: Manifest | None = None) -> Li
     return LintResult(tuple(findings), len(graph.nodes), dla, rewritten, releases)
 
 
-def _load(path: Path) -> Graph:
+def _load(path: Path, sha256: str | None) -> Graph:
     """Loads a network as the builder would; one with quantizers as it stands."""
-    model = load_onnx(path)
+    model = load_onnx(path, sha256)
     if any(node.op_type in QUANTIZED_OPERATORS for node in model.graph.node):
         return Graph(model)
-    return load_float_graph(path)
+    return load_float_graph(path, sha256)
 
 
 def _refused(graph: Graph) -> Iterator[LintFinding]:
@@ -201,7 +202,7 @@ def _input_channels(graph: Graph, node: onnx.NodeProto) -> int | None:
 def _untrainable(graph: Graph) -> Iterator[LintFinding]:
     """Yields what quantization-aware training would refuse, by the table that it goes by itself."""
     for node in graph.nodes:
-        reason = None if node.op_type in _NO_OPERATORS else untrainable(node.op_type, attributes(node))
+        reason = None if node.op_type in _NO_OPERATORS else untrainable(graph, node)
         if reason:
             yield LintFinding(
                 "qat",

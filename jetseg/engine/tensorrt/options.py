@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from jetseg.config import Settings, explain
 from jetseg.engine.tensorrt.calibrator import has_calibrators
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import Manifest, Precision
+from jetseg.manifest import QUANTIZED, Manifest, Precision
 
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
@@ -33,8 +33,8 @@ class TensorRTOptions(Settings):
     Attributes:
         quantization: "explicit" builds int8 from a network with quantizers, strongly typed, on every version.
             "implicit" lets TensorRT 10 and older place the quantizers, with float16 beside them.
-        rest: What an explicitly quantized network computes in beside int8. "fp16" moves half the bytes; "fp32" is what
-            exact simulation predicts.
+        rest: What an explicitly quantized network computes in beside int8 or fp8. "fp16" moves half the bytes; "fp32"
+            is what exact simulation predicts.
         calibration_data: Dataset spec; implicit quantization then calibrates on its frames with TensorRT's own entropy
             method, in place of the ranges file.
         calibration_split: Split of it.
@@ -115,14 +115,18 @@ def check_options(trt: ModuleType, precision: Precision, options: TensorRTOption
         ConfigError: Says which, and what to give instead.
     """
     implicit = options.quantization == "implicit"
+    if precision == "int16":
+        raise ConfigError("TensorRT has no 16-bit integers.", "Choose `precision` int8, fp8, bf16 or fp16.")
+    if precision == "fp8" and implicit:
+        raise ConfigError("Implicit quantization is for int8.", "Leave out `options` quantization=implicit.")
     if precision == "int8" and implicit and not has_calibrators(trt):
         raise ConfigError(
             f"TensorRT {trt.__version__} has no calibrators: implicit quantization ended with version 10.",
             "Leave out `options` quantization=implicit; the ranges file holds the same scales.",
         )
-    if options.rest == "fp16" and (precision != "int8" or implicit):
+    if options.rest == "fp16" and (precision not in QUANTIZED or implicit):
         raise ConfigError(
-            "`options` rest=fp16 is for explicitly quantized int8 networks.",
+            "`options` rest=fp16 is for explicitly quantized networks.",
             "Implicit ones have float16 beside int8 already; for float16 alone, give `precision` fp16.",
         )
     if options.hardware == "same-capability" and not hasattr(trt.HardwareCompatibilityLevel, "SAME_COMPUTE_CAPABILITY"):
@@ -135,7 +139,7 @@ def check_options(trt: ModuleType, precision: Precision, options: TensorRTOption
 
 
 def _check_dla(trt: ModuleType, precision: Precision, *, implicit: bool) -> None:
-    if precision == "fp32":
+    if precision not in ("fp16", "int8"):
         raise ConfigError("The DLA computes in fp16 and int8 only.", "Give `precision` fp16 or int8.")
     if precision == "int8" and not implicit and has_calibrators(trt):
         raise ConfigError(

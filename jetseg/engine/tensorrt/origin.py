@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jetseg.engine.tensorrt.options import TensorRTOptions, recorded_options
 from jetseg.errors import ArtifactError
-from jetseg.manifest import Manifest
+from jetseg.manifest import QUANTIZED, Manifest
 
 _AMPERE = 80
 
@@ -79,7 +79,7 @@ def _capability(label: str) -> int | None:
 
 def _rebuild_command(manifest: Manifest) -> str:
     words = ["jetseg build-engine MODEL.onnx --backend tensorrt --precision", manifest.precision]
-    if manifest.precision == "int8":
+    if manifest.precision in QUANTIZED:
         words.append("--calibration RANGES.json")
     asked = next((stage.settings for stage in reversed(manifest.stages) if stage.name == "build-engine"), {})
     words += [f"--keep-float {layer}" for layer in asked.get("keep_float", ())]

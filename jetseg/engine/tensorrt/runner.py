@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.engine.backend import StepTime
 from jetseg.engine.tensorrt.buffers import Buffer
 from jetseg.engine.tensorrt.gpu import Gpu
 from jetseg.engine.tensorrt.layers import make_runtime
@@ -17,8 +17,9 @@ from jetseg.engine.tensorrt.library import load_tensorrt
 from jetseg.engine.tensorrt.log import make_log
 from jetseg.engine.tensorrt.options import recorded_options
 from jetseg.engine.tensorrt.origin import check_origin
+from jetseg.engine.tensorrt.step_times import make_stopwatch, read_steps
 from jetseg.errors import ArtifactError, DeviceError, JetsegError, ManifestError
-from jetseg.manifest import Manifest
+from jetseg.network import Network
 from jetseg.onnx.signature import check_input, input_shape, pick_tensor
 from jetseg.output_shape import check_output
 from jetseg.preprocess import NetworkInput
@@ -28,8 +29,7 @@ class TensorRtRunner:
     """An engine on the GPU; see `jetseg.engine.backend.Runner`.
 
     Args:
-        path: Engine file.
-        manifest: Its manifest.
+        network: Engine file, opened.
 
     Raises:
         ArtifactError: It was built for another GPU or TensorRT, or is damaged.
@@ -38,9 +38,10 @@ class TensorRtRunner:
         MissingDependencyError: TensorRT or pycuda is not installed.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.manifest = manifest
-        self.path = path
+    def __init__(self, network: Network) -> None:
+        self.manifest = network.manifest
+        self.path = network.path
+        self._network = network
         self._buffers: dict[str, Buffer] = {}
         self._stream: Any = None
         self._runtime: Any = None
@@ -49,7 +50,7 @@ class TensorRtRunner:
         trt = load_tensorrt()
         self._gpu: Gpu | None = Gpu()
         try:
-            check_origin(path, manifest, str(trt.__version__), self._gpu.facts.label)
+            check_origin(self.path, self.manifest, str(trt.__version__), self._gpu.facts.label)
             with self._gpu.active():
                 self._open(trt, self._gpu)
         except BaseException:
@@ -69,6 +70,15 @@ class TensorRtRunner:
             result.download(self._stream)
             self._stream.synchronize()
         return result.host
+
+    def step_times(self, network_input: NetworkInput, runs: int) -> list[StepTime]:
+        """Runs the network so often, and returns the fastest run of each of its layers, in order of execution."""
+        trt, context, engine = load_tensorrt(), self._context, self._engine
+        context.profiler = stopwatch = make_stopwatch(trt)  # reports of itself when the stream is synchronized
+        for _ in range(runs):
+            self.infer(network_input)
+        inspector = engine.create_engine_inspector()
+        return read_steps(inspector.get_engine_information(trt.LayerInformationFormat.JSON), stopwatch.fastest)
 
     def close(self) -> None:
         """Frees the engine, the device's memory and the GPU's context. May be called twice."""
@@ -90,7 +100,7 @@ class TensorRtRunner:
         self._log = make_log(trt)
         options = recorded_options(self.path, self.manifest)
         self._runtime = make_runtime(trt, self._log, options)
-        engine = self._engine = self._runtime.deserialize_cuda_engine(self.path.read_bytes())
+        engine = self._engine = self._runtime.deserialize_cuda_engine(self._network.read())
         if engine is None:
             raise ArtifactError(f"{self.path} is no engine that TensorRT {trt.__version__} opens.{self._said()}")
         self._choose_input_and_output(trt, engine)

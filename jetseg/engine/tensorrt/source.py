@@ -1,9 +1,10 @@
-"""The ONNX network that a plan is built from: float, half precision, or with symmetric quantizers."""
+"""The ONNX network that a plan is built from: float, half precision, bfloat16, or with symmetric quantizers."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -11,11 +12,14 @@ import onnx
 from jetseg.engine.backend import BuildRequest
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.errors import ArtifactError
-from jetseg.manifest import InputSpec
+from jetseg.manifest import QUANTIZED, InputSpec
+from jetseg.onnx.bfloat import to_bfloat16_
+from jetseg.onnx.cost import product_macs, products
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, of_type
 from jetseg.onnx.signature import input_shape
 from jetseg.quantization.qdq.placement import matrix_layers
+from jetseg.quantization.qdq.schemes import SCHEMES
 from jetseg.quantization.render import insert_quantizers_
 
 _LOG = logging.getLogger(__name__)
@@ -30,13 +34,15 @@ class BuildSource:
 
     Attributes:
         model: The network.
-        integer_layers: Convolutions and matrix products with quantizers, by output tensor.
+        integer_layers: Convolutions and matrix products with quantizers, 8-bit floats included, by output tensor.
         float_layers: The others.
+        macs: Multiply-accumulates of one frame in each of them.
     """
 
     model: onnx.ModelProto
-    integer_layers: tuple[str, ...]
-    float_layers: tuple[str, ...]
+    integer_layers: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
+    macs: Mapping[str, int] = field(default_factory=dict)
 
 
 def strongly_typed_source(
@@ -46,7 +52,7 @@ def strongly_typed_source(
 
     Args:
         request: What is built.
-        half_rest: What is not int8 in an int8 network is float16, the quantizers' scales included.
+        half_rest: What is not quantized in a network with quantizers is float16, these' scales included.
         kept_open: Axes of the input that keep any size.
 
     Raises:
@@ -55,18 +61,22 @@ def strongly_typed_source(
         ArtifactError: The network is broken.
     """
     graph = request.network.float_graph()
-    layers = matrix_layers(graph)
+    layers, macs = products(graph), product_macs(graph, input_shape(request.network.manifest.input))
     integer: tuple[str, ...] = ()
-    if request.precision == "int8" and request.ranges is not None:
-        graph = Graph(insert_quantizers_(graph, request.ranges, keep_float=request.keep_float))
+    if request.precision in QUANTIZED and request.ranges is not None:
+        quantizable = matrix_layers(graph)
+        scheme = SCHEMES[request.scheme or "int8"]
+        graph = Graph(insert_quantizers_(graph, request.ranges, None, request.keep_float, scheme))
         if half_rest:
             _fit_scales_to_half_(graph)
             graph = _to_half(graph)
-        integer = tuple(name for name in layers if name not in request.keep_float)
+        integer = tuple(name for name in quantizable if name not in request.keep_float)
     elif request.precision == "fp16":
         graph = _to_half(graph)
+    elif request.precision == "bf16":
+        to_bfloat16_(graph)
     _fit_to_parser_(graph, request.network.manifest.input, kept_open)
-    return BuildSource(graph.model, integer, tuple(name for name in layers if name not in integer))
+    return BuildSource(graph.model, integer, tuple(name for name in layers if name not in integer), macs)
 
 
 def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset()) -> BuildSource:
@@ -78,7 +88,7 @@ def float_source(request: BuildRequest, kept_open: frozenset[int] = frozenset())
     """
     graph = request.network.float_graph()
     _fit_to_parser_(graph, request.network.manifest.input, kept_open)
-    return BuildSource(graph.model, (), ())
+    return BuildSource(graph.model)
 
 
 def _fit_to_parser_(graph: Graph, spec: InputSpec, kept_open: frozenset[int]) -> None:

@@ -15,6 +15,7 @@ from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.errors import ConfigError, DeviceError, MissingDependencyError
 from jetseg.manifest import Precision
 from jetseg.network import Network
+from jetseg.targets import lacks
 
 
 class TensorRTRTXOptions(Settings):
@@ -28,6 +29,7 @@ class TensorRTRTX(Backend):
 
     suffix = ".rtx"
     arithmetic = "tensorrt"
+    schemes = ("int8", "fp8")
     options = TensorRTRTXOptions
 
     def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `TensorRTRTXOptions`
@@ -35,10 +37,14 @@ class TensorRTRTX(Backend):
 
         Raises:
             MissingDependencyError: TensorRT-RTX is not installed.
-            ConfigError: It does not build for the target.
+            ConfigError: It does not build for the target, or not in this precision.
         """
-        del precision
         _compute_capability(_load(), options.target)
+        if precision == "int16":
+            raise ConfigError("TensorRT-RTX has no 16-bit integers.", "Choose `precision` int8, fp8, bf16 or fp16.")
+        number = options.target.lower().removeprefix("sm")
+        if (why := lacks(f"{number[:-1]}.{number[-1]}", precision)) is not None:
+            raise ConfigError(f"{options.target} cannot run it: {why}.", "Give another `target`, or `precision` int8.")
 
     def build(self, request: BuildRequest) -> BuildReport:
         """Builds an engine.
@@ -62,6 +68,7 @@ class TensorRTRTX(Backend):
         return BuildReport(
             source.integer_layers,
             source.float_layers,
+            source.macs,
             not_run_here="jetseg builds TensorRT-RTX engines and does not run them.",
             device=f"NVIDIA GPU, {target}",
             toolchain={"tensorrt-rtx": str(trt.__version__)},

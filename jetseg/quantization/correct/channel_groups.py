@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from jetseg.onnx.channel_axes import channel_axes, followed_axis, written_axis
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.node import attribute_int, attribute_ints
 
@@ -16,8 +18,12 @@ PASSES_SCALE = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "Dropout", "Identity"}
 )
 """Operators with f(s * x) = s * f(x) for s > 0, channel by channel, if all else that they read is constant."""
-SCALABLE_LAYERS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
+REARRANGES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Mul", "Div"})
+"""Operators that do so too where they keep the channels together, or multiply each with a constant."""
+SCALABLE_LAYERS = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "MatMul", "Gemm"})
 """Operators that take a factor of each input channel away and give one to each output channel."""
+SCALABLE_WRITERS = SCALABLE_LAYERS | {"LayerNormalization"}
+"""These, and what only gives one to each output channel."""
 
 Factors = npt.NDArray[np.float64]
 Group = npt.NDArray[np.int64]
@@ -47,12 +53,12 @@ def channel_groups(graph: Graph, channels: Mapping[str, int]) -> ChannelGroups:
 
     Args:
         graph: The network.
-        channels: Number of channels (axis 1) of each activation.
+        channels: Number of channels of each activation, on its axis of `channel_axes`.
 
     Returns:
         The groups, numbered from 0.
     """
-    tying = _Tying(channels)
+    tying = _Tying(channels, channel_axes(graph))
     for name in graph.inputs:
         tying.open(name)
         tying.freeze(name)
@@ -78,34 +84,48 @@ def channel_groups(graph: Graph, channels: Mapping[str, int]) -> ChannelGroups:
 def _tie(graph: Graph, node: onnx.NodeProto, reads: list[str], tying: _Tying) -> bool:
     """Ties the channels of a node's output to those that it reads; False if it allows no factor."""
     output = node.output[0]
-    if output not in tying.channels or any(name not in tying.of for name in reads):
+    if output not in tying.channels:
         return False
-    known = [tying.of[name] for name in reads]
-    size = tying.channels[output]
-    if node.op_type in SCALABLE_LAYERS and graph.owns(node):
+    if writes_factors(graph, node, tying.axes):
         tying.open(output)
-    elif len(known) == 1 and len(known[0]) == size and (_passes(graph, node) or adds_constant(graph, node)):
-        tying.of[output] = known[0]
-    elif node.op_type == "Mul" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
-        gates = [_is_gate(graph, name) for name in reads]  # what a gate opens is scaled as before, the gate is not
-        if sum(gates) != 1:
-            return False
-        tying.of[output] = known[gates.index(False)]
-    elif node.op_type == "Concat" and attribute_int(node, "axis", 0) == 1 and len(known) == len(node.input):
-        tying.of[output] = np.concatenate(known)
-    elif node.op_type == "Add" and len(known) == 2 and len(known[0]) == len(known[1]) == size:
-        tying.tie(known[0], known[1])
-        tying.of[output] = known[0]
-    else:
+        if node.op_type not in SCALABLE_LAYERS:
+            tying.freeze(reads[0])
+        return True
+    if any(name not in tying.of for name in reads) or not _carried_on(graph, node, reads, tying.axes):
         return False
+    found = _tied(graph, node, reads, tying)
+    if found is None:
+        return False
+    tying.of[output] = found
     return True
+
+
+def _tied(graph: Graph, node: onnx.NodeProto, reads: list[str], tying: _Tying) -> Group | None:
+    """Returns the groups of what a node makes of channels with known groups; None if it allows no factor."""
+    known = [tying.of[name] for name in reads]
+    whole = len(known) == len(node.input)
+    if node.op_type == "Concat" and whole and _joins(graph, node, tying.axes):
+        return np.concatenate(known)
+    if {len(own) for own in known} != {tying.channels[node.output[0]]}:
+        return None
+    if len(known) == 1:
+        return known[0] if _passes(graph, node) or constant_term(graph, node, tying.axes) else None
+    if node.op_type == "Mul":
+        gates = [_is_gate(graph, name) for name in reads]  # what a gate opens is scaled as before, the gate is not
+        return known[gates.index(False)] if sum(gates) == 1 else None
+    if node.op_type not in ("Add", "Concat") or not whole:
+        return None
+    for other in known[1:]:
+        tying.tie(known[0], other)
+    return known[0]
 
 
 class _Tying:
     """Groups of channels while they are found: a union-find over all channels."""
 
-    def __init__(self, channels: Mapping[str, int]) -> None:
+    def __init__(self, channels: Mapping[str, int], axes: Mapping[str, int]) -> None:
         self.channels = channels
+        self.axes = axes
         self.of: dict[str, Group] = {}
         self._parent: list[int] = []
         self._frozen: set[int] = set()
@@ -142,10 +162,48 @@ class _Tying:
         return group
 
 
+def writes_factors(graph: Graph, node: onnx.NodeProto, axes: Mapping[str, int]) -> bool:
+    """Tells whether a node has weights of its own that can give a factor to each channel that it writes."""
+    if node.op_type not in SCALABLE_WRITERS or not graph.owns(node):
+        return False
+    if node.op_type == "LayerNormalization":
+        return len(node.output) == 1 and written_axis(graph, node, axes) is not None
+    wanted = written_axis(graph, node, axes)
+    turned = node.op_type == "Gemm" and attribute_int(node, "transA", 0)
+    return wanted is not None and not turned and axes.get(node.input[0], wanted) == wanted
+
+
+def _carried_on(graph: Graph, node: onnx.NodeProto, reads: list[str], axes: Mapping[str, int]) -> bool:
+    """Tells whether what a node reads has its channels where its output has them."""
+    wanted = axes[node.output[0]]
+    if node.op_type == "Slice" and not _keeps_axis(graph, node, wanted):
+        return False
+    if node.op_type == "Concat" and _joins(graph, node, axes):
+        return all(axes[name] == wanted for name in reads)
+    return all(followed_axis(graph, node, name, axes[name]) == wanted for name in reads)
+
+
+def _keeps_axis(graph: Graph, node: onnx.NodeProto, axis: int) -> bool:
+    """Tells whether a Slice leaves an axis alone."""
+    rank = len(graph.shapes.get(node.output[0], ()))
+    if len(node.input) < 4 or node.input[3] not in graph.constants or not rank:
+        return False
+    return axis not in [cut % rank for cut in graph.weight(node.input[3]).astype(int).tolist()]
+
+
+def _joins(graph: Graph, node: onnx.NodeProto, axes: Mapping[str, int]) -> bool:
+    """Tells whether a Concat puts channels beside channels, and not positions beside positions."""
+    axis = attribute_int(node, "axis", 0)
+    rank = len(graph.shapes.get(node.output[0], ()))
+    return axes[node.output[0]] == (axis if axis >= 0 else axis + rank)
+
+
 def _passes(graph: Graph, node: onnx.NodeProto) -> bool:
     if node.op_type == "MatMul":  # rows or columns of each channel are mixed, as adaptive pooling is exported
         return any(len(graph.weights[name].dims) == 2 for name in node.input if name in graph.weights)
-    return node.op_type in PASSES_SCALE
+    if node.op_type == "Div" and node.input[0] in graph.constants:
+        return False
+    return node.op_type in PASSES_SCALE or node.op_type in REARRANGES
 
 
 def _constants(graph: Graph) -> frozenset[str]:
@@ -203,9 +261,11 @@ def _shuffle(graph: Graph, node: onnx.NodeProto, channels: Mapping[str, int]) ->
     return _Shuffle(source, inner, int(parts[1]))
 
 
-def adds_constant(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Tells whether a node adds a number of its own to each channel."""
-    if node.op_type != "Add" or not graph.owns(node):
-        return False
-    shape = list(graph.weights[node.input[1]].dims)
-    return len(shape) == 4 and shape[0] == shape[2] == shape[3] == 1
+def constant_term(graph: Graph, node: onnx.NodeProto, axes: Mapping[str, int]) -> str | None:
+    """Returns the constant that a node adds, if that is a number of its own for each channel."""
+    names = [name for name in node.input if name in graph.weights]
+    if node.op_type != "Add" or len(names) != 1 or len(graph.consumers[names[0]]) != 1:
+        return None
+    dims, rank = list(graph.weights[names[0]].dims), len(graph.shapes.get(node.output[0], ())) or 4
+    place = axes[node.output[0]] - rank + len(dims)
+    return names[0] if place >= 0 and prod(dims) == dims[place] else None

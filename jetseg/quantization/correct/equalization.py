@@ -7,14 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from jetseg.onnx.channel_axes import channel_axes
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.node import attribute_float, attribute_int
 from jetseg.quantization.correct.channel_groups import (
-    SCALABLE_LAYERS,
     ChannelGroups,
     Factors,
-    adds_constant,
     channel_groups,
+    constant_term,
+    writes_factors,
 )
 from jetseg.quantization.correct.equalization_factors import balance, readings
 
@@ -34,7 +35,8 @@ def equalize_(
 
     Extends M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (2019) from
     pairs of layers to everything that additions, concatenations, poolings and (P)ReLU tie together, and looks at
-    the activations that calibration saw.
+    the activations that calibration saw. A layer norm gives its channels factors by its gain and shift (G. Xiao et al.,
+    "SmoothQuant", 2022).
 
     Args:
         graph: The network; its weights are changed.
@@ -56,14 +58,15 @@ def equalize_(
     layers = readings(graph, groups, magnitudes)
     if strength is None and layers:
         by_group = balance(layers, groups, by_group)
-    for node in graph.nodes:
-        if node.output[0] not in groups.of:
-            continue
-        if node.op_type in SCALABLE_LAYERS and graph.owns(node):
-            _rescale_(graph, node, groups, by_group)
-        elif adds_constant(graph, node):
-            own = groups.factors(node.output[0], by_group).reshape(1, -1, 1, 1)
-            graph.set_weight(node.input[1], graph.weight(node.input[1]) / own)
+    axes = channel_axes(graph)
+    tied = [node for node in graph.nodes if node.output[0] in groups.of]
+    writers = [node for node in tied if writes_factors(graph, node, axes)]
+    terms = {term: node.output[0] for node in tied if (term := constant_term(graph, node, axes))}
+    for node in writers:
+        _rescale_(graph, node, groups, by_group)
+    for term, output in terms.items():
+        own = groups.factors(output, by_group)
+        graph.set_weight(term, graph.weight(term) / own.reshape(graph.weights[term].dims))
     return int(np.count_nonzero(by_group != 1.0))
 
 
@@ -91,6 +94,20 @@ def _rescale_(graph: Graph, node: onnx.NodeProto, groups: ChannelGroups, by_grou
         graph.set_weight(node.input[4], np.ones_like(variance))
         return
     weight = graph.weight(node.input[1]).astype(np.float64)
+    if node.op_type == "LayerNormalization":
+        weight = weight / own
+    elif node.op_type in ("MatMul", "Gemm"):
+        turned = node.op_type == "Gemm" and attribute_int(node, "transB", 0)
+        by_input = (weight.T if turned else weight) / own * (1.0 if reads is None else reads[:, None])
+        weight = by_input.T if turned else by_input
+    else:
+        weight = _rescaled_kernel(node, weight, own, reads)
+    graph.set_weight(node.input[1], weight)
+    if len(node.input) > 2 and node.input[2]:
+        graph.set_weight(node.input[2], graph.weight(node.input[2]).astype(np.float64) / own)
+
+
+def _rescaled_kernel(node: onnx.NodeProto, weight: Factors, own: Factors, reads: Factors | None) -> Factors:
     per_group = attribute_int(node, "group", 1)
     spatial = [1] * (weight.ndim - 2)
     if node.op_type == "Conv":
@@ -103,6 +120,4 @@ def _rescale_(graph: Graph, node: onnx.NodeProto, groups: ChannelGroups, by_grou
             weight = weight * reads.reshape(-1, 1, *spatial)
         columns = np.repeat(own.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
         weight = weight / columns.reshape(weight.shape[0], weight.shape[1], *spatial)
-    graph.set_weight(node.input[1], weight)
-    if len(node.input) > 2 and node.input[2]:
-        graph.set_weight(node.input[2], graph.weight(node.input[2]).astype(np.float64) / own)
+    return weight

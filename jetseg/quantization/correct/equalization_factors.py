@@ -11,7 +11,8 @@ import numpy.typing as npt
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.node import attribute_int
 from jetseg.quantization.correct.channel_groups import ChannelGroups, Factors, Group
-from jetseg.quantization.qdq.placement import is_matrix_layer, range_source
+from jetseg.quantization.qdq.kernels import is_matrix_layer
+from jetseg.quantization.qdq.placement import range_source
 
 _SHARPNESS = 8.0
 """Of the smooth maximum over the channels of a tensor."""
@@ -40,19 +41,23 @@ class Reading:
 
 
 def readings(graph: Graph, groups: ChannelGroups, magnitudes: Mapping[str, Factors]) -> list[Reading]:
-    """Returns what the convolutions read, as far as its channels and ranges are known."""
+    """Returns what convolutions and linear layers read, as far as its channels and ranges are known."""
     found = []
     for node in graph.nodes:
         source = range_source(graph, node.input[0]) if node.input else ""
         known = node.input and node.input[0] in groups.of and source in groups.of and source in magnitudes
-        if node.op_type not in ("Conv", "ConvTranspose") or not known or not is_matrix_layer(graph, node):
+        if not known or not is_matrix_layer(graph, node):
             continue
         power = graph.weight(node.input[1]).astype(np.float64) ** 2
         if node.op_type == "Conv":
             parts = power.reshape(attribute_int(node, "group", 1), -1, power.shape[1], int(np.prod(power.shape[2:])))
             gains = parts.sum(axis=(1, 3)).ravel()
+        elif node.op_type == "Gemm" and attribute_int(node, "transB", 0):
+            gains = power.sum(axis=0)
         else:
             gains = power.reshape(power.shape[0], -1).sum(axis=1)
+        if len(gains) != len(groups.of[node.input[0]]):
+            continue  # it does not sum over channels
         widest = magnitudes[source].max()
         ranges = np.maximum(magnitudes[source], widest * _NARROWEST)
         if widest > 0:

@@ -12,16 +12,14 @@ from jetseg.onnx.node import attribute_int
 from jetseg.quantization.correct.activation_shift import absorb_shift_
 from jetseg.quantization.ranges import TensorRange
 
-SUFFIX = ".pixels"
-"""Ends the name of the tensor that holds pixels minus 128."""
 RANGE = TensorRange(low=-128.0, high=127.0, amax=127.0, seen_low=-128.0, seen_high=127.0)
-"""Range of that tensor: one step is one gray level, for signed and for unsigned quantizers."""
+"""Range of pixels minus 128: one step is one gray level, for signed and for unsigned quantizers."""
 _MIDDLE = 128.0
 _MOST_OFF = 32.0
 """Gray levels that the border may see in place of the mean color; a normalization without a mean is farther off."""
 
 
-def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
+def fold_input_(graph: Graph, spec: InputSpec, name: str) -> str | None:
     """Lets the first convolutions read pixels minus 128 in place of the normalized image.
 
     A normalized channel has only 256 values, but each channel has its own, so that a common scale rounds nearly all
@@ -34,13 +32,13 @@ def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
         name: The input that takes the image.
 
     Returns:
-        Whether a convolution reads pixels now.
+        The tensor of the pixels, whose range is `RANGE`; None if no convolution can read them.
     """
     gain = np.asarray(spec.std, np.float64) / spec.scale
     offset = np.asarray(spec.mean, np.float64) / spec.scale - _MIDDLE
     readers = [node for node in graph.readers(name) if _takes(graph, node, name)]
     if spec.kind != "normalized" or spec.layout != "nchw" or np.abs(offset).max() > _MOST_OFF or not readers:
-        return False
+        return None
     for node in readers:
         weight = graph.weight(node.input[1]).astype(np.float64)
         per_group = attribute_int(node, "group", 1)
@@ -51,7 +49,7 @@ def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
         graph.add_initializer(graph.free_name(f"{name}.{key}"), values.astype(np.float32).reshape(1, -1, 1, 1))
         for key, values in (("gain", gain), ("offset", offset))
     ]
-    scaled, pixels = (graph.free_name(f"{name}{end}") for end in (".scaled", SUFFIX))
+    scaled, pixels = (graph.free_name(f"{name}{end}") for end in (".scaled", ".pixels"))
     graph.insert_after(
         None,
         helper.make_node("Mul", [name, constants[0]], [scaled]),
@@ -59,7 +57,7 @@ def fold_input_(graph: Graph, spec: InputSpec, name: str) -> bool:
     )
     for node in readers:
         graph.replace_input(node, name, pixels)
-    return True
+    return pixels
 
 
 def _takes(graph: Graph, node: onnx.NodeProto, name: str) -> bool:

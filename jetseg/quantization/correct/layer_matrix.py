@@ -92,9 +92,12 @@ class LayerMatrix:
 
     def _patches(self, values: Array, rows: Array, columns: Array) -> Array:
         """Returns the patches under the kernel: groups x positions x products."""
-        top, left, bottom, right = self.pads
-        padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
-        down = (rows * self.strides[0])[:, None, None] + (np.arange(self.kernel[0]) * self.dilations[0])[:, None]
-        across = (columns * self.strides[1])[:, None, None] + (np.arange(self.kernel[1]) * self.dilations[1])[None, :]
-        patches = padded[:, down, across].reshape(self.groups, -1, len(rows), self.kernel[0] * self.kernel[1])
+        down = rows[:, None] * self.strides[0] - self.pads[0] + np.arange(self.kernel[0]) * self.dilations[0]
+        across = columns[:, None] * self.strides[1] - self.pads[1] + np.arange(self.kernel[1]) * self.dilations[1]
+        channels, height, width = values.shape
+        inside = ((down >= 0) & (down < height))[:, :, None] & ((across >= 0) & (across < width))[:, None, :]
+        places = down.clip(0, height - 1)[:, :, None] * width + across.clip(0, width - 1)[:, None, :]
+        taps = np.take(values.reshape(channels, -1), places, axis=1, mode="clip")
+        taps[:, ~inside] = 0
+        patches = taps.reshape(self.groups, -1, len(rows), inside[0].size)
         return np.asarray(patches.transpose(0, 2, 1, 3).reshape(self.groups, len(rows), -1))

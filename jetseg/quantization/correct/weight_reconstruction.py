@@ -14,13 +14,18 @@ from jetseg.onnx.node import attribute_int
 from jetseg.progress import track
 from jetseg.quantization.correct.activation_shift import add_to_bias_
 from jetseg.quantization.correct.layer_matrix import LayerMatrix
-from jetseg.quantization.qdq.placement import Placement, is_matrix_layer
+from jetseg.quantization.correct.linear_matrix import LinearMatrix
+from jetseg.quantization.correct.positions import Sampler, positions_per_frame
+from jetseg.quantization.qdq.kernels import is_matrix_layer
+from jetseg.quantization.qdq.placement import Placement
 from jetseg.quantization.qdq.schemes import SYMMETRIC_LIMIT, Quantizer
 
 RIDGE = 0.02
 """How much a weight is held to its old value, as a share of the mean power of the layer's inputs."""
 LARGEST_SYSTEM = 1200
 """Layers that sum more products than this keep their weights: the solver would take minutes, and they gain least."""
+_BLOCK = 64
+"""Columns that are rounded before the rest learns of it: one product of matrices in place of many of vectors."""
 _DAMPING = 0.01
 _PRUNED = 0.1
 """A layer with a larger fraction of zeros was pruned, and keeps its weights."""
@@ -57,24 +62,24 @@ def reconstruct_weights_(
         threads: Threads of ONNX Runtime.
         seed: Of the choice of positions.
     """
-    sampler = _Sampler(interest, seed)
+    sampler = Sampler(interest, seed)
     original = graph.copy()
     target, own = LayerwiseRunner(original, feeds, threads), LayerwiseRunner(graph, feeds, threads)
     pairs = list(zip(original.nodes, graph.nodes, strict=True))
     for reference, node in track(pairs, "Reconstructing weights"):
         target.run(reference)
         rounded = {name: quantizers[name] for name in node.input if placement.reads_rounded(graph, node, name)}
-        reads = own.substitute(node, rounded)
-        name = reference.output[0]
-        wanted = [frame[name] for frame in target.frames if name in frame]
-        layer = is_matrix_layer(graph, node) and node.output[0] in placement.integer_nodes
+        name = node.output[0]
+        layer = is_matrix_layer(graph, node) and name in placement.integer_nodes
         if layer:
-            inputs = [frame[reads[node.input[0]]] for frame in own.frames]
-            _reconstruct_weight_(graph, node, inputs, wanted, weight_limit, sampler)
-        outputs = own.evaluate(node, reads)
+            read, quantizer = own.values(node.input[0]), rounded.get(node.input[0])
+            _reconstruct_weight_(graph, node, read, quantizer, target.values(name), weight_limit, sampler)
+            del read  # the runner forgets frame by frame what no later node reads
+        own.advance(node, own.evaluate(node, rounded))
         if layer or (node.op_type == "BatchNormalization" and graph.owns(node)):
-            _correct_bias_(graph, node, [values[0] for values in outputs], wanted)
-        own.advance(node, outputs)
+            _correct_bias_(graph, node, own.values(name), target.values(name))
+        elif term := _linear_term(graph, node, placement):
+            _correct_term_(graph, term, own.values(name), target.values(name))
 
 
 def least_squares(weight: Matrix, moments: Matrix, residual: Matrix, ridge: float) -> Matrix:
@@ -114,68 +119,61 @@ def round_columns(weight: Matrix, moments: Matrix, limit: int = SYMMETRIC_LIMIT)
     array([[[127.,   3.,  -0.]]])
     """
     magnitude = np.abs(weight).max(axis=2)
-    scale = np.where(magnitude > 0, magnitude / limit, 1.0)
+    scale = np.where(magnitude > 0, magnitude / limit, 1.0)[:, :, None]
     size = weight.shape[2]
     diagonal = np.diagonal(moments, axis1=1, axis2=2)
     damped = moments + np.eye(size) * (_DAMPING * diagonal.mean(axis=1) + 1e-12)[:, None, None]
     order = np.argsort(-diagonal, axis=1)
     damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], 1), order[:, None, :], 2)
-    factor = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
-    exact = np.take_along_axis(weight, order[:, None, :], 2)
-    widest = np.abs(exact).argmax(axis=2)
-    left, rounded = exact.copy(), np.empty_like(exact)
-    for step in range(size):
-        values = np.clip(np.round(left[:, :, step] / scale), -limit, limit) * scale
-        values = np.where(widest == step, exact[:, :, step], values)
-        rounded[:, :, step] = values
-        miss = (left[:, :, step] - values) / factor[:, step, step, None]
-        left[:, :, step + 1 :] -= miss[:, :, None] * factor[:, None, step, step + 1 :]
-    return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], 2)
+    share = _shares(damped)
+    exact = np.take_along_axis(weight, order[:, None, :], 2) / scale
+    widest = np.abs(exact).argmax(axis=2)[:, :, None] == np.arange(size)
+    rounded, missed = np.empty_like(exact), np.zeros_like(exact)
+    for start in range(0, size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        wanted = exact[:, :, block] + missed[:, :, :start] @ share[:, block, :start].transpose(0, 2, 1)
+        for step in range(start, min(start + _BLOCK, size)):
+            made_up = missed[:, :, start:step] @ share[:, step, start:step, None]
+            values = np.rint(wanted[:, :, step - start] + made_up[:, :, 0])
+            np.minimum(np.maximum(values, -limit, out=values), limit, out=values)
+            np.copyto(values, exact[:, :, step], where=widest[:, :, step])
+            rounded[:, :, step] = values
+            missed[:, :, step] = exact[:, :, step] - values
+    return np.take_along_axis(rounded * scale, np.argsort(order, axis=1)[:, None, :], 2)
+
+
+def _shares(moments: Matrix) -> Matrix:
+    """Returns how much of what earlier columns miss each column makes up for: groups x columns x earlier columns.
+
+    With the moments as U @ U.T, U upper triangular, the error is that of the misses times U: one column of the
+    product after the other becomes as small as rounding lets it, which is what GPTQ does, without an inverse.
+    """
+    factor = np.linalg.cholesky(moments[:, ::-1, ::-1])[:, ::-1, ::-1].transpose(0, 2, 1)
+    return np.ascontiguousarray(factor / np.diagonal(factor, axis1=1, axis2=2)[:, :, None])
 
 
 def _reconstruct_weight_(
     graph: Graph,
     node: onnx.NodeProto,
     inputs: Sequence[Tensor],
+    quantizer: Quantizer | None,
     wanted: Sequence[Tensor],
     limit: int,
-    sampler: _Sampler,
+    sampler: Sampler,
 ) -> None:
     weight = graph.weight(node.input[1])
     if np.count_nonzero(weight == 0) > _PRUNED * weight.size:
         return  # a solution of the least squares would fill the zeros
-    layout = LayerMatrix.of(node, weight.shape, attribute_int(node, "group", 1))
+    linear = LinearMatrix.of(node, weight.shape)
+    layout = linear or LayerMatrix.of(node, weight.shape, attribute_int(node, "group", 1))
     if layout is None or layout.inputs > LARGEST_SYSTEM or len(graph.consumers[node.input[1]]) != 1:
         return
     system = _System(layout.to_blocks(weight).astype(np.float64))
-    count = _positions(layout.inputs)
+    count = positions_per_frame(layout.inputs)
     for frame, (values, targets) in enumerate(zip(inputs, wanted, strict=True)):
-        system.add(*layout.samples(values, targets, sampler.draw(frame, count)))
+        read, target = layout.samples(values, targets, sampler.draw(frame, count))
+        system.add(quantizer(read) if quantizer else read, target)
     graph.set_weight(node.input[1], layout.from_blocks(system.solve(limit), weight.shape))
-
-
-def _positions(products: int) -> int:
-    """Returns how many output positions each frame gives to a layer that sums so many products.
-
-    Beyond 256 products fewer, because the cost of each one grows with the square.
-    """
-    return int(min(4096, max(512, 4096 * (256 / products) ** 2)))
-
-
-class _Sampler:
-    """Draws positions of frames."""
-
-    def __init__(self, interest: Sequence[Tensor], seed: int) -> None:
-        self._shapes = [weights.shape for weights in interest]
-        self._sums = [np.cumsum(weights, dtype=np.float64) for weights in interest]
-        self._rng = np.random.default_rng(seed)
-
-    def draw(self, frame: int, count: int) -> Tensor:
-        """Returns positions as `LayerMatrix.samples` takes them."""
-        sums, shape = self._sums[frame], self._shapes[frame]
-        pixels = np.searchsorted(sums, self._rng.random(count) * sums[-1], side="right")
-        corners = np.stack(np.unravel_index(np.minimum(pixels, len(sums) - 1), shape), axis=1)
-        return np.asarray((corners + self._rng.random(corners.shape)) / shape)
 
 
 class _System:
@@ -185,34 +183,36 @@ class _System:
         groups, outputs, inputs = weight.shape
         self._weight = weight
         self._count = 0
-        self._sum, self._miss = np.zeros((groups, inputs)), np.zeros((groups, outputs))
+        self._center: Tensor = np.zeros(0, np.float32)
+        self._sum, self._wanted = np.zeros((groups, inputs)), np.zeros((groups, outputs))
         self._moments, self._products = np.zeros((groups, inputs, inputs)), np.zeros((groups, outputs, inputs))
 
     def add(self, inputs: Tensor, targets: Tensor) -> None:
         """Adds samples: `inputs` of groups x samples x inputs, `targets` of groups x samples x outputs."""
-        miss = targets - inputs @ self._weight.transpose(0, 2, 1).astype(np.float32)
+        if not self._count:  # what is wanted may be far from zero; float32 is finer near it
+            self._center = targets.mean(axis=1, keepdims=True)
+        targets = targets - self._center
         self._count += inputs.shape[1]
         self._sum += inputs.sum(axis=1, dtype=np.float64)
-        self._miss += miss.sum(axis=1, dtype=np.float64)
+        self._wanted += targets.sum(axis=1, dtype=np.float64)
         self._moments += inputs.transpose(0, 2, 1) @ inputs
-        self._products += miss.transpose(0, 2, 1) @ inputs
+        self._products += targets.transpose(0, 2, 1) @ inputs
 
     def solve(self, limit: int) -> Matrix:
         """Returns the reconstructed and rounded weights; those of inputs that are always zero are only rounded."""
-        moments, products = self._moments / self._count, self._products / self._count
-        mean, miss = self._sum / self._count, self._miss / self._count
+        moments, mean = self._moments / self._count, self._sum / self._count
         centered = moments - mean[:, :, None] * mean[:, None, :]
-        weight = least_squares(self._weight, centered, products - miss[:, :, None] * mean[:, None, :], RIDGE)
+        wanted = self._products / self._count - (self._wanted / self._count)[:, :, None] * mean[:, None, :]
+        weight = least_squares(self._weight, centered, wanted - self._weight @ centered, RIDGE)
         return round_columns(weight, moments, limit)
 
 
 def _correct_bias_(graph: Graph, node: onnx.NodeProto, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
     """Changes the bias of a layer, and with it what the layer computed for each frame."""
-    if (
-        node.op_type not in _WITH_BIAS
-        or outputs[0].ndim != 4
-        or (len(node.input) > 2 and (node.input[2] not in graph.weights or len(graph.consumers[node.input[2]]) != 1))
-    ):
+    if node.op_type not in _WITH_BIAS or outputs[0].ndim != 4:
+        return
+    bias = node.input[2] if len(node.input) > 2 else ""
+    if bias and (bias not in graph.weights or len(graph.consumers[bias]) != 1):
         return
     misses = [
         target.mean(axis=(0, 2, 3)) - output.mean(axis=(0, 2, 3))
@@ -222,3 +222,26 @@ def _correct_bias_(graph: Graph, node: onnx.NodeProto, outputs: Sequence[Tensor]
     add_to_bias_(graph, node, change)
     for output in outputs:
         np.add(output, change[:, None, None], out=output)
+
+
+def _linear_term(graph: Graph, node: onnx.NodeProto, placement: Placement) -> str | None:
+    """Returns the bias that a node adds to what a quantized MatMul writes, which has none of its own."""
+    makers = [graph.producer.get(name) for name in node.input]
+    if node.op_type != "Add" or not any(
+        maker is not None and maker.op_type == "MatMul" and maker.output[0] in placement.integer_nodes
+        for maker in makers
+    ):
+        return None
+    return next((name for name in node.input if name in graph.weights and len(graph.consumers[name]) == 1), None)
+
+
+def _correct_term_(graph: Graph, term: str, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+    """Changes the bias of a linear layer, and with it what was computed for each frame."""
+    size = outputs[0].shape[-1]
+    if list(graph.weights[term].dims) != [size]:
+        return
+    misses = [(one - other).reshape(-1, size).mean(axis=0) for one, other in zip(wanted, outputs, strict=True)]
+    change = np.asarray(np.mean(misses, axis=0), dtype=np.float32)
+    graph.set_weight(term, graph.weight(term) + change)
+    for output in outputs:
+        np.add(output, change, out=output)

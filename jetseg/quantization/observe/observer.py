@@ -11,6 +11,7 @@ import onnx
 
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Manifest
+from jetseg.onnx.channel_axes import channel_axes
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session, run_session
 from jetseg.preprocess import FrameU8, Preprocessor
@@ -68,15 +69,16 @@ def observe(
     """
     histograms = {name: StreamingHistogram(name) for name in tensors}
     observed = [name for name in histograms if name != input_name]
-    session = make_session(_with_outputs(graph.model, observed), threads=threads)
+    session = make_session(_with_outputs(graph.model, observed), threads=threads, arena=False)
     preprocess = Preprocessor(manifest.input)
+    axes = channel_axes(graph) if by_channel else {}
     seen = Observed(histograms, {name: [] for name in histograms}, {}, {})
     for frame in frames:
         network_input = preprocess(frame)
         if input_name in histograms:
-            _add(seen, input_name, network_input.astype(np.float32, copy=False), by_channel)
+            _add(seen, input_name, network_input.astype(np.float32, copy=False), axes.get(input_name))
         for name, values in zip(observed, run_session(session, observed, {input_name: network_input}), strict=True):
-            _add(seen, name, values, by_channel)
+            _add(seen, name, values, axes.get(name))
     count = seen.frames
     if not count:
         raise CalibrationError("There is no image to calibrate on.", "Give a dataset and split that has some.")
@@ -85,13 +87,16 @@ def observe(
     return seen
 
 
-def _add(seen: Observed, name: str, values: npt.NDArray[np.float32], by_channel: bool) -> None:
-    low, high = seen.histograms[name].update(values)
+def _add(seen: Observed, name: str, values: npt.NDArray[np.float32], axis: int | None) -> None:
+    extremes = None
+    if axis is not None and values.size:
+        channels = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        lows, highs = channels.min(axis=1), channels.max(axis=1)
+        for sums, found in ((seen.channel_low, lows), (seen.channel_high, highs)):
+            sums[name] = sums.get(name, 0.0) + found.astype(np.float64)
+        extremes = float(lows.min()), float(highs.max())
+    low, high = seen.histograms[name].update(values, extremes)
     seen.amax_by_frame[name].append(max(-low, high))
-    if by_channel and values.ndim == 4:
-        channels = values[0].reshape(values.shape[1], -1)
-        for extremes, found in ((seen.channel_low, channels.min(axis=1)), (seen.channel_high, channels.max(axis=1))):
-            extremes[name] = extremes.get(name, 0.0) + found.astype(np.float64)
 
 
 def _with_outputs(model: onnx.ModelProto, tensors: list[str]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ PERCENTILE = 99.99
 LEVELS = 128
 """Levels of a symmetric 8-bit quantizer on one side of zero."""
 _MSE_CANDIDATES = 96
+_COARSE = 4
 _SMALLEST_FRACTION = 1 / 64
 """The narrowest range that the mean squared error search tries, as a fraction of the widest."""
 
@@ -67,16 +69,22 @@ def _mse(histogram: StreamingHistogram) -> Bounds:
     centers = (np.arange(2 * BINS) - BINS + 0.5) * (histogram.reach / BINS)
     used = np.flatnonzero(histogram.counts)
     values, counts = centers[used].astype(np.float64), histogram.counts[used]
-    fractions = [float(f) for f in np.geomspace(_SMALLEST_FRACTION, 1.0, _MSE_CANDIDATES)]
-    symmetric = [_error(values, counts, -f * widest, f * widest, 2 * LEVELS - 2) for f in fractions]
-    amax = fractions[int(np.argmin(symmetric))] * widest
-    lows = [f * lowest for f in fractions] if lowest < 0 else [0.0]
-    highs = [f * highest for f in fractions] if highest > 0 else [0.0]
+    amax = _best(widest, lambda bound: _error(values, counts, -bound, bound, 2 * LEVELS - 2))
     low, high = lowest, highest
     for _ in range(2):  # one bound at a time, twice
-        high = highs[int(np.argmin([_error(values, counts, low, bound, 2 * LEVELS - 1) for bound in highs]))]
-        low = lows[int(np.argmin([_error(values, counts, bound, high, 2 * LEVELS - 1) for bound in lows]))]
+        high = _best(highest, partial(_error, values, counts, low, steps=2 * LEVELS - 1))
+        low = _best(lowest, partial(_error, values, counts, high=high, steps=2 * LEVELS - 1))
     return low, high, amax
+
+
+def _best(widest: float, error: Callable[[float], float]) -> float:
+    """Returns the bound with the least error: of a few up to the widest, then of those around the best of them."""
+    if widest == 0.0:
+        return 0.0
+    bounds = [float(fraction) * widest for fraction in np.geomspace(_SMALLEST_FRACTION, 1.0, _MSE_CANDIDATES)]
+    coarse = range(_COARSE - 1, _MSE_CANDIDATES, _COARSE)  # the widest is among them
+    place = min(coarse, key=lambda candidate: error(bounds[candidate]))
+    return min(bounds[max(0, place - _COARSE + 1) : place + _COARSE], key=error)
 
 
 def _error(values: Floats, counts: Floats, low: float, high: float, steps: int) -> float:
@@ -84,10 +92,14 @@ def _error(values: Floats, counts: Floats, low: float, high: float, steps: int) 
     step = (high - low) / steps
     if step <= 0:
         return float(np.inf)
-    clipped = np.clip(values, low, high)
-    error = np.round(clipped / step) * step - values
+    error = np.minimum(np.maximum(values, low), high)  # in place from here: it is computed a hundred times per tensor
+    error /= step
+    np.rint(error, out=error)
+    error *= step
+    error -= values
     # values lie anywhere in their bin, so rounding cannot be better than the bin is wide
-    return float(np.dot(counts, error * error))
+    error *= error
+    return float(np.dot(counts, error))
 
 
 def entropy_threshold(magnitudes: Floats) -> float:

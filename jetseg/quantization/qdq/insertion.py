@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,36 +11,40 @@ import onnx
 from onnx import helper
 
 from jetseg.errors import CalibrationError
+from jetseg.onnx.float_graph import lift
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, before_quantizers
-from jetseg.quantization.qdq.placement import Placement
+from jetseg.quantization.qdq.integer_operators import Constants, in_integer_kernels_
+from jetseg.quantization.qdq.placement import FUSED_ACTIVATIONS, Placement
 from jetseg.quantization.qdq.schemes import (
     REDUCED_WEIGHT_LIMIT,
     SMALLEST_WEIGHT_SCALE,
-    TENSORRT,
     Quantizer,
     Scheme,
-    unsigned_scale,
     weight_scales,
 )
 from jetseg.quantization.ranges import TensorRange
 
 _BIAS_LIMIT = float(2**30)
 _LONG_DOMAIN = "com.microsoft"
+_FLOAT8_OPSET = 19
 
-_Constants = tuple[float, npt.NDArray[np.integer[Any]]]
-"""Scale and zero point of an activation."""
+_SHARE = TensorRange(low=0.0, high=1.0, amax=1.0, seen_low=0.0, seen_high=1.0)
 
 
-def render_unsigned_(graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
+def render_integers_(
+    graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange], scheme: Scheme
+) -> onnx.ModelProto:
     """Renders a network for ONNX Runtime's integer kernels.
 
-    Activations are uint8 with a zero point, weights int8 per output channel in reduced range, biases int32.
+    Activations are uint8 with a zero point, or int8 without; weights int8 per output channel in reduced range, biases
+    int32.
 
     Args:
         graph: The float network; it is changed in place.
         placement: Where quantizers stand.
         tensors: Calibrated ranges by activation.
+        scheme: What the quantizers of activations compute, in 8 bits.
 
     Returns:
         The model of `graph`.
@@ -48,22 +52,26 @@ def render_unsigned_(graph: Graph, placement: Placement, tensors: Mapping[str, T
     Raises:
         CalibrationError: An activation has no range.
     """
-    found = unsigned_quantizers(placement, tensors)
-    quantizers = {name: (entry.scale, np.asarray(entry.zero_point, np.uint8)) for name, entry in found.items()}
-    nodes = graph.nodes
-    _insert_activations_(graph, placement, None, graph.inputs, quantizers)
-    for node in nodes:
-        if node.output[0] in placement.integer_nodes and len(node.input) > 1 and node.input[1] in placement.weights:
-            _quantize_layer_(graph, node, placement.weights[node.input[1]], quantizers)
-        _insert_activations_(graph, placement, node, node.output, quantizers)
-    graph.drop_unused()
-    graph.check()
-    return graph.model
+    model = _render_(graph, placement, tensors, scheme, _quantize_layer_)
+    if scheme.symmetric:
+        _round_before_activations_(graph, placement)
+    return model
 
 
-def render_symmetric_(graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
-    """Renders a network for TensorRT's explicit quantization; see `render_explicit_`."""
-    return render_explicit_(graph, placement, tensors, TENSORRT)
+def render_rounded_(
+    graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange], scheme: Scheme
+) -> onnx.ModelProto:
+    """Renders a network for a runtime that rounds to a scheme's numbers and computes in float.
+
+    It computes what that of `render_explicit_` does; its weights are stored as integers. Takes and raises the same.
+    """
+
+    def store_weight_(graph: Graph, layer: onnx.NodeProto, axis: int, _: Mapping[str, Constants]) -> None:
+        integers, scale = scheme.weight_integers(graph.weight(layer.input[1]), axis)
+        stored = _dequantized(graph, layer, "weight", integers, scale, axis)
+        graph.set_inputs(layer, [layer.input[0], stored, *layer.input[2:]])
+
+    return _render_(graph, placement, tensors, scheme, store_weight_)
 
 
 def render_explicit_(
@@ -79,42 +87,70 @@ def render_explicit_(
         placement: Where quantizers stand.
         tensors: Calibrated ranges by activation.
         scheme: What the quantizers compute. ONNX before opset 21 has no 16-bit quantizers; those are ONNX
-            Runtime's own, of the domain com.microsoft.
+            Runtime's own, of the domain com.microsoft. Those of 8-bit floats need opset 19;
+            a network of an older one is lifted, and is another object then.
 
     Returns:
         The model of `graph`.
 
     Raises:
         CalibrationError: An activation has no range.
+        ArtifactError: The network cannot be lifted to opset 19.
     """
-    kind = _integer(scheme.bits, signed=scheme.symmetric)
-    found = {name: scheme.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
-    quantizers = {name: (entry.scale, np.asarray(entry.zero_point, kind)) for name, entry in found.items()}
+    graph = lift(graph, _FLOAT8_OPSET) if scheme.floating else graph
+
+    def insert_weight_(graph: Graph, layer: onnx.NodeProto, axis: int, _: Mapping[str, Constants]) -> None:
+        weight = layer.input[1]
+        scale = weight_scales(graph.weight(weight), axis, scheme.weight_limit)
+        zero_point = np.zeros(scale.shape, scheme.weight_type)
+        pair = _pair(graph, weight, f"{layer.output[0]}.weight", scale, zero_point, axis)
+        last = graph.insert_before(layer, *pair)
+        graph.set_inputs(layer, [layer.input[0], last.output[0], *layer.input[2:]])
+
+    return _render_(graph, placement, tensors, scheme, insert_weight_)
+
+
+def make_quantizers(placement: Placement, tensors: Mapping[str, TensorRange], scheme: Scheme) -> dict[str, Quantizer]:
+    """Returns the quantizers that are written for a scheme, by activation.
+
+    Raises:
+        CalibrationError: An activation has no range.
+    """
+    return {name: scheme.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
+
+
+def _render_(
+    graph: Graph,
+    placement: Placement,
+    tensors: Mapping[str, TensorRange],
+    scheme: Scheme,
+    quantize_layer_: Callable[[Graph, onnx.NodeProto, int, Mapping[str, Constants]], None],
+) -> onnx.ModelProto:
+    """Inserts the quantizers of all activations, and what a function does to the layers that read them."""
+    kind = scheme.activation_type
+    found = make_quantizers(placement, tensors, scheme)
+    quantizers: dict[str, Constants] = {
+        name: (entry.scale, np.asarray(entry.zero_point, kind)) for name, entry in found.items()
+    }
     nodes = graph.nodes
     if scheme.bits == 16:
         graph.model.opset_import.append(helper.make_opsetid(_LONG_DOMAIN, 1))
     _insert_activations_(graph, placement, None, graph.inputs, quantizers)
     for node in nodes:
+        made: onnx.NodeProto | None = node
         if node.output[0] in placement.integer_nodes and len(node.input) > 1 and node.input[1] in placement.weights:
-            _insert_weight_(graph, node, placement.weights[node.input[1]], scheme)
-        _insert_activations_(graph, placement, node, node.output, quantizers)
+            quantize_layer_(graph, node, placement.weights[node.input[1]], quantizers)
+        elif placement.integer_outputs and node.output[0] in placement.integer_nodes:
+            made = in_integer_kernels_(graph, node, quantizers)
+        if made is not None:
+            _insert_activations_(graph, placement, made, made.output, quantizers)
     graph.drop_unused()
     graph.check()
     return graph.model
 
 
-def symmetric_quantizers(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, Quantizer]:
-    """Returns the quantizers that `render_symmetric_` writes, by activation."""
-    return {name: TENSORRT.quantizer(entry) for name, entry in _bounds(placement, tensors).items()}
-
-
-def unsigned_quantizers(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, Quantizer]:
-    """Returns the quantizers that `render_unsigned_` writes, by activation."""
-    bounds = _bounds(placement, tensors)
-    return {name: Quantizer(*unsigned_scale(entry.low, entry.high), 0, 255) for name, entry in bounds.items()}
-
-
 def _bounds(placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, TensorRange]:
+    tensors = {**tensors, **dict.fromkeys(placement.shares, _SHARE)}
     missing = sorted({source for source in placement.activations.values() if source not in tensors})
     if missing:
         raise CalibrationError(
@@ -129,7 +165,7 @@ def _insert_activations_(
     placement: Placement,
     place: onnx.NodeProto | None,
     made: Iterable[str],
-    quantizers: Mapping[str, _Constants],
+    quantizers: Mapping[str, Constants],
 ) -> None:
     """Inserts the pairs of what a node makes, or of the network's inputs, and points their quantized readers to them.
 
@@ -146,25 +182,12 @@ def _insert_activations_(
             graph.replace_input(reader, name, place.output[0])
 
 
-def _insert_weight_(graph: Graph, node: onnx.NodeProto, axis: int, scheme: Scheme) -> None:
-    """Inserts the pair of one layer's weight."""
-    weight = node.input[1]
-    scale = weight_scales(graph.weight(weight), axis, 2 ** (scheme.bits - 1) - 1)
-    zero_point = np.zeros(scale.shape, _integer(scheme.bits, signed=True))
-    last = graph.insert_before(node, *_pair(graph, weight, f"{node.output[0]}.weight", scale, zero_point, axis))
-    graph.set_inputs(node, [node.input[0], last.output[0], *node.input[2:]])
-
-
-def _integer(bits: int, *, signed: bool) -> np.dtype[np.integer[Any]]:
-    return np.dtype(f"{'int' if signed else 'uint'}{bits}")
-
-
 def _pair(
     graph: Graph,
     source: str,
     name: str,
     scale: npt.NDArray[np.float32],
-    zero_point: npt.NDArray[np.integer[Any]],
+    zero_point: npt.NDArray[Any],
     axis: int | None,
 ) -> tuple[onnx.NodeProto, onnx.NodeProto]:
     """Returns a quantizer of a tensor and its dequantizer; their constants are in the graph already."""
@@ -182,7 +205,28 @@ def _pair(
     )
 
 
-def _quantize_layer_(graph: Graph, layer: onnx.NodeProto, axis: int, quantizers: Mapping[str, _Constants]) -> None:
+def _round_before_activations_(graph: Graph, placement: Placement) -> None:
+    """Repeats the quantizer behind an activation before it, or its layer would not write integers.
+
+    A quantizer whose zero point is its lowest value does the work of a Relu; one that has negative values does not.
+    Both quantizers have one scale, and rounding keeps the order of values, so what comes out stays the same.
+    """
+    for node in graph.nodes:
+        maker = graph.producer.get(node.input[0]) if node.op_type in FUSED_ACTIVATIONS else None
+        behind = next((reader for reader in graph.readers(node.output[0]) if reader.op_type == QUANTIZE), None)
+        if maker is None or behind is None or maker.output[0] not in placement.integer_nodes:
+            continue
+        name, constants = node.input[0], behind.input[1:]
+        quantized, dequantized = (graph.free_name(f"{name}.{end}") for end in ("quantized", "dequantized"))
+        last = graph.insert_before(
+            node,
+            helper.make_node(QUANTIZE, [name, *constants], [quantized], f"{name}.quantize"),
+            helper.make_node(DEQUANTIZE, [quantized, *constants], [dequantized], f"{name}.dequantize"),
+        )
+        graph.replace_input(node, name, last.output[0])
+
+
+def _quantize_layer_(graph: Graph, layer: onnx.NodeProto, axis: int, quantizers: Mapping[str, Constants]) -> None:
     """Puts dequantizers over the weight and bias of a layer whose input is quantized already."""
     activation_scale, _ = quantizers[before_quantizers(graph, layer.input[0])]
     weight = graph.weight(layer.input[1])
@@ -218,5 +262,7 @@ def _dequantized(
         for key, values in (("quantized", integers), ("scale", scale), ("zero_point", zeros))
     ]
     output = graph.free_name(f"{name}.dequantized")
-    graph.insert_before(layer, helper.make_node(DEQUANTIZE, inputs, [output], f"{name}.dequantize", axis=axis))
+    domain = _LONG_DOMAIN if integers.dtype.itemsize == 2 else None
+    node = helper.make_node(DEQUANTIZE, inputs, [output], f"{name}.dequantize", axis=axis, domain=domain)
+    graph.insert_before(layer, node)
     return output

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import onnx
 
 from jetseg.onnx.graph import Graph
+from jetseg.quantization.qdq.kernels import is_activation_product, is_matrix_layer
 from jetseg.quantization.qdq.placement import (
+    BETWEEN_ZERO_AND_ONE,
     FLOAT_WRITERS,
-    INTEGER_OPERATORS,
     SAME_RANGE,
     Placement,
     absorbed_output,
-    is_matrix_layer,
     output_axis,
     range_source,
+    runs_on_integers,
 )
 
 
-def place_for_integer_kernels(graph: Graph, keep_float: frozenset[str] = frozenset()) -> Placement:
+def place_for_integer_kernels(
+    graph: Graph,
+    keep_float: frozenset[str] = frozenset(),
+    products: frozenset[str] = frozenset(),
+    ranges: Container[str] | None = None,
+) -> Placement:
     """Places quantizers for backends whose integer convolutions also write integers, as ONNX Runtime's do.
 
-    A convolution reads and writes 8-bit values; additions, concatenations and poolings between such convolutions
-    stay on integers. A matrix product with constant weights, as in transformers, reads 8-bit values and writes float,
-    because what follows it (bias, attention, GELU) is float. The last layers before the output stay in float: they are
-    cheap, and their scores decide the class. So do the layers in `keep_float`, by output.
+    A convolution reads and writes 8-bit values; additions, products, activations, concatenations and poolings between
+    such convolutions stay on integers. A matrix product with constant weights, as in transformers, reads 8-bit values
+    and writes float, because what follows it (bias, attention, GELU) is float. The last layers before the output stay
+    in float: they are cheap, and their scores decide the class.
+
+    Args:
+        graph: The float network.
+        keep_float: Layers and operators, by output, that stay in float.
+        products: Products of two activations, by output, that read 8-bit values, both unsigned: of signed ones the
+            AVX2 kernels would saturate.
+        ranges: Tensors with a range; operators between layers stay in float without one, which an earlier version of
+            jetseg did not observe. None stands for all tensors.
     """
     heads = _head_layers(graph) | keep_float
     activations: dict[str, str] = {}
     weights: dict[str, int] = {}
     integer_nodes: set[str] = set()
     for node in graph.nodes:
+        if node.output[0] in products - keep_float and is_activation_product(graph, node):
+            activations.update((name, range_source(graph, name)) for name in node.input)
+            integer_nodes.add(node.output[0])
         constant = all(name in graph.weights for name in node.input[1:] if name)
         if not (is_matrix_layer(graph, node) and constant) or node.output[0] in heads:
             continue
@@ -42,11 +61,22 @@ def place_for_integer_kernels(graph: Graph, keep_float: frozenset[str] = frozens
         activations[node.input[0]] = range_source(graph, node.input[0])
         weights[node.input[1]] = output_axis(node)
         integer_nodes.add(node.output[0])
-    _extend_over_integer_operators_(graph, activations, integer_nodes)
-    return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True)
+    _extend_over_integer_operators_(graph, activations, integer_nodes, keep_float, ranges)
+    shares = (name for name in activations if _is_share(graph, name))
+    return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True, shares=frozenset(shares))
 
 
-def _extend_over_integer_operators_(graph: Graph, activations: dict[str, str], integer_nodes: set[str]) -> None:
+def _is_share(graph: Graph, name: str) -> bool:
+    return name in graph.producer and graph.producer[name].op_type in BETWEEN_ZERO_AND_ONE
+
+
+def _extend_over_integer_operators_(
+    graph: Graph,
+    activations: dict[str, str],
+    integer_nodes: set[str],
+    keep_float: frozenset[str],
+    ranges: Container[str] | None,
+) -> None:
     """Adds the outputs of operators that can stay on integers because all they read is quantized.
 
     An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
@@ -54,20 +84,26 @@ def _extend_over_integer_operators_(graph: Graph, activations: dict[str, str], i
     wanted = {name for node in graph.nodes if node.output[0] in integer_nodes for name in node.input}
     found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.nodes:
-        reads = [name for name in node.input if name and name not in graph.weights]
-        if not reads or any(name not in activations and name not in found for name in reads):
+        reads = [name for name in node.input if name and name not in graph.constants]
+        if (
+            node.output[0] in keep_float
+            or not reads
+            or any(name not in activations and name not in found for name in reads)
+        ):
             continue
         if node.op_type in SAME_RANGE:
             found[node.output[0]] = node, node.output[0]
-        elif node.op_type in INTEGER_OPERATORS and len(reads) == sum(1 for name in node.input if name):
-            found[absorbed_output(graph, node)] = node, node.output[0]
+        elif runs_on_integers(graph, node):
+            output = absorbed_output(graph, node)
+            if ranges is None or output in ranges or _is_share(graph, output):
+                found[output] = node, node.output[0]
     for output, (node, name) in reversed(found.items()):
         if output in wanted:
             wanted.update(node.input)
             integer_nodes.update((name, output))
     for output, (node, _) in found.items():
         if output in integer_nodes:
-            source = output if node.op_type in INTEGER_OPERATORS else activations[node.input[0]]
+            source = activations[node.input[0]] if node.op_type in SAME_RANGE else output
             activations.setdefault(output, source)
 
 

@@ -9,23 +9,30 @@ import onnx
 
 from jetseg.errors import ConfigError
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.node import attribute_int
+from jetseg.onnx.node import attribute_int, attribute_ints
 from jetseg.quantization.config import Policy
+from jetseg.quantization.qdq.kernels import (
+    POINTWISE,
+    float_operators,
+    in_one_kernel,
+    is_activation_product,
+    is_matrix_layer,
+    made_of,
+)
 from jetseg.quantization.ranges import TensorRange
 
 FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 """Activations that a quantizer after them absorbs: clipping at its bounds does the same work."""
 SAME_RANGE = frozenset({"MaxPool", "Resize", "Upsample", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 """Operators whose output values lie within their input's range: they share its quantizer."""
-INTEGER_OPERATORS = frozenset({"Add", "Concat", "AveragePool", "GlobalAveragePool"})
-"""Operators that ONNX Runtime runs on 8-bit integers when all they touch is quantized."""
+INTEGER_OPERATORS = frozenset(
+    {"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool"} | {"LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish"}
+)
+"""Operators that ONNX Runtime runs on 8-bit integers when all they touch is quantized; see `runs_on_integers`."""
+BETWEEN_ZERO_AND_ONE = frozenset({"Sigmoid", "HardSigmoid"})
+"""Operators whose outputs have a known range, which need not be observed."""
 FLOAT_WRITERS = frozenset({"MatMul"})
 """Layers that write float where others write integers: ONNX Runtime has a kernel for that, and no fast one without."""
-POINTWISE = frozenset(
-    {"Relu", "PRelu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "BatchNormalization"}
-    | {"Add", "Sub", "Mul"}
-)
-"""Operators on single values: TensorRT computes a chain of them in one kernel, with the layer before it."""
 MOVERS = frozenset({"Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Resize"})
 """Other operators that read tensors from memory, where 8 bits are a quarter of the traffic."""
 _LEAST_SHARE = 1 / 1.5
@@ -42,23 +49,26 @@ class Placement:
         integer_nodes: Nodes that run on integers, each by its first output; what else there is runs in float.
         integer_outputs: Whether these nodes, but for `FLOAT_WRITERS`, also write integers, so that all who read them
             read rounded values.
+        shares: Activations whose range is from 0 to 1, whatever was observed.
     """
 
     activations: dict[str, str]
     weights: dict[str, int]
     integer_nodes: frozenset[str]
     integer_outputs: bool = False
+    shares: frozenset[str] = frozenset()
 
     def reads_rounded(self, graph: Graph, node: onnx.NodeProto, name: str) -> bool:
         """Tells whether a node reads the quantized values of an activation; in float it reads them unrounded."""
         if name not in self.activations:
             return False
         producer = graph.producer.get(name)
-        if self.integer_outputs and producer is not None and producer.op_type not in FLOAT_WRITERS:
-            written = producer.output[0] in self.integer_nodes
-        else:
-            written = False
+        written = producer is not None and self.writes_integers(producer)
         return written or node.output[0] in self.integer_nodes
+
+    def writes_integers(self, node: onnx.NodeProto) -> bool:
+        """Tells whether a node writes integers, so that all who read them read rounded values."""
+        return self.integer_outputs and node.op_type not in FLOAT_WRITERS and node.output[0] in self.integer_nodes
 
 
 def observed_tensors(graph: Graph) -> tuple[str, ...]:
@@ -68,7 +78,9 @@ def observed_tensors(graph: Graph) -> tuple[str, ...]:
         if is_matrix_layer(graph, node):
             names[node.input[0]] = None
             names[absorbed_output(graph, node)] = None
-        elif node.op_type in INTEGER_OPERATORS:
+        elif is_activation_product(graph, node):
+            names.update(dict.fromkeys(node.input))
+        elif runs_on_integers(graph, node):
             activations = [name for name in node.input if name and name not in graph.weights]
             names.update(dict.fromkeys([*activations, absorbed_output(graph, node)]))
     names.update(dict.fromkeys(_stored_tensors(graph)))
@@ -105,7 +117,8 @@ def place_symmetric(
         policy: "conv-inputs" quantizes only what convolutions and matrix products read. "full" also quantizes what
             additions, concatenations, poolings and resizings read from memory; nothing between a layer, its batch
             norm and its activation, and of the two operands of a residual addition not the one that the
-            convolution before it writes, because these are one kernel.
+            convolution before it writes, because these are one kernel; nothing either whose result is for norms,
+            softmax and attention, which are computed in float.
         tensors: Ranges by activation; they decide which inputs of a concatenation share a scale.
         keep_float: Layers and other operators, by output, that read unrounded values and keep their float weights.
     """
@@ -135,12 +148,25 @@ def output_axis(node: onnx.NodeProto) -> int:
     return 0 if node.op_type == "Conv" else 1
 
 
-def is_matrix_layer(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Tells whether a node multiplies an activation with a constant weight matrix or kernel."""
-    if len(node.input) < 2 or node.input[0] in graph.weights or node.input[1] not in graph.weights:
+def runs_on_integers(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tells whether ONNX Runtime has an integer kernel for a node that is no layer.
+
+    A mean has one over height and width of an image, which is what a `GlobalAveragePool` computes; a product and a sum
+    have one of two activations.
+    """
+    if node.op_type == "ReduceMean":
+        return _pools_globally(graph, node)
+    return node.op_type in INTEGER_OPERATORS and not any(name in graph.constants for name in node.input if name)
+
+
+def _pools_globally(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tells whether a mean over axes is one over height and width, which stay as axes of size 1."""
+    if len(graph.shapes.get(node.input[0]) or ()) != 4 or not attribute_int(node, "keepdims", 1):
         return False
-    products = node.op_type in ("Gemm", "MatMul") and len(graph.weights[node.input[1]].dims) == 2
-    return products or node.op_type in ("Conv", "ConvTranspose")
+    axes = attribute_ints(node, "axes")
+    if len(node.input) > 1 and node.input[1] in graph.constants:
+        axes = tuple(int(axis) for axis in graph.weight(node.input[1]))
+    return sorted(axis % 4 for axis in axes) == [2, 3]
 
 
 def absorbed_output(graph: Graph, node: onnx.NodeProto) -> str:
@@ -158,11 +184,11 @@ def range_source(graph: Graph, name: str) -> str:
 
 def _stored_tensors(graph: Graph) -> tuple[str, ...]:
     """Returns the activations that go through memory to a reader that can take 8 bits, in graph order."""
-    floats, fused = graph.float_tensors(), set[str]()
+    floats, fused, kept_exact = graph.float_tensors(), dict[str, str](), float_operators(graph)
     stored: dict[str, None] = {}
     for node in graph.nodes:
         layer = is_matrix_layer(graph, node)
-        if not layer and node.op_type not in POINTWISE | MOVERS:
+        if not layer and (node.op_type not in POINTWISE | MOVERS or node.output[0] in kept_exact):
             continue
         for name in dict.fromkeys(node.input[:1] if layer else node.input):
             if name not in floats or name in graph.weights or name in graph.outputs:
@@ -170,21 +196,12 @@ def _stored_tensors(graph: Graph) -> tuple[str, ...]:
             if name in graph.inputs and node.op_type in POINTWISE:
                 continue  # it comes in float, and is read once
             # of two operands that convolutions write, one is added within its kernel, the other is stored
-            if node.op_type in POINTWISE and _in_one_kernel(graph, name) and node.output[0] not in fused:
-                fused.add(node.output[0])
-            else:
-                stored[name] = None
+            if node.op_type in POINTWISE and in_one_kernel(graph, name):
+                other = fused.setdefault(node.output[0], name)
+                if other == name or made_of(graph, name, other) or made_of(graph, other, name):
+                    continue
+            stored[name] = None
     return tuple(stored)
-
-
-def _in_one_kernel(graph: Graph, name: str) -> bool:
-    """Tells whether a tensor passes from a layer or pointwise operator to its only reader without being stored."""
-    producer = graph.producer.get(name)
-    return (
-        producer is not None
-        and graph.only_consumer(name) is not None
-        and (is_matrix_layer(graph, producer) or producer.op_type in POINTWISE)
-    )
 
 
 def _share_scales(graph: Graph, stored: tuple[str, ...], tensors: Mapping[str, TensorRange]) -> dict[str, str]:

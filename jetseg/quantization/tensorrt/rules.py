@@ -92,7 +92,7 @@ def _types(graph: Graph) -> Iterator[Violation]:
             yield Violation(
                 node.output[0], "a bias is quantized to int32, which TensorRT does not read.", "Leave biases float."
             )
-        elif found not in ("int8", None):
+        elif found not in ("int8", "float8e4m3fn", None):
             yield Violation(
                 node.output[0], f"{node.op_type} uses {found}.", "Quantize to int8, symmetric, with zero point 0."
             )

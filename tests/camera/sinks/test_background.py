@@ -100,3 +100,38 @@ def test_no_thread_is_left(live):
     with in_background(SlowOutput(), EventLog(), live=live) as sink:
         sink.write(result(0, 4, 4))
     assert set(threading.enumerate()) == before
+
+
+class Noting(SlowOutput):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.notes, self.noted = [], threading.Event()
+
+    def note(self, note):
+        self.notes.append(note)
+        self.noted.set()
+        if len(self.notes) == 1:
+            raise StorageError("The disk is full.")
+
+
+def test_figures_and_events_reach_an_output_without_any_frame_and_failures_are_told():
+    output, events, watchers = Noting(), EventLog(), []
+    with in_background(output, events, live=True, retry_seconds=0.0, watch=watchers.append) as sink:
+        events.add("camera-lost", "alarm", "It is gone.")
+        assert output.noted.wait(5)
+        output.noted.clear()
+        watchers[0]("figures")
+        assert output.noted.wait(5)
+        sink.write(result(0, 4, 4))
+    assert output.notes[0].kind == "camera-lost"
+    assert "figures" in output.notes
+    assert output.written == [0]
+    assert kinds(events)[:2] == ["camera-lost", "recording-stopped"]
+    assert "recording-resumed" in kinds(events)
+
+
+def test_an_output_that_did_not_ask_gets_no_figures_and_no_events():
+    output, events = Noting(), EventLog()
+    with in_background(output, events, live=True):
+        events.add("camera-lost", "alarm", "It is gone.")
+    assert not output.notes

@@ -52,7 +52,8 @@ def test_a_second_of_foreign_frames_raises_none():
 
 def test_without_profile_or_when_told_so_drift_is_off():
     assert watched_run(FakeSource(60), FakeRunner())[1]["drift"] is None
-    assert watched_run(FakeSource(60), profiled(FakeRunner()), drift=False) == ([], {"drift": None, "shadow": None})
+    off = {"drift": None, "estimate": None, "shadow": None}
+    assert watched_run(FakeSource(60), profiled(FakeRunner()), drift=False) == ([], off)
 
 
 class Rotated(FakeRunner):

@@ -1,3 +1,5 @@
+import os
+import struct
 import subprocess
 import sys
 import uuid
@@ -95,6 +97,35 @@ def test_ring_of_a_killed_process_is_replaced_and_that_of_a_living_one_is_not(na
     orphan = RingReader(name)
     assert orphan.ended
     RingWriter(name, 100).close()
+
+
+@shared_memory
+def test_ring_of_a_dead_run_does_not_block_though_its_process_id_lives_again(name):
+    """In a container every run has the same small numbers."""
+    writer = RingWriter(name, 100)
+    writer.write(result(0, 8, 8))
+    dead = (SHARED_MEMORY / name).read_bytes()
+    writer.close()
+    (SHARED_MEMORY / name).write_bytes(dead[:20] + struct.pack("<I", os.getppid()) + dead[24:])
+    reader = RingReader(name)
+    assert reader.ended
+    assert reader.newest().sequence == 0
+    successor = RingWriter(name, 100)
+    assert not RingReader(name).ended
+    assert reader.ended
+    with pytest.raises(ConfigError, match=rf"Process {os.getpid()} already writes to"):
+        RingWriter(name, 100)
+    successor.close()
+
+
+@shared_memory
+def test_leftovers_of_a_run_that_was_killed_while_it_made_its_ring_go(name):
+    left = SHARED_MEMORY / f".{name}.abcd1234.part"
+    left.write_bytes(bytes(100))
+    writer = RingWriter(name, 100)
+    assert not left.exists()
+    assert (SHARED_MEMORY / name).stat().st_mode & 0o777 == 0o644
+    writer.close()
 
 
 @shared_memory

@@ -15,6 +15,7 @@ from results import frames_in, result
 from jetseg.camera.sinks.background import in_background
 from jetseg.camera.sinks.segments import SegmentedRecording
 from jetseg.errors import MissingDependencyError, StorageError
+from jetseg.locking import hold
 from jetseg.monitor.events import EventLog
 
 pytest.importorskip("av", reason="PyAV (extra `record`) is not installed")
@@ -77,6 +78,66 @@ def test_oldest_segments_make_room(tmp_path):
     assert frames_in(left[-1]) == 25
 
 
+def drive(folder, seconds, events=None, **limits):
+    recording = SegmentedRecording(folder, segment_seconds=1.0, events=events, **limits)
+    for index in range(25 * seconds):
+        recording.write(result(index))
+    recording.close()
+
+
+def test_newest_drive_is_kept_though_the_clock_was_ahead_before(tmp_path, monkeypatch):
+    """A vehicle without a battery for its clock: 2040 before it had a fix, then 2026."""
+    monkeypatch.setattr("time.time", lambda: 2.2e9)
+    drive(tmp_path, 2)
+    ahead = set(segments(tmp_path))
+    monkeypatch.setattr("time.time", lambda: 1.78e9)
+    drive(tmp_path, 2)
+    newer = sorted(set(segments(tmp_path)) - ahead)
+    drive(tmp_path, 1, limit_bytes=sum(path.stat().st_size for path in newer))
+    *kept, newest = segments(tmp_path)
+    assert kept == newer
+    assert newest.name == "segment-00000005-20260528T202640.000Z.mp4"
+
+
+def test_recordings_of_versions_that_did_not_count_are_the_oldest(tmp_path):
+    drive(tmp_path, 1)
+    counted = segments(tmp_path)
+    old = tmp_path / "segment-20990101T000000.000Z.mp4"
+    old.write_bytes(bytes(10_000_000))
+    (tmp_path / "segment-of-somebody.mp4").write_bytes(bytes(100))
+    drive(tmp_path, 1, limit_bytes=1_000_000)
+    assert not old.exists()
+    assert counted[0].exists()
+    assert (tmp_path / "segment-of-somebody.mp4").exists()
+    assert len(segments(tmp_path)) == 3
+
+
+def test_deleted_folder_comes_back_with_an_event(tmp_path):
+    events = EventLog()
+    recording = SegmentedRecording(tmp_path / "a" / "drives", events=events)
+    for index in range(75):
+        if index == 30:
+            shutil.rmtree(tmp_path / "a")
+        recording.write(result(index))
+    recording.close()
+    assert [(event.kind, event.severity) for event in events.recent()] == [("recording-deleted", "warning")]
+    assert [frames_in(path) for path in segments(tmp_path / "a" / "drives")] == [45]
+
+
+def test_what_a_run_left_that_was_killed_before_its_first_picture_goes(tmp_path):
+    drive(tmp_path, 1)
+    whole = segments(tmp_path)[0]
+    for number, length in enumerate((0, 500, 2000), 2):
+        half = tmp_path / f"segment-{number:08}-20260101T000000.000Z.mp4"
+        half.write_bytes(whole.read_bytes()[:length])
+        SegmentedRecording(tmp_path).close()
+        assert segments(tmp_path) == [whole]
+    with half.open("wb") as file:
+        assert hold(file.fileno())  # by a run that lives
+        SegmentedRecording(tmp_path).close()
+        assert half.exists()
+
+
 def test_kill_leaves_all_but_the_last_second(tmp_path):
     code = (
         "import sys, os, signal; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/..']\n"
@@ -130,6 +191,21 @@ def test_full_disk_is_an_event_and_the_loop_goes_on(tmp_path, monkeypatch):
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_full_and_read_only_disks_are_events_that_say_so(tmp_path, monkeypatch, number):
+    def refuse(*_arguments, **_options):
+        raise OSError(number, os.strerror(number))
+
+    events = EventLog()
+    with in_background(SegmentedRecording(tmp_path), events, live=False) as sink:
+        monkeypatch.setattr("jetseg.camera.sinks.segments._Segment", refuse)
+        sink.write(result(0))
+    assert [event.text for event in events.recent()] == [
+        f"The recording stopped: {tmp_path} could not be written: {os.strerror(number)}. "
+        "Free some space or give another place; files that were there before are unchanged."
+    ]
+
+
 def test_space_for_the_vehicle_is_left(tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(1000))
@@ -140,5 +216,5 @@ def test_space_for_the_vehicle_is_left(tmp_path, monkeypatch):
 
 def test_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingDependencyError, match=r"jetseg\[record\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[record\]"):
         SegmentedRecording(tmp_path)

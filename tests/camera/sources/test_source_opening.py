@@ -162,3 +162,16 @@ def test_pace_makes_a_dataset_live():
     source = open_source("synthetic:2", pace=50.0)
     assert (source.live, source.frames_per_second) == (True, 50.0)
     assert len(frames_of(source)) == 2
+
+
+@pytest.mark.parametrize("labels", [None, True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_labels_of_other_classes_are_left_out_unless_they_are_asked_for(labels, own, caplog):
+    known = open_source("synthetic:1").classes
+    classes = known if own else (*known[1:], "cloud")
+    with caplog.at_level("INFO"):
+        source = open_source("synthetic:1", labels=labels, classes=classes)
+    taken = labels if labels is not None else own
+    assert source.classes == (known if taken else None)
+    assert [frame.label_hw_u8 is not None for frame in frames_of(source)] == [taken]
+    assert ("have other classes than the network" in caplog.text) == (labels is None and not own)

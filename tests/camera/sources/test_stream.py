@@ -1,7 +1,7 @@
 import pytest
 
 from jetseg.camera.sources.opening import open_source
-from jetseg.camera.sources.stream import public_name, stream_pipeline
+from jetseg.camera.sources.stream import stream_pipeline
 from jetseg.errors import ConfigError, DeviceError
 
 
@@ -20,18 +20,6 @@ def test_stream_pipeline_decodes_on_the_device():
 def test_an_address_cannot_become_part_of_the_pipeline(url):
     with pytest.raises(ConfigError, match="quotation mark"):
         stream_pipeline(url)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://admin:secret@10.0.0.7/front", "rtsp://10.0.0.7/front"),
-        ("http://10.0.0.7/a@b", "http://10.0.0.7/a@b"),
-        ("udp://@239.0.0.1:5000", "udp://239.0.0.1:5000"),
-    ],
-)
-def test_passwords_are_not_shown(url, shown):
-    assert public_name(url) == shown
 
 
 def test_the_error_of_a_stream_shows_no_password():

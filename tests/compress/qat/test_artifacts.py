@@ -57,7 +57,7 @@ def test_trained_constants_are_written_back_whatever_form_they_have(image, form)
     graph.remove_node(graph.producer["r1"], instead="p1")
     module = OnnxModule(model)
     with torch.no_grad():
-        module.weights[module.weight_names.index("slope")].fill_(0.5)
+        module.changes[module.weight_names.index("slope")].fill_(1)
         expected = module(torch.from_numpy(image)).numpy()
     trained = trained_graph(model, module)
     np.testing.assert_array_equal(Graph(trained).weight("slope"), np.full(np.shape(slope), 0.5, np.float32))

@@ -10,6 +10,7 @@ from jetseg.compress.qat.module import OnnxModule
 from jetseg.errors import ArtifactError
 from jetseg.exporters.onnx_export import export_module
 from jetseg.models import create_model
+from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
 
 TINY = {
@@ -163,3 +164,35 @@ def test_several_outputs_need_a_choice():
         OnnxModule(model)
     with torch.no_grad():
         assert OnnxModule(model, "r1")(torch.from_numpy(image())).shape == (1, 8, HEIGHT // 2, WIDTH // 2)
+
+
+def test_training_does_not_depend_on_the_size_that_weights_happen_to_have():
+    """One layer a thousand times smaller, as one that reads pixels, and the next one larger: the same network."""
+    plain, resized = small_network(), small_network()
+    for name, factor in (("w3", 2.0**-10), ("w4", 2.0**10)):
+        changed(resized, name, Graph(plain).weight(name) * np.float32(factor))
+    trained = []
+    for model in (plain, resized):
+        module = OnnxModule(quantize_symmetric(model, {"image": image()}))
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+        for seed in range(5):
+            optimizer.zero_grad()
+            module(torch.from_numpy(image(seed=seed))).square().mean().backward()
+            optimizer.step()
+        with torch.no_grad():
+            trained.append(module(torch.from_numpy(image(seed=9))).numpy())
+    np.testing.assert_allclose(trained[0], trained[1], atol=1e-5 * np.abs(trained[0]).max())
+
+
+def test_zeros_of_kernels_stay_and_those_of_biases_do_not():
+    model = small_network()
+    kernel = np.where(np.arange(576).reshape(8, 8, 3, 3) % 4 < 2, 0, Graph(model).weight("w2"))
+    changed(changed(model, "w2", kernel.astype(np.float32)), "b2", np.zeros(8, np.float32))
+    module = OnnxModule(quantize_symmetric(model, {"image": image()}))
+    assert all(np.array_equal(module.weights[name].detach(), Graph(model).weight(name)) for name in module.weight_names)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+    module(torch.from_numpy(image(seed=1))).square().mean().backward()
+    optimizer.step()
+    trained = {name: weight.detach().numpy() for name, weight in module.weights.items()}
+    assert np.array_equal(trained["w2"] == 0, kernel == 0)
+    assert np.all(trained["b2"] != 0)

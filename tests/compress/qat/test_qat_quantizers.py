@@ -3,7 +3,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.compress.qat.quantizers import ActivationQuantizer, WeightQuantizer, fake_quantize
+from jetseg.compress.qat.quantizers import ActivationQuantizer, WeightQuantizer, fake_quantize, units
 from jetseg.onnx.session import make_session
 
 
@@ -73,3 +73,13 @@ def test_weight_scale_keeps_its_share_and_copes_with_a_channel_of_zeros():
     assert quantizer.scale(weight).flatten().tolist() == [0.5, 3.0]
     assert quantizer(weight).tolist() == [[63.5, -1.0], [0.0, 0.0]]
     assert quantizer.scale(torch.tensor([[254.0, 0.0], [1.27, 0.0]])).flatten().tolist() == pytest.approx([1.0, 0.01])
+
+
+def test_matrices_that_take_means_do_not_move_and_others_do():
+    pooling = torch.eye(8).repeat_interleave(4, 0) / 4
+    resizing = torch.nn.functional.interpolate(torch.eye(5)[None], size=9, mode="linear")[0]
+    for fixed in (pooling, pooling.T, resizing, resizing.T):
+        assert not units(fixed, [0]).any()
+    assert units(torch.rand(8, 8)).min() > 0
+    assert units(torch.full((1,), 1.0)).tolist() == [1.0]
+    assert units(torch.zeros(3)).tolist() == [1.0] * 3

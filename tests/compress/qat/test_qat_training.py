@@ -121,6 +121,16 @@ def test_distillation_alone_wins_back_agreement_and_writes_a_sound_graph(make):
         assert np.array_equal(before[name], after[name])
 
 
+def test_ranges_that_are_too_wide_come_in_within_a_short_run_by_the_default_rates(make):
+    given = make(labels=False, epochs=40, lr=QatConfig().lr, scale_lr=QatConfig().scale_lr)
+    out = run(given)
+    rows = history(out)
+    assert rows[-1]["val_agreement"] > rows[0]["val_agreement"] + 1
+    before, after = initializers(given.qdq), initializers(out)
+    for name in ("r1.scale", "both.scale", "r3.scale"):
+        assert after[name] < 0.9 * before[name]  # 80 steps
+
+
 def test_written_files_agree_with_each_other_and_with_torch(make):
     out = run(make(labels=False))
     model = onnx.load(out)
@@ -180,6 +190,9 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(make, monkeypatch, tmp_pat
         run(make())
     with pytest.raises(ConfigError, match="lr: 0.002 then, 0.5 now"):
         run(make(lr=0.5))
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="lr_unit: 'channel' then, 'absolute' now"):
+        patch.setattr(training, "_LR_UNIT", "absolute")
+        run(make())
     resumed = run(make())
     assert history(resumed) == history(whole)
     assert resumed.read_bytes() == whole.read_bytes()

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jetseg.engine.backend import BuildRequest
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.network import Network
+from jetseg.onnx.file import read_onnx
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.quantization.config import Policy
 from jetseg.quantization.qdq.placement import observed_tensors
@@ -34,7 +35,9 @@ def rough_ranges(model: Path, spec: InputSpec, placement: Policy = "conv-inputs"
 
 def request(model: Path, manifest: Manifest, precision: str, out: Path, options: object, **changes) -> BuildRequest:
     ranges = rough_ranges(model, manifest.input) if precision == "int8" else None
-    return BuildRequest(Network(model, manifest, "0"), precision, ranges, out, options=options, **changes)
+    return BuildRequest(
+        Network(model, manifest, read_onnx(model).sha256), precision, ranges, out, options=options, **changes
+    )
 
 
 def graph(nodes, constants, shape=(1, 3, 8, 8), *, opset=18) -> onnx.ModelProto:

@@ -6,6 +6,7 @@ import itertools
 import onnx
 import pytest
 from parser_cases import cases
+from real_parser import RealParser
 
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.lint import _load, lint
@@ -40,23 +41,10 @@ NOT_BUILT = {
 
 
 @pytest.fixture(scope="module")
-def parse():
-    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
-    log = trt.Logger(trt.Logger.INTERNAL_ERROR)
-    builder = trt.Builder(log)
-
-    def judge(model, build=False):
-        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = trt.OnnxParser(network, log)
-        if not parser.parse(model.SerializeToString()) or not build:
-            return parser.num_errors == 0
-        settings = builder.create_builder_config()
-        settings.num_compute_capabilities = 1
-        settings.set_compute_capability(trt.ComputeCapability.SM86, 0)
-        return builder.build_serialized_network(network, settings) is not None
-
-    judge.knows = trt.OnnxParser(builder.create_network(0), log).supports_operator
-    return judge
+def parser():
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (extra rtx)")
+    with RealParser() as real:
+        yield real
 
 
 def sound_cases(share):
@@ -70,25 +58,25 @@ def sound_cases(share):
         yield name, model
 
 
-def judged(parse, path, wanted=lambda _: True, share=1, build=False):
+def judged(parser, path, wanted=lambda _: True, share=1, build=False):
     """Yields each graph's name, what lint says and whether NVIDIA takes what jetseg's builder would hand to it."""
     for name, model in sound_cases(share):
         if not wanted(name):
             continue
         path.write_bytes(model.SerializeToString())
         try:
-            graph = _load(path)
+            graph = _load(path, None)
         except JetsegError:
             continue  # named as it is opened: branches, loops, weights in 16 bits
         legalize_(graph)
         said = [finding.found for finding in lint(path, LintConfig()).findings if finding.kind == "refused"]
-        yield name, said, parse(graph.model, build)
+        yield name, said, parser.takes(graph.model, build)
 
 
 @pytest.mark.parametrize("share", [16, pytest.param(1, marks=pytest.mark.slow)])
-def test_lint_says_refused_where_the_parser_refuses_and_nowhere_else(parse, tmp_path, share):
+def test_lint_says_refused_where_the_parser_refuses_and_nowhere_else(parser, tmp_path, share):
     counts, wrong = collections.Counter(), []
-    for name, said, taken in judged(parse, tmp_path / "n.onnx", share=share):
+    for name, said, taken in judged(parser, tmp_path / "n.onnx", share=share):
         counts[taken] += 1
         if bool(said) == taken and name not in BUILDER_REFUSES | READ_WRONGLY and INT8_CONSTANT not in said:
             wrong.append((name, said, "taken" if taken else "refused"))
@@ -97,20 +85,20 @@ def test_lint_says_refused_where_the_parser_refuses_and_nowhere_else(parse, tmp_
     assert counts[False] > 100 // share
 
 
-def test_every_operator_of_onnx_is_known_or_not_as_to_the_parser(parse):
+def test_every_operator_of_onnx_is_known_or_not_as_to_the_parser(parser):
     names = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
-    assert {name for name in names if not parse.knows(name)} == UNKNOWN_OPERATORS & names
+    assert {name for name in names if not parser.knows(name)} == UNKNOWN_OPERATORS & names
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_what_lint_lets_pass_is_built(parse, tmp_path):
+def test_what_lint_lets_pass_is_built(parser, tmp_path):
     def wanted(name):  # recurrent networks are unrolled, and take minutes each; the builder dies of Attention
         return not name.startswith(("GRU", "LSTM", "RNN", "Attention"))
 
     wrong = [
         (name, said, taken)
-        for name, said, taken in judged(parse, tmp_path / "n.onnx", wanted, build=True)
+        for name, said, taken in judged(parser, tmp_path / "n.onnx", wanted, build=True)
         if bool(said) == taken and name not in READ_WRONGLY | NOT_BUILT and INT8_CONSTANT not in said
     ]
     assert wrong == []

@@ -14,13 +14,13 @@ from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import probe
 from jetseg.onnx.session import make_session
+from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.correct.activation_shift import shift_
-from jetseg.quantization.correct.corrector import rarity
 from jetseg.quantization.correct.equalization import equalize_
 from jetseg.quantization.correct.layer_matrix import LayerMatrix
+from jetseg.quantization.correct.positions import rarity
 from jetseg.quantization.correct.weight_reconstruction import reconstruct_weights_
 from jetseg.quantization.observe.coverage import coverage, warnings
-from jetseg.quantization.qdq.insertion import render_symmetric_, render_unsigned_, symmetric_quantizers
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
 from jetseg.quantization.ranges import TensorRange, open_ranges
@@ -193,12 +193,16 @@ def test_reconstruction_brings_the_quantized_network_nearer(tmp_path):
     other = frames.pop()["image"]
     placement = place_symmetric(graph, "full", ranges.tensors)
     wanted = final(graph.model, other)
-    plain = final(render_symmetric_(graph.copy(), placement, ranges.tensors), other)
+    plain = final(ARITHMETICS["tensorrt"].render(graph.copy(), placement, ranges.tensors), other)
     reconstructed = graph.copy()
     reconstruct_weights_(
-        reconstructed, placement, symmetric_quantizers(placement, ranges.tensors), frames, EVERYWHERE * len(frames)
+        reconstructed,
+        placement,
+        ARITHMETICS["tensorrt"].quantizers(placement, ranges.tensors),
+        frames,
+        EVERYWHERE * len(frames),
     )
-    found = final(render_symmetric_(reconstructed, placement, ranges.tensors), other)
+    found = final(ARITHMETICS["tensorrt"].render(reconstructed, placement, ranges.tensors), other)
     assert np.square(found - wanted).mean() < 0.8 * np.square(plain - wanted).mean()
 
 
@@ -221,7 +225,9 @@ def test_reconstruction_looks_only_where_it_is_told_to():
     def reconstructed(interest: np.ndarray) -> np.ndarray:
         graph = network([helper.make_node("Conv", ["image", "w"], ["y"])], {"w": np.ones((2, 3, 1, 1))}, frame.shape)
         placement = place_symmetric(graph, "conv-inputs", tensors)
-        reconstruct_weights_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], [interest])
+        reconstruct_weights_(
+            graph, placement, ARITHMETICS["tensorrt"].quantizers(placement, tensors), [{"image": frame}], [interest]
+        )
         return graph.weight("w")
 
     assert np.isfinite(reconstructed(np.repeat([[1.0, 0.0]], 4, axis=0))).all()
@@ -306,7 +312,7 @@ def test_simulation_equals_integer_arithmetic_written_out():
         name: TensorRange(low=-value, high=value, amax=value, seen_low=-value, seen_high=value)
         for name, value in amax.items()
     }
-    model = render_symmetric_(graph.copy(), place_symmetric(graph, "conv-inputs", tensors), tensors)
+    model = ARITHMETICS["tensorrt"].render(graph.copy(), place_symmetric(graph, "conv-inputs", tensors), tensors)
 
     def layer(values, scale, weight, offset, pad):
         integers = np.clip(np.rint(values / np.float32(scale)), -128, 127).astype(np.int64)
@@ -371,8 +377,8 @@ def test_a_dead_channel_becomes_zeros(tmp_path, size):
     image = np.random.default_rng(0).uniform(-2, 2, (1, 3, HEIGHT, WIDTH)).astype(np.float32)
     wanted = final(graph.model, image)
     for model in (
-        render_symmetric_(graph.copy(), place_symmetric(graph, "full", ranges.tensors), ranges.tensors),
-        render_unsigned_(graph.copy(), place_for_integer_kernels(graph), ranges.tensors),
+        ARITHMETICS["tensorrt"].render(graph.copy(), place_symmetric(graph, "full", ranges.tensors), ranges.tensors),
+        ARITHMETICS["onnxruntime"].render(graph.copy(), place_for_integer_kernels(graph), ranges.tensors),
     ):
         error = np.square(final(model, image) - wanted).mean() / np.square(wanted).mean()
         assert error < 10**-2
@@ -399,6 +405,8 @@ def test_reconstruction_passes_over_layers_without_a_bias():
         tensors[name] = TensorRange(low=-amax, high=amax, amax=amax, seen_low=-amax, seen_high=amax)
     placement = place_symmetric(graph, "conv-inputs", tensors)
     wanted = final(graph.model, frame)
-    reconstruct_weights_(graph, placement, symmetric_quantizers(placement, tensors), [{"image": frame}], EVERYWHERE)
-    found = final(render_symmetric_(graph, placement, tensors), frame)
+    reconstruct_weights_(
+        graph, placement, ARITHMETICS["tensorrt"].quantizers(placement, tensors), [{"image": frame}], EVERYWHERE
+    )
+    found = final(ARITHMETICS["tensorrt"].render(graph, placement, tensors), frame)
     assert np.square(found - wanted).mean() < 1e-2 * np.square(wanted).mean()

@@ -4,10 +4,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from small_network import HEIGHT, WIDTH, write_dataset, write_small_network
+from small_network import HEIGHT, WIDTH, small_manifest, small_network, write_dataset, write_small_network
 
 from jetseg.config import changed
 from jetseg.manifest import InputSpec
+from jetseg.network import save_manifest
 from jetseg.onnx.session import make_session
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.correct import input_folding
@@ -68,6 +69,18 @@ def test_calibration_tries_it(tmp_path):
     assert {trial.corrections for trial in found.record.trials} == {(), ("input-folding",)}
     if found.record.networks:
         assert found.tensors["image.pixels"].amax == 127.0
+
+
+def test_a_tensor_that_only_bears_the_name_keeps_its_own_range(tmp_path):
+    network, data = small_network(), write_dataset(tmp_path / "data")
+    for node in network.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["r1.pixels" if name == "r1" else name for name in names]
+    model = tmp_path / "small.onnx"
+    onnx.save(network, str(model))
+    save_manifest(model, small_manifest())
+    found = calibrate(model, data=data, split="all", out=tmp_path / "r.json", method="minmax", preset="fast")
+    assert found.tensors["r1.pixels"].amax == found.tensors["r1.pixels"].seen_high
 
 
 def test_names_that_it_makes_up_are_free(small, image):

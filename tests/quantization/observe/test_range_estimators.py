@@ -80,3 +80,13 @@ def test_percentile_leaves_one_in_ten_thousand_on_each_side():
 def test_a_tensor_of_zeros_has_an_empty_range(method):
     chosen = choose_range(histogram_of(np.zeros(100)), method)
     assert (chosen.low, chosen.high, chosen.amax) == (0.0, 0.0, 0.0)
+
+
+def test_a_search_that_refines_finds_what_trying_everything_finds():
+    rng = np.random.default_rng(4)
+    for values in (rng.normal(0, 1, 20_000), rng.laplace(0, 3, 20_000), np.maximum(rng.standard_t(3, 20_000), 0)):
+        widest = float(np.abs(values).max())
+        bounds = widest * np.geomspace(1 / 64, 1, 96)
+        best = min(quantization_error(values, -bound, bound) for bound in bounds)
+        amax = choose_range(histogram_of(values), "mse").amax
+        assert quantization_error(values, -amax, amax) <= best * 1.02

@@ -8,9 +8,9 @@ from jetseg.errors import CalibrationError
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
-from jetseg.quantization.qdq.insertion import render_symmetric_, render_unsigned_
+from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
-from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
+from jetseg.quantization.qdq.placement import observed_tensors
 from jetseg.quantization.ranges import TensorRange
 
 
@@ -49,7 +49,7 @@ def image():
 def test_error_is_small_and_integer_kernels_equal_exact_arithmetic(graph, image):
     (expected,) = make_session(graph.model.SerializeToString()).run(None, {"image": image})
     bounds = ranges_of(graph, {"image": image})
-    model = render_unsigned_(graph, place_for_integer_kernels(graph), bounds)
+    model = ARITHMETICS["onnxruntime"].render(graph, place_for_integer_kernels(graph), bounds)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
     (exact,) = make_session(content, optimize=False).run(None, {"image": image})
@@ -95,7 +95,7 @@ def test_kernels_do_not_saturate_at_the_largest_products():
     graph = Graph(_two_convolutions(weights))
     x = np.full((1, 32, 8, 8), 1.0, dtype=np.float32)
     bounds = ranges_of(graph, {"x": x})
-    content = render_unsigned_(graph, place_for_integer_kernels(graph), bounds).SerializeToString()
+    content = ARITHMETICS["onnxruntime"].render(graph, place_for_integer_kernels(graph), bounds).SerializeToString()
     (exact,) = make_session(content, optimize=False).run(None, {"x": x})
     (kernels,) = make_session(content).run(None, {"x": x})
     assert np.abs(exact).max() > 100
@@ -110,13 +110,13 @@ def test_dead_channels_and_large_biases_survive():
     x = np.random.default_rng(1).uniform(0, 1, (1, 32, 8, 8)).astype(np.float32)
     (expected,) = make_session(graph.model.SerializeToString()).run(None, {"x": x})
     bounds = ranges_of(graph, {"x": x})
-    content = render_unsigned_(graph, place_for_integer_kernels(graph), bounds).SerializeToString()
+    content = ARITHMETICS["onnxruntime"].render(graph, place_for_integer_kernels(graph), bounds).SerializeToString()
     (actual,) = make_session(content).run(None, {"x": x})
     assert np.abs(actual - expected).max() < 0.02 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("render", [render_unsigned_, render_symmetric_])
-def test_constants_of_quantizers_do_not_take_the_names_of_weights(render):
+@pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS)
+def test_constants_of_quantizers_do_not_take_the_names_of_weights(arithmetic):
     """An exporter may call a weight just as the scale of a quantizer would be called."""
     weights = np.random.default_rng(0).normal(size=(8, 32, 3, 3)).astype(np.float32)
     x = np.random.default_rng(1).uniform(0, 1, (1, 32, 8, 8)).astype(np.float32)
@@ -130,9 +130,8 @@ def test_constants_of_quantizers_do_not_take_the_names_of_weights(render):
             node.input[:] = [names.get(name, name) for name in node.input]
         graph = Graph(model)
         bounds = ranges_of(graph, {"x": x})
-        unsigned = render is render_unsigned_
-        where = place_for_integer_kernels(graph) if unsigned else place_symmetric(graph, "conv-inputs", bounds)
-        return make_session(render(graph, where, bounds).SerializeToString(), optimize=False).run(None, {"x": x})
+        model = arithmetic.render(graph, arithmetic.place(graph, "conv-inputs", bounds), bounds)
+        return make_session(model.SerializeToString(), optimize=False).run(None, {"x": x})
 
     plain = rendered()
     assert np.abs(plain[0]).max() > 0
@@ -141,7 +140,7 @@ def test_constants_of_quantizers_do_not_take_the_names_of_weights(render):
 
 def test_a_tensor_without_range_is_named(graph):
     with pytest.raises(CalibrationError, match="image"):
-        render_unsigned_(graph, place_for_integer_kernels(graph), {})
+        ARITHMETICS["onnxruntime"].render(graph, place_for_integer_kernels(graph), {})
 
 
 def _two_convolutions(weights: np.ndarray, bias: np.ndarray | None = None) -> onnx.ModelProto:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.session import make_session
-from jetseg.quantization.qdq.insertion import render_unsigned_
+from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 from jetseg.quantization.ranges import TensorRange
 
@@ -62,7 +62,7 @@ def test_linear_layers_read_integers_and_compute_what_their_quantizers_say(graph
     assert set(placement.activations) == {"tokens", "r1"}  # what they write stays float
     hidden = tokens @ graph.weight("w1") + graph.weight("b1")
     bounds = {"tokens": _range(tokens), "r1": _range(np.maximum(hidden, 0))}
-    content = render_unsigned_(graph, placement, bounds).SerializeToString()
+    content = ARITHMETICS["onnxruntime"].render(graph, placement, bounds).SerializeToString()
     (exact,) = make_session(content, optimize=False).run(None, {"tokens": tokens})
     optimized = tmp_path / "optimized.onnx"
     monkeypatch.setattr(onnxruntime, "SessionOptions", _writing(onnxruntime.SessionOptions, optimized))

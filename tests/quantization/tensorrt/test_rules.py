@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from small_network import small_network
 
 from jetseg.onnx.float_graph import load_float_graph
-from jetseg.quantization.qdq.insertion import render_symmetric_
+from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.qdq.placement import observed_tensors, place_symmetric
 from jetseg.quantization.ranges import TensorRange
 from jetseg.quantization.tensorrt.rules import check_qdq
@@ -75,14 +75,14 @@ def test_what_is_rendered_for_tensorrt_is_legal(tmp_path, policy):
         name: TensorRange(low=-2.0, high=2.0, amax=2.0, seen_low=-2.0, seen_high=2.0)
         for name in observed_tensors(graph)
     }
-    rendered = render_symmetric_(graph, place_symmetric(graph, policy, ranges), ranges)
+    rendered = ARITHMETICS["tensorrt"].render(graph, place_symmetric(graph, policy, ranges), ranges)
     assert any(node.op_type == "QuantizeLinear" for node in rendered.graph.node)
     assert check_qdq(rendered) == []
 
 
 @pytest.mark.tensorrt
 def test_nvidias_parser_takes_the_good_network(model):
-    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed: pip install 'jetseg[rtx]'")
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX, of the extra rtx, is not installed")
     builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))

@@ -1,0 +1,111 @@
+"""Puts techniques together into chains, and ranks these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from jetseg.advice.config import AdviseConfig
+from jetseg.advice.finding import CONFIDENCES, Confidence, Finding, Option
+from jetseg.advice.plan import Plan
+from jetseg.advice.stopwatch import Comparison
+
+_NOTICED = 1.05
+"""A technique that is less of a gain than that, and wins no accuracy, is in no chain."""
+_SAME_SPEED = math.log(1.05)
+"""Chains whose speeds differ by less are ranked by what they cost and lose."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Techniques together.
+
+    Attributes:
+        plan: What is done.
+        speedup: How many times as fast as the float network.
+        expected_drop: Points of mIoU that are expected to be lost: the sum over its techniques.
+        hours: What it costs on this machine.
+        confidence: The least of its techniques'.
+        speed: Its latency as a whole, measured or predicted; without, the speedup is the product over its techniques.
+    """
+
+    plan: Plan
+    speedup: float
+    expected_drop: float
+    hours: float
+    confidence: Confidence
+    speed: Comparison | None = None
+
+    def as_whole(self, speed: Comparison) -> Chain:
+        """Returns the chain with its own speed, found for it as a whole."""
+        return replace(self, speedup=speed.speedup, speed=speed)
+
+
+AS_IT_IS = Chain(Plan(), 1.0, 0.0, 0.0, "high")
+
+
+def make_chains(findings: Iterable[Finding]) -> list[Chain]:
+    """Returns every chain of at most one way to use each technique, the network as it is among them."""
+    chains = [AS_IT_IS]
+    for finding in findings:
+        useful = [option for option in finding.options if option.usable and _pays(option)]
+        chains += [longer for chain in chains for option in useful if (longer := _extended(chain, option)) is not None]
+    # of two ways to the same plan, the less certain figures count
+    return list(
+        {chain.plan: chain for chain in sorted(chains, key=lambda chain: _certainty(chain.confidence))}.values()
+    )
+
+
+def rank(chains: Iterable[Chain], config: AdviseConfig, float_ms: float) -> list[Chain]:
+    """Sorts chains, the one to be recommended first.
+
+    Those come first that lose at most `max_drop` and, if there is one, reach the latency of the budget. With a budget
+    these are sorted by what they lose, without one by their speed; the others by how far they miss.
+
+    >>> fast = Chain(Plan(precision="int8"), 2.0, 0.2, 0.0, "high")
+    >>> small = Chain(Plan(energy=0.9), 3.0, 4.0, 1.0, "low")
+    >>> [str(chain.plan) for chain in rank([AS_IT_IS, small, fast], AdviseConfig(), 10.0)]
+    ['int8', 'as it is, fp32', 'low rank at 90 % of the energy']
+    """
+
+    def place(chain: Chain) -> tuple[float, ...]:
+        late = 0.0 if config.budget_ms is None else max(0.0, float_ms / chain.speedup / config.budget_ms - 1)
+        missed = max(0.0, chain.expected_drop - config.max_drop)
+        speed = -round(math.log(chain.speedup) / _SAME_SPEED)
+        if late or missed:
+            return (1.0, missed + 10 * late, speed)
+        if config.budget_ms is not None:
+            return (0.0, round(chain.expected_drop, 1), chain.hours, -chain.speedup)
+        return (0.0, speed, chain.hours, chain.expected_drop)
+
+    return sorted(chains, key=place)
+
+
+def leaders(ranked: Sequence[Chain], count: int) -> list[Chain]:
+    """Returns the best chain of each set of techniques, the first so many."""
+    best = {chain.plan.techniques: chain for chain in reversed(ranked)}
+    return [chain for chain in ranked if best[chain.plan.techniques] is chain][:count]
+
+
+def _pays(option: Option) -> bool:
+    faster, lost = option.speedup or 1.0, option.expected_drop or 0.0
+    return faster >= _NOTICED or lost < 0 or option.plan.qat
+
+
+def _extended(chain: Chain, option: Option) -> Chain | None:
+    plan = chain.plan.joined(option.plan)
+    if plan is None:
+        return None
+    return Chain(
+        plan,
+        chain.speedup * (option.speedup or 1.0),
+        chain.expected_drop + (option.expected_drop or 0.0),
+        max(chain.hours, option.hours),
+        max(chain.confidence, option.confidence, key=_certainty),
+    )
+
+
+def _certainty(confidence: Confidence) -> int:
+    """Returns the place of a confidence: the larger, the less certain."""
+    return CONFIDENCES.index(confidence)

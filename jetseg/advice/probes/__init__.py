@@ -1,0 +1,1 @@
+"""What is tried: one technique per file; see `jetseg.advice.probe`."""

@@ -1,0 +1,124 @@
+"""INT8: what is kept of the pixels, which layers suffer, and what it gains."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from jetseg.advice.finding import Bars, Finding, Option
+from jetseg.advice.plan import Plan
+from jetseg.advice.priors import QAT_RECOVERS
+from jetseg.advice.stopwatch import Comparison
+from jetseg.advice.workbench import Workbench
+from jetseg.engine.backend import find_backend
+from jetseg.engine.build import build_engine
+from jetseg.engine.config import Budget, BuildConfig
+from jetseg.engine.contest import Contest
+from jetseg.engine.result import BuildResult
+from jetseg.errors import ConfigError
+
+_IMAGES = 16
+_LAYERS_SHOWN = 16
+_WORTH_TRAINING = 0.2
+"""Points of mIoU that INT8 must lose before it is worth training under quantization."""
+_RUNS_PER_FRAME = 10
+"""Roughly: forward and backward in torch, with quantizers, and the float network as the teacher."""
+PLAN = Plan(precision="int8")
+
+
+class Int8:
+    """Calibrates on a few images, builds the engine that a build would hand over, and measures it."""
+
+    name: ClassVar[str] = "int8"
+    share: ClassVar[float] = 3.0
+
+    def applies(self, bench: Workbench) -> str:
+        """Returns why the backend builds no INT8 engine."""
+        backend = find_backend(bench.config.backend)
+        try:
+            backend.check("int8", backend.options())
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    def run(self, bench: Workbench) -> Finding:
+        """Builds one engine."""
+        result = build_engine(
+            bench.model(Plan()), _settings(bench), dataset=bench.dataset, out=bench.folder / "probe.int8.onnx"
+        )
+        notes = list(_notes(result))
+        if result.manifest.precision != "int8":
+            return Finding(self.name, notes=tuple(notes), impossible="8 bits gain nothing on this backend")
+        if result.contest is not None and bench.config.target is None:
+            bench.know_speed(PLAN, _speed(result.contest))
+        drop = _drop(result)
+        speed = bench.speedup(PLAN)
+        options = [Option(PLAN, speed, drop, 0.0, "high", f"{bench.stopwatch.source}, on {_IMAGES} calibration images")]
+        if drop > _WORTH_TRAINING:
+            options.append(_trained(bench, speed, drop))
+        worst = result.sensitive_layers[:_LAYERS_SHOWN]
+        figures = (
+            Bars(
+                "Each layer alone in 8 bits",
+                "pixels that change their class, percent",
+                [effect.layer for effect in worst],
+                [100.0 - effect.agreement for effect in worst],
+            ),
+        )
+        return Finding(self.name, tuple(options), tuple(notes), figures=figures if worst else ())
+
+
+def _settings(bench: Workbench) -> BuildConfig:
+    """Returns settings that measure and refuse nothing."""
+    config = bench.config
+    return BuildConfig(
+        precision="int8",
+        backend=config.backend,
+        threads=config.threads,
+        split=config.split,
+        images=_IMAGES,
+        eval_split=config.eval_split,
+        eval_frames=config.frames,
+        max_drop=100.0,
+        max_class_drop=100.0,
+        min_agreement=0.0,
+        sensitivity=True,
+        force=config.target is not None,
+    )
+
+
+def _speed(contest: Contest) -> Comparison:
+    in_float, ms = (contest.latencies_ms[name] for name in (contest.best_float, contest.best_int8))
+    return Comparison(in_float, ms, ms, ms)
+
+
+def _drop(result: BuildResult) -> float:
+    if result.parent_accuracy is None or result.accuracy is None:
+        raise ConfigError("The frames have no labels, so what INT8 loses is not known.", "Give labelled data.")
+    return (result.parent_accuracy.miou or 0.0) - (result.accuracy.miou or 0.0)
+
+
+def _notes(result: BuildResult) -> list[str]:
+    found = []
+    if result.agreement is not None:
+        found.append(f"{result.agreement.percent:.2f} % of the pixels keep the float network's class")
+        least = Budget().min_agreement
+        if result.agreement.percent < least:
+            found.append(
+                f"a build refuses less than {least:g} %, so it will calibrate anew and keep layers in float, which "
+                "takes longer and makes it slower than is said here"
+            )
+    total = len(result.report.integer_layers) + len(result.report.float_layers)
+    if total:
+        found.append(f"{len(result.report.integer_layers)} of {total} convolutions and products run on integers")
+    if result.sensitive_layers:
+        worst = result.sensitive_layers[0]
+        found.append(f"the most harmful layer alone is {worst.layer}: {worst.agreement:.2f} % keep their class")
+    return found
+
+
+def _trained(bench: Workbench, speed: float, drop: float) -> Option:
+    """Returns training under quantization, which is not tried; it costs some runs of the network for each frame."""
+    frames = len(bench.dataset.split(bench.config.split)) * bench.config.qat_epochs
+    hours = frames * _RUNS_PER_FRAME * bench.float_ms / 3.6e6
+    expected = drop * (1 - QAT_RECOVERS.value)
+    return Option(Plan(precision="int8", qat=True), speed, expected, hours, "low", QAT_RECOVERS.source)

@@ -1,0 +1,170 @@
+"""Learns at build time how right a network is when its frames are worse than those that it was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.data.contract import Split
+from jetseg.data.corruptions import SEVERITIES, corrupt, corruption_names
+from jetseg.data.dataset import match_window
+from jetseg.errors import DataError
+from jetseg.evaluation.accuracy import check_frames, spread
+from jetseg.evaluation.confusion import ConfusionMatrix
+from jetseg.evaluation.estimator_fit import KnownWindow, fit_estimator
+from jetseg.evaluation.evidence import frame_evidence, joined
+from jetseg.evaluation.profile import scores_of
+from jetseg.evaluation.signals import on_grid
+from jetseg.evaluation.temperature import fit_temperature
+from jetseg.manifest import Manifest
+from jetseg.measured import Estimator
+from jetseg.postprocess import ClassMap, class_map, resize_class_map
+from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor, resize_frame
+from jetseg.progress import track
+
+WINDOW = 30
+"""Frames that an estimate is for."""
+CLEAN = "clean"
+NO_CHANNEL = 255
+"""More than class maps can tell apart."""
+_LEAST_RUNS = 2
+Alter = Callable[[FrameU8, str, int, int], FrameU8]
+"""Corrupts a frame: by which corruption, how severely, drawn by which number."""
+
+
+def learn_estimator(
+    infer: Callable[[NetworkInput], npt.NDArray[Any]],
+    manifest: Manifest,
+    dataset: Split,
+    *,
+    frames: int = 120,
+    parent: Callable[[FrameU8], ClassMap] | None = None,
+) -> Estimator | None:
+    """Runs a network on frames as they are, and corrupted in ten ways and five severities, and fits an estimator.
+
+    Each corruption at each severity takes 30 frames that follow each other in what was picked, so 1,500 runs of the
+    network on top of `frames`.
+
+    Args:
+        infer: The engine: network input to raw output.
+        manifest: Its manifest.
+        dataset: Frames, best with labels.
+        frames: How many different ones, spread evenly.
+        parent: What the engine was made from: without labels, its class maps of the clean frames are the truth.
+
+    Returns:
+        The estimator; None with less than 60 frames, or neither labels nor a parent.
+    """
+    picked = spread(len(dataset), frames)
+    runs = [picked[start : start + WINDOW] for start in range(0, len(picked) - WINDOW + 1, WINDOW)]
+    labelled = len(runs) >= _LEAST_RUNS and check_frames(manifest.classes, dataset, frames=frames, labels="optional")
+    if len(runs) < _LEAST_RUNS or not (labelled or parent):
+        return None
+    split = match_window(dataset, manifest.input.frames)
+    observer = WindowObserver(infer, manifest, split, None if labelled else parent)
+    observer.fit_temperature(picked)
+    asked = known_conditions(runs)
+    windows = [observer.observe(*window) for window in track(asked, "Learning to estimate")]
+    return fit_estimator(
+        windows,
+        manifest.classes,
+        data=dataset.spec.split(":", 1)[0],
+        split=dataset.split,
+        target="labels" if labelled else "agreement",
+        temperature=observer.temperature,
+    )
+
+
+def known_conditions(runs: Sequence[Sequence[int]]) -> list[tuple[Sequence[int], str, int]]:
+    """Returns which frames are looked at under which corruption and severity: every run as it is, then in turns."""
+    clean = [(run, CLEAN, 0) for run in runs]
+    return clean + [
+        (runs[(place + severity + 1) % len(runs)], kind, severity)
+        for severity in SEVERITIES
+        for place, kind in enumerate(corruption_names())
+    ]
+
+
+class WindowObserver:
+    """Runs a network on windows of which the truth is known.
+
+    Args:
+        infer: The network.
+        manifest: Its manifest.
+        dataset: Frames.
+        parent: Its class maps of the frames as they are stand for the labels; None where there are labels.
+
+    Attributes:
+        temperature: What scores are divided by.
+    """
+
+    def __init__(
+        self,
+        infer: Callable[[NetworkInput], npt.NDArray[Any]],
+        manifest: Manifest,
+        dataset: Split,
+        parent: Callable[[FrameU8], ClassMap] | None = None,
+    ) -> None:
+        self.temperature = 1.0
+        self._infer, self._manifest, self._dataset, self._parent = infer, manifest, dataset, parent
+        self._preprocess = Preprocessor(manifest.input)
+        self._ignored = manifest.num_classes if parent else dataset.ignore_index
+        self._truths: dict[int, ClassMap] = {}
+
+    def fit_temperature(self, indices: Sequence[int]) -> None:
+        """Learns the temperature from frames as they are; without scores it stays 1."""
+        if self._manifest.output.kind != "logits":
+            return
+        scores, truths = [], []
+        for index in track(indices, "Fitting the temperature"):
+            image, truth = self._frame(index)
+            output = self._run(image)
+            scores.append(np.asarray(scores_of(output, self._manifest), dtype=np.float16))
+            ids = class_map(output, self._manifest)
+            truths.append(on_grid(resize_class_map(self._scored(truth), *ids.shape)).ravel())
+        self.temperature = fit_temperature(scores, truths)
+
+    def observe(self, indices: Sequence[int], kind: str, severity: int, alter: Alter = corrupt) -> KnownWindow:
+        """Runs the network on some frames, one corruption on all of them.
+
+        Args:
+            indices: Of the frames.
+            kind: The corruption, or "clean".
+            severity: Of the corruption.
+            alter: Does it.
+        """
+        manifest = self._manifest
+        confusion = ConfusionMatrix(manifest.classes, self._ignored)
+        parts = []
+        for index in indices:
+            image, truth = self._frame(index)
+            seen = image if kind == CLEAN else alter(image, kind, severity, index)
+            output = self._run(seen)
+            ids, scores = class_map(output, manifest), scores_of(output, manifest)
+            parts.append(frame_evidence(ids, scores, manifest.num_classes, self.temperature))
+            confusion.update(truth, resize_class_map(ids, *truth.shape))
+        return KnownWindow(kind, indices[0], joined(parts), confusion.score())
+
+    def _run(self, image: FrameU8) -> npt.NDArray[Any]:
+        return np.asarray(self._infer(self._preprocess(image)))
+
+    def _frame(self, index: int) -> tuple[FrameU8, ClassMap]:
+        """Returns a frame at the network's size, so that a severity means the same on all, and its truth."""
+        sample, spec = self._dataset[index], self._manifest.input
+        image = resize_frame(sample.image_hwc_u8, spec.height, spec.width)
+        if self._parent is not None:
+            if index not in self._truths:
+                self._truths[index] = self._parent(image)
+            return image, self._truths[index]
+        if sample.label_hw_u8 is None:
+            raise DataError(f"{self._dataset.spec} ({self._dataset.split}): frame {sample.name} has no label.")
+        return image, sample.label_hw_u8
+
+    def _scored(self, truth: ClassMap) -> ClassMap:
+        """Gives pixels that are not scored an id that no channel has."""
+        if self._ignored is None:
+            return truth
+        return np.where(truth == self._ignored, np.uint8(NO_CHANNEL), truth)

@@ -1,0 +1,1 @@
+"""Says what a compressed network no longer sees, where, why, and what brings it back."""

@@ -1,0 +1,216 @@
+"""Searches for the best engine within a budget: begins, joins and goes on with a search, and tells what it found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+import jetseg
+from jetseg.address import StorageAddress
+from jetseg.config import changed, validate_config
+from jetseg.data.dataset import open_dataset
+from jetseg.errors import ConfigError
+from jetseg.network import Network, artifact_sha256
+from jetseg.progress import ProgressCallback, report_progress
+from jetseg.provenance import device_name
+from jetseg.recipes.run import data_hash
+from jetseg.registry import DATASETS
+from jetseg.searching.board import Board
+from jetseg.searching.config import SearchConfig
+from jetseg.searching.entries import Entry, Facts, Score
+from jetseg.searching.findings import Found, SearchResult, find
+from jetseg.searching.measuring import GivenNetwork, chain_of, measure, must_prune
+from jetseg.searching.optuna_library import open_storage
+from jetseg.searching.proposals import chosen
+from jetseg.searching.space import fixed_of, space_of
+from jetseg.searching.studies import begin, check_same, only_search, read_facts, renew
+from jetseg.searching.worker import work
+from jetseg.storage import check_place, write_text
+from jetseg.workflows.opening import as_network
+
+if TYPE_CHECKING:
+    from jetseg.data.dataset import Dataset
+
+JOURNAL = "study.journal"
+RECIPE = "best.yaml"
+STAGES = "stages"
+
+
+def search(
+    checkpoint: Network | Path | str | None = None,
+    *,
+    data: Dataset | str | None = None,
+    out: Path | str | None = None,
+    storage: StorageAddress | str | None = None,
+    join: StorageAddress | str | None = None,
+    name: str | None = None,
+    progress: ProgressCallback | None = None,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> SearchResult:
+    """Searches for the chain whose engine is the best within a budget, and makes that engine.
+
+    Called again with the same settings, it goes on where it was interrupted; where nothing is left to do, it tells the
+    same result. Any number of workers may share a storage.
+
+    Args:
+        checkpoint: Network to compress, opened or by its path. One that joins may leave it out.
+        data: Labelled frames, as a spec or opened. One that joins may leave them out.
+        out: Folder of the results; by default runs/search-NAME.
+        storage: Where the trials are kept: a file, by default study.journal in `out`, or postgresql://USER@HOST/NAME.
+        join: In place of `storage`: that of a search that was begun elsewhere, whose settings hold.
+        name: Name of the search in its storage; by default the network's.
+        progress: Is told how the work goes on.
+        settings: Fields of `jetseg.searching.config.SearchConfig`, as in `budget_ratio=0.5, minutes=30`.
+
+    Returns:
+        The best engine with the recipe that makes it, the front, and the reasons.
+
+    Raises:
+        ConfigError: Settings are wrong, or the storage holds a search with others.
+        DeviceError: The storage cannot be reached.
+        MissingDependencyError: Optuna or torch is not installed.
+        JetsegError: The network or the data are wrong.
+    """
+    given = storage if join is None else join
+    address = given if isinstance(given, StorageAddress) or given is None else StorageAddress.given(given)
+    spec = data if data is None or isinstance(data, str) else data.spec
+    with report_progress(progress):
+        if join is None:
+            return _begin_or_go_on(checkpoint, spec, out, address, name, settings)
+        odd = sorted({*settings, *(["storage"] if storage is not None else [])} - {"teacher"})
+        if odd:
+            raise ConfigError(f"One that joins has the settings of the search: leave out {', '.join(odd)}.")
+        return _join(checkpoint, spec, out, address, name, settings)
+
+
+def _begin_or_go_on(
+    checkpoint: Network | Path | str | None,
+    data: str | None,
+    out: Path | str | None,
+    address: StorageAddress | None,
+    name: str | None,
+    settings: dict[str, Any],
+) -> SearchResult:
+    config = validate_config(SearchConfig, settings)
+    if checkpoint is None or data is None:
+        raise ConfigError("A search needs a network and data.", "Give `checkpoint` and `data`, or `join`.")
+    network = as_network(checkpoint)
+    folder = Path(out) if out else Path("runs") / f"search-{network.name}"
+    _check(config, network, folder)
+    name = name or network.name
+    with (
+        open_storage(address or StorageAddress(str(folder / JOURNAL)), make=True) as storage,
+        GivenNetwork(network, data, config, folder / STAGES) as measured,
+    ):
+        facts = read_facts(storage, name) or begin(storage, name, _facts(measured, None))
+        check_same(facts, _facts(measured, facts))
+        if facts.config != config:
+            facts = changed(facts, config=config)
+            renew(storage, name, facts)
+        board = Board(storage, name, space_of(config))
+        board.fill(config.trials)
+        return _work(board, facts, measured, config.teacher, folder)
+
+
+def _join(
+    checkpoint: Network | Path | str | None,
+    data: str | None,
+    out: Path | str | None,
+    address: StorageAddress | None,
+    name: str | None,
+    settings: dict[str, Any],
+) -> SearchResult:
+    with open_storage(address or StorageAddress(""), make=False) as storage:
+        name = name or only_search(storage)
+        facts = read_facts(storage, name)
+        if facts is None:
+            raise ConfigError(f"There is no search {name} in {storage.address}.", "Begin it first.")
+        network = as_network(checkpoint or Path(facts.checkpoint))
+        folder = Path(out) if out else Path("runs") / f"search-{network.name}"
+        config = changed(facts.config, **settings)
+        _check(config, network, folder)
+        spec = data or _own_spec(facts.data)
+        with GivenNetwork(network, spec, config, folder / STAGES) as measured:
+            check_same(facts, _facts(measured, facts))
+            board = Board(storage, name, space_of(config))
+            return _work(board, facts, measured, config.teacher, folder)
+
+
+def _check(config: SearchConfig, network: Network, folder: Path) -> None:
+    """Refuses what would fail after long work."""
+    space_of(config)
+    check_place(folder / RECIPE)
+    if network.manifest.kind != "checkpoint":
+        raise ConfigError(
+            f"{network.path} is no checkpoint, and only these can be trained.", "Give a .safetensors file."
+        )
+
+
+def _own_spec(data: str) -> str:
+    """Returns the data that a storage names: a place on this machine, of a kind that comes with jetseg."""
+    kind, _, place = data.partition(":")
+    if kind not in DATASETS.own or "://" in place:
+        raise ConfigError(f"The search was begun on {kind} data.", "Give `data`: where they are on this machine.")
+    return data
+
+
+def _facts(given: GivenNetwork, known: Facts | None) -> Facts:
+    """Describes a search as it would begin here; what only the first worker measures is taken from what is known."""
+    config, network = given.config, given.checkpoint
+    teacher = config.teacher
+    return Facts(
+        version=jetseg.__version__,
+        config=config,
+        checkpoint=str(network.path.resolve()),
+        checkpoint_sha256=network.sha256,
+        data=open_dataset(given.data).spec,
+        data_sha256=data_hash(given.data),
+        teacher_sha256=None if teacher is None else artifact_sha256(teacher),
+        device=device_name(),
+        miou=known.miou if known else given.miou(),
+        latency_ms=known.latency_ms if known else given.latency_ms(),
+        size_bytes=known.size_bytes if known else given.engine_path.stat().st_size,
+    )
+
+
+def _work(board: Board, facts: Facts, given: GivenNetwork, teacher: Path | None, folder: Path) -> SearchResult:
+    """Takes trials until none is left, then reads the result off them and writes the best one's recipe."""
+    fixed = fixed_of(facts.config)
+
+    def run(board: Board, entry: Entry) -> Score:
+        chain = chain_of(chosen(entry, fixed), given, facts.budget_ms, teacher)
+        if entry.prunes is None:
+            board.note_prunes(entry, prunes=must_prune(chain, given, facts.latency_ms))
+            entry = board.now(entry)
+        return measure(chain, entry, given, facts.latency_ms)
+
+    work(board, facts, run)
+    entries = board.entries()
+    result = find(entries, board.space, fixed, facts)
+    if result.best is None:
+        return result
+    recipe = _write_recipe(result.best, entries, given, facts, teacher, folder)
+    return replace(result, recipe=recipe)
+
+
+def _write_recipe(
+    best: Found, entries: list[Entry], given: GivenNetwork, facts: Facts, teacher: Path | None, folder: Path
+) -> Path:
+    """Writes the recipe of the best engine, which `jetseg compress` runs."""
+    entry = next(entry for entry in entries if entry.slot == best.trial and entry.rung > best.rung and not entry.lost)
+    chain = chain_of(best.choices, given, facts.budget_ms, teacher)
+    stages = [
+        *chain.training(entry.epochs[: best.rung + 1], prunes=bool(entry.prunes)),
+        *chain.building(best.rung),
+    ]
+    described = (
+        f"Found by a search: trial {best.trial}, {best.miou:.2f} % mIoU on val at {best.latency_ms:.2f} ms "
+        f"({facts.device})."
+    )
+    recipe = chain.recipe(stages, described)
+    path = folder / RECIPE
+    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    return path

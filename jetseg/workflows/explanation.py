@@ -1,0 +1,139 @@
+"""What smaller networks lost against their parent, why, and what brings it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.config import validate_config
+from jetseg.data.contract import Split
+from jetseg.data.dataset import Dataset, match_window, open_dataset
+from jetseg.errors import ConfigError
+from jetseg.explanation.causes.cause import Cause, Effects, explained_share
+from jetseg.explanation.config import ExplainConfig
+from jetseg.explanation.explained import Explained, explain_entries
+from jetseg.network import Network, open_network
+from jetseg.preprocess import FrameU8
+from jetseg.progress import ProgressCallback, report_progress
+from jetseg.provenance import device_name, toolchain
+from jetseg.report.rows import Entry
+from jetseg.storage import check_place
+from jetseg.workflows.comparing import Networks, open_entries
+from jetseg.workflows.repairing import Repairs
+
+
+def explain(
+    parent: Network | Path | str,
+    children: Networks,
+    *,
+    data: Dataset | str,
+    split: str = "val",
+    out: Path | str | None = None,
+    manifest: Path | str | None = None,
+    progress: ProgressCallback | None = None,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> Explained:
+    """Tells what smaller networks lost against their parent, with causes, and writes it as one HTML page.
+
+    Args:
+        parent: Checkpoint, ONNX file or engine that the others were made from.
+        children: The smaller ones.
+        data: Labelled frames, as a spec or opened.
+        split: Their split.
+        out: The page to write; none by default.
+        manifest: A manifest for files that have none beside them.
+        progress: Is told how the work goes on.
+        settings: Fields of `jetseg.explanation.config.ExplainConfig`, as in `frames=100`.
+
+    Returns:
+        For each child a summary in words and the findings as data, the gravest first. What is claimed was tested: see
+        `jetseg.explanation.significance`.
+
+    Raises:
+        ConfigError: Settings are wrong, or there is no child.
+        MissingDependencyError: What draws the page is not installed.
+        JetsegError: A network or the data is wrong, or the page cannot be written.
+    """
+    config = validate_config(ExplainConfig, settings)
+    networks = [parent, *children]
+    if len(networks) < 2:
+        raise ConfigError(f"Only {parent} was given.", "Give a network that was made from it, too.")
+    if out is not None:
+        import jetseg.explanation.page  # noqa: F401 - says at once if what draws it is missing
+
+        check_place(Path(out))
+    dataset = open_dataset(data)
+    asked = dataset.split(split)
+    with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as entries:
+        frames = match_window(asked, entries[0].engine.manifest.input.frames)
+        conditions = {
+            "data": dataset.spec,
+            "split": split,
+            "frames": min(config.frames or len(frames), len(frames)),
+            "frames_in_split": len(frames),
+            "confidence": config.confidence,
+            "device": device_name(),
+            "toolchain": toolchain(),
+            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        }
+        search = partial(_causes, frames, config) if config.causes else None
+        result = explain_entries(entries, frames, config, conditions, search, Repairs(dataset, frames, config).find)
+        if out is not None:
+            from jetseg.explanation.page import write_page
+
+            write_page(Path(out), result, entries, frames, config, _activation_map)
+        return result
+
+
+def _causes(
+    split: Split, config: ExplainConfig, parent: Entry, child: Entry, indices: Sequence[int], subject: str
+) -> Effects | None:
+    if subject and parent.manifest.kind == child.manifest.kind == "checkpoint":
+        found = _lost_channels(parent, child, split, indices, subject)
+        if found is not None:
+            return found
+    from jetseg.explanation.causes.search import search_causes
+
+    return search_causes(parent, child, split, indices, subject, config.threads)
+
+
+def _activation_map(
+    entry: Entry, frame_hwc_u8: FrameU8, where_hw: npt.NDArray[np.bool_], number: int
+) -> npt.NDArray[np.float32] | None:
+    """Makes a class activation map of a checkpoint; other files have no gradients."""
+    if entry.manifest.kind != "checkpoint":
+        return None
+    from jetseg.compress.activation_map import class_activation
+
+    return class_activation(open_network(entry.path), frame_hwc_u8, where_hw, number)
+
+
+def _lost_channels(parent: Entry, child: Entry, split: Split, indices: Sequence[int], subject: str) -> Effects | None:
+    """Tells what the channels that pruning took meant to a class; None where none are known to be gone."""
+    from jetseg.compress.relevance import lost_relevance
+
+    model = child.manifest.model
+    found = model and lost_relevance(open_network(parent.path), model, split, indices, subject)
+    if not found:
+        return None
+    lost = found.dense - found.masked
+    causes = [
+        Cause(
+            "channels",
+            layer.layer,
+            layer.layer,
+            share=explained_share(lost, layer.restored or 0.0, layer.alone or 0.0),
+            restored=layer.restored,
+            alone=layer.alone,
+            channels=tuple(channel for channel in layer.most if channel in layer.gone),
+            most=len(layer.most),
+        )
+        for layer in found.layers
+    ]
+    return Effects(subject, found.dense, found.masked, len(indices), tuple(causes))

@@ -1,0 +1,257 @@
+"""What brings back what a smaller network lost: proposed as a command, and tried if that is asked for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jetseg.compress.config import PruneConfig
+from jetseg.data.contract import Split
+from jetseg.data.dataset import Dataset
+from jetseg.engine.backend import DEFAULT_BACKEND
+from jetseg.engine.engine import Engine
+from jetseg.errors import JetsegError
+from jetseg.evaluation.accuracy import measure_accuracy
+from jetseg.evaluation.benchmark import benchmark, inference_on_noise
+from jetseg.explanation.causes.cause import Effects
+from jetseg.explanation.causes.quantizers import least_repair
+from jetseg.explanation.causes.search import graph_of, worst_frames
+from jetseg.explanation.causes.trials import Trials
+from jetseg.explanation.config import ExplainConfig
+from jetseg.explanation.exemplars import hurt_frames
+from jetseg.explanation.findings import Finding
+from jetseg.explanation.observe import Observation
+from jetseg.explanation.repair import Repair
+from jetseg.manifest import Stage
+from jetseg.network import Network
+from jetseg.quantization.ranges import Ranges, open_ranges
+from jetseg.report.rows import Entry
+from jetseg.storage import scratch_folder
+from jetseg.workflows.building import build_engine
+from jetseg.workflows.exporting import export
+from jetseg.workflows.opening import open_engine
+from jetseg.workflows.pruning import prune
+
+_WANTED = 0.5
+"""Share of a loss that the least repair brings back."""
+_EVERYTHING: dict[str, Any] = {"max_drop": 100.0, "max_class_drop": 100.0, "min_agreement": 0.0}
+_MOST_KEPT = 4
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Finds repairs.
+
+    Attributes:
+        dataset: The data.
+        split: The frames that losses were measured on.
+        config: Whether to try repairs.
+    """
+
+    dataset: Dataset
+    split: Split
+    config: ExplainConfig
+
+    def find(
+        self, parent: Entry, child: Entry, finding: Finding, effects: Effects | None, seen: Observation, number: int
+    ) -> Repair | None:
+        """Returns the least change that brings a loss back; None where there is none to propose.
+
+        Args:
+            parent: The parent.
+            child: The child.
+            finding: The loss.
+            effects: What is known about its causes.
+            seen: What was counted.
+            number: Position of the child among the children.
+        """
+        cause = finding.cause
+        if finding.kind == "calibration":
+            return _temperature(finding, seen, number)
+        if cause is None or effects is None:
+            return self._train(finding, seen) if finding.kind in ("class", "miou", "size") else None
+        if cause.kind == "weights":
+            words = f"Take layer {cause.title} from the parent again."
+            return Repair("restore-layer", words, layers=(cause.layer,), expected=cause.restored)
+        if cause.kind == "quantizers":
+            indices = worst_frames(seen, number, effects.subject, self.config.cause_frames, self.split.classes)
+            return self._in_float(parent, child, finding, effects, indices)
+        if cause.kind == "channels" and child.manifest.kind == "checkpoint":
+            return self._keep_channels(parent, child, finding, effects)
+        return None
+
+    def _in_float(
+        self, parent: Entry, child: Entry, finding: Finding, effects: Effects, indices: Sequence[int]
+    ) -> Repair | None:
+        """Proposes the fewest layers to keep in float."""
+        float_graph, quantized = graph_of(parent), graph_of(child)
+        if float_graph is None or quantized is None:
+            return None
+        manifests = parent.engine.manifest, child.engine.manifest
+        trials = Trials(*manifests, self.split, indices, effects.subject, self.config.threads)
+        on_integers = child.manifest.kind == "engine" and child.backend == DEFAULT_BACKEND
+        layers, won = least_repair(float_graph, quantized, trials, effects, _WANTED, writes_integers=on_integers)
+        ranges, settings = _ranges_of(child, parent.engine.network), _build_settings(child)
+        command = ["jetseg", "build-engine", str(parent.path), "--data", self.dataset.spec, "--force"]
+        command += ["--calibration", str(ranges.path)] if ranges is not None else []
+        command += _options({**settings, "keep_float": layers})
+        titles = {cause.layer: cause.title for cause in effects.causes}
+        named = ", ".join(titles.get(layer, layer) for layer in layers)
+        words = f"Keep {len(layers)} operator{'' if len(layers) == 1 else 's'} in float: {named}."
+        repair = Repair("float-layers", words, shlex.join(command), layers, round(won, 3))
+        network = parent.engine.network
+        if network is None:
+            return repair
+
+        def rebuild(folder: Path) -> Network | Path:
+            return build_engine(
+                network,
+                ranges=ranges,
+                data=self.dataset,
+                out=folder / "repaired.onnx",
+                keep_float=layers,
+                eval_split=self.split.split,
+                eval_frames=1,
+                force=True,
+                threads=self.config.threads,
+                **settings,
+                **_EVERYTHING,
+            ).path
+
+        return self._tried(repair, finding, child, rebuild)
+
+    def _keep_channels(self, parent: Entry, child: Entry, finding: Finding, effects: Effects) -> Repair | None:
+        """Proposes to leave the layers alone whose channels mattered most."""
+        stage = next((stage for stage in reversed(child.manifest.stages) if stage.name == "prune"), None)
+        if stage is None:
+            return None
+        trained = child.manifest.stages[-1] is not stage
+        layers, won = _worst_layers(effects)
+        settings = _prune_settings(stage)
+        data = self.dataset if "data" in stage.settings else None
+        command = ["jetseg", "prune", str(parent.path), *(["--data", data.spec] if data else [])]
+        command += _options({**settings, "keep": layers})
+        words = f"Prune again, and keep the channels of {', '.join(layers)}"
+        words += ", then fine-tune as before." if trained else "."
+        repair = Repair("keep-channels", words, shlex.join(command), layers, round(won, 3))
+        if trained:
+            return repair
+
+        def prune_again(folder: Path) -> Network | Path:
+            out = folder / "repaired.safetensors"
+            pruned = prune(parent.path, out=out, data=data, keep=layers, **settings)
+            return export(pruned.checkpoint, out=folder / "repaired.onnx").network
+
+        return self._tried(repair, finding, child, prune_again)
+
+    def _tried(self, repair: Repair, finding: Finding, child: Entry, make: Callable[[Path], Network | Path]) -> Repair:
+        """Adds what a repair brings back on all frames, and what it costs, if it is to be tried."""
+        if not self.config.repair:
+            return repair
+        try:
+            with (
+                scratch_folder("jetseg-repaired-") as folder,
+                open_engine(make(folder), threads=self.config.threads) as engine,
+            ):
+                return self._measured(repair, finding, child, engine)
+        except JetsegError as error:
+            return replace(repair, words=f"{repair.words} It could not be tried: {error.found}")
+
+    def _measured(self, repair: Repair, finding: Finding, child: Entry, engine: Engine) -> Repair:
+        score = measure_accuracy(
+            engine.segment, engine.manifest, self.split, frames=self.config.frames, description="Trying the repair"
+        )
+        now = score.miou if finding.kind == "miou" else score.per_class_iou[finding.subject]
+        recovered = (now or 0.0) - finding.after
+        calls = {name: inference_on_noise(runner) for name, runner in (("child", child.engine), ("repaired", engine))}
+        times = benchmark(calls, rounds=5, seconds=0.2)
+        latency_ms = (round(times["child"].p50_ms, 3), round(times["repaired"].p50_ms, 3))
+        words = (
+            f"{repair.words} Tried: {recovered:.1f} of {finding.loss:.1f} points come back, and a frame takes "
+            f"{latency_ms[1]:.2f} ms in place of {latency_ms[0]:.2f}."
+        )
+        share = round(recovered / finding.loss, 4)
+        return replace(repair, words=words, recovered=round(recovered, 3), share=share, latency_ms=latency_ms)
+
+    def _train(self, finding: Finding, seen: Observation) -> Repair:
+        """Proposes training on more of what was lost."""
+        what = finding.subject or "what it lost"
+        hurt = [frame for frame in hurt_frames(seen, self.split.classes) if finding.subject in ("", frame.subject)]
+        words = f"Fine-tune it with more weight on {what}"
+        if hurt:
+            words += f", and on more frames like {', '.join(frame.name for frame in hurt[:_NAMED])}"
+        return Repair("train", f"{words}.")
+
+
+def _temperature(finding: Finding, seen: Observation, number: int) -> Repair | None:
+    """Proposes the temperature that was fitted, with what it does."""
+    value, error = seen.temperatures[number + 1], seen.mended[number + 1]
+    if value is None or error is None:
+        return None
+    won = 100 - finding.after - error
+    return Repair(
+        "temperature",
+        f"Divide its scores by {value:.2f} before they become probabilities: the error is {error:.1f} points then.",
+        expected=round(won, 3),
+        recovered=round(won, 3),
+        share=round(won / finding.loss, 4),
+    )
+
+
+def _ranges_of(child: Entry, network: Network | None) -> Ranges | None:
+    """Returns the ranges that an engine was built with, where they lie beside it."""
+    place = Path(f"{child.path}.ranges.json")
+    if network is None or not place.is_file():
+        return None
+    try:
+        ranges = open_ranges(place, network)
+    except JetsegError:
+        return None
+    return ranges if ranges.sha256 == child.manifest.calibration_sha256 else None
+
+
+def _build_settings(child: Entry) -> dict[str, Any]:
+    """Returns what an engine was built with, as far as its history tells."""
+    stage = child.manifest.stages[-1] if child.manifest.stages else Stage(name="")
+    told = {
+        "backend": child.manifest.backend,
+        "scheme": stage.settings.get("scheme"),
+        "method": stage.settings.get("method"),
+    }
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def _prune_settings(stage: Stage) -> dict[str, Any]:
+    """Returns the settings of a pruning that a command takes as they are."""
+    plain = {
+        name: value
+        for name, value in stage.settings.items()
+        if name in PruneConfig.model_fields and isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
+    defaults = {name: field.default for name, field in PruneConfig.model_fields.items()}
+    return {name: value for name, value in plain.items() if value != defaults[name]}
+
+
+def _worst_layers(effects: Effects) -> tuple[tuple[str, ...], float]:
+    """Returns the layers whose channels, each by itself, add up to half of the loss, and the points of that sum."""
+    layers: list[str] = []
+    won = 0.0
+    for cause in effects.causes[:_MOST_KEPT]:
+        if won >= _WANTED * (effects.parent - effects.child):
+            break
+        layers.append(cause.layer)
+        won += max(cause.restored or 0.0, cause.alone or 0.0)
+    return tuple(layers), won
+
+
+def _options(settings: Mapping[str, Any]) -> list[str]:
+    """Returns settings as a command line has them."""
+    words: list[str] = []
+    for name, value in settings.items():
+        for single in value if isinstance(value, tuple) else (value,):
+            words += [f"--{name.replace('_', '-')}", str(single)]
+    return words

@@ -1,0 +1,100 @@
+"""What becomes of a probe that cannot be made, and of what one finds."""
+
+import pytest
+
+from jetseg.advice import advising
+from jetseg.advice.finding import Finding
+from jetseg.advice.plan import Plan
+from jetseg.advice.probes.distillation import Distillation
+from jetseg.advice.probes.input_size import InputSize
+from jetseg.advice.probes.low_rank import LowRank
+from jetseg.advice.probes.output_stride import OutputStride
+from jetseg.advice.probes.pruning import Pruning
+from jetseg.advice.probes.two_four import TwoFour
+from jetseg.errors import ArtifactError
+
+
+def probe(name, error=None, reason=""):
+    class Made:
+        share = 1.0
+
+        def applies(self, bench):
+            return reason
+
+        def run(self, bench):
+            if error is not None:
+                raise error
+            return Finding(self.name, notes=("it was tried",))
+
+    Made.name = name
+    return Made
+
+
+def test_a_probe_that_fails_says_why_and_the_others_go_on(checkpoint, make_bench, monkeypatch):
+    broken = probe("broken", ArtifactError("The network has no end.", "Give it one."))
+    foreign = probe("foreign", ZeroDivisionError("nothing there"))
+    monkeypatch.setattr(advising, "PROBES", (broken, foreign, probe("kept out", reason="not here"), probe("fine")))
+    found = list(advising._run_probes(make_bench(checkpoint)))
+    assert [finding.impossible for finding in found] == [
+        "it failed: The network has no end. Give it one.",
+        "it failed: ZeroDivisionError: nothing there",
+        "not here",
+        "",
+    ]
+    assert found[-1].notes == ("it was tried",)
+
+
+def test_an_interruption_ends_all(checkpoint, make_bench, monkeypatch):
+    monkeypatch.setattr(advising, "PROBES", (probe("interrupted", KeyboardInterrupt()), probe("fine")))
+    with pytest.raises(KeyboardInterrupt):
+        list(advising._run_probes(make_bench(checkpoint)))
+
+
+def test_what_there_is_no_time_for_is_said(checkpoint, make_bench, monkeypatch):
+    monkeypatch.setattr(advising, "PROBES", (probe("late"),))
+    bench = make_bench(checkpoint)
+    bench.clock.seconds = 0.0
+    bench.clock.__post_init__()
+    (found,) = advising._run_probes(bench)
+    assert "no time was left" in found.impossible
+
+
+@pytest.mark.parametrize("kind", [Pruning, LowRank, TwoFour, InputSize, OutputStride])
+def test_what_needs_torch_modules_is_said_to_be_impossible_for_an_onnx_file(kind, checkpoint, make_bench):
+    bench = make_bench(make_bench(checkpoint).model(Plan()).path)
+    assert "ONNX file" in kind().applies(bench)
+
+
+def test_two_four_is_for_devices_with_sparse_tensor_cores(checkpoint, make_bench):
+    assert "no sparse tensor cores" in TwoFour().applies(make_bench(checkpoint, target="xavier-nx"))
+    assert TwoFour().applies(make_bench(checkpoint, target="orin-nano-8gb")) == ""
+    assert "skips no zeros" in TwoFour().applies(make_bench(checkpoint))
+
+
+def test_a_smaller_input_and_coarser_logits_are_scored_without_training(checkpoint, make_bench):
+    bench = make_bench(checkpoint)
+    sizes = InputSize().run(bench)
+    assert {option.plan.size for option in sizes.options} == {(32, 64), (64, 64)}
+    (coarse,) = OutputStride().run(bench).options
+    assert coarse.plan.stride == 2
+    assert coarse.expected_drop == pytest.approx(bench.miou(Plan()) - bench.miou(Plan(stride=2)))
+    assert coarse.hours == 0.0
+
+
+def test_a_network_is_exported_once_whatever_its_precision(checkpoint, make_bench):
+    bench = make_bench(checkpoint)
+    assert bench.model(Plan(precision="int8")) is bench.model(Plan(distilled=True)) is bench.model(Plan())
+
+
+def test_a_teacher_is_expected_to_give_a_share_of_the_distance(checkpoint, make_bench, monkeypatch):
+    bench = make_bench(checkpoint, teacher=checkpoint)
+    assert "not better" in Distillation().run(bench).impossible
+    scores = {"val": 50.0, "train": 80.0}
+    monkeypatch.setattr(type(bench), "miou_of", lambda _, network, split="val": scores[split])
+    bench._mious[Plan()] = 48.0
+    (found,) = Distillation().run(bench).options
+    assert found.expected_drop == pytest.approx(-0.35 * 2.0)
+    bench._mious[Plan()] = 10.0  # as far as nobody published
+    (found,) = Distillation().run(bench).options
+    assert found.expected_drop == pytest.approx(-0.35 * 3.9)
+    assert found.plan.trains

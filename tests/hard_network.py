@@ -1,0 +1,122 @@
+"""A network that 8 bits are hard for: dilated depthwise branches whose channels have ranges three decades apart.
+
+It computes the same as one with even ranges: what the depthwise convolutions blow up or shrink, the batch norm behind
+their sums takes back. Its features are noise; its head may be trained on them, and what counts is that 8 bits decide as
+float does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from jetseg.data.dataset import Dataset
+from jetseg.manifest import InputSpec, Manifest
+from jetseg.network import save_manifest
+from jetseg.onnx.session import make_session, run_session
+from jetseg.preprocess import Preprocessor
+
+HEIGHT, WIDTH, CHANNELS, BLOCKS = 64, 96, 64, 3
+DILATIONS = (1, 2, 4, 8)
+CLASSES = ("sky", "building", "vegetation", "road", "lane marking", "pavement", "pole", "sign", "car", "pedestrian")
+"""Those of synthetic scenes."""
+
+
+class _Builder:
+    def __init__(self, seed: int, dilations: tuple[int, ...]) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.dilations = dilations
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[TensorProto] = []
+
+    def weight(self, values: np.ndarray) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], **attributes: object) -> str:
+        name = f"{operator.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
+        return name
+
+    def conv(
+        self, name: str, outs: int, ins: int, kernel: int = 1, scale: np.ndarray | None = None, **more: object
+    ) -> str:
+        values = self.rng.normal(0, (2.0 / (ins * kernel * kernel)) ** 0.5, (outs, ins, kernel, kernel))
+        if scale is not None:
+            values *= scale.reshape(-1, 1, 1, 1)
+        return self.node("Conv", [name, self.weight(values), self.weight(np.zeros(outs))], **more)
+
+    def block(self, name: str) -> str:
+        """Reduces, filters by depthwise branches of growing dilation, sums them up in steps, joins, expands."""
+        width = CHANNELS // len(self.dilations)
+        scale = 10 ** self.rng.uniform(-1.5, 1.5, width)
+        reduced = self.node("Relu", [self.conv(name, width, CHANNELS)])
+        sums: list[str] = []
+        for dilation in self.dilations:
+            around = {"pads": [dilation] * 4, "dilations": [dilation] * 2, "group": width}
+            found = self.conv(reduced, width, 1, 3, scale, **around)
+            sums.append(self.node("Add", [sums[-1], found]) if sums else found)
+        joined = self.node("Concat", sums, axis=1)
+        spread = np.tile(scale, len(self.dilations))
+        norm = [np.ones(CHANNELS), np.zeros(CHANNELS), np.zeros(CHANNELS), spread**2]
+        even = self.node("BatchNormalization", [joined, *map(self.weight, norm)], epsilon=1e-12)
+        slopes = self.weight(self.rng.uniform(0.1, 0.4, (CHANNELS, 1, 1)))
+        expanded = self.conv(self.node("PRelu", [even, slopes]), CHANNELS, CHANNELS)
+        return self.node("Relu", [self.node("Add", [expanded, name])])
+
+
+def hard_network(seed: int = 0, dilations: tuple[int, ...] = DILATIONS) -> onnx.ModelProto:
+    """The network: a stem of stride 2, blocks, a head, an upsampling."""
+    build = _Builder(seed, dilations)
+    name = build.node("Relu", [build.conv("image", CHANNELS, 3, 3, strides=[2, 2], pads=[1, 1, 1, 1])])
+    for _ in range(BLOCKS):
+        name = build.block(name)
+    head = build.conv(name, len(CLASSES), CHANNELS)
+    scales = build.weight(np.float32([1, 1, 2, 2]))
+    build.nodes.append(helper.make_node("Resize", [head, "", scales], ["logits"], "logits", mode="linear"))
+    ends = [
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH]),
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(CLASSES), HEIGHT, WIDTH]),
+    ]
+    graph = helper.make_graph(build.nodes, "hard", ends[:1], ends[1:], build.weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def write_hard_network(
+    folder: Path, seed: int = 0, dilations: tuple[int, ...] = DILATIONS, *, trained: bool = False
+) -> Path:
+    """Writes the network and its manifest; returns the ONNX file."""
+    path = folder / "hard.onnx"
+    spec = InputSpec(height=HEIGHT, width=WIDTH, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    model = hard_network(seed, dilations)
+    if trained:
+        _train_head_(model, spec)
+    onnx.save(model, str(path))
+    save_manifest(path, Manifest(classes=CLASSES, ignore_index=255, input=spec))
+    return path
+
+
+def _train_head_(model: onnx.ModelProto, spec: InputSpec) -> None:
+    """Fits the head to labels of synthetic scenes, by least squares."""
+    graph = model.graph
+    head = next(node for node in graph.node if node.output[0] == graph.node[-1].input[0])
+    part = onnx.ModelProto.FromString(model.SerializeToString())
+    del part.graph.node[-2:], part.graph.output[:]
+    part.graph.output.append(helper.make_tensor_value_info(head.input[0], TensorProto.FLOAT, None))
+    session, preprocess = make_session(part.SerializeToString(), threads=1), Preprocessor(spec)
+    moments, products = np.zeros((CHANNELS + 1, CHANNELS + 1)), np.zeros((CHANNELS + 1, len(CLASSES)))
+    for sample in Dataset("synthetic:16").split("train"):
+        features = run_session(session, [head.input[0]], {"image": preprocess(sample.image_hwc_u8)})[0]
+        rows = np.vstack([features[0].reshape(CHANNELS, -1), np.ones((1, features[0, 0].size))])
+        labels = cv2.resize(sample.label_hw_u8, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_NEAREST).ravel()
+        moments += rows @ rows.T
+        products += rows @ np.eye(256)[labels][:, : len(CLASSES)]
+    found = np.linalg.solve(moments + 1e-3 * np.trace(moments) / CHANNELS * np.eye(CHANNELS + 1), products)
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for name, values in ((head.input[1], found[:-1].T[:, :, None, None]), (head.input[2], found[-1])):
+        weights[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
