@@ -1,0 +1,52 @@
+"""The one place that touches ai-edge-litert: its interpreter and the schema of its files."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from jetseg.errors import ArtifactError, import_optional
+
+_PURPOSE = "runs LiteRT files"
+
+
+def load_schema() -> ModuleType:
+    """Returns the classes of a LiteRT file.
+
+    Raises:
+        MissingDependencyError: ai-edge-litert is not installed.
+    """
+    return import_optional("ai_edge_litert.schema_py_generated", "ai_edge_litert", "litert", _PURPOSE)
+
+
+def open_interpreter(
+    content: bytes, name: str, threads: int | None = None, *, plain: bool = False
+) -> Any:  # noqa: ANN401 - a class of the library
+    """Opens a file with its tensors allocated.
+
+    Args:
+        content: The file.
+        name: What messages call it.
+        threads: Threads of XNNPACK; None for one per core.
+        plain: Whether all operators run as they stand, without XNNPACK, and all tensors can be read afterwards.
+
+    Raises:
+        MissingDependencyError: ai-edge-litert is not installed.
+        ArtifactError: The file is damaged, or has an operator that LiteRT lacks.
+    """
+    library = import_optional("ai_edge_litert.interpreter", "ai_edge_litert", "litert", _PURPOSE)
+    kind = library.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else library.OpResolverType.AUTO
+    try:
+        interpreter = library.Interpreter(
+            model_content=content,
+            num_threads=threads,
+            experimental_op_resolver_type=kind,
+            experimental_preserve_all_tensors=plain,
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{name} cannot be opened by LiteRT: {str(error).splitlines()[0].rstrip('.')}.",
+            "Check that the file is whole, or build it anew.",
+        ) from error
+    return interpreter
