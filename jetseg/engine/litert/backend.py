@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from pydantic import Field
 
 from jetseg.config import Settings
 from jetseg.engine.backend import Backend, BuildReport, BuildRequest, Candidate
-from jetseg.engine.litert.conversion import convert
+from jetseg.engine.litert.conversion import check_converter, convert
 from jetseg.engine.litert.counterparts import find_counterparts
 from jetseg.engine.litert.library import load_schema
 from jetseg.engine.litert.model_file import ModelFile
 from jetseg.engine.litert.quantize import Quantization
 from jetseg.engine.litert.runner import LiteRTRunner
 from jetseg.engine.litert.weights import halve_weights_, quantize_weights_
-from jetseg.errors import ConfigError, MissingDependencyError, QualityError
+from jetseg.errors import ConfigError, QualityError
 from jetseg.manifest import Precision
 from jetseg.network import Network
 from jetseg.onnx.cost import product_macs, products
@@ -69,9 +68,7 @@ class LiteRT(Backend):
         if options.activations == "dynamic" and (precision != "int8" or options.integers != "inner"):
             raise ConfigError("`activations` dynamic is for int8 with float ends.", "Leave out the other option.")
         load_schema()
-        for library in ("torch", "litert_torch"):
-            if find_spec(library) is None:
-                raise MissingDependencyError(library, "litert", "converts networks for LiteRT")
+        check_converter()
 
     def build(self, request: BuildRequest) -> BuildReport:
         """Builds an engine; what litert-torch made is compared with the network tensor by tensor before.

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import OrderedDict
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ import onnx
 
 import jetseg
 from jetseg.engine.litert.layout import channels_last, moved_ends
-from jetseg.errors import ArtifactError, JetsegError, MissingDependencyError
+from jetseg.errors import ArtifactError, JetsegError, MissingDependencyError, UnavailableError
 from jetseg.network import Network
 from jetseg.onnx.signature import input_shape
 from jetseg.progress import task
 from jetseg.storage import scratch_folder
 
 _CONVERTER = "jetseg.exporters.litert"
+_REQUIREMENTS = Path(__file__).with_name("converter.txt")
 _UNAVAILABLE = 3
+_HINT = f"Install it with: pip install --no-deps --requirement {_REQUIREMENTS}."
 _KEPT = 4
 _converted: OrderedDict[str, bytes] = OrderedDict()
 """The last files by the hash of their network: a build that compares engines needs one several times."""
@@ -39,6 +42,18 @@ def convert(network: Network) -> bytes:
         if len(_converted) > _KEPT:
             _converted.popitem(last=False)
     return _converted[network.sha256]
+
+
+def check_converter() -> None:
+    """Refuses at once what would fail after a long calibration.
+
+    Raises:
+        MissingDependencyError: torch or litert-torch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise MissingDependencyError("torch", "train", "reads networks for LiteRT's converter")
+    if find_spec("litert_torch") is None:
+        raise MissingDependencyError("litert_torch", "litert", "converts networks for LiteRT", _HINT)
 
 
 def _convert(network: Network) -> bytes:
@@ -76,5 +91,5 @@ def _explained(stderr: str, path: Path) -> JetsegError:
     if len(told) != 2:
         return ArtifactError(f"litert-torch failed on {path}: {lines[-1] if lines else 'it was killed'}")
     if code == str(_UNAVAILABLE):
-        return MissingDependencyError("litert_torch", "litert", "converts networks for LiteRT", told[1])
+        return UnavailableError(*told)
     return ArtifactError(f"{path}: {told[0]}", told[1])

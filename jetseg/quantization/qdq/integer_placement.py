@@ -17,6 +17,7 @@ from jetseg.quantization.qdq.placement import (
     Placement,
     absorbed_output,
     output_axis,
+    range_source,
     runs_on_integers,
 )
 
@@ -27,20 +28,17 @@ class IntegerKernels:
 
     Attributes:
         operators: Those whose output has a quantizer of its own, as far as `runs_on_integers`.
-        pools: Those among what `runs_on_integers` whose output must have the quantizer of the input.
         products: Whether matrix products read integers and write float.
     """
 
     operators: frozenset[str]
-    pools: frozenset[str] = frozenset()
     products: bool = True
 
 
 ONNX_RUNTIME = IntegerKernels(INTEGER_OPERATORS | {"ReduceMean"})
-LITERT = IntegerKernels(
-    frozenset({"Add", "Mul", "Concat"}), frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"}), products=False
-)
-"""LiteRT's matrix products on integers write integers, where what follows in a transformer needs float."""
+LITERT = IntegerKernels(frozenset({"Add", "Mul", "Concat"}), products=False)
+"""XNNPACK has no average pooling on integers; its matrix products on integers write integers, where what follows in a
+transformer needs float."""
 
 
 def place_for_integer_kernels(
@@ -70,13 +68,12 @@ def place_for_integer_kernels(
         heads: Whether the last layers, and what follows them, are on integers as well.
     """
     last = keep_float if heads else _head_layers(graph) | keep_float
-    sources = _Sources(graph, kernels.pools, ranges)
     activations: dict[str, str] = {}
     weights: dict[str, int] = {}
     integer_nodes: set[str] = set()
     for node in graph.nodes:
         if node.output[0] in products - keep_float and is_activation_product(graph, node):
-            activations.update((name, sources.of(name)) for name in node.input)
+            activations.update((name, range_source(graph, name)) for name in node.input)
             integer_nodes.add(node.output[0])
         constant = all(name in graph.weights for name in node.input[1:] if name)
         if not (is_matrix_layer(graph, node) and constant) or node.output[0] in last:
@@ -87,11 +84,11 @@ def place_for_integer_kernels(
             integer_nodes.add(output)
         elif node.op_type not in FLOAT_WRITERS or not kernels.products:
             continue
-        activations[node.input[0]] = sources.of(node.input[0])
+        activations[node.input[0]] = range_source(graph, node.input[0])
         weights[node.input[1]] = output_axis(node)
         integer_nodes.add(node.output[0])
     wanted = set(graph.outputs) if heads else set[str]()
-    _extend_over_integer_operators_(sources, activations, integer_nodes, keep_float, kernels, wanted)
+    _extend_over_integer_operators_(graph, activations, integer_nodes, keep_float, ranges, kernels, wanted)
     shares = (name for name in activations if _is_share(graph, name))
     return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True, shares=frozenset(shares))
 
@@ -100,37 +97,12 @@ def _is_share(graph: Graph, name: str) -> bool:
     return name in graph.producer and graph.producer[name].op_type in BETWEEN_ZERO_AND_ONE
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """Tells which tensor's range a tensor has: that of what moving operators, and some poolings, made it of."""
-
-    graph: Graph
-    pools: frozenset[str]
-    ranges: Container[str] | None
-
-    def keeps(self, node: onnx.NodeProto) -> bool:
-        """Tells whether a node's output has the quantizer of its input."""
-        if node.op_type in SAME_RANGE:
-            return True
-        pools = node.op_type in self.pools and runs_on_integers(self.graph, node)
-        return pools and self.known(self.of(node.input[0]))
-
-    def known(self, name: str) -> bool:
-        return self.ranges is None or name in self.ranges
-
-    def of(self, name: str) -> str:
-        producer = self.graph.producer.get(name)
-        while producer is not None and producer.input and self.keeps(producer):
-            name = producer.input[0]
-            producer = self.graph.producer.get(name)
-        return name
-
-
 def _extend_over_integer_operators_(
-    sources: _Sources,
+    graph: Graph,
     activations: dict[str, str],
     integer_nodes: set[str],
     keep_float: frozenset[str],
+    ranges: Container[str] | None,
     kernels: IntegerKernels,
     wanted: set[str],
 ) -> None:
@@ -138,7 +110,6 @@ def _extend_over_integer_operators_(
 
     An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
     """
-    graph = sources.graph
     wanted = wanted | {name for node in graph.nodes if node.output[0] in integer_nodes for name in node.input}
     found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.nodes:
@@ -149,11 +120,11 @@ def _extend_over_integer_operators_(
             or any(name not in activations and name not in found for name in reads)
         ):
             continue
-        if sources.keeps(node):
+        if node.op_type in SAME_RANGE:
             found[node.output[0]] = node, node.output[0]
         elif node.op_type in kernels.operators and runs_on_integers(graph, node):
             output = absorbed_output(graph, node)
-            if sources.known(output) or _is_share(graph, output):
+            if ranges is None or output in ranges or _is_share(graph, output):
                 found[output] = node, node.output[0]
     for output, (node, name) in reversed(found.items()):
         if output in wanted:
@@ -161,7 +132,7 @@ def _extend_over_integer_operators_(
             integer_nodes.update((name, output))
     for output, (node, _) in found.items():
         if output in integer_nodes:
-            source = activations[node.input[0]] if sources.keeps(node) else output
+            source = activations[node.input[0]] if node.op_type in SAME_RANGE else output
             activations.setdefault(output, source)
 
 
