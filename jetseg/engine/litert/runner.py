@@ -44,7 +44,7 @@ class LiteRTRunner:
         if self._interpreter is None:
             raise ArtifactError(f"{self.path} was closed.")
         given = channels_last(network_input, self.manifest)
-        self._interpreter.set_tensor(self._input["index"], _quantized(given, self._input))
+        self._interpreter.set_tensor(self._input["index"], as_file_takes(given, self._input))
         self._interpreter.invoke()
         output = _dequantized(self._interpreter.get_tensor(self._output["index"]), self._output)
         return as_network_gives(output, self.manifest)
@@ -54,7 +54,13 @@ class LiteRTRunner:
         self._interpreter = None
 
 
-def _quantized(values: npt.NDArray[Any], end: dict[str, Any]) -> npt.NDArray[Any]:
+def as_file_takes(values: npt.NDArray[Any], end: dict[str, Any]) -> npt.NDArray[Any]:
+    """Returns an input as integers, where a file takes these.
+
+    Args:
+        values: The input.
+        end: What the interpreter tells of it.
+    """
     scale, zero_point = end["quantization"]
     if not scale or values.dtype == end["dtype"]:
         return values
