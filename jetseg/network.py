@@ -111,8 +111,7 @@ def _refuse_tensorflow(path: Path) -> None:
     saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
     if saved_model or path.suffix.lower() in (".keras", ".h5", ".hdf5", ".pb"):
         raise ArtifactError(
-            f"{path} is a model of {'TensorFlow' if saved_model or path.suffix == '.pb' else 'Keras'}, and jetseg reads "
-            "none of these.",
+            f"{path} is a model of TensorFlow or Keras, and jetseg reads none of these.",
             "Export it to ONNX (`model.export('net.onnx', format='onnx')` in Keras 3, or tf2onnx) or to LiteRT, and "
             "write a manifest beside it; docs/how-to/litert.md shows how.",
         )

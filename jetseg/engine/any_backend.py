@@ -13,7 +13,7 @@ from jetseg.config import changed, validate_config
 from jetseg.data.dataset import Dataset
 from jetseg.engine.backend import Backend, find_backend
 from jetseg.engine.build import build_engine
-from jetseg.engine.config import AUTO, BuildConfig
+from jetseg.engine.config import BuildConfig
 from jetseg.engine.engine import open_engine
 from jetseg.engine.engine_build import EngineBuild
 from jetseg.engine.result import BuildResult, EngineRejectedError
@@ -67,7 +67,7 @@ def build_for_any(
         for name, backend in _backends(config, attempts):
             own = changed(config, backend=name, estimate=False)
             place = base.with_name(f"{base.name}.{name}.candidate{backend.suffix}")
-            build = build_fastest if config.precision == AUTO else build_engine
+            build = build_fastest if config.precision == "auto" else build_engine
             try:
                 passed[name] = build(network, own, ranges=ranges, dataset=dataset, out=place)
             except EngineRejectedError as error:
@@ -99,7 +99,7 @@ def _backends(config: BuildConfig, attempts: list[str]) -> Iterator[tuple[str, B
             backend = find_backend(name)
             if not backend.candidates:
                 continue
-            precision = backend.candidates[0].precision if config.precision == AUTO else config.precision
+            precision = backend.candidates[0].precision if config.precision == "auto" else config.precision
             backend.check(precision, validate_config(backend.options, {}))
         except (ConfigError, UnavailableError) as error:
             attempts.append(f"{name}: left out. {error.found}")

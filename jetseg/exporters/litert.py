@@ -1,6 +1,6 @@
 """From an ONNX file to a float LiteRT file, by its torch form; a process of its own, because it needs torch.
 
-    python -m jetseg.exporters.litert NETWORK.onnx NETWORK.tflite TYPE MOVED SHAPE...
+python -m jetseg.exporters.litert NETWORK.onnx NETWORK.tflite TYPE MOVED SHAPE...
 """
 
 from __future__ import annotations

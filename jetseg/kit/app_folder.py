@@ -166,10 +166,11 @@ def _readme(manifest: Manifest, frames: int) -> str:
 1. Resize the frame to {spec.width}x{spec.height}, bring its channels into the order {spec.color}, and compute each
    value as `{FEEDING}` says. Where `scale` is given, the file takes integers: round(value / scale) + zero_point.
 2. Run the file. Its output has its channels last; the class of a pixel is its largest channel (or the number itself
-   where `kind` is classmap; with one channel, the second class where it exceeds `score_threshold`). Names are in `{LABELS}`, a line each, from 0.
+   where `kind` is classmap; with one channel, the second class where it exceeds `score_threshold`). Names are in
+   `{LABELS}`, a line each, from 0.
 3. Compare with `{GOLDEN}/`: {frames} frames as pictures, the bytes that went in (`.input.bin`), those that came out
-   (`.output.bin`), and the class map (`.classes.png`). Feed the bytes first: if the output is right then, what is left to
-   look at is resizing and color.
+   (`.output.bin`), and the class map (`.classes.png`). Feed the bytes first: if the output is right then, what is left
+   to look at is resizing and color.
 
 On Android: `com.google.ai.edge.litert:litert`; on iOS: `LiteRTSwift`. Other processors round sums in another order, so
 compare class maps, and expect a few pixels on borders to differ.

@@ -86,8 +86,8 @@ class CalibrateConfig(CalibrationImages):
     targets: Annotated[tuple[ArithmeticName, ...], Cli(flag="--correct-for", metavar="BACKEND")] = Field(
         ("tensorrt", "onnxruntime"),
         min_length=1,
-        description="Backend to correct weights for: tensorrt, onnxruntime, litert; each gets a network of its own, the "
-        "ranges are the same.",
+        description="Backend to correct weights for: tensorrt, onnxruntime, litert; each gets a network of its own, "
+        "the ranges are the same.",
     )
 
     def allowed(self) -> tuple[Correction, ...]:

@@ -74,7 +74,7 @@ class Kind:
         if self.uses_data and {"data", "out"} <= known:
             given |= {"data": "later", "out": Path("later")}
         first, *_ = validate_each({**given, **own}, *self.models)
-        if isinstance(first, BuildConfig) and AUTO not in (first.precision, first.backend):
+        if isinstance(first, BuildConfig) and first.precision != "auto" and first.backend != AUTO:
             backend = find_backend(first.backend)
             backend.check(first.precision, validate_config(backend.options, first.options))
 

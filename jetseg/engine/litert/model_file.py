@@ -61,11 +61,11 @@ class ModelFile:
     def kind(self, operator: Any) -> str:  # noqa: ANN401 - a class of the schema
         """Returns the name of an operator, as in "CONV_2D"."""
         code = self._model.operatorCodes[operator.opcodeIndex]
-        return self._kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return str(self._kinds[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
     def type(self, place: int) -> str:
         """Returns the type of a tensor, as in "INT8"."""
-        return self._types[self.tensors[place].type]
+        return str(self._types[self.tensors[place].type])
 
     def constant(self, place: int) -> Values | None:
         """Returns the values of a constant tensor; None for one that is computed."""

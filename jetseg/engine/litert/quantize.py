@@ -93,7 +93,7 @@ class Quantization:
 
     def _integer_operators(self) -> list[Any]:
         """Returns the operators that can run on integers, and whose result is rounded in the ONNX network."""
-        readers, chosen = self.file.readers(), []
+        readers, chosen = self.file.readers(), list[Any]()
         for operator in reversed(self.file.operators):
             made = int(operator.outputs[0])
             name = self.names.get(made)

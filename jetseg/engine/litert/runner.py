@@ -65,11 +65,12 @@ def as_file_takes(values: npt.NDArray[Any], end: dict[str, Any]) -> npt.NDArray[
     if not scale or values.dtype == end["dtype"]:
         return values
     bounds = np.iinfo(end["dtype"])
-    return np.clip(np.rint(values / np.float32(scale)) + zero_point, bounds.min, bounds.max).astype(end["dtype"])
+    integers = np.clip(np.rint(values / np.float32(scale)) + zero_point, bounds.min, bounds.max)
+    return np.asarray(integers.astype(end["dtype"]))
 
 
 def _dequantized(values: npt.NDArray[Any], end: dict[str, Any]) -> npt.NDArray[Any]:
     scale, zero_point = end["quantization"]
     if not scale or values.dtype == np.float32:
         return values
-    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
