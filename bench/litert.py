@@ -7,8 +7,8 @@ A network of jetseg's registry, by its name, has random weights, and only its sp
 the train split for both runtimes, and measured on the val split: mIoU in float and in 8 bits, pixels that keep the
 float network's class, pixels that get the class that exact simulation of the scheme gives; with --rival the same float
 file, quantized by ai-edge-quantizer with its own calibration on the same images. Every scale in jetseg's file is read
-back and compared with its range while it is built. Speed is on one thread, all engines in turn, by that thread's processor
-time; the fastest run of each counts.
+back and compared with its range while it is built. Speed is on one thread, all engines in turn, by that thread's
+processor time; the fastest run of each counts.
 """
 
 from __future__ import annotations
