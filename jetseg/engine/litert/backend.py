@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from jetseg.config import Settings
@@ -14,7 +14,7 @@ from jetseg.engine.litert.conversion import check_converter, convert
 from jetseg.engine.litert.counterparts import find_counterparts
 from jetseg.engine.litert.library import load_schema
 from jetseg.engine.litert.model_file import ModelFile
-from jetseg.engine.litert.quantize import Quantization
+from jetseg.engine.litert.quantize import Numbers, Quantization
 from jetseg.engine.litert.runner import LiteRTRunner
 from jetseg.engine.litert.weights import halve_weights_, quantize_weights_
 from jetseg.errors import ConfigError, QualityError
@@ -23,9 +23,10 @@ from jetseg.network import Network
 from jetseg.onnx.cost import product_macs, products
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.signature import input_shape
+from jetseg.provenance import toolchain
 from jetseg.quantization.arithmetic import Arithmetic
 from jetseg.quantization.qdq.placement import absorbed_output, check_layers
-from jetseg.quantization.qdq.schemes import SCHEMES, Quantizer
+from jetseg.quantization.qdq.schemes import SCHEMES
 from jetseg.quantization.ranges import RangesRecord
 
 _PRECISIONS = ("fp32", "fp16", "int8", "int16")
@@ -84,7 +85,7 @@ class LiteRT(Backend):
         content = convert(request.network)
         file = ModelFile(content)
         counterparts = find_counterparts(request.network, graph, content, file)
-        on_integers, note = frozenset[str](), None
+        on_integers, written, note = frozenset[str](), dict[int, Numbers](), None
         if request.precision == "fp16":
             halve_weights_(file)
             note = "fp16: weights are half as large; XNNPACK computes in float32 on this processor."
@@ -96,9 +97,11 @@ class LiteRT(Backend):
             job = _quantization(file, counterparts, graph, arithmetic, request.ranges, request.keep_float)
             on_integers = job.run(ends=options.integers == "ends")
             note = _SLOW if arithmetic.scheme.bits == 16 else None
+            if options.integers == "ends" and {file.type(place) for place in file.inputs + file.outputs} != {job.kind}:
+                note = "Not both ends are integers: a float operator reads what goes in, or makes what comes out."
+            written = job.written
         changed = file.to_bytes() if request.precision != "fp32" else content
-        if on_integers:
-            check_scales(changed, job)
+        check_written(changed, file, written)
         request.destination.write_bytes(changed)
         made = {node.output[0]: absorbed_output(graph, node) for node in graph.nodes}
         integer = tuple(name for name in layers if {name, made[name]} & on_integers)
@@ -110,26 +113,27 @@ class LiteRT(Backend):
         return LiteRTRunner(network, threads)
 
 
-def check_scales(content: bytes, job: Quantization) -> dict[int, Quantizer]:
-    """Reads a written file back: every quantized tensor must have the scale and zero point of its range.
+def check_written(content: bytes, file: ModelFile, written: Mapping[int, Numbers]) -> None:
+    """Reads a file back: every quantized tensor must have the numbers of its range, every constant its values.
 
     Args:
         content: The file.
-        job: What was to be written.
-
-    Returns:
-        The quantizer of each tensor of the file.
+        file: What was to be written.
+        written: Scale and zero point of each tensor on integers.
 
     Raises:
-        QualityError: A tensor has another scale or zero point, or none.
+        QualityError: Something else is in the file.
     """
-    file = ModelFile(content)
-    for place, quantizer in job.written.items():
-        found, (scale, zero_point) = file.quantization(place), job.numbers(quantizer)
-        right = found is not None and [*found[0], *found[1]] == [scale, zero_point]
-        if not right or file.type(place) != job.kind:
+    again = ModelFile(content)
+    for place, numbers in written.items():
+        found = again.quantization(place)
+        if found is None or (*found[0], *found[1]) != numbers or again.type(place) == "FLOAT32":
             raise QualityError(f"Tensor {place} of the LiteRT file has not the scale of its range.")
-    return job.written
+    for place, values in file.added.items():
+        constant, scale, told = again.constant(place), file.quantization(place), again.quantization(place)
+        same = scale is None or (told is not None and np.array_equal(scale[0], told[0]))
+        if constant is None or not np.array_equal(constant, values) or not same:
+            raise QualityError(f"Constant {place} of the LiteRT file is not what was to be written.")
 
 
 def _quantization(
@@ -146,4 +150,4 @@ def _quantization(
 
 
 def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _PACKAGES}
+    return {name: version for name, version in toolchain(_PACKAGES).items() if name in _PACKAGES}

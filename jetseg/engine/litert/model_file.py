@@ -33,6 +33,8 @@ class ModelFile:
         if len(self._model.subgraphs) != 1:
             raise ArtifactError(f"The LiteRT file holds {len(self._model.subgraphs)} graphs.", "Give one with one.")
         self._graph = self._model.subgraphs[0]
+        self.added: dict[int, Values] = {}
+        """Constants that were added, by tensor."""
         self._kinds = {code: name for name, code in vars(self._schema.BuiltinOperator).items() if name[0] != "_"}
         self._types = {code: name for name, code in vars(self._schema.TensorType).items() if name[0] != "_"}
 
@@ -97,6 +99,7 @@ class ModelFile:
         self.tensors[place].buffer = len(self._model.buffers) - 1
         if scale is not None:
             self.quantize(place, scale, [0] * len(scale), axis)
+        self.added[place] = values
         return place
 
     def add_tensor(self, name: str, shape: Sequence[int], kind: str) -> int:

@@ -20,6 +20,8 @@ _MOVERS = frozenset({"PAD", "RESHAPE", "TRANSPOSE", "RESIZE_BILINEAR", "RESIZE_N
 _JOINERS = frozenset({"CONCATENATION"})
 """Operators whose kernels need the scale of their output in all that they read; here they are given it."""
 _OTHERS = frozenset({"ADD", "MUL"})
+Numbers = tuple[float, int]
+"""Scale and zero point."""
 _PLAIN = frozenset({"PAD", "RESHAPE", "TRANSPOSE"})
 """Movers that a converter puts in by itself: what they make has no counterpart."""
 
@@ -45,7 +47,7 @@ class Quantization:
     scheme: Scheme
     names: dict[int, str] = field(default_factory=dict)
     """Quantized tensor of the ONNX network that each tensor of the file is, or is moved from."""
-    written: dict[int, Quantizer] = field(default_factory=dict)
+    written: dict[int, Numbers] = field(default_factory=dict)
     """What the integers of each tensor mean."""
 
     @property
@@ -72,7 +74,7 @@ class Quantization:
         made = (self.names[int(operator.outputs[0])] for operator in integer)
         return frozenset(made)
 
-    def numbers(self, quantizer: Quantizer) -> tuple[float, int]:
+    def numbers(self, quantizer: Quantizer) -> Numbers:
         """Returns scale and zero point as LiteRT has them, whose 8-bit integers are signed."""
         shift = 0 if self.scheme.symmetric else 2 ** (self.scheme.bits - 1)
         return float(np.float32(quantizer.scale)), quantizer.zero_point - shift
@@ -134,7 +136,8 @@ class Quantization:
             return
         axis, (source, weight_place, *rest) = LAYERS[kind], [int(place) for place in operator.inputs]
         weight = self.file.constant(weight_place)
-        assert weight is not None  # `_has_kernel`
+        if weight is None:  # not so, says `_has_kernel`
+            return
         given = self.file.constant(rest[0]) if rest else None
         bias = np.zeros(weight.shape[axis], np.float32) if given is None else given
         scale, _ = self.numbers(self.quantizers[self.names[source]])
@@ -148,10 +151,13 @@ class Quantization:
         ]
 
     def _give_(self, place: int, quantizer: Quantizer) -> None:
-        scale, zero_point = self.numbers(quantizer)
+        self._note_(place, self.numbers(quantizer))
+
+    def _note_(self, place: int, numbers: Numbers) -> None:
+        scale, zero_point = numbers
         self.file.retype(place, self.kind)
         self.file.quantize(place, [scale], [zero_point])
-        self.written[place] = quantizer
+        self.written[place] = numbers
 
     def _connect_(self, integer: list[Any]) -> None:
         """Puts quantizers and dequantizers between operators on integers and the others."""
@@ -195,11 +201,11 @@ class Quantization:
         """Returns what gives the inputs of a concatenation the scale of its output."""
         wanted, made = self.written[int(operator.outputs[0])], []
         for place in dict.fromkeys(int(place) for place in operator.inputs):
-            if self.numbers(self.written[place]) != self.numbers(wanted):
+            if self.written[place] != wanted:
                 scaled = self.file.add_tensor(
                     f"{self.names.get(place, place)}.rescaled", self.file.tensors[place].shape, "FLOAT32"
                 )
-                self._give_(scaled, wanted)
+                self._note_(scaled, wanted)
                 made.append(self.file.make_operator("QUANTIZE", place, scaled))
                 _read_instead_([operator], place, scaled)
         return made
