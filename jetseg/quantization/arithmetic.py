@@ -17,7 +17,7 @@ from jetseg.quantization.qdq.insertion import (
     render_integers_,
     render_rounded_,
 )
-from jetseg.quantization.qdq.integer_placement import LITERT, ONNX_RUNTIME, place_for_integer_kernels
+from jetseg.quantization.qdq.integer_placement import LITERT, LITERT_WHOLE, ONNX_RUNTIME, place_for_integer_kernels
 from jetseg.quantization.qdq.placement import Placement, place_symmetric
 from jetseg.quantization.qdq.schemes import REDUCED_WEIGHT_LIMIT, SCHEMES, Quantizer, Scheme
 from jetseg.quantization.ranges import TensorRange
@@ -30,7 +30,7 @@ class Arithmetic:
     Attributes:
         scheme: What its quantizers do.
         runtime: Whose arithmetic it is.
-        heads: Whether LiteRT computes the last layers on integers as well.
+        heads: Whether LiteRT computes the last layers and average poolings on integers as well.
     """
 
     scheme: Scheme
@@ -72,7 +72,8 @@ class Arithmetic:
     ) -> Placement:
         """Returns where its quantizers stand; those of `products` only where it multiplies activations."""
         if self.runtime == "litert":
-            return place_for_integer_kernels(graph, keep_float, ranges=tensors, kernels=LITERT, heads=self.heads)
+            kernels = LITERT_WHOLE if self.heads else LITERT
+            return place_for_integer_kernels(graph, keep_float, ranges=tensors, kernels=kernels)
         if self._reduced:
             return place_for_integer_kernels(graph, keep_float, products, tensors, ONNX_RUNTIME)
         return place_symmetric(graph, policy, tensors, keep_float)

@@ -99,6 +99,8 @@ class LiteRT(Backend):
             note = _SLOW if arithmetic.scheme.bits == 16 else None
             if options.integers == "ends" and {file.type(place) for place in file.inputs + file.outputs} != {job.kind}:
                 note = "Not both ends are integers: a float operator reads what goes in, or makes what comes out."
+            elif options.integers != "inner" and (kinds := float_operators(file)):
+                note = f"In float, without a kernel on integers: {', '.join(kinds)}."
             written = job.written
         changed = file.to_bytes() if request.precision != "fp32" else content
         check_written(changed, file, written)
@@ -111,6 +113,16 @@ class LiteRT(Backend):
     def open(self, network: Network, threads: int | None = None) -> LiteRTRunner:
         """Opens a LiteRT file."""
         return LiteRTRunner(network, threads)
+
+
+def float_operators(file: ModelFile) -> list[str]:
+    """Returns the kinds of operators of a file that make float numbers of float numbers."""
+    kinds = set()
+    for operator in file.operators:
+        ends = [int(place) for place in (*operator.inputs[:1], *operator.outputs)]
+        if all(file.type(place) == "FLOAT32" for place in ends):
+            kinds.add(file.kind(operator))
+    return sorted(kinds)
 
 
 def check_written(content: bytes, file: ModelFile, written: Mapping[int, Numbers]) -> None:

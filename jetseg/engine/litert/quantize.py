@@ -15,7 +15,10 @@ from jetseg.quantization.qdq.schemes import Quantizer, Scheme, integer_layer
 
 LAYERS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 """Layers with integer kernels; the axis of the weight that counts its output channels."""
-_MOVERS = frozenset({"PAD", "RESHAPE", "TRANSPOSE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "MAX_POOL_2D"})
+_MOVERS = frozenset(
+    {"PAD", "RESHAPE", "TRANSPOSE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "MAX_POOL_2D"}
+    | {"AVERAGE_POOL_2D", "MEAN"}
+)
 """Operators whose kernels need one scale for what they read and write."""
 _JOINERS = frozenset({"CONCATENATION"})
 """Operators whose kernels need the scale of their output in all that they read; here they are given it."""
