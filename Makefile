@@ -25,7 +25,7 @@ PIN := --constraint $(CURDIR)/constraints.txt
 INSTALL := $(PIN) --build-constraint $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs package lock pin-bases audit changelog bindings torch-tensorrt soak fuzz bench latency zoo images clean
+.PHONY: help demo test test-long lint docs package lock pin-bases audit changelog bindings torch-tensorrt soak fuzz bench latency zoo images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -41,6 +41,9 @@ demo: $(READY) ## Runs the whole job on synthetic road scenes: train, compress, 
 
 test: $(READY) ## Runs the default tests.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-long: $(READY) ## Runs the tests that take some seconds each: whole chains, real networks.
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not slow and not gpu and not tensorrt and not torch_tensorrt'
 
 lint: $(READY) ## Checks style, types and the import graph.
 	$(BIN)/ruff check .

@@ -157,6 +157,7 @@ def test_twice_as_fast_lands_in_the_band_even_where_the_table_is_wrong(name, dev
     assert all(change.after % settings.round_to == 0 or change.note for change in changes)
 
 
+@pytest.mark.long
 def test_importance_is_lost_less_than_by_thinning_all_layers_alike():
     pruner = pruner_of("fast-scnn")
     losses = {}

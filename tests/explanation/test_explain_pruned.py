@@ -64,6 +64,7 @@ def test_channels_are_ranked_by_what_they_say(shapes, tmp_path):
     assert layer.restored == layer.alone
 
 
+@pytest.mark.long
 def test_the_page_shows_what_speaks_for_the_class_before_and_now(shapes, tmp_path):
     parent, child = write_pruned(tmp_path, SIGN_CHANNELS[:3])
     out = tmp_path / "page.html"

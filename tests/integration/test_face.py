@@ -69,6 +69,7 @@ def wheel(tmp_path_factory):
     return install(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.long
 def test_the_program_of_the_front_page_runs_from_the_wheel(wheel, tmp_path):
     write_student(tmp_path)
     write_camvid(tmp_path / "data" / "camvid")

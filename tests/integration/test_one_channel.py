@@ -76,6 +76,7 @@ def trained(tmp_path_factory):
         yield folder, data, result
 
 
+@pytest.mark.long
 def test_training_learns_and_the_manifest_tells_how_it_decides(trained):
     _, data, result = trained
     assert result.miou > 90

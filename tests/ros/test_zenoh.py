@@ -24,6 +24,7 @@ def place(topic, port):
     return f"{topic}?transport=zenoh&domain=0&router=tcp/127.0.0.1:{port}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("count", "least"), [(60, 0.3), pytest.param(300, 0.9, marks=pytest.mark.slow)])
 def test_a_loop_between_two_topics(count, least):
     port = free_port()

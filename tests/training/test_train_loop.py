@@ -130,6 +130,7 @@ def test_a_broken_frame_is_one_plain_message(toy_config, toy_roads, monkeypatch,
     assert str(caught.value) == "frame7.png is damaged. Copy it again."
 
 
+@pytest.mark.long
 def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
     weights = []
     for seed in (0, 1):
