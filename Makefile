@@ -82,7 +82,7 @@ audit: $(DOCS_READY) ## Looks every locked version up among the known vulnerabil
 changelog: $(DOCS_READY) ## Moves the fragments of changes/ into CHANGELOG.md, under the version of pyproject.toml.
 	$(DOCS_BIN)/towncrier build --yes
 
-bindings: $(READY) ## Slow tests against NVIDIA's own bindings of four versions (4 MB are downloaded) and its builder.
+bindings: $(READY) ## Slow tests over NVIDIA's own bindings of four versions, its builder, and pycuda itself (240 MB are downloaded).
 	$(BIN)/python -m pytest -m slow tests/engine/tensorrt
 
 $(TT_READY): pyproject.toml constraints.txt
