@@ -3,7 +3,7 @@
 import pytest
 
 from jetseg.advice import advising
-from jetseg.advice.finding import Finding
+from jetseg.advice.finding import Finding, Option
 from jetseg.advice.plan import Plan
 from jetseg.advice.probes.distillation import Distillation
 from jetseg.advice.probes.input_size import InputSize
@@ -70,6 +70,18 @@ def test_two_four_is_for_devices_with_sparse_tensor_cores(checkpoint, make_bench
     assert "no sparse tensor cores" in TwoFour().applies(make_bench(checkpoint, target="xavier-nx"))
     assert TwoFour().applies(make_bench(checkpoint, target="orin-nano-8gb")) == ""
     assert "skips no zeros" in TwoFour().applies(make_bench(checkpoint))
+
+
+def test_a_speed_that_is_published_stays_a_prior_in_its_chains_which_no_clock_here_contradicts(checkpoint, make_bench):
+    bench = make_bench(checkpoint, target="orin-nano-8gb", max_drop=100)
+    option = Option(Plan(two_four=True), 1.2, 1.2, 0.0, "prior", "prior", "papers")
+    size = Option(Plan(size=(32, 64)), 1.5, 0.5, 0.0, "measured", "measured", "seen")
+    findings = [Finding("2:4", (option,)), Finding("input size", (size,))]
+    ranked = {chain.plan.techniques: chain for chain in advising._rank(bench, findings)}
+    both = ranked["2:4", "input size"]
+    assert (both.speedup, both.speed, both.speedup_from, both.confidence) == (pytest.approx(1.8), None, "prior", "low")
+    alone = ranked[()]
+    assert (alone.speed is not None, alone.speedup_from, alone.confidence) == (True, "measured", "high")
 
 
 @pytest.mark.long

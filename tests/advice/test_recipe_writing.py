@@ -29,7 +29,7 @@ PLANS = {
 
 
 def chain(plan):
-    return Chain(plan, 2.0, 0.5, 1.0, "high")
+    return Chain(plan, 2.0, 0.5, 1.0)
 
 
 @pytest.mark.parametrize("name", PLANS)
