@@ -46,6 +46,7 @@ def begin(place, verb, *more, after=None, **named):
     return start(place, *words, *more, after=usual if after is None else after, **named)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_that_does_not_come_back_ends_the_process_and_names_the_stage(place, verb):
     with begin(place, verb, "--watchdog", 1) as process:
@@ -78,6 +79,7 @@ def test_a_signal_ends_what_hangs(place, verb, number):
     assert "Traceback" not in errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("verb", ["verify", "eval"])
 def test_a_signal_between_two_runs_lets_files_be_put_in_order(place, verb):
     with begin(place, verb, then="import time; time.sleep(60)") as process:

@@ -144,6 +144,7 @@ def test_bench_compares_a_checkpoint_with_an_onnx_file(jetseg, checkpoint, netwo
     assert json.loads(out)["threads"] == 1
 
 
+@pytest.mark.long
 def test_bench_prints_a_table_with_device_and_conditions(jetseg, network):
     code, out, err = jetseg("bench", network, network, "--rounds", 1, "--seconds", 0.01)
     assert code == 0

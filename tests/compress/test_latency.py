@@ -140,6 +140,7 @@ def test_no_group_is_emptied_beyond_its_limit():
     assert all(count == len(c.scores) // 2 for count, c in zip(kept, pruner.groups, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by_latency", [True, False])
 @pytest.mark.parametrize(
     "device", [Device(), Device(1.7), Device(0.6, overhead_ms=0.3)], ids=["exact", "slow", "overhead"]

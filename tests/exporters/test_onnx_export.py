@@ -128,6 +128,7 @@ def test_confidence_needs_a_channel_per_class(tmp_path):
         export(tmp_path / "net.safetensors", out=tmp_path / "net.onnx", head="confidence")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_frame_in_class_map_out(tmp_path, color):
     checkpoint = save(tmp_path / "net.safetensors", "tiny", color=color)
@@ -208,6 +209,7 @@ def test_missing_onnxscript_is_named(monkeypatch):
         export_module(nn.Identity(), torch.zeros(1), "logits")
 
 
+@pytest.mark.long
 def test_verb(tmp_path):
     checkpoint = save(tmp_path / "net.safetensors", "tiny")
     outcome = CliRunner().invoke(app, ["export", str(checkpoint), "--input", "frame", "--json"])

@@ -29,6 +29,7 @@ def test_networks_that_are_not_in_the_table_are_predicted_within_a_tenth(predict
     assert 33 <= inside <= 40
 
 
+@pytest.mark.long
 def test_what_is_between_operators_is_part_of_the_latency(predictor):
     units = network(2000, length=200)
     assert predictor.network(units).latency_ms == pytest.approx(1.1 * sum(map(law_ms, units)), rel=0.05)

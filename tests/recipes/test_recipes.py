@@ -202,6 +202,7 @@ def test_settings_of_shipped_recipes_are_known(name):
         KINDS[spec.kind].check(spec.settings)
 
 
+@pytest.mark.long
 def test_a_recipe_prunes_in_steps_and_fine_tunes_as_the_verb_does(tmp_path):
     training = {"frames": 4, "crop_height": 64, "crop_width": 64}
     tuned = {"epochs": 2, "batch_size": 2, "teacher": "@student", "training": training}

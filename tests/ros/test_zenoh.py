@@ -49,6 +49,7 @@ def test_a_loop_between_two_topics(count, least):
     assert "NN/%/%/jetseg" in named
 
 
+@pytest.mark.long
 def test_a_publisher_that_starts_anew_is_found_again():
     port = free_port()
     with (

@@ -247,6 +247,7 @@ def test_plain_weights_are_a_start(toy_config, tmp_path):
     torch.testing.assert_close(second.classifier.weight, module.classifier.weight)
 
 
+@pytest.mark.long
 def test_a_student_learns_from_its_teacher(toy_config, tmp_path, monkeypatch):
     teacher = loop.train(toy_config(epochs=8, out=tmp_path / "teacher", validate_every=8)).best
     # without the labels' loss, all that the student knows comes from the teacher

@@ -114,6 +114,7 @@ def overflowing(network):
             weight.mul_(1000 if weight.ndim == 4 else 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
