@@ -10,8 +10,9 @@ import numpy as np
 
 from jetseg.engine.litert.model_file import ModelFile
 from jetseg.onnx.graph import Graph
+from jetseg.quantization.qdq.integer_layer import integer_layer
 from jetseg.quantization.qdq.placement import Placement
-from jetseg.quantization.qdq.schemes import Quantizer, Scheme, integer_layer
+from jetseg.quantization.qdq.schemes import Quantizer, Scheme
 
 LAYERS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 """Layers with integer kernels; the axis of the weight that counts its output channels."""

@@ -15,13 +15,13 @@ from jetseg.errors import CalibrationError
 from jetseg.onnx.float_graph import lift
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.quantizers import DEQUANTIZE, QUANTIZE, before_quantizers
+from jetseg.quantization.qdq.integer_layer import integer_layer
 from jetseg.quantization.qdq.integer_operators import Constants, in_integer_kernels_
 from jetseg.quantization.qdq.placement import FUSED_ACTIVATIONS, Placement
 from jetseg.quantization.qdq.schemes import (
     REDUCED_WEIGHT_LIMIT,
     Quantizer,
     Scheme,
-    integer_layer,
     weight_scales,
 )
 from jetseg.quantization.ranges import TensorRange
