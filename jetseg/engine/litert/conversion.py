@@ -26,7 +26,7 @@ _UNAVAILABLE = 3
 _HINT = f"Install it with: pip install --no-deps --requirement {_REQUIREMENTS}."
 _KEPT = 4
 _converted: OrderedDict[str, bytes] = OrderedDict()
-"""The last files by the hash of their network: a build that compares engines needs one several times."""
+"""The last files by their network and its ends: a build that compares engines needs one several times."""
 
 
 def convert(network: Network) -> bytes:
@@ -36,12 +36,14 @@ def convert(network: Network) -> bytes:
         ArtifactError: The network has an operator that has no torch form, or that LiteRT lacks.
         MissingDependencyError: torch or litert-torch is not installed.
     """
-    if network.sha256 not in _converted:
+    ends = network.manifest.input, network.manifest.output
+    key = " ".join([network.sha256, *(end.model_dump_json() for end in ends)])
+    if key not in _converted:
         with task("Converting for LiteRT"):
-            _converted[network.sha256] = _convert(network)
+            _converted[key] = _convert(network)
         if len(_converted) > _KEPT:
             _converted.popitem(last=False)
-    return _converted[network.sha256]
+    return _converted[key]
 
 
 def check_converter() -> None:

@@ -12,6 +12,8 @@ from jetseg.engine.litert.library import open_interpreter
 from jetseg.errors import ArtifactError
 from jetseg.network import open_network
 from jetseg.preprocess import Preprocessor
+from jetseg.workflows.calibration import calibrate
+from jetseg.workflows.kits import pack, verify
 from jetseg.workflows.sealing import seal
 
 pytestmark = pytest.mark.usefixtures("converted")
@@ -85,3 +87,12 @@ def test_a_model_of_keras_is_refused_with_the_way_out(tmp_path, name):
         place.touch()
     with pytest.raises(ArtifactError, match="Export it to ONNX"):
         open_network(place)
+
+
+def test_a_kit_is_verified_with_litert(model, data, tmp_path):
+    ranges = calibrate(model, data=data, split="all", images=4, preset="fast", out=tmp_path / "small.ranges.json")
+    tolerance = {"min_agreement": 80, "max_drop": 50, "max_class_drop": 90}
+    kit = pack(model, data=data, ranges=ranges, out=tmp_path / "small.kit.zip", split="all", frames=2, **tolerance).kit
+    result = verify(kit, backend="litert", out=tmp_path / "small.tflite")
+    assert result.comparison.violations == ()
+    assert open_network(tmp_path / "small.tflite").manifest.precision == "int8"
