@@ -20,6 +20,7 @@ def asked(tmp_path: Path) -> list[object]:
     return ["advise", network, "--data", data, *splits, "--out", tmp_path / "advice.yaml", "--max-drop", 100]
 
 
+@pytest.mark.long
 def test_an_onnx_file_is_advised_on_and_the_recipe_runs(jetseg, asked, tmp_path):
     code, out, _ = jetseg(*asked, "--frames", 3, "--page", tmp_path / "advice.html", "--json")
     assert code == 0

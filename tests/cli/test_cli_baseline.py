@@ -19,6 +19,7 @@ def run_with(jetseg, network, data, *options):
     return json.loads(out), " ".join(err.split())
 
 
+@pytest.mark.long
 def test_a_profile_switches_drift_on(parts, jetseg):
     network, data = parts
     summary, err = run_with(jetseg, network, data)
@@ -43,6 +44,7 @@ def test_a_profile_switches_drift_on(parts, jetseg):
     assert run_with(jetseg, network, data, "--no-drift")[0]["drift"] is None
 
 
+@pytest.mark.long
 def test_a_run_estimates_accuracy_without_labels(tmp_path, jetseg):
     network, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=60)
     opened = open_network(network)

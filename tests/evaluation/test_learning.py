@@ -44,6 +44,7 @@ def learned():
     return learn_estimator(Colors().infer, MANIFEST, Bands(60), frames=60)
 
 
+@pytest.mark.long
 def test_what_is_learned_holds_for_a_corruption_that_was_not_seen(learned):
     assert (learned.data, learned.split, learned.target, learned.window) == ("bands", "train", "labels", 30)
     assert learned.windows == 2 + 10 * 5

@@ -98,6 +98,7 @@ def test_networks_that_give_class_maps_only_are_compared_by_these(shapes, tmp_pa
     assert (record["flips"]["undecided"] is None) == (which == "both")
 
 
+@pytest.mark.long
 def test_the_page_says_what_the_summary_says_and_needs_nothing_else(parent, shapes, tmp_path):
     out = tmp_path / "new" / "lost.html"
     child = explained(parent, write_network(tmp_path / "child.onnx", smooth=7), shapes, out=out, examples=1)
