@@ -216,6 +216,7 @@ class SinkContext:
         size_hw: Height and width of its frames; None before the first one is known.
         watch: Calls what it is given with the figures of the run, twice a second; as `Observer.listen`.
         source: What the user called the source.
+        camera: Name of the camera, where several have a sink of this kind each; else empty.
     """
 
     manifest: Manifest
@@ -226,6 +227,7 @@ class SinkContext:
     size_hw: tuple[int, int] | None = None
     watch: Callable[[Callable[[Observation], None]], None] = lambda listener: None  # noqa: ARG005
     source: str = ""
+    camera: str = ""
 
 
 class SinkKind(Protocol):

@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     from jetseg.monitor.rate import Percentiles
     from jetseg.monitor.statistics import LoopSummary
     from jetseg.workflows.drive import DriveResult
+    from jetseg.workflows.fleet import FleetResult
+
+
+def print_run(result: DriveResult | FleetResult, *, to_stderr: bool = False) -> None:
+    """Prints what a run of one camera or of several came to; on stderr the figures alone."""
+    for name, camera in result.cameras.items():
+        if name:
+            print_lines("", f"== {name} ==", console=Terminal(stderr=to_stderr))
+        print_summary(camera, to_stderr=to_stderr)
+        if not to_stderr:
+            print_monitors(camera.monitors)
+    if len(result.cameras) > 1:
+        rates = figure(result.frames_per_second, 1), figure(result.engine_frames_per_second, 1)
+        together = f"all {len(result.cameras)} cameras: {rates[0]} frames per second together, engine alone {rates[1]}"
+        print_lines("", together, console=Terminal(stderr=to_stderr))
+    if not to_stderr:
+        say(host_line(next(iter(result.cameras.values())).host))
 
 
 def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from jetseg.address import SourceAddress
@@ -20,11 +21,12 @@ from jetseg.camera.sinks.monitors import MonitorSink, open_monitor
 from jetseg.camera.sinks.opening import open_sink
 from jetseg.camera.sources.opening import open_source
 from jetseg.camera.stopping import StopFlag
-from jetseg.dashboard.pages import Dashboard, MetricsPage
+from jetseg.camera.turns import Turn, Turns
+from jetseg.dashboard.pages import Dashboard, MeteredCamera, MetricsPage
 from jetseg.engine.engine import Engine
 from jetseg.errors import StageStoppedError
 from jetseg.main_thread import opening, phase, working
-from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
+from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.host import HostMonitor, HostSummary
 from jetseg.monitor.observer import Listener, Observer
@@ -39,6 +41,21 @@ from jetseg.shipped import find_artifact
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a camera of several has of what is there once.
+
+    Attributes:
+        camera: Its name; empty if it is alone.
+        turn: Its part in the engines.
+        host: The machine.
+    """
+
+    camera: str
+    turn: Turn
+    host: HostMonitor
+
+
 class Drive:
     """A run with everything open; see `open_drive`.
 
@@ -48,10 +65,14 @@ class Drive:
         source: Where frames come from.
         events: What happened.
         stop: Ends it from outside.
+        share: What it shares with other cameras, if there are some.
         host: The machine.
         monitor: Drift, shadow and the alarm on accuracy.
         statistics: Its live figures.
+        errors: Always empty, for `run` raises; a run of several cameras has those of its cameras here.
     """
+
+    errors: Mapping[str, Exception] = MappingProxyType({})
 
     def __init__(
         self,
@@ -61,6 +82,7 @@ class Drive:
         config: RunConfig,
         events: EventLog,
         stop: StopFlag,
+        share: Share | None = None,
     ) -> None:
         self.config, self.engine, self.events, self.stop = config, engine, events, stop
         self.monitor: MonitorSink
@@ -75,10 +97,12 @@ class Drive:
                 source = open_source(source, events=events, **asked)
         self.source = source
         stack.callback(self._close_unread)
-        self.host = stack.enter_context(HostMonitor(events))
+        self.share = share or Share("", Turns().join(), stack.enter_context(HostMonitor(events)))
+        self.host = self.share.host
         self._tap = ScoreTap(engine)
         self._name = place_of(engine)
         self._followers: list[Follower] = []
+        self._pages: list[MetricsPage | Dashboard] = []
         self._sinks: list[Sink] = []
         self._watchers: list[Listener] = []
         self._ladder: Ladder
@@ -94,6 +118,7 @@ class Drive:
             statistics=self.statistics,
             stop=self.stop,
             ladder=self._ladder,
+            turn=self.share.turn,
             give_up=give_up,
         )
 
@@ -115,6 +140,21 @@ class Drive:
             monitors["estimate"]["windows"] = self.monitor.windows()
         return DriveResult(conditions, self.statistics.summary(), monitors, self.host.summary())
 
+    @property
+    def source_names(self) -> str:
+        """What the user called the source."""
+        return self.source.name
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether a class map was ready."""
+        return bool(self.statistics.rate.count)
+
+    @property
+    def title(self) -> dict[str, str]:
+        """What a page names at its top."""
+        return {"engine": Path(self._name).name, "source": self.source.name}
+
     def open_pages(self, followers: Sequence[Follower]) -> None:
         """Opens the log, the metrics and the dashboard, beside those that follow already."""
         self._followers.extend(followers)
@@ -122,12 +162,18 @@ class Drive:
         if config.log is not None:
             self._followers.append(self._stack.enter_context(closing(RunLog(config.log, events))))
         if config.metrics is not None:
-            self._followers.append(self._stack.enter_context(closing(MetricsPage(host, config.metrics, events))))
+            page = self._stack.enter_context(closing(MetricsPage(host, config.metrics, events)))
+            self.add(MeteredCamera(page.metrics))
+            self._pages.append(page)
         if config.dashboard is not None:
-            title = {"engine": Path(self._name).name, "source": self.source.name}
-            page = Dashboard(host, config.dashboard, self.engine.manifest, events, title, config.alpha)
-            self._followers.append(self._stack.enter_context(closing(page)))
-            self._sinks.append(page.view)
+            dashboard = Dashboard(host, config.dashboard, self.engine.manifest, events, {"": self.title}, config.alpha)
+            self.add(dashboard.cameras[""], dashboard.cameras[""].view)
+            self._pages.append(self._stack.enter_context(closing(dashboard)))
+
+    def add(self, follower: Follower, *sinks: Sink) -> None:
+        """Has one more follow the run, and its sinks take the frames."""
+        self._followers.append(follower)
+        self._sinks.extend(sinks)
 
     def open_monitor(self, reference: Engine | None) -> None:
         """Opens the monitors of accuracy: drift, shadow, labels."""
@@ -169,6 +215,7 @@ class Drive:
             source.size_hw,
             self._watchers.append,
             source.name,
+            self.share.camera,
         )
         for spec, options in _sinks_of(self.config):
             self._sinks.append(self._stack.enter_context(open_sink(spec, context, **options)))
@@ -176,24 +223,21 @@ class Drive:
             opened = self._stack.enter_context(open_sink(sink, context)) if isinstance(sink, str) else sink
             self._sinks.append(opened)
 
-    def measure(self, speed: EngineSpeed | None) -> None:
-        """Makes the figures; times the engine alone, where its speed is not known."""
-        if speed is None:
-            _LOG.info("Timing %s alone, for comparison ...", Path(self._name).name)
+    def measure(self, speed_of: Callable[[Engine], EngineSpeed]) -> None:
+        """Makes the figures; `speed_of` times the engine alone."""
         with phase("timing"):
-            self.statistics = new_statistics(
-                self.engine, self.source, stopped=self._stopped, engine=speed, events=self.events
-            )
+            speed = speed_of(self.engine)
+        self.statistics = new_statistics(self.engine, self.source, engine=speed, events=self.events)
 
-    def open_ladder(self, lighter: Sequence[tuple[str, Engine]]) -> None:
-        """Warms the lighter engines before any of them serves."""
+    def open_ladder(self, lighter: Sequence[tuple[str, Engine]], speed_of: Callable[[Engine], EngineSpeed]) -> None:
+        """Warms the lighter engines before any of them serves; `speed_of` measures one."""
         names = [self._name, *(name for name, _ in lighter)]
         short = [Path(name).name for name in names]
         names = short if len(set(short)) == len(short) else names
         engines = [LadderEngine(names[0], self._tap, self.statistics.engine)]
         for name, (_, engine) in zip(names[1:], lighter, strict=True):
             with phase("timing"):
-                engines.append(LadderEngine(name, engine, measure_engine_speed(engine, stopped=self._stopped)))
+                engines.append(LadderEngine(name, engine, speed_of(engine)))
         self._ladder = Ladder(engines, self.events, is_hot=self.host.is_hot)
 
     def follow(self) -> None:
@@ -203,10 +247,9 @@ class Drive:
             observer.listen(watcher)
         for follower in self._followers:
             self._stack.enter_context(follower.follow(observer))
+        for page in self._pages:
+            self._stack.enter_context(page.serve())
         self._stack.enter_context(observer)
-
-    def _stopped(self) -> bool:
-        return self.stop.requested
 
     def _close_unread(self) -> None:
         """Closes a source that the loop never got; else the thread that read from it has closed it."""
@@ -229,6 +272,21 @@ class DriveResult:
     summary: LoopSummary
     monitors: Mapping[str, Any]
     host: HostSummary | None
+
+    @property
+    def cameras(self) -> Mapping[str, DriveResult]:
+        """This one, without a name, as a run of several gives theirs."""
+        return {"": self}
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Class maps per second; None with fewer than two."""
+        return self.summary.frames_per_second
+
+    @property
+    def engine_frames_per_second(self) -> float | None:
+        """The bare engine's rate."""
+        return self.summary.engine_frames_per_second
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything as plain values, for JSON."""
