@@ -113,8 +113,8 @@ def run(
     from jetseg.cli.status_line import open_status_line
     from jetseg.monitor.events import EventLog
     from jetseg.monitor.supervisor import Supervisor
+    from jetseg.workflows.cameras import open_fleet
     from jetseg.workflows.driving import open_drive
-    from jetseg.workflows.fleet import open_fleet
 
     bound = settings.get("watchdog_seconds", LoopConfig.model_fields["watchdog_seconds"].default)
     options.set_limits({**limits, "watchdog_seconds": bound})

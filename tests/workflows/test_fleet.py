@@ -23,8 +23,8 @@ from jetseg.camera.turns import Turns
 from jetseg.engine.engine import Engine
 from jetseg.errors import ConfigError, DataError, StageStoppedError
 from jetseg.monitor.events import EventLog
+from jetseg.workflows.cameras import open_fleet, run_cameras
 from jetseg.workflows.driving import run_camera
-from jetseg.workflows.fleet import open_fleet, run_cameras
 
 
 class NoisySource(FakeSource):
