@@ -56,6 +56,7 @@ VERBS = {
         "replay:replay",
         "Runs a recording through an engine and compares its class maps with the recorded ones.",
     ),
+    "ring-header": ("ring_header:ring_header", "Prints the C header that reads the class maps of `run --ring`."),
     "health": ("health:health", "Tells whether a run on this machine still gets its frames."),
     "report": ("report:report", "Measures networks on the same frames and writes one HTML page about them."),
     "explain": ("explain:explain", "Tells what a smaller network no longer sees, why, and what brings it back."),
