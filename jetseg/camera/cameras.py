@@ -68,8 +68,11 @@ def settings_of(config: RunConfig, name: str, number: int) -> RunConfig:
         changed["ros2"] = _text(config.ros2, name, f"{topic.rstrip('/')}/{name}{question}{options}")
     if config.publish is not None:
         changed["publish"] = _text(config.publish, name, _next_address(config.publish, name, number))
-    if config.foxglove is not None:
-        changed["foxglove"] = _next_port(config.foxglove, number)
+    for field in ("foxglove", "rtsp"):
+        if (port := getattr(config, field)) is not None:
+            changed[field] = _next_port(port, number)
+    if config.gstreamer is not None:
+        changed["gstreamer"] = sink_of(config.gstreamer, name)
     return config.model_copy(update=changed)
 
 
@@ -81,7 +84,7 @@ def sink_of(spec: str, name: str) -> str:
     """
     if MARK not in spec:
         raise ConfigError(
-            f"The sink {spec} would be one for several cameras.", f"Write {MARK} into its place for the camera's name."
+            f"{spec} would be one output for several cameras.", f"Write {MARK} into its place for the camera's name."
         )
     return spec.replace(MARK, name)
 

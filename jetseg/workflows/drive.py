@@ -323,6 +323,8 @@ def _sinks_of(config: OutputConfig) -> Iterator[tuple[str, dict[str, Any]]]:
         "ros2": config.ros2,
         "mqtt": config.mqtt,
         "foxglove": None if config.foxglove is None else f"{config.dashboard_host}:{config.foxglove}",
+        "rtsp": None if config.rtsp is None else f"{config.dashboard_host}:{config.rtsp}",
+        "gstreamer": config.gstreamer,
         "video": config.output,
     }
     for name, place in named.items():
