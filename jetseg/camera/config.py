@@ -147,8 +147,8 @@ class OutputConfig(Settings):
     )
     dashboard_host: Annotated[str, Cli(metavar="ADDRESS")] = Field(
         "127.0.0.1",
-        description="Where dashboard, metrics, Foxglove and RTSP listen. Beyond loopback, anyone who reaches the port sees "
-        "the camera.",
+        description="Where dashboard, metrics, Foxglove and RTSP listen. Beyond loopback, anyone who reaches the port "
+        "sees the camera.",
     )
 
 

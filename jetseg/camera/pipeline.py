@@ -146,6 +146,7 @@ class Pipeline:
                     break
                 statistics.stages["capture"].add(perf_counter() - frame.captured_at)
                 statistics.read += 1
+                statistics.age_since = frame.dated_by or ("arrival" if self._source.live else "reading")
                 if not self._frames.put(frame):
                     break
         finally:

@@ -59,7 +59,13 @@ def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
     console.print(rates)
     times = Table("ms", *map(right, ("p50", "p95", "p99", "worst")))
     worst = figure(summary.worst_frame_age_ms, 1)
-    times.add_row("frame age", *_triple(summary.frame_age_ms), worst, style="bold", end_section=True)
+    times.add_row(
+        f"frame age since {summary.frame_age_since}",
+        *_triple(summary.frame_age_ms),
+        worst,
+        style="bold",
+        end_section=True,
+    )
     for stage, figures in summary.stage_ms.items():
         times.add_row(stage, *_triple(figures))
     console.print(times)

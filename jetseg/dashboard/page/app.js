@@ -161,7 +161,7 @@ function showNumbers(state) {
   byId("fps-note").textContent = bare ? `engine alone ${number(bare, 1)}` : "";
   withUnit(byId("age"), number(point.age_p50, point.age_p50 < 10 ? 1 : 0), "ms");
   byId("age").className = deadline && point.age_p50 > deadline ? "alarm" : "";
-  byId("age-note").textContent = point.age_p99 == null ? "" : `p99 ${number(point.age_p99, 0)} ms`;
+  byId("age-note").textContent = point.age_p99 == null ? "" : `p99 ${number(point.age_p99, 0)} ms, since ${state.summary.frame_age_since}`;
   withUnit(byId("dropped"), point.captured ? number((100 * point.dropped) / point.captured, 1) : "–", "%");
   byId("dropped-note").textContent = `${point.dropped.toLocaleString("en")} of ${point.captured.toLocaleString("en")}`;
   showQuality(point);

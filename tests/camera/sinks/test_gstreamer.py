@@ -102,8 +102,11 @@ def test_a_pipeline_that_fails_later_says_why(tmp_path):
 
 
 def test_a_port_that_is_taken_is_refused():
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="cannot use port"):
-        with open_sink(f"rtsp:{taken.getsockname()[1]}", context()):
-            pass
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match="cannot use port"),
+        open_sink(f"rtsp:{taken.getsockname()[1]}", context()),
+    ):
+        pass
     with pytest.raises(ConfigError, match="no port for RTSP"), open_sink("rtsp:x", context()):
         pass

@@ -6,8 +6,8 @@ That is the system's as a rule, and not the one of a virtual environment, so not
     child.py rtsp WIDTH HEIGHT RATE HOST PORT PIPELINE
     child.py pipeline WIDTH HEIGHT RATE PIPELINE
 
-A frame is its age in seconds (float64) when it was written, and BGR pixels. Buffers carry the time of capture, so that an
-RTSP server's sender reports tell it.
+A frame is its age in seconds (float64) when it was written, and BGR pixels. Buffers carry the time of capture, so
+that an RTSP server's sender reports tell it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ EOS_SECONDS = 5
 
 
 def main() -> None:
+    """Does what the arguments say."""
     Gst.init(None)
     mode, *arguments = sys.argv[1:]
     if mode == "check":
@@ -44,6 +45,7 @@ def main() -> None:
 
 
 def parse(text: str) -> Any:
+    """Makes a pipeline, or ends with GStreamer's reason."""
     try:
         return Gst.parse_launch(text)
     except GLib.Error as error:
@@ -51,6 +53,7 @@ def parse(text: str) -> Any:
 
 
 def find_source(pipeline: Any) -> Any:
+    """Returns the first appsrc, or ends."""
     elements = pipeline.iterate_recurse() if isinstance(pipeline, Gst.Bin) else None
     while elements is not None:
         result, element = elements.next()
@@ -71,6 +74,7 @@ class Frames:
         self.server: Any = None
 
     def add(self, source: Any) -> None:
+        """Feeds one more appsrc."""
         source.set_property("caps", Gst.Caps.from_string(self.caps))
         source.set_property("is-live", True)
         source.set_property("format", Gst.Format.TIME)
@@ -80,6 +84,7 @@ class Frames:
         self.sources.append(source)
 
     def read(self, loop: Any) -> None:
+        """Reads frames until there are no more, and ends the loop then."""
         stream = sys.stdin.buffer
         while len(frame := stream.read(HEADER.size + self.size)) == HEADER.size + self.size:
             for source in list(self.sources):
@@ -87,6 +92,7 @@ class Frames:
         loop.quit()
 
     def push(self, source: Any, age: float, pixels: bytes) -> None:
+        """Gives a frame to a source."""
         clock = source.get_clock()
         if clock is None:  # not playing yet
             return
@@ -96,6 +102,7 @@ class Frames:
             self.sources.remove(source)  # its last viewer has left
 
     def end(self) -> None:
+        """Lets a pipeline finish what it writes."""
         if self.pipeline is not None:
             for source in self.sources:
                 source.emit("end-of-stream")
@@ -105,6 +112,7 @@ class Frames:
 
 
 def serve(frames: Frames, host: str, port: str, pipeline: str) -> None:
+    """Starts an RTSP server, whose viewers share one encoder."""
     gi.require_version("GstRtspServer", "1.0")
     from gi.repository import GstRtspServer
 
@@ -126,6 +134,8 @@ def serve(frames: Frames, host: str, port: str, pipeline: str) -> None:
 
 
 def play(frames: Frames, pipeline: str) -> None:
+    """Starts a pipeline."""
+
     def fail(_: Any, message: Any) -> None:
         print(message.parse_error()[0].message, file=sys.stderr, flush=True)
         os._exit(1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
@@ -72,7 +73,9 @@ class GStreamerSink(Output):
         self._rate = Fraction(frames_per_second or _USUAL_RATE).limit_denominator(1001)
         self._server = server
         self._child: subprocess.Popen[bytes] | None = None
+        self._stack = ExitStack()
         self._log: IO[bytes] | None = None
+        self._pipe: IO[bytes] | None = None
         self._size_hw = (0, 0)
         reason = _check(self._python, self._pipeline)
         if reason:
@@ -87,13 +90,15 @@ class GStreamerSink(Output):
         picture = result.overlay_hwc_u8
         if picture is None:
             return
-        if self._child is None or picture.shape[:2] != self._size_hw:
+        if self._pipe is None or picture.shape[:2] != self._size_hw:
             self.close()
-            self._start(picture.shape[0], picture.shape[1])
+            pipe = self._start(picture.shape[0], picture.shape[1])
+        else:
+            pipe = self._pipe
         age = max(0.0, perf_counter() - result.frame.captured_at)
         try:
-            self._pipe.write(_HEADER.pack(age) + np.ascontiguousarray(picture).tobytes())
-            self._pipe.flush()
+            pipe.write(_HEADER.pack(age) + np.ascontiguousarray(picture).tobytes())
+            pipe.flush()
         except OSError as error:
             raise DeviceError(f"The pipeline ended: {self._last_words()}", "Look at what it says.") from error
 
@@ -105,29 +110,31 @@ class GStreamerSink(Output):
 
     def close(self) -> None:
         """Lets the pipeline finish, for some seconds."""
-        child, self._child = self._child, None
-        if child is None:
+        child, pipe = self._child, self._pipe
+        self._child = self._pipe = None
+        if child is None or pipe is None:
             return
         with suppress(OSError):
-            self._pipe.close()
+            pipe.close()
         try:
             child.wait(_SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        if self._log is not None:
-            self._log.close()
+        self._stack.close()
 
-    def _start(self, height: int, width: int) -> None:
+    def _start(self, height: int, width: int) -> IO[bytes]:
         rate = f"{self._rate.numerator}/{self._rate.denominator}"
         server = [] if self._server is None else [self._server[0], str(self._server[1])]
         mode = "rtsp" if server else "pipeline"
-        self._log = tempfile.TemporaryFile()
+        self._log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         command = [*self._python, mode, str(width), str(height), rate, *server, self._pipeline]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log)
-        assert self._child.stdin is not None
-        self._pipe: IO[bytes] = self._child.stdin
+        ours, theirs = os.pipe()
+        self._pipe = pipe = os.fdopen(theirs, "wb")
+        with os.fdopen(ours, "rb") as frames:
+            self._child = subprocess.Popen(command, stdin=frames, stdout=subprocess.DEVNULL, stderr=self._log)
         self._size_hw = height, width
+        return pipe
 
     def _last_words(self) -> str:
         if self._child is None or self._log is None:
