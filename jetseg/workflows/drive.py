@@ -215,6 +215,7 @@ class Drive:
             source.size_hw,
             self._watchers.append,
             source.name,
+            self.config.alpha,
             self.share.camera,
         )
         for spec, options in _sinks_of(self.config):
