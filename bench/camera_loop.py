@@ -44,7 +44,7 @@ _MADE_UP = {"classes": [f"class{number}" for number in range(11)], "input": {"he
 
 def main() -> None:
     options = _options()
-    with _engine(options) as engine:
+    with bench_engine(options) as engine:
         throughput = measure_throughput(engine, options)
         live = measure_live(engine, options)
     result = {
@@ -168,7 +168,7 @@ class MemorySource(Source):
         return SourceFrame(sequence, str(sequence), perf_counter(), image, self._label)
 
 
-def _engine(options: argparse.Namespace) -> Engine:
+def bench_engine(options: argparse.Namespace) -> Engine:
     if options.made_up is not None:
         return Engine(MadeUpRunner(options.made_up))
     return open_engine(options.engine, manifest=options.manifest, threads=options.threads)
