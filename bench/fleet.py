@@ -3,7 +3,7 @@
     python bench/fleet.py ENGINE [--cameras 4] [--source VIDEO ...] [--rounds 3] [--seconds 6] [--json]
     python bench/fleet.py --made-up 10 --cameras 4
 
-Frames come from memory as fast as the loops take them, or from the given sources, whose class maps are not looked at. Each
+Frames come from memory as fast as the loops take them, or from the given sources, each anew. A
 round lies between two measurements of the bare engine and is compared with their mean. Fairness: the largest p99 of the
 frame age of one camera over the smallest, without loss (`queued`) and as live cameras of --pace frames per second.
 """
