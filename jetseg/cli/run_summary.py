@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jetseg.monitor.host import HostSummary
     from jetseg.monitor.rate import Percentiles
     from jetseg.monitor.statistics import LoopSummary
-    from jetseg.workflows.drive import DriveResult
+    from jetseg.workflows.drive_result import DriveResult
     from jetseg.workflows.fleet import FleetResult
 
 

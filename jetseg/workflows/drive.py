@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from jetseg.address import SourceAddress
-from jetseg.camera.config import OutputConfig, RunConfig, SourceConfig
+from jetseg.camera.config import RunConfig, SourceConfig
 from jetseg.camera.contract import Sink, SinkContext, Source
 from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.loop import new_statistics, run_loop
 from jetseg.camera.sinks.collect import open_collection
 from jetseg.camera.sinks.monitors import MonitorSink, open_monitor
-from jetseg.camera.sinks.opening import open_sink
+from jetseg.camera.sinks.opening import open_sink, sinks_of
 from jetseg.camera.sources.opening import open_source
 from jetseg.camera.stopping import StopFlag
 from jetseg.camera.turns import Turn, Turns
@@ -28,15 +28,16 @@ from jetseg.errors import StageStoppedError
 from jetseg.main_thread import opening, phase, working
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
-from jetseg.monitor.host import HostMonitor, HostSummary
+from jetseg.monitor.host import HostMonitor
 from jetseg.monitor.observer import Listener, Observer
 from jetseg.monitor.run_log import RunLog
 from jetseg.monitor.score_tap import ScoreTap
-from jetseg.monitor.statistics import LoopStatistics, LoopSummary
+from jetseg.monitor.statistics import LoopStatistics
 from jetseg.network import Network
 from jetseg.provenance import device_name, toolchain
 from jetseg.report.rows import backend_of
 from jetseg.shipped import find_artifact
+from jetseg.workflows.drive_result import DriveResult
 
 _LOG = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ class Drive:
             self.config.alpha,
             self.share.camera,
         )
-        for spec, options in _sinks_of(self.config):
+        for spec, options in sinks_of(self.config):
             self._sinks.append(self._stack.enter_context(open_sink(spec, context, **options)))
         for sink in wanted:
             opened = self._stack.enter_context(open_sink(sink, context)) if isinstance(sink, str) else sink
@@ -258,43 +259,6 @@ class Drive:
             self.source.close()
 
 
-@dataclass(frozen=True)
-class DriveResult:
-    """What a run came to.
-
-    Attributes:
-        conditions: What the figures belong to: engine, source, split, device, backend, precision, toolchain.
-        summary: The figures of the loop.
-        monitors: Where "drift", "estimate" and "shadow" stand; None for what is off.
-        host: What the machine did; None if the run was too short to tell.
-    """
-
-    conditions: Mapping[str, Any]
-    summary: LoopSummary
-    monitors: Mapping[str, Any]
-    host: HostSummary | None
-
-    @property
-    def cameras(self) -> Mapping[str, DriveResult]:
-        """This one, without a name, as a run of several gives theirs."""
-        return {"": self}
-
-    @property
-    def frames_per_second(self) -> float | None:
-        """Class maps per second; None with fewer than two."""
-        return self.summary.frames_per_second
-
-    @property
-    def engine_frames_per_second(self) -> float | None:
-        """The bare engine's rate."""
-        return self.summary.engine_frames_per_second
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns everything as plain values, for JSON."""
-        host = None if self.host is None else asdict(self.host)
-        return {**self.conditions, **asdict(self.summary), **self.monitors, "host": host}
-
-
 class Follower(Protocol):
     """Something that follows a run from outside the loop: a log, a page."""
 
@@ -308,28 +272,3 @@ def place_of(network: Engine | Network | Path | str) -> str:
     if isinstance(network, Engine):
         return "engine" if network.network is None else str(network.network.path)
     return str(network.path if isinstance(network, Network) else find_artifact(Path(network)))
-
-
-def _sinks_of(config: OutputConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the sinks that have settings of their own, with those."""
-    limits = {"segment_seconds": config.segment_seconds, "limit_gb": config.record_gb}
-    if config.record is not None:
-        yield f"segments:{config.record}", limits
-    if config.record_mcap is not None:
-        yield f"mcap:{config.record_mcap}", {**limits, "lossless": not config.mcap_jpeg}
-    named = {
-        "class_map_files": config.class_maps,
-        "ring": config.ring,
-        "publish": config.publish,
-        "ros2": config.ros2,
-        "mqtt": config.mqtt,
-        "foxglove": None if config.foxglove is None else f"{config.dashboard_host}:{config.foxglove}",
-        "rtsp": None if config.rtsp is None else f"{config.dashboard_host}:{config.rtsp}",
-        "gstreamer": config.gstreamer,
-        "video": config.output,
-    }
-    for name, place in named.items():
-        if place is not None:
-            yield f"{name}:{place}", {}
-    if config.show:
-        yield "window", {}

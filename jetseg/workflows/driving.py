@@ -17,7 +17,8 @@ from jetseg.engine.engine import Engine
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
 from jetseg.network import Network
-from jetseg.workflows.drive import Drive, DriveResult, Follower
+from jetseg.workflows.drive import Drive, Follower
+from jetseg.workflows.drive_result import DriveResult
 from jetseg.workflows.engines import Engines
 
 

@@ -16,7 +16,8 @@ from jetseg.dashboard.pages import Dashboard, MetricsPage
 from jetseg.errors import StageStoppedError
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.rate import combined_rate
-from jetseg.workflows.drive import Drive, DriveResult
+from jetseg.workflows.drive import Drive
+from jetseg.workflows.drive_result import DriveResult
 
 _POLL_SECONDS = 0.05
 _LEFT_SECONDS = 3.0

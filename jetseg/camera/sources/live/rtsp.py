@@ -72,7 +72,7 @@ class RtspConnection:
             except self._errors:
                 return None
             arrived_at = perf_counter()
-            if packet is None or packet.pts is None:
+            if packet is None or not packet.size:  # the last one, which is empty
                 return None
             self._note_clock(packet)
             self._decode(packet, arrived_at, arrived_at - began)
@@ -99,7 +99,9 @@ class RtspConnection:
         if is_damaged:
             self._waiting.append(Grab(None, arrived_at))
         for frame in frames:
-            captured_at = self._clock.date(arrived_at, waited, (frame.pts or 0) * self._base)
+            captured_at = arrived_at
+            if frame.pts is not None:  # before the first report a stream may tell no time
+                captured_at = self._clock.date(arrived_at, waited, frame.pts * self._base)
             if self._is_backlog(arrived_at, waited):
                 continue
             sent_us = self._sent_us.pop(frame.pts, None)
