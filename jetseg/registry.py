@@ -191,6 +191,8 @@ SINKS: Registry[Any] = Registry(
         "mcap": "jetseg.camera.sinks.mcap:McapSink",
         "foxglove": "jetseg.camera.sinks.foxglove:FoxgloveSink",
         "mqtt": "jetseg.camera.sinks.mqtt:MqttSink",
+        "rtsp": "jetseg.camera.sinks.gstreamer.sink:RtspSink",
+        "gstreamer": "jetseg.camera.sinks.gstreamer.sink:GStreamerSink",
         "window": "jetseg.camera.sinks.window:WindowSink",
     },
     needs=("form", "open"),
