@@ -145,6 +145,8 @@ DATASETS: Registry[Any] = Registry(
         "folder": "jetseg.data.folder:Folder",
         "video": "jetseg.data.video:Video",
         "mcap": "jetseg.ros.recorded_data:Recorded",
+        "nifti": "jetseg.data.volumes.kinds:Nifti",
+        "dicom": "jetseg.data.volumes.kinds:Dicom",
         "synthetic": "jetseg.data.synthetic.dataset:Synthetic",
     },
     needs=("form", "open_split"),

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.manifest import FrameWindow
+from jetseg.manifest import FrameWindow, SliceSpec
 from jetseg.palette import Color
 
 
@@ -62,6 +62,18 @@ class WindowedSplit(Split, Protocol):
 
     def with_window(self, window: FrameWindow | None) -> Split:
         """Returns the same split whose deep frames become pixels in another way."""
+        ...
+
+
+@runtime_checkable
+class SlicedSplit(WindowedSplit, Protocol):
+    """A split whose frames are slices of volumes."""
+
+    slices: SliceSpec | None
+    """How volumes become frames; None leaves it to the network."""
+
+    def with_slices(self, slices: SliceSpec | None) -> Split:
+        """Returns the same split whose volumes become frames in another way."""
         ...
 
 

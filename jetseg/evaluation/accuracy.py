@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from jetseg.data.contract import Sample, Split
-from jetseg.data.dataset import match_window
+from jetseg.data.dataset import match_input
 from jetseg.errors import DataError
 from jetseg.evaluation.confusion import ConfusionMatrix, Score
 from jetseg.manifest import Manifest
@@ -42,7 +42,7 @@ def measure_accuracy(
     Raises:
         DataError: The classes differ, or a frame has no label.
     """
-    dataset = match_window(dataset, manifest.input.frames)
+    dataset = match_input(dataset, manifest.input)
     check_frames(manifest.classes, dataset, frames=frames, purpose="to score against", advice=_WITHOUT_LABELS)
     confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
     for index in track(spread(len(dataset), frames), description):

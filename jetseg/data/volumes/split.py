@@ -1,0 +1,216 @@
+"""One split of volumes: each slice is a frame, and what was found in the slices becomes a volume again."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.data.contract import Sample
+from jetseg.data.volumes.files import planes_of, read_volume
+from jetseg.data.volumes.labels import Labels, VolumeCode, read_labels
+from jetseg.data.volumes.slicing import Layout, frame_of, lay_out, layout_of, take_out
+from jetseg.data.volumes.volume import Planes
+from jetseg.errors import DataError
+from jetseg.manifest import FrameWindow, SliceSpec
+from jetseg.palette import Color, default_palette
+from jetseg.postprocess import ClassMap
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A volume, or ranges of its slices.
+
+    Attributes:
+        name: Unique in the dataset.
+        image: NIfTI file, or folder of a DICOM series.
+        labels: Its label volume, or the mask of each organ; None without.
+        ranges: First and last slice of each range; None for all slices.
+        but: Ranges that are left out, where it is all slices.
+    """
+
+    name: str
+    image: Path
+    labels: Labels | None = None
+    ranges: Ranges | None = None
+    but: Ranges = ()
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How volumes are scored; see `jetseg.evaluation.volumes`."""
+
+    tolerance_mm: float = 3.0
+    lesions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """Slices that lie side by side in one volume: all of them, or a range that is held out.
+
+    Attributes:
+        name: Of the volume, with the range if it is not whole.
+        part: Where they come from.
+        planes: How the volume's slices lie.
+        layout: How a slice lies in a frame.
+        first: The first slice.
+        count: How many.
+    """
+
+    name: str
+    part: Part
+    planes: Planes
+    layout: Layout
+    first: int
+    count: int
+
+
+class VolumeSplit:
+    """One split of volumes; see `jetseg.data.contract.VolumetricSplit`.
+
+    Args:
+        spec: The spec that opens it again.
+        split: Name of the split.
+        code: Classes, and how label values become their ids.
+        parts: The volumes.
+        window: Which values become 0 to 255.
+        slices: How volumes become frames; None leaves it to the network, and means axial slices without one.
+        palette: RGB per class; customary colors by default.
+        scoring: How volumes are scored.
+
+    Raises:
+        DataError: A volume is damaged or too large for the frame, or has fewer slices than were named.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        split: str,
+        code: VolumeCode,
+        parts: Sequence[Part],
+        *,
+        window: FrameWindow | None = None,
+        slices: SliceSpec | None = None,
+        palette: Sequence[Color] | None = None,
+        scoring: Scoring | None = None,
+    ) -> None:
+        self.spec, self.split, self.classes = spec, split, code.classes
+        self.palette = tuple(palette) if palette is not None else default_palette(code.classes)
+        self.ignore_index = code.ignore_index
+        self.window, self.slices = window, slices
+        self.scoring = scoring or Scoring()
+        self._code, self._parts, self._view = code, tuple(parts), slices or SliceSpec()
+        self.cases = tuple(case for part in parts for case in _cases_of(part, self._view))
+        self._ends = list(accumulate(case.count for case in self.cases))
+
+    def with_window(self, window: FrameWindow | None) -> VolumeSplit:
+        """Returns the same split whose values become pixels in another way."""
+        return self._with(window, self.slices)
+
+    def with_slices(self, slices: SliceSpec | None) -> VolumeSplit:
+        """Returns the same split whose volumes become frames in another way.
+
+        Raises:
+            DataError: Ranges of slices are held out, and count along another axis.
+        """
+        held = any(part.ranges is not None or part.but for part in self._parts)
+        axis = (slices or SliceSpec()).axis
+        if held and axis != self._view.axis:
+            raise DataError(
+                f"{self.spec} holds out {self._view.axis} slices, and the network sees {axis} ones.",
+                "Write `slices: {axis: }` into classes.yaml, and the ranges along it.",
+            )
+        return self._with(self.window, slices)
+
+    def _with(self, window: FrameWindow | None, slices: SliceSpec | None) -> VolumeSplit:
+        parts, look = self._parts, {"palette": self.palette, "scoring": self.scoring}
+        return VolumeSplit(self.spec, self.split, self._code, parts, window=window, slices=slices, **look)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Sample:
+        """Makes a frame of one slice; see `jetseg.data.contract.Split`."""
+        case, place = self.place_of(index)
+        number = case.first + place
+        volume = read_volume(case.part.image)
+        slices = case.planes.cut(volume.values)
+        image = frame_of(slices, number, self._view, self.window, case.layout, volume.name)
+        name = f"{case.part.name}_{number:04d}"
+        if case.part.labels is None:
+            return Sample(name, image, None)
+        around = 0 if self.ignore_index is None else self.ignore_index
+        return Sample(name, image, lay_out(self._labels(case)[number], case.layout, around))
+
+    def place_of(self, index: int) -> tuple[Case, int]:
+        """Returns the case that a frame belongs to, and its position in it."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect.bisect_right(self._ends, index)
+        return self.cases[number], index - (self._ends[number] - self.cases[number].count)
+
+    def labels_of(self, case: Case) -> ClassMap | None:
+        """Returns the class ids of a case, slices x rows x columns of the volume itself; None without labels."""
+        if case.part.labels is None:
+            return None
+        return self._labels(case)[case.first : case.first + case.count]
+
+    @staticmethod
+    def restore(case: Case, class_map_hw_u8: ClassMap) -> ClassMap:
+        """Returns a network's class ids for a frame as those of the slice: rows x columns of the volume itself."""
+        _, rows, columns = case.planes.slices_shape
+        return take_out(class_map_hw_u8, case.layout, rows, columns)
+
+    def _labels(self, case: Case) -> npt.NDArray[np.uint8]:
+        labels = case.part.labels
+        if self._read is None or self._read[0] != labels:
+            image = read_volume(case.part.image)
+            self._read = labels, read_labels(labels, image, self._view.axis, self._code)  # type: ignore[arg-type]
+        return self._read[1]
+
+    _read: tuple[Labels | None, npt.NDArray[np.uint8]] | None = None
+
+
+def _cases_of(part: Part, view: SliceSpec) -> list[Case]:
+    planes = planes_of(part.image, view.axis)
+    layout = layout_of(planes, view.grid, str(part.image))
+    total = planes.slices_shape[0]
+    beyond = [last for _, last in (*(part.ranges or ()), *part.but) if last >= total]
+    if beyond:
+        raise DataError(
+            f"{part.image} has {total} {view.axis} slices, 0 to {total - 1}, and classes.yaml names {beyond[0]}.",
+            "Correct `slices` of this volume.",
+        )
+    ranges = part.ranges if part.ranges is not None else _rest(total, part.but)
+    return [
+        Case(
+            part.name if (first, last) == (0, total - 1) else f"{part.name}_{first}-{last}",
+            part,
+            planes,
+            layout,
+            first,
+            last - first + 1,
+        )
+        for first, last in ranges
+    ]
+
+
+def _rest(total: int, but: Ranges) -> Ranges:
+    """Returns the ranges that remain of some slices.
+
+    >>> _rest(10, ((2, 3), (8, 9)))
+    ((0, 1), (4, 7))
+    """
+    begin, found = 0, []
+    for first, last in (*sorted(but), (total, total)):
+        if begin < first:
+            found.append((begin, first - 1))
+        begin = last + 1
+    return tuple(found)
