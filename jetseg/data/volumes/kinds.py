@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jetseg.data.contract import VolumeScoring
 from jetseg.data.files import place_of, plain, require_folder, require_split
 from jetseg.data.volumes.config import ALL, CLASSES_FILE, TRAIN, VolumeEntry, read_config
 from jetseg.data.volumes.labels import Labels, VolumeCode
 from jetseg.data.volumes.nifti_file import is_nifti, stem_of
-from jetseg.data.volumes.split import Part, Scoring, VolumeSplit
+from jetseg.data.volumes.split import Part, VolumeSplit
 from jetseg.errors import DataError
 
 
@@ -79,7 +80,7 @@ def _open(spec: str, path: Path, split: str) -> VolumeSplit:
         window=config.frames,
         slices=config.slices,
         palette=config.palette,
-        scoring=Scoring(config.tolerance_mm, config.lesions),
+        scoring=VolumeScoring(config.tolerance_mm, config.lesions),
     )
 
 

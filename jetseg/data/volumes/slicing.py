@@ -46,7 +46,7 @@ def layout_of(planes: Planes, grid: SliceGrid | None, name: str) -> Layout:
     found = Layout(max(1, round(down)), max(1, round(along)), grid.height, grid.width)
     if found.rows > found.height or found.columns > found.width:
         raise DataError(
-            f"Slices of {name} measure {down * grid.spacing_mm:.0f} x {along * grid.spacing_mm:.0f} mm, and the network sees "
+            f"Slices of {name} measure {down * grid.spacing_mm:.0f} x {along * grid.spacing_mm:.0f} mm; frames hold "
             f"{grid.height * grid.spacing_mm:.0f} x {grid.width * grid.spacing_mm:.0f} mm (height, width).",
             "Crop the volume to the patient, or train with a larger `grid` in `slices`.",
         )

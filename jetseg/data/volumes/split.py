@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.contract import Sample
+from jetseg.data.contract import Sample, VolumeCase, VolumeScoring
 from jetseg.data.volumes.files import planes_of, read_volume
 from jetseg.data.volumes.labels import Labels, VolumeCode, read_labels
 from jetseg.data.volumes.slicing import Layout, frame_of, lay_out, layout_of, take_out
@@ -44,32 +44,18 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """How volumes are scored; see `jetseg.evaluation.volumes`."""
-
-    tolerance_mm: float = 3.0
-    lesions: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Case:
-    """Slices that lie side by side in one volume: all of them, or a range that is held out.
+class Case(VolumeCase):
+    """A case and its files.
 
     Attributes:
-        name: Of the volume, with the range if it is not whole.
-        part: Where they come from.
+        part: Where the slices come from.
         planes: How the volume's slices lie.
         layout: How a slice lies in a frame.
-        first: The first slice.
-        count: How many.
     """
 
-    name: str
     part: Part
     planes: Planes
     layout: Layout
-    first: int
-    count: int
 
 
 class VolumeSplit:
@@ -99,15 +85,16 @@ class VolumeSplit:
         window: FrameWindow | None = None,
         slices: SliceSpec | None = None,
         palette: Sequence[Color] | None = None,
-        scoring: Scoring | None = None,
+        scoring: VolumeScoring | None = None,
     ) -> None:
         self.spec, self.split, self.classes = spec, split, code.classes
         self.palette = tuple(palette) if palette is not None else default_palette(code.classes)
         self.ignore_index = code.ignore_index
         self.window, self.slices = window, slices
-        self.scoring = scoring or Scoring()
+        self.scoring = scoring or VolumeScoring()
         self._code, self._parts, self._view = code, tuple(parts), slices or SliceSpec()
         self.cases = tuple(case for part in parts for case in _cases_of(part, self._view))
+        self._read: tuple[Labels, npt.NDArray[np.uint8]] | None = None
         self._ends = list(accumulate(case.count for case in self.cases))
 
     def with_window(self, window: FrameWindow | None) -> VolumeSplit:
@@ -138,44 +125,44 @@ class VolumeSplit:
 
     def __getitem__(self, index: int) -> Sample:
         """Makes a frame of one slice; see `jetseg.data.contract.Split`."""
-        case, place = self.place_of(index)
-        number = case.first + place
+        place, position = self.place_of(index)
+        case = self.cases[place]
+        number = case.first + position
         volume = read_volume(case.part.image)
         slices = case.planes.cut(volume.values)
         image = frame_of(slices, number, self._view, self.window, case.layout, volume.name)
         name = f"{case.part.name}_{number:04d}"
-        if case.part.labels is None:
+        labels = self._labels(case.part)
+        if labels is None:
             return Sample(name, image, None)
         around = 0 if self.ignore_index is None else self.ignore_index
-        return Sample(name, image, lay_out(self._labels(case)[number], case.layout, around))
+        return Sample(name, image, lay_out(labels[number], case.layout, around))
 
-    def place_of(self, index: int) -> tuple[Case, int]:
-        """Returns the case that a frame belongs to, and its position in it."""
+    def place_of(self, index: int) -> tuple[int, int]:
+        """Returns the number of the case that a frame belongs to, and its position in it."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        number = bisect.bisect_right(self._ends, index)
-        return self.cases[number], index - (self._ends[number] - self.cases[number].count)
+        case = bisect.bisect_right(self._ends, index)
+        return case, index - (self._ends[case] - self.cases[case].count)
 
-    def labels_of(self, case: Case) -> ClassMap | None:
+    def labels_of(self, case: int) -> ClassMap | None:
         """Returns the class ids of a case, slices x rows x columns of the volume itself; None without labels."""
-        if case.part.labels is None:
+        found = self.cases[case]
+        labels = self._labels(found.part)
+        return None if labels is None else labels[found.first : found.first + found.count]
+
+    def restore(self, case: int, class_map_hw_u8: ClassMap) -> ClassMap:
+        """Returns a network's class ids for a frame as those of its slice: rows x columns of the volume itself."""
+        _, rows, columns = self.cases[case].planes.slices_shape
+        return take_out(class_map_hw_u8, self.cases[case].layout, rows, columns)
+
+    def _labels(self, part: Part) -> npt.NDArray[np.uint8] | None:
+        if part.labels is None:
             return None
-        return self._labels(case)[case.first : case.first + case.count]
-
-    @staticmethod
-    def restore(case: Case, class_map_hw_u8: ClassMap) -> ClassMap:
-        """Returns a network's class ids for a frame as those of the slice: rows x columns of the volume itself."""
-        _, rows, columns = case.planes.slices_shape
-        return take_out(class_map_hw_u8, case.layout, rows, columns)
-
-    def _labels(self, case: Case) -> npt.NDArray[np.uint8]:
-        labels = case.part.labels
-        if self._read is None or self._read[0] != labels:
-            image = read_volume(case.part.image)
-            self._read = labels, read_labels(labels, image, self._view.axis, self._code)  # type: ignore[arg-type]
+        if self._read is None or self._read[0] != part.labels:
+            image = read_volume(part.image)
+            self._read = part.labels, read_labels(part.labels, image, self._view.axis, self._code)
         return self._read[1]
-
-    _read: tuple[Labels | None, npt.NDArray[np.uint8]] | None = None
 
 
 def _cases_of(part: Part, view: SliceSpec) -> list[Case]:
@@ -192,11 +179,12 @@ def _cases_of(part: Part, view: SliceSpec) -> list[Case]:
     return [
         Case(
             part.name if (first, last) == (0, total - 1) else f"{part.name}_{first}-{last}",
+            first,
+            last - first + 1,
+            planes.spacing_mm,
             part,
             planes,
             layout,
-            first,
-            last - first + 1,
         )
         for first, last in ranges
     ]
