@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -125,6 +126,14 @@ class VolumetricSplit(SlicedSplit, Protocol):
 
     def restore(self, case: int, class_map_hw_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Returns a network's class ids for a frame as those of its slice: rows x columns of the volume itself."""
+        ...
+
+    def save(self, case: int, class_ids: npt.NDArray[np.uint8], path: Path) -> None:
+        """Writes the class ids of a case, slices x rows x columns, as a NIfTI file in the geometry of its volume.
+
+        Raises:
+            StorageError: It could not be written.
+        """
         ...
 
 

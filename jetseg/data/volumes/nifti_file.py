@@ -22,6 +22,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _MOST_BEFORE_VALUES = 16 << 20
 _MILLIMETERS = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_LONGEST_AXIS = (1 << 15) - 1
 _EXACT_IN_FLOAT32 = 1 << 24
 _LABEL_INTENT = "label"
 
@@ -60,7 +61,8 @@ def read_nifti(path: Path) -> Volume:
     values = np.frombuffer(content, dtype).reshape(shape, order="F")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{path} holds values that are not numbers.", "Replace them before.")
-    return Volume(str(path), _scaled(path, header, values), _affine_of(path, header))
+    space = int(header["sform_code"]) or int(header["qform_code"])
+    return Volume(str(path), _scaled(path, header, values), _affine_of(path, header), space)
 
 
 def read_geometry(path: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
@@ -84,8 +86,8 @@ def write_class_volume(path: Path, classes_ijk: npt.NDArray[np.uint8], like: Vol
     image = nibabel.Nifti1Image(np.ascontiguousarray(classes_ijk), like.affine)
     image.header.set_xyzt_units("mm")
     image.header.set_intent(_LABEL_INTENT)
-    image.set_sform(like.affine, code="scanner")
-    image.set_qform(like.affine, code="scanner")
+    image.set_sform(like.affine, code=like.space)
+    image.set_qform(like.affine, code=like.space)
     content = image.to_bytes()
     with temporary_path(path) as temporary:
         temporary.write_bytes(gzip.compress(content, 6, mtime=0) if path.name.lower().endswith(".gz") else content)
@@ -130,7 +132,7 @@ def _shape_of(path: Path, header: Any) -> tuple[int, ...]:  # noqa: ANN401 - nib
         dims.pop()
     if len(dims) != 3:
         raise DataError(f"{path} has {len(dims)} axes and not three.", "Split it into one file per volume.")
-    if min(dims) < 1 or int(np.prod([float(size) for size in dims])) > MAX_VOXELS:
+    if min(dims) < 1 or max(dims) > _LONGEST_AXIS or int(np.prod([float(size) for size in dims])) > MAX_VOXELS:
         raise DataError(f"{path} states {dims[0]} x {dims[1]} x {dims[2]} voxels; at most {MAX_VOXELS} are read.")
     return tuple(dims)
 

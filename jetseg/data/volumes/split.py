@@ -14,9 +14,10 @@ import numpy.typing as npt
 from jetseg.data.contract import Sample, VolumeCase, VolumeScoring
 from jetseg.data.volumes.files import planes_of, read_volume
 from jetseg.data.volumes.labels import Labels, VolumeCode, read_labels
+from jetseg.data.volumes.nifti_file import NIFTI_SUFFIXES, is_nifti, write_class_volume
 from jetseg.data.volumes.slicing import Layout, frame_of, lay_out, layout_of, take_out
 from jetseg.data.volumes.volume import Planes
-from jetseg.errors import DataError
+from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import FrameWindow, SliceSpec
 from jetseg.palette import Color, default_palette
 from jetseg.postprocess import ClassMap
@@ -155,6 +156,26 @@ class VolumeSplit:
         """Returns a network's class ids for a frame as those of its slice: rows x columns of the volume itself."""
         _, rows, columns = self.cases[case].planes.slices_shape
         return take_out(class_map_hw_u8, self.cases[case].layout, rows, columns)
+
+    def save(self, case: int, class_ids: ClassMap, path: Path) -> None:
+        """Writes the class ids of a case, slices x rows x columns, as a NIfTI file in the geometry of its volume.
+
+        Slices of the volume that are not in the case hold zeros.
+
+        Raises:
+            ConfigError: The file is one of the dataset's own, or its name ends otherwise.
+            StorageError: It could not be written.
+        """
+        for part in self._parts:
+            labels = part.labels.values() if isinstance(part.labels, dict) else [part.labels or part.image]
+            if path.resolve() in {file.resolve() for file in (part.image, *labels)}:
+                raise ConfigError(f"{path} is read, and must not be written over.", "Give another place as `out`.")
+        if not is_nifti(path):
+            raise ConfigError(f"{path} does not end in {' or '.join(NIFTI_SUFFIXES)}.", "Rename it.")
+        found = self.cases[case]
+        whole = np.zeros(found.planes.slices_shape, np.uint8)
+        whole[found.first : found.first + found.count] = class_ids
+        write_class_volume(path, found.planes.join(whole), read_volume(found.part.image))
 
     def _labels(self, part: Part) -> npt.NDArray[np.uint8] | None:
         if part.labels is None:

@@ -30,6 +30,7 @@ class Volume:
         name: Of the file, for messages and frames.
         values: Three axes in the order of the file; integers or floats, as the file has them.
         affine: 4 x 4, from positions on the grid to millimeters to the right, anterior and superior (NIfTI's world).
+        space: Where that is, as NIfTI numbers it: 1 the scanner, 2 another image, 3 and 4 atlases.
 
     Raises:
         DataError: The affine is no grid in space: its axes are not at right angles, or one has no length.
@@ -38,6 +39,7 @@ class Volume:
     name: str
     values: Values
     affine: npt.NDArray[np.float64]
+    space: int = 1
 
     def __post_init__(self) -> None:
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0) if np.isfinite(self.affine).all() else np.zeros(3)
