@@ -36,12 +36,14 @@ class Cli:
         flag: Its option, where that is not its name.
         registry: Name of a registry in `jetseg.registry`, whose parts the help lists.
         hidden: Not an option of its own.
+        named: Setting, a mapping, that gets what is given to the option as NAME=VALUE; the option may be repeated.
     """
 
     metavar: str | None = None
     flag: str | None = None
     registry: str | None = None
     hidden: bool = False
+    named: str | None = None
 
 
 def validate_config(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:

@@ -100,6 +100,12 @@ class Accuracy(Record):
         """Mean of the classes' Dice coefficients, in percent."""
         return _mean(list(self.per_class_dice.values()))
 
+    def metric(self, name: str) -> float | None:
+        """Returns dice, nsd, hd95_mm or lesions_missed of the volumes; dice of frames where there are no volumes."""
+        if self.volumes is not None:
+            return getattr(self.volumes, name, None)
+        return self.mean_dice if name == "dice" else None
+
 
 class Parity(Record):
     """How far an artifact is from the one it was made from, on `frames` inputs.

@@ -106,8 +106,10 @@ def with_settings(verb: Verb) -> Verb:
         FLAGS.update({option.name: option.opts[0] for option in context.command.params if option.name and option.opts})
         passed = {name: values[name] for name in signature.parameters if name not in groups}
         for name, mark in groups.items():
-            own = {key: info for key, info, _ in mark.fields()}
-            passed[name] = {key: _value(given[key], own[key], FLAGS[key]) for key in own if key in given}
+            passed[name] = {}
+            for key, info, looks in mark.fields():
+                if key in given:
+                    passed[name] |= _setting(key, given[key], info, looks)
         verb(**passed)
 
     required_first = sorted(parameters.values(), key=lambda parameter: parameter.default is not inspect.Parameter.empty)
@@ -169,7 +171,7 @@ def _parameter(name: str, info: FieldInfo, looks: Cli) -> inspect.Parameter:
     default: Any = None if info.is_required() else info.get_default(call_default_factory=True)
     annotation: Any = kind
     metavar = looks.metavar
-    if _is_sequence(kind) or _is_mapping(kind):
+    if _is_sequence(kind) or _is_mapping(kind) or looks.named is not None:
         annotation, default, optional = list[str], None, True
         metavar = metavar or ("NAME=VALUE" if _is_mapping(kind) else None)
         text = f"{text.rstrip('.')}; may be repeated."
@@ -197,6 +199,15 @@ def _bounds(info: FieldInfo, kind: type) -> dict[str, Any]:
         elif isinstance(part, annotated_types.Le):
             found["max"] = part.le
     return found
+
+
+def _setting(key: str, given: Any, info: FieldInfo, looks: Cli) -> dict[str, Any]:  # noqa: ANN401 - what typer parsed
+    """Returns what an option sets: its own setting, and the one that takes what has a name."""
+    if looks.named is None:
+        return {key: _value(given, info, FLAGS[key])}
+    plain, named = [part for part in given if "=" not in part], [part for part in given if "=" in part]
+    found: dict[str, Any] = {key: plain[-1]} if plain else {}
+    return found | ({looks.named: pairs(named, FLAGS[key])} if named else {})
 
 
 def _value(value: Any, info: FieldInfo, flag: str) -> Any:  # noqa: ANN401 - whatever typer parsed

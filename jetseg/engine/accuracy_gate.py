@@ -11,6 +11,7 @@ from jetseg.engine.budget import (
     accuracy_violations,
     agreement_violations,
     check_classes_of,
+    check_metrics_of,
     collapse_violations,
 )
 from jetseg.engine.config import Budget
@@ -68,6 +69,7 @@ class AccuracyGate:
         self, network: Network, split: Split, budget: Budget, frames: int | None = None, threads: int | None = None
     ) -> None:
         check_classes_of(budget, network.manifest.classes)
+        check_metrics_of(budget, split, frames)
         self.split, self._network, self._budget = split, network, budget
         self._frames = frames
         self._labelled = check_frames(network.manifest.classes, split, frames=frames, labels="optional")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from jetseg.data.contract import Split, VolumetricSplit
 from jetseg.engine.config import Budget
 from jetseg.errors import ConfigError
 from jetseg.evaluation.agreement import VOID, Agreement
 from jetseg.measured import Accuracy
 
 _NAMED_CLASSES = 3
+_HIGHER_IS_BETTER = ("dice", "nsd")
 
 
 def check_classes_of(budget: Budget, classes: tuple[str, ...]) -> None:
@@ -19,6 +21,20 @@ def check_classes_of(budget: Budget, classes: tuple[str, ...]) -> None:
     unknown = sorted(set(budget.class_budget) - set(classes))
     if unknown:
         raise ConfigError(f"The network has no class {', '.join(unknown)}.", f"Its classes are: {', '.join(classes)}.")
+
+
+def check_metrics_of(budget: Budget, split: Split, frames: int | None) -> None:
+    """Refuses a budget for a metric that these frames do not tell.
+
+    Raises:
+        ConfigError: It is one of volumes, and there are none, or not all of their slices.
+    """
+    of_volumes = sorted(set(budget.metric_drops) - {"dice"})
+    if of_volumes and not (isinstance(split, VolumetricSplit) and (frames is None or frames >= len(split))):
+        raise ConfigError(
+            f"{', '.join(of_volumes)} can only be measured on whole volumes, and {split.spec} has none.",
+            "Give a dataset of volumes, all of whose slices are looked at, or take these budgets out.",
+        )
 
 
 def accuracy_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tuple[str, ...]:
@@ -34,6 +50,11 @@ def accuracy_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tu
     found = []
     if before.miou is not None and after.miou is not None and before.miou - after.miou > budget.max_drop:
         found.append(_sentence("mIoU", before.miou, after.miou, budget.max_drop))
+    for metric, allowed in budget.metric_drops.items():
+        old, new = before.metric(metric), after.metric(metric)
+        worse = 0.0 if old is None or new is None else (old - new if metric in _HIGHER_IS_BETTER else new - old)
+        if worse > allowed:
+            found.append(f"{metric} got worse from {old:.2f} to {new:.2f} (by {worse:.2f}, allowed {allowed:.2f})")
     excesses = []
     for name, old in before.per_class_iou.items():
         new, allowed = after.per_class_iou[name], budget.class_budget.get(name, budget.max_class_drop)

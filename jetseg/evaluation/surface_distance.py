@@ -18,6 +18,8 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("scipy", "medical", "measures distances between surfaces") from error
 
+_ROUNDING_MM = 1e-3
+"""Files state spacings in float32: a voxel that lies 3.0000001 mm away is within 3 mm."""
 Mask = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
 
@@ -36,7 +38,8 @@ class SurfaceDistances:
 
     def nsd(self, tolerance_mm: float) -> float:
         """Returns the part of both surfaces that lies within the tolerance of the other, in percent."""
-        near = (self.there <= tolerance_mm).sum() + (self.back <= tolerance_mm).sum()
+        limit = tolerance_mm + _ROUNDING_MM
+        near = (self.there <= limit).sum() + (self.back <= limit).sum()
         return float(100 * near / (len(self.there) + len(self.back)))
 
 

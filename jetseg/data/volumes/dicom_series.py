@@ -5,6 +5,8 @@ pydicom is imported here only. Files are untrusted: what a file states is bounde
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("pydicom", "medical", "reads DICOM files, with pylibjpeg and openjpeg") from error
 
+logging.getLogger("pydicom").setLevel(logging.ERROR)
+
 _PREFIX = b"DICM"
 _PREFIX_AT = 128
 _MOST_FILES = 4096
@@ -33,6 +37,7 @@ _PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5"}
 _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 _ALIKE = ("SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelSpacing")
 _MOST_UNEVEN = 0.02
+_HALVES = (slice(0, 3), slice(3, 6))
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -56,6 +61,12 @@ def read_series(folder: Path) -> Volume:
         raise DataError(f"{folder} holds no DICOM files.", "Give the folder of one series.")
     if len(paths) > _MOST_FILES:
         raise DataError(f"{folder} holds {len(paths)} DICOM files; at most {_MOST_FILES} are read as one series.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, about values that the standard forbids and nothing here reads
+        return _read_paths(folder, paths)
+
+
+def _read_paths(folder: Path, paths: Sequence[Path]) -> Volume:
     slices = [_read(path) for path in paths]
     _check_alike(folder, paths, slices)
     along, down = (np.array(slices[0].ImageOrientationPatient[part], dtype=np.float64) for part in _HALVES)
@@ -68,9 +79,6 @@ def read_series(folder: Path) -> Volume:
     affine = np.eye(4)
     affine[:3] = np.array([along * spacing_along, down * spacing_down, through * step, places[order[0]]]).T
     return Volume(str(folder), np.stack(pixels, axis=2), _LPS_TO_RAS @ affine)
-
-
-_HALVES = (slice(0, 3), slice(3, 6))
 
 
 def _is_dicom(path: Path) -> bool:

@@ -150,7 +150,7 @@ def _type_of(path: Path, header: Any) -> np.dtype[Any]:  # noqa: ANN401 - nibabe
 def _scaled(path: Path, header: Any, values: Values) -> Values:  # noqa: ANN401 - nibabel has no types
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or not np.isfinite(slope):  # says that there is none
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
+        slope, intercept = 1.0, 0.0
     if not np.isfinite(intercept):
         raise _damaged(path, f"its intercept is {intercept}")
     return rescaled(values, slope, intercept)
@@ -162,9 +162,11 @@ def rescaled(values: Values, slope: float, intercept: float) -> Values:
     >>> rescaled(np.array([0, 4095], np.uint16), 1.0, -1024.0)
     array([-1024,  3071], dtype=int16)
     """
+    if (slope, intercept) == (1, 0):
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype.kind != "f" and slope.is_integer() and intercept.is_integer():
         ends = [int(end) * int(slope) + int(intercept) for end in (values.min(), values.max())]
-        for whole in (np.uint8, np.int16, np.uint16, np.int32):
+        for whole in (np.int16, np.uint16, np.int32):
             if np.iinfo(whole).min <= min(ends) and max(ends) <= np.iinfo(whole).max:
                 return (values.astype(np.int64) * int(slope) + int(intercept)).astype(whole)
     wide = values.astype(np.float64) * slope + intercept
