@@ -147,6 +147,7 @@ DATASETS: Registry[Any] = Registry(
         "mcap": "jetseg.ros.recorded_data:Recorded",
         "nifti": "jetseg.data.volumes.kinds:Nifti",
         "dicom": "jetseg.data.volumes.kinds:Dicom",
+        "phantom": "jetseg.data.volumes.phantom:Phantom",
         "synthetic": "jetseg.data.synthetic.dataset:Synthetic",
     },
     needs=("form", "open_split"),

@@ -47,6 +47,10 @@ class VolumeMeter:
             known = self._split.cases[case]
             self.cases.append(CaseScore(known.name, score_volume(truth, answer, self._split, known.spacing_mm)))
 
+    def summary(self) -> VolumeAccuracy:
+        """Returns the means over the volumes that are complete; see `summarize`."""
+        return summarize(self.cases, self._split)
+
 
 def volume_meter(split: Split, frames: Sequence[int]) -> VolumeMeter | None:
     """Returns what scores the volumes of a split; None where it has none, or some slices are left out."""

@@ -9,14 +9,13 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from jetseg.data.contract import Sample, VolumeCase, VolumeScoring
 from jetseg.data.volumes.files import planes_of, read_volume
 from jetseg.data.volumes.labels import Labels, VolumeCode, read_labels
 from jetseg.data.volumes.nifti_file import NIFTI_SUFFIXES, is_nifti, write_class_volume
 from jetseg.data.volumes.slicing import Layout, frame_of, lay_out, layout_of, take_out
-from jetseg.data.volumes.volume import Planes
+from jetseg.data.volumes.volume import Axis, Planes, Volume
 from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import FrameWindow, SliceSpec
 from jetseg.palette import Color, default_palette
@@ -42,6 +41,18 @@ class Part:
     labels: Labels | None = None
     ranges: Ranges | None = None
     but: Ranges = ()
+
+    def volume(self) -> Volume:
+        """Returns the whole volume."""
+        return read_volume(self.image)
+
+    def planes(self, axis: Axis) -> Planes:
+        """Returns how the slices of the whole volume lie in it."""
+        return planes_of(self.image, axis)
+
+    def class_ids(self, axis: Axis, code: VolumeCode) -> ClassMap | None:
+        """Returns the class ids of the whole volume, slices x rows x columns; None without labels."""
+        return None if self.labels is None else read_labels(self.labels, self.volume(), axis, code)
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class VolumeSplit:
         self.scoring = scoring or VolumeScoring()
         self._code, self._parts, self._view = code, tuple(parts), slices or SliceSpec()
         self.cases = tuple(case for part in parts for case in _cases_of(part, self._view))
-        self._read: tuple[Labels, npt.NDArray[np.uint8]] | None = None
+        self._read: tuple[Part, ClassMap | None] | None = None
         self._ends = list(accumulate(case.count for case in self.cases))
 
     def with_window(self, window: FrameWindow | None) -> VolumeSplit:
@@ -129,7 +140,7 @@ class VolumeSplit:
         place, position = self.place_of(index)
         case = self.cases[place]
         number = case.first + position
-        volume = read_volume(case.part.image)
+        volume = case.part.volume()
         slices = case.planes.cut(volume.values)
         image = frame_of(slices, number, self._view, self.window, case.layout, volume.name)
         name = f"{case.part.name}_{number:04d}"
@@ -175,19 +186,16 @@ class VolumeSplit:
         found = self.cases[case]
         whole = np.zeros(found.planes.slices_shape, np.uint8)
         whole[found.first : found.first + found.count] = class_ids
-        write_class_volume(path, found.planes.join(whole), read_volume(found.part.image))
+        write_class_volume(path, found.planes.join(whole), found.part.volume())
 
-    def _labels(self, part: Part) -> npt.NDArray[np.uint8] | None:
-        if part.labels is None:
-            return None
-        if self._read is None or self._read[0] != part.labels:
-            image = read_volume(part.image)
-            self._read = part.labels, read_labels(part.labels, image, self._view.axis, self._code)
+    def _labels(self, part: Part) -> ClassMap | None:
+        if self._read is None or self._read[0] != part:
+            self._read = part, part.class_ids(self._view.axis, self._code)
         return self._read[1]
 
 
 def _cases_of(part: Part, view: SliceSpec) -> list[Case]:
-    planes = planes_of(part.image, view.axis)
+    planes = part.planes(view.axis)
     layout = layout_of(planes, view.grid, str(part.image))
     total = planes.slices_shape[0]
     beyond = [last for _, last in (*(part.ranges or ()), *part.but) if last >= total]

@@ -281,3 +281,17 @@ def test_the_real_series_and_its_labels_lie_in_one_place(shared_dir):
     assert values.shape == ids.shape == (20, 512, 512)
     assert (values.min(), values.dtype) == (-1024, np.int16)
     assert values[ids == 52].mean() > values[ids == 5].mean() > 80  # contrast in the aorta; the liver
+
+
+def test_drawn_volumes_have_exact_labels_and_can_be_written():
+    split = open_split("phantom:2", "test")
+    assert (len(split), split.classes, split.scoring.lesions) == (48, ("background", "liver", "tumor"), ("tumor",))
+    values, ids = split.cases[0].part.volume().values, split.labels_of(0).transpose(2, 1, 0)
+    for number, units in ((1, 60), (2, 15)):
+        inside = values[ids == number]
+        assert abs(inside.mean() - units) < 4 * 25 / np.sqrt(len(inside))
+        assert inside.std() == pytest.approx(25, rel=0.1)
+    assert split[10].image_hwc_u8.tobytes() == open_split("phantom:2", "test")[10].image_hwc_u8.tobytes()
+    assert split[10].image_hwc_u8.tobytes() != open_split("phantom:2", "val")[10].image_hwc_u8.tobytes()
+    with pytest.raises(ConfigError, match="not a number of volumes"):
+        open_split("phantom:many", "test")
