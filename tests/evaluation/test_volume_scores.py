@@ -9,7 +9,7 @@ from volume_files import grid, scene, write_nifti, write_threshold_network
 from jetseg.data.contract import VolumeScoring
 from jetseg.data.dataset import Dataset, open_split
 from jetseg.engine.accuracy_gate import AccuracyGate
-from jetseg.engine.budget import accuracy_violations
+from jetseg.engine.budget import volume_violations
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import open_engine
 from jetseg.errors import ConfigError
@@ -136,27 +136,30 @@ def _accuracy(dice: float, hd95_mm: float, missed: int) -> Accuracy:
 
 def test_the_gate_goes_by_dice_millimeters_and_lesions():
     before, after = _accuracy(90, 3.0, 0), _accuracy(89.6, 3.5, 1)
-    budget = Budget.model_validate({"metric_drops": {"dice": "0.3", "hd95_mm": 0.4, "lesions_missed": 0, "nsd": 0}})
+    budget = Budget(task_drops={"dice": "0.3", "hd95_mm": "10%", "lesions_missed": "0", "nsd": "0"})
 
-    assert accuracy_violations(Budget(), before, after) == ()
-    assert accuracy_violations(budget, before, after) == (
+    assert volume_violations(Budget(), before, after) == ()
+    assert volume_violations(budget, before, after) == (
         "dice got worse from 90.00 to 89.60 (by 0.40, allowed 0.30)",
-        "hd95_mm got worse from 3.00 to 3.50 (by 0.50, allowed 0.40)",
+        "hd95_mm got worse from 3.00 to 3.50 (by 0.50, allowed 0.30)",
         "lesions_missed got worse from 0.00 to 1.00 (by 1.00, allowed 0.00)",
     )
-    assert accuracy_violations(budget, after, before) == ()
+    assert volume_violations(budget, after, before) == ()
 
 
 def test_metrics_of_volumes_need_volumes(tmp_path):
     labels = scene() > 127
     split = _split(tmp_path, labels, "[background, bright, bright before]")
     network = open_network(write_threshold_network(tmp_path, 8, 10))
-    budget = Budget(metric_drops={"hd95_mm": 0.5, "dice": 0.3})
+    budget = Budget(task_drops={"hd95_mm": "0.5", "dice": "0.3"})
 
     gate = AccuracyGate(network, split, budget)
     assert gate.before.volumes.dice == pytest.approx(100)
     with pytest.raises(ConfigError, match="hd95_mm can only be measured on whole volumes"):
         AccuracyGate(network, split, budget, frames=2)
+    for name, amount, message in (("dice", "much", "dice=much says no amount"), ("dise", "1", "dise is no metric")):
+        with pytest.raises(ConfigError, match=message):
+            AccuracyGate(network, split, Budget(task_drops={name: amount}))
 
 
 def test_void_and_other_planes_and_grids_fit_together(tmp_path):
