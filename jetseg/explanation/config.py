@@ -27,6 +27,10 @@ class ExplainConfig(Settings):
     )
     causes: bool = Field(True, description="Look for the layers and channels that are to blame.")
     cause_frames: int = Field(16, gt=0, description="Frames to look for causes on, those that lost most.")
-    repair: bool = Field(False, description="Try the repairs that are proposed, and measure what they bring back.")
+    repair: bool = Field(
+        False,
+        description="Try the repairs that are proposed for quantized networks and pruned checkpoints, and measure what "
+        "they bring back.",
+    )
     seed: int = Field(0, ge=0, description="Fixes what is drawn at random.")
     threads: int | None = Field(1, gt=0, description="Threads that each network may use.")

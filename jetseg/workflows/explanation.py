@@ -25,7 +25,7 @@ from jetseg.provenance import device_name, toolchain
 from jetseg.report.rows import Entry
 from jetseg.storage import check_place
 from jetseg.workflows.comparing import Networks, open_entries
-from jetseg.workflows.repairing import Repairs
+from jetseg.workflows.repairing import Repairs, check_repairable
 
 
 def explain(
@@ -71,6 +71,8 @@ def explain(
     dataset = open_dataset(data)
     asked = dataset.split(split)
     with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as entries:
+        if config.repair:
+            check_repairable(entries[0], entries[1:])
         frames = match_input(asked, entries[0].engine.manifest.input)
         conditions = {
             "data": dataset.spec,

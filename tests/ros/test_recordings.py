@@ -44,6 +44,7 @@ def only_file(folder):
     return found
 
 
+@pytest.mark.long
 def test_others_decode_what_is_recorded(recorded):
     from mcap.reader import make_reader
     from mcap_ros2.decoder import DecoderFactory
@@ -154,6 +155,7 @@ def test_the_end_of_a_cut_source_is_told(recorded, tmp_path):
     assert [event.kind for event in events.recent()] == ["recording-damaged"]
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_what_it_recorded(tmp_path):
     network, drives = write_small_network(tmp_path), tmp_path / "drives"
     command = [sys.executable, "-c", "from jetseg.cli.main import main; main()", "run", network]

@@ -106,6 +106,7 @@ def test_a_subscriber_sees_state_figures_and_events(tmp_path):
             assert late("statistics")["frames"] == 0
 
 
+@pytest.mark.long
 def test_the_broker_tells_the_death_of_a_run(tmp_path):
     network = write_small_network(tmp_path)
     with broker(tmp_path) as port, subscriber(port) as next_on:
@@ -122,6 +123,7 @@ def test_the_broker_tells_the_death_of_a_run(tmp_path):
         assert next_on("status", lambda found: found["state"] != "online") == {"state": "offline"}
 
 
+@pytest.mark.long
 def test_a_broker_that_comes_later_gets_the_events_until_then(tmp_path):
     events, port = EventLog(), free_port()
     with sink_on(f"mqtt://127.0.0.1:{port}/fleet/7", events):
