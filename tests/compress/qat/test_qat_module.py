@@ -197,3 +197,9 @@ def test_zeros_of_kernels_stay_and_those_of_biases_do_not():
     trained = {name: weight.detach().numpy() for name, weight in module.weights.items()}
     assert np.array_equal(trained["w2"] == 0, kernel == 0)
     assert np.all(trained["b2"] != 0)
+
+
+def test_sizes_are_no_values_to_export():
+    module, x = OnnxModule(small_network()).eval(), torch.rand(1, 3, 24, 32)
+    captured = torch.export.export(module, (x,)).module()
+    assert torch.equal(captured(x), module(x))
