@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
@@ -12,6 +13,8 @@ from typing import Any
 from jetseg.errors import ArtifactError, import_optional
 
 _PURPOSE = "runs LiteRT files"
+_one_at_a_time = threading.Lock()
+"""The process has one stderr: what a second thread kept of it would be that of the first."""
 
 
 def load_schema() -> ModuleType:
@@ -42,7 +45,7 @@ def open_interpreter(content: bytes, name: str, threads: int | None = None, *, p
     library = import_optional("ai_edge_litert.interpreter", "ai_edge_litert", "litert", _PURPOSE)
     kinds = library.OpResolverType
     try:
-        with _silent():
+        with _one_at_a_time, _silent():
             interpreter = library.Interpreter(
                 model_content=content,
                 num_threads=threads or os.cpu_count(),

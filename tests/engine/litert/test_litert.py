@@ -1,9 +1,13 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from small_network import write_small_network
 
 from jetseg.data.dataset import open_split
 from jetseg.engine.engine import open_engine
+from jetseg.engine.litert.library import open_interpreter
 from jetseg.engine.litert.model_file import ModelFile
 from jetseg.engine.simulation import simulate_litert
 from jetseg.errors import ArtifactError, ConfigError, QualityError
@@ -149,3 +153,11 @@ def test_a_damaged_file_is_refused(model, data):
     path.write_bytes(content[:-900])
     with pytest.raises(ArtifactError, match="SHA-256 differs"):
         open_engine(path)
+
+
+def test_engines_that_are_opened_at_once_leave_stderr_as_it_is(converted):
+    before = os.fstat(2)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: open_interpreter(converted, "one of several", 1), range(8)))
+    after = os.fstat(2)
+    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
