@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,train,predict,report,rtx,dashboard,deploy,record,publish,search,tensorboard,ros2,mcap,foxglove,mqtt,dev
+EXTRAS := cpu,train,predict,medical,report,rtx,dashboard,deploy,record,publish,search,tensorboard,ros2,mcap,foxglove,mqtt,dev
 READY := $(VENV)/.installed
 DOCS_VENV ?= .venv-docs
 DOCS_BIN := $(DOCS_VENV)/bin

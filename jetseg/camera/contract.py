@@ -51,7 +51,7 @@ import numpy.typing as npt
 
 from jetseg.camera.config import LiveLimits
 from jetseg.camera.stopping import StopFlag
-from jetseg.manifest import FrameWindow, Manifest
+from jetseg.manifest import FrameWindow, Manifest, SliceSpec
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.observer import Observation
 from jetseg.monitor.statistics import LoopStatistics, SourceLosses
@@ -144,6 +144,7 @@ class SourceContext:
         pace: The rate that was asked for; a source that is not live is paced by whoever opens it.
         wait: A camera that is not there yet is awaited instead of being an error.
         window: Which values of frames of more than 8 bits become 0 to 255; without it such frames are refused.
+        slices: How volumes become frames.
     """
 
     events: EventLog
@@ -153,6 +154,7 @@ class SourceContext:
     pace: float | None
     wait: bool
     window: FrameWindow | None = None
+    slices: SliceSpec | None = None
 
 
 class SourceKind(Protocol):

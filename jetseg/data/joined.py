@@ -6,9 +6,9 @@ import bisect
 from collections.abc import Sequence
 from itertools import accumulate
 
-from jetseg.data.contract import Sample, Split, WindowedSplit
+from jetseg.data.contract import Sample, SlicedSplit, Split, WindowedSplit
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.manifest import FrameWindow, SliceSpec
 
 
 class JoinedSplits:
@@ -46,6 +46,17 @@ class JoinedSplits:
     def with_window(self, window: FrameWindow | None) -> JoinedSplits:
         """Returns the same splits whose deep frames become pixels in another way."""
         parts = [part.with_window(window) if isinstance(part, WindowedSplit) else part for part in self._parts]
+        return JoinedSplits(parts)
+
+    @property
+    def slices(self) -> SliceSpec | None:
+        """How volumes become frames."""
+        first = self._parts[0]
+        return first.slices if isinstance(first, SlicedSplit) else None
+
+    def with_slices(self, slices: SliceSpec | None) -> JoinedSplits:
+        """Returns the same splits whose volumes become frames in another way."""
+        parts = [part.with_slices(slices) if isinstance(part, SlicedSplit) else part for part in self._parts]
         return JoinedSplits(parts)
 
     def __len__(self) -> int:

@@ -11,7 +11,9 @@ from jetseg.engine.budget import (
     accuracy_violations,
     agreement_violations,
     check_classes_of,
+    check_volume_drops,
     collapse_violations,
+    volume_violations,
 )
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine, open_engine
@@ -68,6 +70,7 @@ class AccuracyGate:
         self, network: Network, split: Split, budget: Budget, frames: int | None = None, threads: int | None = None
     ) -> None:
         check_classes_of(budget, network.manifest.classes)
+        check_volume_drops(budget, split, frames)
         self.split, self._network, self._budget = split, network, budget
         self._frames = frames
         self._labelled = check_frames(network.manifest.classes, split, frames=frames, labels="optional")
@@ -100,7 +103,11 @@ class AccuracyGate:
         after = before and changed(self._measure(meter, manifest, name), simulated=simulated)
         found = agreement_violations(self._budget.min_agreement, meter.agreement)
         if before is not None and after is not None:
-            found = accuracy_violations(self._budget, before, after) + found
+            found = (
+                accuracy_violations(self._budget, before, after)
+                + volume_violations(self._budget, before, after)
+                + found
+            )
         return GateResult(before, after, meter.agreement, collapse_violations(meter.agreement) + found)
 
     @cached_property

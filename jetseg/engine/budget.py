@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from math import inf
+
+from jetseg.data.contract import Split, VolumetricSplit
 from jetseg.engine.config import Budget
 from jetseg.errors import ConfigError
 from jetseg.evaluation.agreement import VOID, Agreement
 from jetseg.measured import Accuracy
 
 _NAMED_CLASSES = 3
+VOLUME_METRICS = {"dice": "higher", "nsd": "higher", "hd95_mm": "lower", "lesions_missed": "lower"}
+"""Metrics beside mIoU that an engine may be bound to, means over the organs or a sum, and what is better."""
 
 
 def check_classes_of(budget: Budget, classes: tuple[str, ...]) -> None:
@@ -40,6 +45,59 @@ def accuracy_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tu
         if old is not None and new is not None and old - new > allowed:
             excesses.append((old - new - allowed, _sentence(f"IoU of {name}", old, new, allowed)))
     return (*found, *(sentence for _, sentence in sorted(excesses, reverse=True)))
+
+
+def check_volume_drops(budget: Budget, split: Split, frames: int | None) -> None:
+    """Refuses a budget for a metric that these frames do not tell.
+
+    Raises:
+        ConfigError: The metric is unknown, its amount is no number, or it is one of volumes, and there are none, or not
+            all of their slices.
+    """
+    for name, amount in budget.task_drops.items():
+        if name not in VOLUME_METRICS:
+            raise ConfigError(f"{name} is no metric.", f"There are: {', '.join(VOLUME_METRICS)}.")
+        _amount(name, amount, 1.0)
+    of_volumes = sorted(set(budget.task_drops) - {"dice"})
+    if of_volumes and not (isinstance(split, VolumetricSplit) and (frames is None or frames >= len(split))):
+        raise ConfigError(
+            f"{', '.join(of_volumes)} can only be measured on whole volumes, and {split.spec} has none.",
+            "Give a dataset of volumes, all of whose slices are looked at, or take these budgets out.",
+        )
+
+
+def volume_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tuple[str, ...]:
+    """Returns which metrics of volumes got worse than `task_drops` allows: dice, nsd, hd95_mm, lesions_missed.
+
+    An organ or a surface that was lost makes all of them worse; dice is that of the frames where there are no volumes.
+
+    >>> one = Accuracy(data="d", split="s", frames=1, miou=70.0, pixel_accuracy=None, per_class_iou={"liver": 80.0})
+    >>> other = one.model_copy(update={"per_class_iou": {"liver": 79.0}})
+    >>> volume_violations(Budget(task_drops={"dice": "0.3"}), one, other)
+    ('dice got worse from 88.89 to 88.27 (by 0.62, allowed 0.30)',)
+    """
+    found = []
+    for metric, amount in budget.task_drops.items():
+        old, new = before.metric(metric), after.metric(metric)
+        if metric not in VOLUME_METRICS or old is None or new is None:
+            continue
+        worse, allowed = (new - old if VOLUME_METRICS[metric] == "lower" else old - new), _amount(metric, amount, old)
+        if worse > allowed:
+            found.append(f"{metric} got worse from {old:.2f} to {new:.2f} (by {worse:.2f}, allowed {allowed:.2f})")
+    return tuple(found)
+
+
+def _amount(name: str, text: str, of: float) -> float:
+    """Reads an amount, as in "0.3", or a share of a figure, as in "2%"."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < inf:
+        raise ConfigError(
+            f"{name}={text} says no amount.", f"Write a number or a share, as in {name}=0.5 or {name}=2%."
+        )
+    return number * of / 100 if text.endswith("%") else number
 
 
 def agreement_violations(least: float, found: Agreement) -> tuple[str, ...]:

@@ -94,7 +94,8 @@ class Drive:
             asked = {name: getattr(config, name) for name in SourceConfig.model_fields}
             # whoever waits for a camera waits for ever
             with working("opening the source", inf) if config.wait else opening("the source"):
-                asked |= {"window": engine.manifest.input.frames, "classes": engine.manifest.classes}
+                seen = engine.manifest.input
+                asked |= {"window": seen.frames, "slices": seen.slices, "classes": engine.manifest.classes}
                 source = open_source(source, events=events, **asked)
         self.source = source
         stack.callback(self._close_unread)

@@ -17,6 +17,8 @@ from jetseg.errors import ConfigError
 from jetseg.evaluation.accuracy import as_record, measure_accuracy
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.evaluation.config import EvaluateConfig
+from jetseg.evaluation.confusion import Score
+from jetseg.evaluation.volumes import CaseScore
 from jetseg.measured import Accuracy
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
@@ -40,6 +42,7 @@ class Evaluation:
         accuracy: IoU of each class, mIoU and pixel accuracy, in percent; None where the frames have no labels.
         agreement: Pixels that get the class that a reference gives them, in percent; None without a reference.
         conditions: Data, split, backend, precision, device and toolchain, as figures are quoted with them.
+        cases: What was found in each volume, by organ; empty where there are none.
         frames_not_finite: Frames in which the network or the reference gave NaN or infinity as scores.
     """
 
@@ -47,6 +50,7 @@ class Evaluation:
     agreement: Agreement | None
     conditions: dict[str, Any]
     frames_not_finite: int = 0
+    cases: tuple[CaseScore, ...] = ()
 
     @property
     def miou(self) -> float | None:
@@ -109,8 +113,9 @@ def evaluate(
         other = None if reference is None else enter_engine(opened, reference, threads=config.threads)
         engines = {opened_engine for opened_engine in (scored, other) if opened_engine is not None}
         before = sum(opened_engine.frames_not_finite for opened_engine in engines)
-        accuracy, agreement = _measure(scored, other, split, config.frames)
+        score, agreement = _measure(scored, other, split, config.frames)
         not_finite = sum(opened_engine.frames_not_finite for opened_engine in engines) - before
+    accuracy = as_record(score, split) if score else None
     if accuracy:
         accuracy = changed(accuracy, simulated=simulate is not None)
     conditions = {
@@ -125,7 +130,7 @@ def evaluate(
         _LOG.warning(
             "In %d frames scores were not finite numbers: class maps and figures mean nothing there.", not_finite
         )
-    return Evaluation(accuracy, agreement, conditions, not_finite)
+    return Evaluation(accuracy, agreement, conditions, not_finite, score.cases if score else ())
 
 
 def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | str | None) -> Ranges:
@@ -140,13 +145,13 @@ def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | 
 
 def _measure(
     engine: Engine, other: Engine | None, split: Split, frames: int | None
-) -> tuple[Accuracy | None, Agreement | None]:
-    """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
+) -> tuple[Score | None, Agreement | None]:
+    """Returns what was scored, if there are labels, and the agreement with another network, if there is one."""
     if other is None:
-        return as_record(measure_accuracy(engine.segment, engine.manifest, split, frames=frames), split), None
+        return measure_accuracy(engine.segment, engine.manifest, split, frames=frames), None
     meter = AgreementMeter(engine.segment, other.segment, engine.manifest, other.manifest)
     if split[0].label_hw_u8 is None:
         meter.run(split, frames)
         return None, meter.agreement
     score = measure_accuracy(meter, engine.manifest, split, frames=frames)
-    return as_record(score, split), meter.agreement
+    return score, meter.agreement

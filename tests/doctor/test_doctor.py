@@ -22,7 +22,7 @@ def test_an_orin_where_all_is_well(tmp_path):
     found = findings(host)
     assert {finding.verdict for finding in found.values()} == {"ok"}
     assert all(finding.next_step == "" for finding in found.values())
-    assert found["board"].found == "NVIDIA Jetson Orin Nano Developer Kit, target orin-nano-8gb"
+    assert found["board"].found == "NVIDIA Jetson Orin Nano Developer Kit, target orin-nano-8gb-super"
     assert found["L4T and JetPack"].found == "L4T 36.4.3, JetPack 6.2+b77"
     assert found["CUDA driver"].found == "for CUDA 12.6; Orin, compute capability 8.7"
     assert found["cameras"].found == "/dev/video0 imx219"
