@@ -116,6 +116,7 @@ BACKENDS: Registry[Any] = Registry(
     "jetseg.backends",
     {
         "onnxruntime": "jetseg.engine.onnxruntime.backend:OnnxRuntime",
+        "litert": "jetseg.engine.litert.backend:LiteRT",
         "tensorrt": "jetseg.engine.tensorrt.backend:TensorRT",
         "tensorrt_rtx": "jetseg.engine.tensorrt_rtx.backend:TensorRTRTX",
     },
