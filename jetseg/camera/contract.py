@@ -69,8 +69,8 @@ class SourceFrame:
         sequence: Counts the frames that came whole, from 0. One that was replaced before it was read is
             missing in the count.
         name: Name of the frame, as in "0001TP_008550".
-        captured_at: `perf_counter` seconds. Live: when the camera handed the frame over, before it waited in
-            a queue and was decoded. Else: when reading began.
+        captured_at: `perf_counter` seconds. Live: when the camera captured the frame or, where it does not tell, handed
+            it over, before it waited in a queue and was decoded. Else: when reading began.
         image_hwc_u8: height x width x 3, BGR, 0..255.
         label_hw_u8: height x width of class ids; None without labels.
         shown_at: Seconds since the first frame at which a video shows it; None for all else.

@@ -41,18 +41,30 @@ class Overlay:
             class_map_hw_u8: Class ids, any size; resized by nearest neighbor.
             statistics: Rate, frame age and mIoU to write at the top; nothing if not given.
         """
-        height, width = frame_hwc_u8.shape[:2]
         # coloring before resizing touches the fewer pixels of the two sizes in the usual case
         colors = cv2.LUT(cv2.cvtColor(class_map_hw_u8, cv2.COLOR_GRAY2BGR), self._table)
-        if colors.shape[:2] != (height, width):
-            colors = cv2.resize(colors, (width, height), interpolation=cv2.INTER_NEAREST)
-        picture = np.asarray(
-            cv2.addWeighted(frame_hwc_u8, 1 - self._alpha, colors, self._alpha, 0, dst=colors), dtype=np.uint8
-        )
+        picture = self._blend(frame_hwc_u8, np.asarray(colors, dtype=np.uint8))
         if self._legend is not None:
             _paste(self._legend, picture)
         if statistics is not None:
             _write_line(picture, figures_line(statistics))
+        return picture
+
+    def _blend(self, frame_hwc_u8: FrameU8, colors_hwc_u8: FrameU8) -> FrameU8:
+        """Returns the frame under the colors, which it stretches to its size."""
+        height, width = frame_hwc_u8.shape[:2]
+        rows, rest = divmod(height, colors_hwc_u8.shape[0])
+        stretched = (width, height if rest else height // rows)
+        if colors_hwc_u8.shape[1::-1] != stretched:
+            colors_hwc_u8 = np.asarray(
+                cv2.resize(colors_hwc_u8, stretched, interpolation=cv2.INTER_NEAREST), dtype=np.uint8
+            )
+        # where each row of colors covers a whole number of rows, it is blended with each of them, and never copied
+        lines = (-1, 1 if rest else rows, width * 3)
+        picture, colors = np.empty_like(frame_hwc_u8, order="C"), colors_hwc_u8.reshape(-1, width * 3)
+        framed, drawn = frame_hwc_u8.reshape(lines), picture.reshape(lines)
+        for row in range(lines[1]):
+            cv2.addWeighted(framed[:, row], 1 - self._alpha, colors, self._alpha, 0, dst=drawn[:, row])
         return picture
 
 

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from camera_fakes import ANY_SPEED, MANIFEST
@@ -18,6 +19,18 @@ def test_blend_equals_its_formula(alpha):
     expected = (1 - alpha) * frame + alpha * colors.repeat(2, 0).repeat(2, 1)
     assert np.abs(picture - expected).max() <= 0.51
     assert np.array_equal(frame, before)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (60, 90), (20, 30), (50, 60), (40, 31), (10, 15), (20, 95)])
+def test_colors_are_stretched_as_the_nearest_neighbor(size):
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    ids = rng.integers(0, MANIFEST.num_classes + 1, (20, 30), dtype=np.uint8)
+    colors = np.array([*MANIFEST.colors, (0, 0, 0)], dtype=np.uint8)[:, ::-1][ids]
+    stretched = cv2.resize(colors, size[::-1], interpolation=cv2.INTER_NEAREST)
+    expected = cv2.addWeighted(frame, 0.7, stretched, 0.3, 0)
+    for given in (frame, np.asfortranarray(frame)):
+        np.testing.assert_array_equal(Overlay(MANIFEST, 0.3).draw(given, ids), expected)
 
 
 def test_legend_and_figures_are_drawn_over_small_frames_too():

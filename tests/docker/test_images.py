@@ -146,7 +146,7 @@ def test_the_commands_in_compose_and_systemd_are_ones_that_jetseg_has():
         verb = verbs.get_command(Context(verbs), words[0])
         contexts.append(verb.make_context(words[0], list(words[1:])))
     loop, unit_loop, health = (context.params for context in contexts)
-    assert loop["source"] == unit_loop["source"] == "0"
+    assert loop["source"] == unit_loop["source"] == ["0"]
     assert loop["metrics"] == health["metrics"]
 
 

@@ -113,11 +113,12 @@ def test_stamps_date_frames_where_clocks_agree_and_arrival_where_not(buses):
     camera = sender.publisher("/camera/image_raw", IMAGE, Delivery())
     source = open_source(f"ros2:{place('/camera/image_raw', port)}", wait=True)
     await_true(camera.is_wanted)
-    for ago, expected in ((0.5, 0.5), (3600.0, 0.0)):
+    for ago, expected, dated_by in ((0.5, 0.5, "capture"), (3600.0, 0.0, "arrival")):
         camera.send(picture(0, time.time() - ago)[0])
         frame = read(source)
         assert time.perf_counter() - frame.captured_at == pytest.approx(expected, abs=0.15)
         assert frame.stamp.frame_id == "front"
+        assert frame.dated_by == dated_by
     source.close()
 
 

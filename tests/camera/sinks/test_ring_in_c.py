@@ -51,7 +51,14 @@ def write_until(ended, name, ready):
     writer.close()
 
 
-@pytest.mark.parametrize("options", [[], ["-g", "-fsanitize=thread"], ["-g", "-fsanitize=address,undefined"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["-g", "-fsanitize=thread"], marks=pytest.mark.long),
+        pytest.param(["-g", "-fsanitize=address,undefined"], marks=pytest.mark.long),
+    ],
+)
 def test_a_c_program_reads_a_thousand_whole_class_maps_while_the_writer_runs_at_full_speed(tmp_path, name, options):
     program = compiled(tmp_path, *options)
     ended, ready = Event(), Event()

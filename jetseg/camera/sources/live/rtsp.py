@@ -93,21 +93,19 @@ class RtspConnection:
     def _decode(self, packet: Any, arrived_at: float, waited: float) -> None:  # noqa: ANN401
         try:
             frames = [] if packet.is_corrupt else packet.decode()
-            is_damaged = packet.is_corrupt
-        except self._damage:
-            frames, is_damaged = [], True
-        if is_damaged:
-            self._waiting.append(Grab(None, arrived_at))
+        except self._damage:  # the hole in the timestamps tells how much
+            frames = []
         for frame in frames:
-            captured_at = arrived_at
+            captured_at, missing = arrived_at, 0
             if frame.pts is not None:  # before the first report a stream may tell no time
                 captured_at = self._clock.date(arrived_at, waited, frame.pts * self._base)
+                missing = self._clock.missing
             if self._is_backlog(arrived_at, waited):
                 continue
             sent_us = self._sent_us.pop(frame.pts, None)
             image = np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
             sent_ns = None if sent_us is None else 1000 * sent_us
-            self._waiting.append(Grab(image, captured_at, self._clock.missing, sent_ns=sent_ns))
+            self._waiting.append(Grab(image, captured_at, missing, sent_ns=sent_ns))
 
     def _is_backlog(self, arrived_at: float, waited: float) -> bool:
         """Tells whether a frame queued up since opening: it came at once instead of when it was due."""

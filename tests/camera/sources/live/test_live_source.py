@@ -244,7 +244,8 @@ class FakeCapture:
 
     def grab(self):
         self.grabbed += 1
-        time.sleep(0.02 if self.grabbed > 5 else 0)
+        if self.grabbed > 5:
+            time.sleep(0.02)
         return self.grabbed <= 15
 
     def retrieve(self):
