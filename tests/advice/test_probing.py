@@ -72,6 +72,7 @@ def test_two_four_is_for_devices_with_sparse_tensor_cores(checkpoint, make_bench
     assert "skips no zeros" in TwoFour().applies(make_bench(checkpoint))
 
 
+@pytest.mark.long
 def test_a_speed_that_is_published_stays_a_prior_in_its_chains_which_no_clock_here_contradicts(checkpoint, make_bench):
     bench = make_bench(checkpoint, target="orin-nano-8gb", max_drop=100)
     option = Option(Plan(two_four=True), 1.2, 1.2, 0.0, "prior", "prior", "papers")

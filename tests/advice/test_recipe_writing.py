@@ -104,6 +104,7 @@ def test_the_recipe_of_a_smaller_coarser_engine_runs(checkpoint, make_bench, tmp
         assert engine.segment(np.zeros((64, 96, 3), np.uint8)).shape == (24, 32)
 
 
+@pytest.mark.long
 def test_an_engine_for_another_computer_is_built_there(checkpoint, make_bench):
     stages = make_recipe(make_bench(checkpoint, target="orin-nano-8gb"), chain(Plan(precision="int8")))["stages"]
     assert [stage["stage"] for stage in stages] == ["export", "calibrate"]

@@ -109,7 +109,7 @@ def test_help_tells_defaults_bounds_and_registered_names(verb, monkeypatch):
     assert "0<=x<=100" in lines["--share"]
     assert "LAYER" in lines["--layers"]
     assert "Which; may be repeated." in lines["--layers"]
-    assert "Runtime: onnxruntime, tensorrt, tensorrt_rtx" in lines["--backend"]
+    assert "Runtime: onnxruntime, litert, tensorrt, tensorrt_rtx" in lines["--backend"]
     assert "KEY=VALUE" in lines["--option"]
     assert "Not for people" not in done.output
 

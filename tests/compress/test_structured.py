@@ -63,6 +63,7 @@ def masked_dense(module, settings):
     return masked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "training heads"])
 @pytest.mark.parametrize("scope", ["layer", "global", "isomorphic"])
 @pytest.mark.parametrize("name", NETWORKS)

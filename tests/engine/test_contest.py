@@ -77,6 +77,7 @@ def test_who_asks_for_it_gets_8_bits_all_the_same(settings, take, tmp_path):
     assert built.contest.gain == pytest.approx(4 / 6)
 
 
+@pytest.mark.long
 def test_a_scheme_of_8_bits_gives_way_to_float_as_well(settings, take, tmp_path):
     take({"fp32": 4.0, "int8": 6.0})
     built = build_engine(**settings, out=tmp_path / "e.onnx", scheme="int8")

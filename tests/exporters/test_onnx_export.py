@@ -165,6 +165,7 @@ def test_normalization_in_the_graph_is_the_preprocessors(color):
     np.testing.assert_allclose(actual, Preprocessor(spec)(frame), rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.long
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
     checkpoint = save(tmp_path / "net.safetensors", "tiny")
     manifest = load_manifest(checkpoint)

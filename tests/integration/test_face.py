@@ -91,6 +91,7 @@ def test_the_wheel_brings_the_networks(wheel, tmp_path):
     assert done.stdout.startswith(str(wheel)), done.stderr
 
 
+@pytest.mark.long
 def test_the_wheel_says_to_install_an_extra_from_itself(wheel, tmp_path):
     done = python(["-c", "from jetseg.installation import install_hint as hint; print(hint('cpu'))"], tmp_path, wheel)
     (file,) = (wheel.parent / "wheels").iterdir()

@@ -216,6 +216,7 @@ def bomb(kit: Path, name: str, size: int) -> None:
             stream.write(bytes(1 << 20))
 
 
+@pytest.mark.long
 def test_a_file_that_would_grow_a_thousandfold(kit, folder):
     bomb(kit, "weights.bin", 300 << 20)
     assert kit.stat().st_size < 400_000

@@ -76,6 +76,7 @@ def test_a_whole_chain_runs_once_and_then_only_what_changed(tmp_path):
     assert [result.seconds is None for result in fourth] == [True] * 3 + [False, True, True]
 
 
+@pytest.mark.long
 def test_a_network_is_pruned_to_a_speed_and_factorized(tmp_path, monkeypatch):
     class Meter(BackendMeter):
         """Takes what a network computes for its time, so that the test does not depend on the machine."""

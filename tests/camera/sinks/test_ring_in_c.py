@@ -51,6 +51,7 @@ def write_until(ended, name, ready):
     writer.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

@@ -91,6 +91,7 @@ def errors_of(source, wanted, dated_by):
     return np.array(errors)
 
 
+@pytest.mark.long
 def test_the_age_of_rtsp_with_sender_reports_counts_from_capture():
     pytest.importorskip("av")
     port, events = free_port(), EventLog()

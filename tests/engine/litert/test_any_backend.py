@@ -25,6 +25,7 @@ def slow_down(monkeypatch):
     return install
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("slow", "winner", "suffix"), [(OnnxRunner, "litert", ".tflite"), (LiteRTRunner, "onnxruntime", ".onnx")]
 )
