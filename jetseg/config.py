@@ -36,12 +36,15 @@ class Cli:
         flag: Its option, where that is not its name.
         registry: Name of a registry in `jetseg.registry`, whose parts the help lists.
         hidden: Not an option of its own.
+        joins: Name of a number whose option takes NAME=VALUE as well, for this mapping, as in --max-drop 0.5 and
+            --max-drop depth_rmse=2%.
     """
 
     metavar: str | None = None
     flag: str | None = None
     registry: str | None = None
     hidden: bool = False
+    joins: str | None = None
 
 
 def validate_config(model: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:

@@ -18,6 +18,8 @@ ClassMap = npt.NDArray[np.uint8]
 DepthMap = npt.NDArray[np.float32]
 TaskMap = ClassMap | DepthMap
 """What an output becomes: a class map, or of a depth output the depth of each pixel, in its unit."""
+_SAME_DEPTH = np.float32(0.05)
+"""Share of the depth by which it may differ and still count as the same."""
 _LEAST_PROBABILITY = 1e-6
 """Keeps the logarithm of a probability finite."""
 
@@ -32,14 +34,31 @@ def task_maps(outputs: Sequence[npt.NDArray[Any]], manifest: Manifest) -> dict[s
     Raises:
         ManifestError: An output is not what the manifest says.
     """
-    return {
-        task.output.label: task_map(output, task) for output, task in zip(outputs, manifest.tasks, strict=True)
-    }
+    return {task.output.label: task_map(output, task) for output, task in zip(outputs, manifest.tasks, strict=True)}
 
 
 def task_map(output: npt.NDArray[Any], manifest: Manifest) -> TaskMap:
     """Turns the raw output of one task into its map; the manifest has this output only."""
     return depth_map(output, manifest) if manifest.output.task == "depth" else class_map(output, manifest)
+
+
+def same_share(found: Sequence[TaskMap], wanted: Sequence[TaskMap]) -> float:
+    """Returns the share of pixels that two networks agree on, 0 to 1, in the task in which they agree least.
+
+    Pixels of class maps agree that are equal, and depth that differs by less than 5 %.
+
+    >>> ids, depth = np.array([[0, 1]], np.uint8), np.array([[10.0, 20.0]], np.float32)
+    >>> same_share([ids, depth], [ids, depth * np.float32([1.04, 1.06])])
+    0.5
+    """
+    return min(float(np.mean(same_pixels(mine, theirs))) for mine, theirs in zip(found, wanted, strict=True))
+
+
+def same_pixels(found: TaskMap, wanted: TaskMap) -> npt.NDArray[np.bool_]:
+    """Returns at which pixels two maps of one task agree; see `same_share`."""
+    if found.dtype == np.uint8:
+        return np.asarray(found == wanted)
+    return np.asarray(np.abs(found - wanted) < _SAME_DEPTH * wanted)
 
 
 def depth_map(output: npt.NDArray[Any], manifest: Manifest) -> DepthMap:

@@ -64,11 +64,16 @@ class From:
     model: type[BaseModel]
     leave_out: tuple[str, ...] = ()
 
+    def joined(self) -> dict[str, str]:
+        """Returns the mappings that share the option of a number, by the number's name."""
+        marks = ((name, part) for name, info in self.model.model_fields.items() for part in info.metadata)
+        return {part.joins: name for name, part in marks if isinstance(part, Cli) and part.joins is not None}
+
     def fields(self) -> Iterator[tuple[str, FieldInfo, Cli]]:
         """Yields name, field and looks of each setting that has an option."""
         for name, info in self.model.model_fields.items():
             looks = next((part for part in info.metadata if isinstance(part, Cli)), Cli())
-            if name not in self.leave_out and not looks.hidden and _can_be_option(info):
+            if name not in self.leave_out and not looks.hidden and looks.joins is None and _can_be_option(info):
                 yield name, info, looks
 
 
@@ -94,8 +99,9 @@ def with_settings(verb: Verb) -> Verb:
     }
     for name, parameter in signature.parameters.items():
         if name in groups:
+            joined = groups[name].joined()
             for key, info, looks in groups[name].fields():
-                parameters.setdefault(key, _parameter(key, info, looks))
+                parameters.setdefault(key, _parameter(key, info, looks, takes_pairs=key in joined))
         else:
             parameters[name] = parameter.replace(annotation=hints[name])
 
@@ -108,6 +114,9 @@ def with_settings(verb: Verb) -> Verb:
         for name, mark in groups.items():
             own = {key: info for key, info, _ in mark.fields()}
             passed[name] = {key: _value(given[key], own[key], FLAGS[key]) for key in own if key in given}
+            for number, mapping in mark.joined().items():
+                if number in passed[name]:
+                    passed[name] |= _apart(passed[name].pop(number), number, mapping, FLAGS[number])
         verb(**passed)
 
     required_first = sorted(parameters.values(), key=lambda parameter: parameter.default is not inspect.Parameter.empty)
@@ -159,7 +168,14 @@ def _was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 
 
-def _parameter(name: str, info: FieldInfo, looks: Cli) -> inspect.Parameter:
+def _apart(entries: list[str], number: str, mapping: str, flag: str) -> dict[str, Any]:
+    """Sorts what an option was given that takes a number and NAME=VALUE."""
+    plain = [entry for entry in entries if "=" not in entry]
+    named = pairs([entry for entry in entries if "=" in entry], flag)
+    return ({number: plain[-1]} if plain else {}) | ({mapping: named} if named else {})
+
+
+def _parameter(name: str, info: FieldInfo, looks: Cli, *, takes_pairs: bool = False) -> inspect.Parameter:
     """Returns the parameter that typer makes an option of."""
     kind, optional = _plain_type(info.annotation)
     flag = looks.flag or f"--{name.replace('_', '-')}"
@@ -169,7 +185,12 @@ def _parameter(name: str, info: FieldInfo, looks: Cli) -> inspect.Parameter:
     default: Any = None if info.is_required() else info.get_default(call_default_factory=True)
     annotation: Any = kind
     metavar = looks.metavar
-    if _is_sequence(kind) or _is_mapping(kind):
+    if takes_pairs:
+        text = f"{text.rstrip('.')} (default {default}); NAME=AMOUNT for one metric; may be repeated."
+        metavar = metavar or "NUMBER|NAME=AMOUNT"
+        kind = list[str]
+        annotation, default, optional = kind, None, True
+    elif _is_sequence(kind) or _is_mapping(kind):
         annotation, default, optional = list[str], None, True
         metavar = metavar or ("NAME=VALUE" if _is_mapping(kind) else None)
         text = f"{text.rstrip('.')}; may be repeated."

@@ -11,7 +11,6 @@ from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import FrameWindow, OutputSpec
 from jetseg.registry import DATASETS
 
-
 SEGMENTATION = "segmentation"
 """The task that the labels of a dataset are for, among several."""
 
@@ -105,9 +104,7 @@ def match_window(split: Split, window: FrameWindow | None) -> Split:
 
 def main_output(split: Split) -> OutputSpec:
     """Returns what the labels of a split are, as an output that tells them would be described."""
-    return OutputSpec(
-        name=SEGMENTATION, classes=split.classes, palette=split.palette, ignore_index=split.ignore_index
-    )
+    return OutputSpec(name=SEGMENTATION, classes=split.classes, palette=split.palette, ignore_index=split.ignore_index)
 
 
 def select_targets(split: Split, names: Sequence[str]) -> tuple[Split, tuple[OutputSpec, ...]]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from jetseg.engine.config import Budget
 from jetseg.errors import ConfigError
 from jetseg.evaluation.agreement import VOID, Agreement
+from jetseg.evaluation.task_budget import budgets_of
+from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
 
 _NAMED_CLASSES = 3
 
 
-def check_classes_of(budget: Budget, classes: tuple[str, ...]) -> None:
-    """Refuses a budget for a class that the network does not have.
+def check_budget(budget: Budget, manifest: Manifest) -> None:
+    """Refuses a budget for a class or a metric that the network does not have.
 
     Raises:
-        ConfigError: A name is unknown.
+        ConfigError: A name is unknown, or an amount is no number.
     """
+    classes = manifest.classes
+    budgets_of(manifest.outputs, budget.task_drops, budget.max_drop)
     unknown = sorted(set(budget.class_budget) - set(classes))
     if unknown:
         raise ConfigError(f"The network has no class {', '.join(unknown)}.", f"Its classes are: {', '.join(classes)}.")

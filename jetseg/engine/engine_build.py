@@ -14,7 +14,7 @@ from jetseg.data.dataset import Dataset
 from jetseg.engine.accuracy_gate import AccuracyGate, GateResult
 from jetseg.engine.backend import Backend, BuildReport, BuildRequest
 from jetseg.engine.blame import sensitive_layers
-from jetseg.engine.budget import check_classes_of
+from jetseg.engine.budget import check_budget
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.contest import Contest
 from jetseg.engine.engine import open_engine
@@ -75,7 +75,7 @@ class EngineBuild:
             )
         if self.config.auto and self.dataset is None:
             raise ConfigError("`auto` needs data to judge by.", "Give `data`.")
-        check_classes_of(self.config, self.network.manifest.classes)
+        check_budget(self.config, self.network.manifest)
 
     def make_gate(self) -> AccuracyGate | None:
         """Makes what judges the engines; None without data."""

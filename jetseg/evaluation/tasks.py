@@ -8,12 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.contract import Sample, Split
+from jetseg.data.contract import Sample, Split, TargetSplit
 from jetseg.data.dataset import SEGMENTATION, match_window, select_targets
 from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import Manifest, OutputSpec
+from jetseg.measured import Accuracy
 from jetseg.postprocess import TaskMap, resize_task_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track
@@ -125,7 +126,7 @@ def task_targets(manifest: Manifest, split: Split) -> tuple[Split, tuple[str | N
     Raises:
         DataError: The classes of a target are not those of the output.
     """
-    known, _ = _known(split)
+    known = _known(split)
     wanted = tuple(name if name in known else None for name in target_names(manifest))
     split, outputs = select_targets(match_window(split, manifest.input.frames), [name for name in wanted if name])
     described = {output.name: output for output in outputs}
@@ -139,11 +140,9 @@ def task_targets(manifest: Manifest, split: Split) -> tuple[Split, tuple[str | N
     return split, wanted
 
 
-def _known(split: Split) -> tuple[set[str], Split]:
-    from jetseg.data.contract import TargetSplit
-
+def _known(split: Split) -> set[str]:
     further = set(split.targets) if isinstance(split, TargetSplit) else set()
-    return further | ({SEGMENTATION} if split.classes else set()), split
+    return further | ({SEGMENTATION} if split.classes else set())
 
 
 def truth_of(sample: Sample, target: str | None) -> npt.NDArray[Any] | None:
@@ -187,6 +186,23 @@ def measure_tasks(
             if truth is not None:
                 meter.update(truth, found[name])
     return {name: meter.figures() for name, (meter, _) in meters.items()}
+
+
+def task_accuracy(figures: Mapping[str, Figures], source: Split, frames: int) -> Accuracy:
+    """Returns the record of the figures of several tasks; mIoU is that of the first one that has it."""
+    rounded = {
+        name: {key: None if value is None else round(value, 4) for key, value in row.items()}
+        for name, row in figures.items()
+    }
+    return Accuracy(
+        data=source.spec.split(":", 1)[0],
+        split=source.split,
+        frames=frames,
+        miou=next((row["miou"] for row in rounded.values() if "miou" in row), None),
+        pixel_accuracy=None,
+        per_class_iou={},
+        tasks=rounded,
+    )
 
 
 def mean_score(figures: Mapping[str, Figures]) -> float | None:

@@ -72,7 +72,9 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         return module.train(), parent.derive(stage, outputs=(output,), input=spec)
     known |= {"activation": config.activation, "threshold": config.threshold}
     output = validate_config(OutputSpec, known)
-    manifest = _fresh_manifest(config, dataset, (output,), ModelSpec(factory=config.model, options=config.model_options))
+    manifest = _fresh_manifest(
+        config, dataset, (output,), ModelSpec(factory=config.model, options=config.model_options)
+    )
     module = create_model(
         config.model, manifest.output.channels, in_channels=manifest.input.channels, **config.model_options
     )
@@ -85,9 +87,7 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
     return adapt_outputs_(module, model).train(), manifest.changed(model=model)
 
 
-def start_tasks(
-    config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, ...]
-) -> tuple[nn.Module, Manifest]:
+def start_tasks(config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, ...]) -> tuple[nn.Module, Manifest]:
     """Builds the network of several tasks, or of one that is not what the labels say, and its manifest.
 
     Args:
@@ -135,9 +135,7 @@ def _fill_(module: nn.Module, config: TrainConfig) -> None:
         import_state_dict(config.weights, module)
 
 
-def _fresh_manifest(
-    config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, ...], model: ModelSpec
-) -> Manifest:
+def _fresh_manifest(config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, ...], model: ModelSpec) -> Manifest:
     return Manifest(
         kind="checkpoint",
         outputs=outputs,

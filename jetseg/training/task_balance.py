@@ -29,7 +29,9 @@ class Balance(nn.Module):
 
     def forward(self, losses: Sequence[Tensor | None]) -> Tensor:
         """Returns the sum over the tasks that have a loss, one at least."""
-        return torch.stack([factor * loss for factor, loss in zip(self.factors, losses, strict=True) if loss is not None]).sum()
+        return torch.stack(
+            [factor * loss for factor, loss in zip(self.factors, losses, strict=True) if loss is not None]
+        ).sum()
 
     def weights(self) -> list[float]:
         """Returns how much each task weighs now."""
@@ -97,9 +99,7 @@ class GradNorm(Balance):
 
     def _learn(self, losses: Sequence[Tensor]) -> None:
         layer = self._shared()
-        norms = torch.stack(
-            [torch.autograd.grad(loss, layer, retain_graph=True)[0].detach().norm() for loss in losses]
-        )
+        norms = torch.stack([torch.autograd.grad(loss, layer, retain_graph=True)[0].detach().norm() for loss in losses])
         values = torch.stack([loss.detach() for loss in losses])
         if not (torch.isfinite(norms).all() and torch.isfinite(values).all()):
             return

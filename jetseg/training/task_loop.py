@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from jetseg.data.contract import Split
 from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import spread
-from jetseg.evaluation.tasks import Figures, make_meter, mean_score
+from jetseg.evaluation.tasks import Figures, make_meter, mean_score, task_accuracy
 from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
 from jetseg.postprocess import task_map
@@ -136,23 +136,6 @@ def validate_tasks(
                 truth[unlabelled] = void
             meter.update(truth, task_map(output, task))
     return {output.label: meter.figures() for output, meter in zip(manifest.outputs, meters, strict=True)}
-
-
-def task_accuracy(figures: dict[str, Figures], source: Split, frames: int) -> Accuracy:
-    """Returns the record of the figures of several tasks; mIoU is that of the first one that has it."""
-    rounded = {
-        name: {key: None if value is None else round(value, 4) for key, value in row.items()}
-        for name, row in figures.items()
-    }
-    return Accuracy(
-        data=source.spec.split(":", 1)[0],
-        split=source.split,
-        frames=frames,
-        miou=next((row["miou"] for row in rounded.values() if "miou" in row), None),
-        pixel_accuracy=None,
-        per_class_iou={},
-        tasks=rounded,
-    )
 
 
 def _unlabelled(source: Split) -> DataError:

@@ -103,7 +103,6 @@ class Camera:
         world_ahead = np.float32(self.position[2]) - right * sin + ahead * cos
         return world_right, world_ahead, np.where(seen, ahead, np.float32(np.inf))
 
-
     def depth_on(self, viewed: Points, box: tuple[int, int, int, int]) -> Plane:
         """Returns how far away the plane through some points is, at each pixel of a part of the picture.
 
@@ -122,7 +121,9 @@ class Camera:
         slant = normal[0] * columns + normal[1] * rows + normal[2]
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = float(normal @ middle) / slant
-        return np.nan_to_num(depth, nan=float(middle[2])).clip(viewed[:, 2].min(), viewed[:, 2].max()).astype(np.float32)
+        return (
+            np.nan_to_num(depth, nan=float(middle[2])).clip(viewed[:, 2].min(), viewed[:, 2].max()).astype(np.float32)
+        )
 
 
 def camera_at(layout: Layout, optics: Optics, along: float, across: float, seconds: float) -> Camera:
