@@ -212,8 +212,8 @@ def resize_task_map(values_hw: TaskMap, height: int, width: int) -> TaskMap:
     """Resizes a class map by nearest neighbor, and a depth map likewise: a mean of near and far is neither."""
     if values_hw.shape == (height, width):
         return values_hw
-    resized: TaskMap = np.asarray(cv2.resize(values_hw, (width, height), interpolation=cv2.INTER_NEAREST))
-    return resized
+    resized: Any = cv2.resize(values_hw, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized, dtype=values_hw.dtype)
 
 
 def resize_class_map(ids_hw_u8: ClassMap, height: int, width: int) -> ClassMap:

@@ -81,6 +81,11 @@ class PruneConfig(PredictedSpeed):
         description="Scope latency: power of a layer's thinness by which its channels count the more; with 1, costly "
         "layers end far narrower than the others.",
     )
+    task_importance: Literal["normalized", "raw"] = Field(
+        "normalized",
+        description="How a network's tasks share the importance of a channel with criterion taylor: normalized, so that "
+        "each counts the same, or raw, by the size of its loss.",
+    )
     norm: int = Field(2, ge=1, le=2, description="Structured magnitude: 1 for the L1 norm, 2 for the squared L2 norm.")
     keep: Annotated[tuple[str, ...], Cli(metavar="PATTERN")] = Field(
         (), description="Layer to leave alone, as in 'stem*'."

@@ -19,7 +19,7 @@ class Budget(Settings):
     max_drop: float = Field(0.5, ge=0, description="Points of mIoU that the engine may lose.")
     task_drops: Annotated[dict[str, str], Cli(joins="max_drop")] = Field(
         default_factory=dict,
-        description='What a task may lose in one metric, by TASK_METRIC, in points or as a share: {"depth_rmse": "2%"}.',
+        description='What a task may lose in one metric, in points or as a share, as in {"depth_rmse": "2%"}.',
     )
     max_class_drop: float = Field(1.0, ge=0, description="Points of IoU that each class may lose.")
     class_budget: Annotated[dict[str, float], Cli(metavar="CLASS=POINTS")] = Field(

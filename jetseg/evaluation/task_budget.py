@@ -34,20 +34,17 @@ def budgets_of(
     >>> budgets_of([depth], {"depth_rmse": "2%"}, 0.5)
     {('depth', 'rmse'): (0.02, True)}
     """
-    known = {
-        f"{output.label}_{metric}": (output.label, metric) for output in outputs for metric in METRICS[output.task]
-    }
+    known = {f"{output.label}_{metric}" for output in outputs for metric in METRICS[output.task]}
     for name in asked:
         if name not in known:
-            raise ConfigError(f"{name} is no metric of a task of the network.", f"They are: {', '.join(known)}.")
+            raise ConfigError(
+                f"{name} is no metric of a task of the network.", f"They are: {', '.join(sorted(known))}."
+            )
     found: dict[tuple[str, str], tuple[float, bool]] = {}
     for output in outputs:
         usual = {METRICS[output.task][0]: _USUAL_DEPTH_DROP if output.task == "depth" else str(points)}
-        own = {
-            metric: asked[f"{output.label}_{metric}"]
-            for metric in METRICS[output.task]
-            if f"{output.label}_{metric}" in asked
-        }
+        names = {metric: f"{output.label}_{metric}" for metric in METRICS[output.task]}
+        own = {metric: asked[name] for metric, name in names.items() if name in asked}
         for metric, amount in {**usual, **output.budget, **own}.items():
             if metric not in METRICS[output.task]:
                 raise ConfigError(f"The manifest has a budget for {metric} of {output.label}, which is not measured.")

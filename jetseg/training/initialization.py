@@ -72,18 +72,14 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         return module.train(), parent.derive(stage, outputs=(output,), input=spec)
     known |= {"activation": config.activation, "threshold": config.threshold}
     output = validate_config(OutputSpec, known)
-    manifest = _fresh_manifest(
-        config, dataset, (output,), ModelSpec(factory=config.model, options=config.model_options)
-    )
+    model = ModelSpec(factory=config.model, options=config.model_options)
+    manifest = _fresh_manifest(config, dataset, (output,), model)
     module = create_model(
         config.model, manifest.output.channels, in_channels=manifest.input.channels, **config.model_options
     )
     _fill_(module, config)
-    model = manifest.model
     if is_foreign(config.model) or config.output is not None:
         model = find_outputs(module, manifest, config.output)
-    if model is None:
-        raise TypeError("a fresh manifest has a model")
     return adapt_outputs_(module, model).train(), manifest.changed(model=model)
 
 

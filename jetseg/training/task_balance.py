@@ -127,4 +127,4 @@ def last_shared_weight(module: nn.Module, losses: Sequence[Tensor]) -> str:
     shared = [name for name, *slopes in zip(names, *reached, strict=True) if all(slope is not None for slope in slopes)]
     if not shared:
         raise ValueError("the tasks share no weight")
-    return shared[-1]
+    return str(shared[-1])

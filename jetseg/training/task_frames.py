@@ -60,7 +60,7 @@ class TaskCrops(Crops):
         frame, planes = self._frames[index]
         image, labels = augment(
             resize_frame(frame, *self._size),
-            resize_planes(planes, *self._size),
+            resize_planes(np.asarray(planes, np.float32), *self._size),
             self._config,
             np.random.default_rng((self._seed, self.epoch, index)),
             ignore_index=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +57,7 @@ class TaskTraining(Training):
         del frames
         config = self.config
         main = {"ohem_fraction": config.ohem_fraction, "dice_weight": config.dice_weight}
-        self.task_losses = TaskLosses(self.manifest, main).to(self.fabric.device)
+        self.task_losses = TaskLosses(self.manifest.outputs, main).to(self.fabric.device)
 
     def make_distillation(self) -> None:
         """Opens the teachers."""
@@ -129,7 +130,7 @@ def validate_tasks(
             truth = planes[..., number]
             if task.output.task != "depth":
                 void = len(task.classes) if task.ignore_index is None else task.ignore_index
-                unlabelled = truth != truth
+                unlabelled = np.isnan(truth)
                 if unlabelled.all() or (task.ignore_index is None and unlabelled.any()):
                     continue  # a task that this frame says nothing of
                 truth = truth.copy()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jetseg.manifest import DepthSpec, Manifest, OutputSpec
+from jetseg.manifest import DepthSpec, OutputSpec
 from jetseg.training.losses import SegmentationLoss
 from jetseg.training.task_balance import Balance
 
@@ -21,13 +21,13 @@ class TaskLosses(nn.Module):
     """The loss of each task of a network whose scores are joined along the channels.
 
     Args:
-        manifest: Says which channels are whose.
+        outputs: Say which channels are whose.
         main: Settings of the loss of the main task, as of `SegmentationLoss`.
     """
 
-    def __init__(self, manifest: Manifest, main: Mapping[str, float | None] | None = None) -> None:
+    def __init__(self, outputs: Sequence[OutputSpec], main: Mapping[str, float | None] | None = None) -> None:
         super().__init__()
-        self.outputs = manifest.outputs
+        self.outputs = tuple(outputs)
         self.losses = nn.ModuleList(
             SegmentationLoss(_IGNORED, **(main or {}) if number == 0 else {})  # type: ignore[arg-type]
             for number, _ in enumerate(self.outputs)
@@ -95,7 +95,8 @@ def depth_loss(found_log: Tensor, truth: Tensor, labelled: Tensor, spec: DepthSp
     error = found - wanted.log()
     if spec.loss == "log-l1":
         return error.abs().mean()
-    return (error.square().mean() - _VARIANCE_SHARE * error.mean().square()).clamp(min=1e-12).sqrt()
+    silog: Tensor = (error.square().mean() - _VARIANCE_SHARE * error.mean().square()).clamp(min=1e-12).sqrt()
+    return silog
 
 
 def total_loss(losses: Sequence[Tensor | None], balance: Balance, joined: Tensor) -> Tensor:

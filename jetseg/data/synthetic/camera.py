@@ -121,9 +121,8 @@ class Camera:
         slant = normal[0] * columns + normal[1] * rows + normal[2]
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = float(normal @ middle) / slant
-        return (
-            np.nan_to_num(depth, nan=float(middle[2])).clip(viewed[:, 2].min(), viewed[:, 2].max()).astype(np.float32)
-        )
+        within = np.nan_to_num(depth, nan=float(middle[2])).clip(viewed[:, 2].min(), viewed[:, 2].max())
+        return np.asarray(within, dtype=np.float32)
 
 
 def camera_at(layout: Layout, optics: Optics, along: float, across: float, seconds: float) -> Camera:

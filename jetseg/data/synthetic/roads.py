@@ -76,7 +76,7 @@ class SyntheticSplit:
         sample = self._drives[seed].frame(frame, depth="depth" in self._wanted)
         if not self._wanted:
             return sample
-        masks = {name: np.isin(sample.label_hw_u8, ids).view(np.uint8) for name, ids in _MASKS.items()}
+        masks = {name: np.isin(np.asarray(sample.label_hw_u8), ids).view(np.uint8) for name, ids in _MASKS.items()}
         known = {**masks, **sample.targets}
         return replace(sample, targets={name: known[name] for name in self._wanted})
 

@@ -1,4 +1,7 @@
-"""Judges candidates by the pixels that keep the float network's class, in the worst task; who is behind is not judged to the end."""
+"""Judges candidates by the pixels that keep the float network's class, of several tasks in the worst.
+
+Who is behind is not judged to the end.
+"""
 
 from __future__ import annotations
 
