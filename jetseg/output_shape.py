@@ -112,11 +112,10 @@ def in_proportion(height: int, width: int, frame: InputSpec) -> bool:
 def _channels_fault(channels: int | None, spec: OutputSpec) -> tuple[str, str] | None:
     if channels is None:
         return None
-    if spec.task == "depth" and channels != 1:
-        return f"depth is one channel, and there are {channels}", "Correct the manifest's output."
     if spec.activation != "softmax" and channels != 1:
-        fix = "Leave activation and threshold out of the manifest's output."
-        return f"a threshold is for one channel, and there are {channels}", fix
+        fix = "Leave activation and threshold out of the manifest's output, or name another one."
+        what = "depth is one channel" if spec.task == "depth" else "a threshold is for one channel"
+        return f"{what}, and there are {channels}", fix
     if channels == 1 and spec.activation == "softmax":
         return (
             "with one channel of scores every pixel is that class",

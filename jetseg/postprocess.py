@@ -213,7 +213,7 @@ def resize_task_map(values_hw: TaskMap, height: int, width: int) -> TaskMap:
     if values_hw.shape == (height, width):
         return values_hw
     resized: Any = cv2.resize(values_hw, (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(resized, dtype=values_hw.dtype)
+    return resized  # type: ignore[no-any-return]
 
 
 def resize_class_map(ids_hw_u8: ClassMap, height: int, width: int) -> ClassMap:

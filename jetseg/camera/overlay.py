@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.camera.task_pictures import draw_tasks
 from jetseg.manifest import Manifest
 from jetseg.monitor.statistics import LoopStatistics
-from jetseg.postprocess import ClassMap
+from jetseg.postprocess import ClassMap, TaskMap
 from jetseg.preprocess import FrameU8
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -25,13 +28,17 @@ class Overlay:
     """
 
     def __init__(self, manifest: Manifest, alpha: float, *, legend: bool = False) -> None:
-        self._alpha = alpha
+        self._manifest, self._alpha = manifest, alpha
         self._table = np.zeros((256, 1, 3), dtype=np.uint8)
         self._table[: manifest.num_classes, 0] = np.array(manifest.colors, dtype=np.uint8)[:, ::-1]
         self._legend = _legend(manifest) if legend else None
 
     def draw(
-        self, frame_hwc_u8: FrameU8, class_map_hw_u8: ClassMap, statistics: LoopStatistics | None = None
+        self,
+        frame_hwc_u8: FrameU8,
+        class_map_hw_u8: ClassMap,
+        statistics: LoopStatistics | None = None,
+        further: Mapping[str, TaskMap] | None = None,
     ) -> FrameU8:
         """Returns a new picture; the frame is not changed.
 
@@ -39,6 +46,7 @@ class Overlay:
             frame_hwc_u8: height x width x 3, BGR.
             class_map_hw_u8: Class ids, any size; resized by nearest neighbor.
             statistics: Rate, frame age and mIoU to write at the top; nothing if not given.
+            further: Maps of the network's other tasks.
         """
         height, width = frame_hwc_u8.shape[:2]
         # coloring before resizing touches the fewer pixels of the two sizes in the usual case
@@ -48,6 +56,8 @@ class Overlay:
         picture = np.asarray(
             cv2.addWeighted(frame_hwc_u8, 1 - self._alpha, colors, self._alpha, 0, dst=colors), dtype=np.uint8
         )
+        if further:
+            draw_tasks(picture, further, self._manifest, self._alpha)
         if self._legend is not None:
             _paste(self._legend, picture)
         if statistics is not None:

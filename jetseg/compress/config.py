@@ -83,7 +83,7 @@ class PruneConfig(PredictedSpeed):
     )
     task_importance: Literal["normalized", "raw"] = Field(
         "normalized",
-        description="How a network's tasks share the importance of a channel with criterion taylor: normalized, so that "
+        description="How several tasks share the importance of a channel with criterion taylor: normalized, so that "
         "each counts the same, or raw, by the size of its loss.",
     )
     norm: int = Field(2, ge=1, le=2, description="Structured magnitude: 1 for the L1 norm, 2 for the squared L2 norm.")

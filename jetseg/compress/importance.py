@@ -193,6 +193,9 @@ class Taylor(Criterion):
     over all weights that read it, whatever layers they belong to (Molchanov et al., arXiv:1906.10771, with the
     gate behind normalization and activation). Its absolute value is averaged over single frames, because at
     the end of training signed changes cancel out. The scores of all groups have the same unit.
+
+    Of several tasks, the scores of each are divided by their sum over the network, and then added: a channel counts by
+    the share of each task that hangs on it, whatever the scale of the task's loss.
     """
 
     needs_frames = True
@@ -211,7 +214,7 @@ class Taylor(Criterion):
                     if loss is None:
                         continue
                     subject.module.zero_grad(set_to_none=True)
-                    loss.backward(retain_graph=True)
+                    loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
                     for reader in readers:
                         of_task[reader].append(change_by_input_channel(reader))
         rows = [{reader: torch.stack(row) for reader, row in of_task.items() if row} for of_task in changes]
@@ -229,7 +232,7 @@ class Taylor(Criterion):
 
 
 def _scale(rows: Mapping[nn.Module, Tensor]) -> float:
-    """Returns how much all channels together matter to a task: what its scores are divided by, so that tasks compare."""
+    """Returns how much all channels together matter to a task: divided by it, the scores of tasks compare."""
     return max(sum(float(changes.abs().mean(dim=0).sum()) for changes in rows.values()), 1e-30)
 
 

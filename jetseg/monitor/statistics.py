@@ -100,6 +100,8 @@ class LoopStatistics:
         """The longest frame age that is in time; None without a deadline."""
         self.deadline_misses = 0
         self.stages = {stage: LatencyRecord() for stage in STAGES}
+        self.tasks: dict[str, dict[str, float]] = {}
+        """Figures of the newest maps of further tasks; see `jetseg.monitor.task_figures`."""
         self.busy_since: dict[str, float | None] = dict.fromkeys(STAGES)
         """When each stage began what it is doing now; None while it waits for work."""
         self.frame_age = LatencyRecord()
@@ -144,11 +146,15 @@ class LoopStatistics:
     def busy(self, stage: str) -> Iterator[float]:
         """Marks a stage as working, for the watchdog; gives the moment at which it began."""
         started = perf_counter()
+        self.tasks: dict[str, dict[str, float]] = {}
+        """Figures of the newest maps of further tasks; see `jetseg.monitor.task_figures`."""
         self.busy_since[stage] = started
         try:
             yield started
         finally:
-            self.busy_since[stage] = None
+            self.tasks: dict[str, dict[str, float]] = {}
+        """Figures of the newest maps of further tasks; see `jetseg.monitor.task_figures`."""
+        self.busy_since[stage] = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

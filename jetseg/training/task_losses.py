@@ -95,8 +95,8 @@ def depth_loss(found_log: Tensor, truth: Tensor, labelled: Tensor, spec: DepthSp
     error = found - wanted.log()
     if spec.loss == "log-l1":
         return error.abs().mean()
-    silog: Tensor = (error.square().mean() - _VARIANCE_SHARE * error.mean().square()).clamp(min=1e-12).sqrt()
-    return silog
+    variance: Tensor = error.square().mean() - _VARIANCE_SHARE * error.mean().square()
+    return variance.clamp(min=1e-12).sqrt()
 
 
 def total_loss(losses: Sequence[Tensor | None], balance: Balance, joined: Tensor) -> Tensor:
