@@ -207,8 +207,6 @@ class Pipeline:
         with self._in_hand():
             maps = self._maps(inferred.outputs, engine) if inferred.maps is None else inferred.maps
         ids = maps.pop(engine.runner.manifest.output.label).astype(np.uint8, copy=False)
-        if maps:
-            statistics.tasks = task_figures(maps)
         ready_at = perf_counter()
         late = statistics.add_class_map(frame.captured_at, ready_at)
         self._ladder.observe(engine, ready_at, late=late, deadline_seconds=statistics.deadline_seconds)
@@ -216,6 +214,8 @@ class Pipeline:
         if len(self._ladder.engines) > 1:
             statistics.serving = engine.name
             statistics.frames_by_engine[engine.name] = statistics.frames_by_engine.get(engine.name, 0) + 1
+        if maps:
+            statistics.tasks = task_figures(maps)
         if statistics.accuracy is not None and frame.label_hw_u8 is not None:
             with statistics.timed("accuracy"):
                 statistics.accuracy.add(frame.label_hw_u8, ids)

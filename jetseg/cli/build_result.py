@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from jetseg.engine.backend import BuildReport
     from jetseg.engine.contest import Contest
     from jetseg.engine.result import BuildResult
+    from jetseg.evaluation.agreement import Agreement
+    from jetseg.measured import Accuracy
 
 
 def summary(result: BuildResult) -> dict[str, Any]:
@@ -152,6 +154,8 @@ def _losses(result: BuildResult) -> Table | None:
         table.add_section()
         table.add_row("all", f"{agreement.percent:.2f}", style="bold")
         return table
+    if after.tasks:
+        return _task_losses(before, after, agreement, result.manifest.precision)
     title = f"IoU % on {after.data} {after.split}, {after.frames} frames"
     headings = map(right, ("float", result.manifest.precision, "change", "keep the float network's class"))
     table = Table("class", *headings, title=title, title_justify="left")
@@ -160,6 +164,18 @@ def _losses(result: BuildResult) -> Table | None:
         table.add_row(name, *_change(before.per_class_iou[name], iou), kept_here)
     table.add_section()
     table.add_row("mIoU, all pixels", *_change(before.miou, after.miou), f"{agreement.percent:.2f}", style="bold")
+    return table
+
+
+def _task_losses(before: Accuracy, after: Accuracy, agreement: Agreement, precision: str) -> Table:
+    """Returns what the engine lost, task by task."""
+    title = f"Tasks on {after.data} {after.split}, {after.frames} frames"
+    headings = map(right, ("float", precision, "change", "same as the float network's, pixels %"))
+    table = Table("task", "metric", *headings, title=title, title_justify="left")
+    for name, kept in agreement.kept.items():
+        for metric, value in after.tasks.get(name, {"-": None}).items():
+            old = before.tasks.get(name, {}).get(metric)
+            table.add_row(name, metric, *_change(old, value), f"{kept:.2f}")
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
@@ -25,7 +25,7 @@ from jetseg.data.dataset import Dataset, select_targets
 from jetseg.errors import ArtifactError, ConfigError, DataError
 from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.evaluation.sparsity import gzip_bytes
-from jetseg.evaluation.tasks import has_tasks, target_names
+from jetseg.evaluation.tasks import Figures, has_tasks, target_names
 from jetseg.manifest import Manifest, ModelSpec, Stage
 from jetseg.models.cost import module_cost
 from jetseg.network import Network
@@ -51,7 +51,8 @@ class PruneResult:
         layers: What happened to each layer.
         speed: How a wanted speed was reached; None if none was wanted.
         gzip_bytes: Size of the checkpoint before and after, compressed with gzip: what zeros alone save.
-        miou: mIoU on the validation split in percent, if it was fine-tuned.
+        miou: mIoU on the validation split in percent, if it was fine-tuned; of several tasks their mean score.
+        tasks: Figures of each task before and after, of a network of several tasks with data.
     """
 
     checkpoint: Path
@@ -61,6 +62,7 @@ class PruneResult:
     speed: SpeedReport | None = None
     gzip_bytes: tuple[int, int] | None = None
     miou: float | None = None
+    tasks: Mapping[str, tuple[Figures, Figures]] = field(default_factory=dict)
 
 
 def prune_network(

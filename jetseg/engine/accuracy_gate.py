@@ -71,12 +71,12 @@ class AccuracyGate:
         self, network: Network, split: Split, budget: Budget, frames: int | None = None, threads: int | None = None
     ) -> None:
         check_budget(budget, network.manifest)
+        self.split, self._network, self._budget = split, network, budget
+        self._frames = frames
         self._tasks: TaskGate | None = None
         if has_tasks(network.manifest):
             self._tasks = TaskGate(open_engine(network, threads=threads), split, budget, frames)
             return
-        self.split, self._network, self._budget = split, network, budget
-        self._frames = frames
         self._labelled = check_frames(network.manifest.classes, split, frames=frames, labels="optional")
         self._parent = open_engine(network, threads=threads)  # before anything long, to see that it can be
 

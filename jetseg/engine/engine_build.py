@@ -158,7 +158,7 @@ class EngineBuild:
 
     def with_profile(self, result: BuildResult) -> BuildResult:
         """Adds what a vehicle without labels compares its frames with; of an engine that cannot run, its parent's."""
-        if self.dataset is None:
+        if self.dataset is None or result.manifest.output.task == "depth":
             return result
         split = _profile_split(self.dataset, self.config)
         runs_here = result.report.not_run_here is None
@@ -172,7 +172,7 @@ class EngineBuild:
 
     def with_estimator(self, result: BuildResult) -> BuildResult:
         """Adds what a vehicle without labels estimates accuracy by; of an engine that cannot run, its parent's."""
-        if self.dataset is None or not self.config.estimate:
+        if self.dataset is None or not self.config.estimate or result.manifest.output.task == "depth":
             return result
         split, threads = _profile_split(self.dataset, self.config), self.config.threads
         runs_here = result.report.not_run_here is None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from jetseg.data.contract import Sample, Split, TargetSplit
 from jetseg.data.dataset import SEGMENTATION, match_window, select_targets
-from jetseg.errors import DataError
+from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import Manifest, OutputSpec
@@ -107,6 +107,17 @@ def make_meter(spec: OutputSpec) -> TaskMeter:
 def has_tasks(manifest: Manifest) -> bool:
     """Tells whether a network is scored task by task: it has several outputs, or one that has no classes."""
     return len(manifest.outputs) > 1 or manifest.output.task == "depth"
+
+
+def refuse_several(manifest: Manifest, what: str) -> None:
+    """Refuses a network of several tasks, or of depth, where only one map of classes is looked at.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if has_tasks(manifest):
+        listed = ", ".join(output.label for output in manifest.outputs)
+        raise ConfigError(f"{what} serves networks with one map of classes, and this one has {listed}.")
 
 
 def target_names(manifest: Manifest) -> tuple[str, ...]:

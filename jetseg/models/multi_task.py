@@ -14,7 +14,7 @@ class MultiTask(TinyEncoder):
     """The encoder of `jetseg.models.tiny.Tiny`, shared, and one of its decoders per task.
 
     Args:
-        num_classes: Channels of the main task; used if `heads` is not given.
+        num_classes: Channels of the one task, where `heads` is not given.
         in_channels: Channels of the input.
         heads: Channels of each task's scores, by name, the main one first.
         width: Channels at half resolution, as of `Tiny`.
@@ -25,13 +25,18 @@ class MultiTask(TinyEncoder):
     ) -> None:
         super().__init__(in_channels, width)
         self.heads = nn.ModuleDict()
-        for name, channels in (heads or {"segmentation": num_classes}).items():
+        self._alone = heads is None
+        for name, channels in ({"alone": num_classes} if heads is None else heads).items():
             head = nn.Module()
             add_decoder_(head, width, channels)
             self.heads[name] = head
         initialize_(self)
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Returns scores by task, each N x channels x H x W, for an input N x in_channels x H x W of any size."""
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        """Returns scores by task, each N x channels x H x W, for an input N x in_channels x H x W of any size.
+
+        Of one task without a name, its scores alone.
+        """
         features = self.features(x)
-        return {name: resize_like(decode(head, features), x) for name, head in self.heads.items()}
+        scores = {name: resize_like(decode(head, features), x) for name, head in self.heads.items()}
+        return scores["alone"] if self._alone else scores

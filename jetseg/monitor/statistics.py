@@ -146,15 +146,11 @@ class LoopStatistics:
     def busy(self, stage: str) -> Iterator[float]:
         """Marks a stage as working, for the watchdog; gives the moment at which it began."""
         started = perf_counter()
-        self.tasks: dict[str, dict[str, float]] = {}
-        """Figures of the newest maps of further tasks; see `jetseg.monitor.task_figures`."""
         self.busy_since[stage] = started
         try:
             yield started
         finally:
-            self.tasks: dict[str, dict[str, float]] = {}
-        """Figures of the newest maps of further tasks; see `jetseg.monitor.task_figures`."""
-        self.busy_since[stage] = None
+            self.busy_since[stage] = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -92,9 +92,9 @@ def depth_loss(found_log: Tensor, truth: Tensor, labelled: Tensor, spec: DepthSp
     found, wanted = found_log[labelled], truth[labelled]
     if spec.loss == "l1":
         return F.l1_loss(found.exp(), wanted) / spec.high
-    error = found - wanted.log()
     if spec.loss == "log-l1":
-        return error.abs().mean()
+        return F.l1_loss(found, wanted.log())
+    error = found - wanted.log()
     variance: Tensor = error.square().mean() - _VARIANCE_SHARE * error.mean().square()
     return variance.clamp(min=1e-12).sqrt()
 

@@ -14,9 +14,10 @@ from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.engine.engine import Engine
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.errors import ConfigError
-from jetseg.evaluation.accuracy import as_record, measure_accuracy
+from jetseg.evaluation.accuracy import as_record, measure_accuracy, spread
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.evaluation.config import EvaluateConfig
+from jetseg.evaluation.tasks import has_tasks, measure_tasks, refuse_several, task_accuracy
 from jetseg.measured import Accuracy
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
@@ -142,6 +143,11 @@ def _measure(
     engine: Engine, other: Engine | None, split: Split, frames: int | None
 ) -> tuple[Accuracy | None, Agreement | None]:
     """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
+    if has_tasks(engine.manifest):
+        if other is not None:
+            refuse_several(engine.manifest, "`reference`")
+        figures = measure_tasks(engine.maps, engine.manifest, split, frames=frames)
+        return task_accuracy(figures, split, len(spread(len(split), frames))), None
     if other is None:
         return as_record(measure_accuracy(engine.segment, engine.manifest, split, frames=frames), split), None
     meter = AgreementMeter(engine.segment, other.segment, engine.manifest, other.manifest)

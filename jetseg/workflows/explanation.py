@@ -15,6 +15,7 @@ from jetseg.config import validate_config
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset, match_window, open_dataset
 from jetseg.errors import ConfigError
+from jetseg.evaluation.tasks import refuse_several
 from jetseg.explanation.causes.cause import Cause, Effects, explained_share
 from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.explained import Explained, explain_entries
@@ -71,6 +72,7 @@ def explain(
     dataset = open_dataset(data)
     asked = dataset.split(split)
     with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as entries:
+        refuse_several(entries[0].engine.manifest, "The explanation")
         frames = match_window(asked, entries[0].engine.manifest.input.frames)
         conditions = {
             "data": dataset.spec,

@@ -208,7 +208,7 @@ def _bytes_of(values: TaskMap) -> npt.NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     steps = np.clip(np.nan_to_num(values, posinf=0, neginf=0) * 256, 0, 65535)
-    return np.rint(steps).astype("<u2").view(np.uint8)
+    return np.asarray(np.rint(steps).astype("<u2").view(np.uint8))
 
 
 class RingReader:
