@@ -192,7 +192,7 @@ class OutputSpec(Record):
             usual["depth"] = DepthSpec()
         elif not values.get("classes"):
             usual["classes"] = ("background", values.get("name") or "foreground")
-        return usual | {key: value for key, value in values.items() if value is not None or key not in usual}
+        return usual | {key: value for key, value in values.items() if value not in (None, (), []) or key not in usual}
 
     @field_validator("classes")
     @classmethod

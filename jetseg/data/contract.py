@@ -12,6 +12,9 @@ import numpy.typing as npt
 from jetseg.manifest import FrameWindow, OutputSpec
 from jetseg.palette import Color
 
+SEGMENTATION = "segmentation"
+"""The task that the labels of a dataset are for, among several."""
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jetseg.address import SourceAddress
-from jetseg.data.contract import DatasetKind, Split, TargetSplit, WindowedSplit
+from jetseg.data.contract import SEGMENTATION, DatasetKind, Split, TargetSplit, WindowedSplit
 from jetseg.data.joined import JoinedSplits
 from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import FrameWindow, OutputSpec
 from jetseg.registry import DATASETS
-
-SEGMENTATION = "segmentation"
-"""The task that the labels of a dataset are for, among several."""
 
 
 class Dataset:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.contract import Sample, Split, TargetSplit
-from jetseg.data.dataset import SEGMENTATION, match_window, select_targets
+from jetseg.data.contract import SEGMENTATION, Sample, Split, TargetSplit
+from jetseg.data.dataset import match_window, select_targets
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix

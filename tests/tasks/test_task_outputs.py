@@ -188,3 +188,31 @@ def test_tasks_are_scored_where_there_are_labels():
     assert figures["drivable"]["iou"] == 100.0
     assert figures["lane"]["iou"] == 0.0
     assert figures["depth"]["rmse"] == pytest.approx(0.0)
+
+
+def test_a_folder_has_several_labels_and_may_lack_some(tmp_path: Path):
+    for folder in ("images", "labels", "lanes", "far"):
+        (tmp_path / folder).mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.full((4, 6, 3), 9, np.uint8))
+        cv2.imwrite(str(tmp_path / "labels" / f"{name}.png"), np.eye(4, 6, dtype=np.uint8))
+    cv2.imwrite(str(tmp_path / "lanes" / "a.png"), 255 * np.eye(4, 6, dtype=np.uint8))
+    cv2.imwrite(str(tmp_path / "far" / "b.png"), np.array([[0, 256, 512, 640, 1, 2]] * 4, np.uint16))
+    (tmp_path / "classes.yaml").write_text(
+        "classes: [road, car]\n"
+        "targets:\n"
+        "  lane: {folder: lanes, label_values: {0: 0, 255: 1}}\n"
+        "  depth: {folder: far, task: depth, depth: {low: 1, high: 80}}\n"
+    )
+    split = jetseg.open_dataset(f"folder:{tmp_path}").split("all")
+    assert {name: output.task for name, output in split.targets.items()} == {"lane": "binary", "depth": "depth"}
+    assert split[0].targets == {}
+    first, second = (split.with_targets(["lane", "depth"])[index].targets for index in range(2))
+    assert list(first) == ["lane"]
+    assert np.array_equal(first["lane"], np.eye(4, 6))
+    assert list(second) == ["depth"]
+    assert np.isnan(second["depth"][0, 0])
+    assert second["depth"][0, 1:4].tolist() == [1.0, 2.0, 2.5]
+    (tmp_path / "classes.yaml").write_text("classes: [road, car]\ntargets: {lane: {folder: ../lanes}}\n")
+    with pytest.raises(jetseg.JetsegError, match="folder"):
+        jetseg.open_dataset(f"folder:{tmp_path}").split("all")
