@@ -15,8 +15,8 @@ from pydantic import Field
 
 from jetseg.config import Record
 from jetseg.data.contract import Sample
-from jetseg.data.decode import LabelCode, check_same_size, read_label
-from jetseg.data.files import LABEL_SUFFIXES, FileSplit, label_files, require_folder
+from jetseg.data.decode import LABEL_SUFFIXES, LabelCode, check_same_size, read_label
+from jetseg.data.files import FileSplit, label_files, require_folder
 from jetseg.data.image_file import decode_image, read_image_file
 from jetseg.data.label_reading import decide_reading
 from jetseg.errors import DataError
@@ -109,5 +109,4 @@ def _read_depth(path: Path, scale: float) -> npt.NDArray[Any]:
     if steps.ndim != 2 or steps.dtype.kind not in "uf":
         raise DataError(f"{path} is no picture of depth: it has {steps.shape} values of {steps.dtype}.", "Write gray.")
     depth = steps.astype(np.float32) * np.float32(scale)
-    depth[~(depth > 0)] = np.nan
-    return depth
+    return np.asarray(np.where(depth > 0, depth, np.float32(np.nan)))

@@ -103,4 +103,5 @@ def total_loss(losses: Sequence[Tensor | None], balance: Balance, joined: Tensor
     """Returns the weighted sum of the losses that there are; zero, with a gradient of zero, if there is none."""
     if all(loss is None for loss in losses):
         return joined.sum() * 0.0
-    return balance(losses)
+    total: Tensor = balance(losses)
+    return total
