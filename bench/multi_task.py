@@ -38,10 +38,9 @@ def main() -> None:
     options = _options()
     board = _Board(options.out)
     print(device_name(), toolchain())
-    single = {
-        task: board.step(f"single {task}", partial(_train, options, (task,), "tiny", f"single-{task}"))
-        for task in TASKS
-    }
+    single = {}
+    for task in TASKS:
+        single[task] = board.step(f"single {task}", partial(_train, options, (task,), "tiny", f"single-{task}"))
     for weighting in ("equal", "uncertainty", "gradnorm"):
         made = partial(_train, options, TASKS, "multi-task", f"joint-{weighting}", task_weighting=weighting)
         board.step(f"joint {weighting}", made)
