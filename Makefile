@@ -25,7 +25,7 @@ PIN := --constraint $(CURDIR)/constraints.txt
 INSTALL := $(PIN) --build-constraint $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs package lock pin-bases audit changelog bindings torch-tensorrt soak fuzz bench latency zoo images clean
+.PHONY: help demo test test-long lint docs package lock pin-bases audit changelog bindings torch-tensorrt soak fuzz bench latency zoo images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -41,6 +41,9 @@ demo: $(READY) ## Runs the whole job on synthetic road scenes: train, compress, 
 
 test: $(READY) ## Runs the default tests.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-long: $(READY) ## Runs the tests that take some seconds each: whole chains, real networks.
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not slow and not gpu and not tensorrt and not torch_tensorrt'
 
 lint: $(READY) ## Checks style, types and the import graph.
 	$(BIN)/ruff check .
@@ -79,7 +82,7 @@ audit: $(DOCS_READY) ## Looks every locked version up among the known vulnerabil
 changelog: $(DOCS_READY) ## Moves the fragments of changes/ into CHANGELOG.md, under the version of pyproject.toml.
 	$(DOCS_BIN)/towncrier build --yes
 
-bindings: $(READY) ## Slow tests against NVIDIA's own bindings of four versions (4 MB are downloaded) and its builder.
+bindings: $(READY) ## Slow tests over NVIDIA's own bindings of four versions, its builder, and pycuda itself (240 MB are downloaded).
 	$(BIN)/python -m pytest -m slow tests/engine/tensorrt
 
 $(TT_READY): pyproject.toml constraints.txt

@@ -208,7 +208,7 @@ def ranking_is_right(outcomes: Sequence[Outcome], advice: Mapping[str, Any], giv
     for number, (one, said) in enumerate(zip(outcomes, advice["ranked"], strict=True)):
         drop = 100.0 if one.drop is None else one.drop
         plan = Plan(instead=str(number))  # tells them apart
-        chains[number] = Chain(plan, one.speedup or 1.0, drop, said["hours"], said["confidence"])
+        chains[number] = Chain(plan, one.speedup or 1.0, drop, said["hours"])
     ranked = rank(chains.values(), AdviseConfig(max_drop=given.max_drop), advice["float_ms"])
     return [chain.plan.instead for chain in ranked] == [str(number) for number in chains]
 

@@ -8,7 +8,7 @@ ARG BASE=nvcr.io/nvidia/l4t-tensorrt:r10.3.0-runtime
 # hadolint ignore=DL3006
 FROM ${BUILD_BASE} AS build
 # Empty leaves pycuda out, which is compiled against CUDA: for a base without CUDA.
-ARG EXTRAS=tensorrt,record,dashboard,deploy
+ARG EXTRAS=tensorrt,record,dashboard,deploy,ros2,mcap,foxglove,mqtt
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
 ARG DEBIAN_FRONTEND=noninteractive

@@ -1,14 +1,17 @@
-# Jetson Thor with JetPack 7.0: TensorRT 10.13, CUDA 13.0, Python 3.12.
+# Jetson Orin and Thor with JetPack 7.2 (L4T 39.2): TensorRT 10.16, CUDA 13.2, Python 3.12.
 #     docker build --file docker/jetson-jp7.Dockerfile --tag jetseg:jp7 .
+#     docker run --rm --device nvidia.com/gpu=all jetseg:jp7 doctor      # or --runtime nvidia
+# JetPack 7.2.2 also offers TensorRT 11, which brings the DLA back: --build-arg TENSORRT=11.4.1
+# A Thor that stays with JetPack 7.0: --build-arg TENSORRT=10.13.3, and bases (BUILD_BASE, BASE) with CUDA 13.0.1
 # OpenCV is Ubuntu's, which reads CSI cameras through GStreamer; it needs NumPy 1.
 # docker/pin-bases.sh adds or renews the digests of the bases; without one, the tag is trusted.
-ARG BUILD_BASE=nvcr.io/nvidia/cuda:13.0.1-devel-ubuntu24.04
-ARG BASE=nvcr.io/nvidia/cuda:13.0.1-runtime-ubuntu24.04
+ARG BUILD_BASE=nvcr.io/nvidia/cuda:13.2.0-devel-ubuntu24.04
+ARG BASE=nvcr.io/nvidia/cuda:13.2.0-runtime-ubuntu24.04
 
 # hadolint ignore=DL3006
 FROM ${BUILD_BASE} AS build
 # Empty leaves pycuda out, which is compiled against CUDA: for a base without CUDA.
-ARG EXTRAS=tensorrt,record,dashboard,deploy
+ARG EXTRAS=tensorrt,record,dashboard,deploy,ros2,mcap,foxglove,mqtt
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
 ARG DEBIAN_FRONTEND=noninteractive
@@ -31,12 +34,12 @@ RUN python3 -m venv --system-site-packages /opt/jetseg \
 # hadolint ignore=DL3006
 FROM ${BASE}
 # From NVIDIA's package source, which the base has; TENSORRT= leaves it out, for a base without that source.
-ARG TENSORRT=10.13.3.9-1+cuda13.0
+ARG TENSORRT=10.16.2
 ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
-    && if [ -n "${TENSORRT}" ]; then apt-get install --yes --no-install-recommends \
-        "libnvinfer10=${TENSORRT}" "libnvinfer-plugin10=${TENSORRT}" "libnvonnxparsers10=${TENSORRT}" \
-        "python3-libnvinfer=${TENSORRT}"; fi \
+    && if [ -n "${TENSORRT}" ]; then major=${TENSORRT%%.*} && apt-get install --yes --no-install-recommends \
+        "libnvinfer${major}=${TENSORRT}.*" "libnvinfer-plugin${major}=${TENSORRT}.*" \
+        "libnvonnxparsers${major}=${TENSORRT}.*" "python3-libnvinfer=${TENSORRT}.*"; fi \
     && apt-get install --yes --no-install-recommends \
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3 python3-opencv \
     && rm -rf /var/lib/apt/lists/* \

@@ -12,7 +12,8 @@ lock() {
 
 lock --extra cpu --constraint constraints.txt --output-file docker/cpu.lock
 # NVIDIA's TensorRT and Ubuntu's OpenCV come from their package sources, not from here
-lock --extra tensorrt --extra record --extra dashboard --extra deploy --constraint docker/jetson-constraints.txt --output-file docker/jetson.lock
+lock --extra tensorrt --extra record --extra dashboard --extra deploy --extra ros2 --extra mcap --extra foxglove --extra mqtt \
+    --constraint docker/jetson-constraints.txt --output-file docker/jetson.lock
 # pycuda is compiled against the CUDA of the base, so it stands alone: an image without CUDA leaves it out
 awk '/^pycuda==/ { print; while ($0 ~ /\\$/) { getline; print } }' docker/jetson.lock > docker/pycuda.lock
 awk '/^pycuda==/ { while ($0 ~ /\\$/) getline; next } { print }' docker/jetson.lock > docker/jetson.lock.new

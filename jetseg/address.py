@@ -1,4 +1,4 @@
-"""The address of a source of frames, which may hold passwords: what is shown of it never does."""
+"""Addresses of cameras, storages and servers, which may hold passwords: what is shown of them never does."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from typing_extensions import Self, Unpack
 
 from jetseg.config import Record
-from jetseg.measured import Accuracy, Estimator, Parity, Profile, Proof, Temperature
+from jetseg.measured import Accuracy, Estimator, Parity, Profile, Proof
 from jetseg.palette import Color, default_palette
 
 Precision = Literal["fp32", "fp16", "bf16", "fp8", "int16", "int8"]
@@ -38,7 +38,6 @@ OF_HISTORY = (
     "parity",
     "accuracy",
     "profile",
-    "temperature",
     "estimator",
     "proof",
     "stages",
@@ -293,7 +292,6 @@ class _Changes(TypedDict, total=False):
     parity: Parity | None
     accuracy: tuple[Accuracy, ...]
     profile: Profile | None
-    temperature: Temperature | None
     estimator: Estimator | None
     proof: Proof | None
     stages: tuple[Stage, ...]
@@ -323,7 +321,6 @@ class Manifest(Record):
     parity: Parity | None = None
     accuracy: tuple[Accuracy, ...] = ()
     profile: Profile | None = None
-    temperature: Temperature | None = None
     estimator: Estimator | None = None
     proof: Proof | None = None
     stages: tuple[Stage, ...] = ()
@@ -389,15 +386,15 @@ class Manifest(Record):
     def derive(self, stage: Stage, **changes: Unpack[_Changes]) -> Self:
         """Describes what a stage makes of this artifact.
 
-        What was measured on this one does not hold for it: parity, accuracy, profile, temperature and estimator are
-        empty unless given. Its parent is this artifact, by the hash that is recorded here, unless `parent_sha256` is
+        What was measured on this one does not hold for it: parity, accuracy, profile and estimator are empty
+        unless given. Its parent is this artifact, by the hash that is recorded here, unless `parent_sha256` is
         given.
 
         Args:
             stage: The stage, which joins the history.
             changes: What else differs.
         """
-        made: _Changes = {"parity": None, "accuracy": (), "profile": None, "temperature": None, "estimator": None}
+        made: _Changes = {"parity": None, "accuracy": (), "profile": None, "estimator": None}
         made |= {"proof": None, "sha256": None, "parent_sha256": self.sha256, "stages": (*self.stages, stage)}
         made |= changes
         return self.changed(**made)

@@ -81,28 +81,6 @@ class Profile(Record):
     agreement_miou: float | None = None
 
 
-class Temperature(Record):
-    """What scores are divided by before a softmax makes probabilities of them, so that these come true more often.
-
-    Measured on an artifact itself: it does not hold for what is made of it, and it never changes a class map.
-
-    Attributes:
-        value: The temperature; above 1 where the network is surer than it is right.
-        data: Kind of the dataset that it was fitted on.
-        split: Its split.
-        frames: How many frames.
-        ece_before: Expected calibration error without it, in percent; None if not measured.
-        ece_after: Likewise with it.
-    """
-
-    value: float = Field(gt=0)
-    data: str
-    split: str
-    frames: int
-    ece_before: float | None = None
-    ece_after: float | None = None
-
-
 class LinearModel(Record):
     """A straight line over some figures, which gives a logarithm of odds."""
 

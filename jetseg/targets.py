@@ -8,7 +8,7 @@ sparse INT8, the ratio of Orin's tensor cores. A figure that no document gives i
 
 from __future__ import annotations
 
-from jetseg.config import Record
+from jetseg.config import Record, changed
 from jetseg.errors import ConfigError
 
 
@@ -54,232 +54,173 @@ class Target(Record):
 
 
 _JETPACK_6 = Software(jetpack="6.2", tensorrt="10.3")
+_JETPACK_7_1 = Software(jetpack="7.1", tensorrt="10.13")
 _JETPACK_7 = Software(jetpack="7.2.1", tensorrt="10.16")
 _JETPACK_7_2_2 = Software(jetpack="7.2.2", tensorrt="11.4.1")
-_JETPACK_7_1 = Software(jetpack="7.1", tensorrt="10.13")
-_SUPER = "Figures are of the standard power modes; for the Super mode of JetPack 6.2, name the target"
-_SUPER_SOURCE = "NVIDIA, JetPack 6.2 Brings Super Mode to Jetson Orin Nano and Jetson Orin NX Modules: {} TOPS sparse{}"
-_NX_SHEET = "NVIDIA Jetson Orin NX Series data sheet DS-10712-001 v1.7: {} TOPS sparse, of which the DLA {}"
-_NO_DLA_BETWEEN = "Of its TensorRT versions, only 10.3 offers the DLA."
+
+_SUPER = "NVIDIA, JetPack 6.2 Brings Super Mode to Jetson Orin Nano and Jetson Orin NX Modules: "
+_NANO_KIT = "NVIDIA, Jetson Orin Nano Developer Kit Gets a Super Boost: "
+_NX_SHEET = "NVIDIA Jetson Orin NX Series data sheet DS-10712-001 v1.7: "
+_AGX_SHEET = "NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8: "
+
+
+def _with_super(usual: Target, **faster: str | float) -> tuple[Target, Target]:
+    """Returns a device in its standard mode and in the Super mode of JetPack 6.2, of which it says what differs."""
+    mode = changed(
+        usual,
+        name=f"{usual.name}-super",
+        title=f"{usual.title}, Super mode",
+        power_mode="MAXN_SUPER",
+        **faster,
+    )
+    told = f"Figures are of the standard power modes; for the Super mode of JetPack 6.2, name the target {mode.name}."
+    return changed(usual, note=f"{told} {usual.note}"), mode
+
+
+_XAVIER_NX = Target(
+    name="xavier-nx",
+    title="Jetson Xavier NX, 8 GB",
+    board=("xavier nx",),
+    compute_capability="7.2",
+    memory_gb=8,
+    bandwidth_gb_per_s=59.7,
+    int8_tops=21,
+    fp16_tflops=6,
+    dla_cores=2,
+    software=(Software(jetpack="5.1", tensorrt="8.5"),),
+    source="NVIDIA's comparison of Jetson modules: 21 TOPS, 6 TFLOPS (FP16)",
+    note="JetPack 5 is its last, and TensorRT 8.5 is older than what jetseg builds for: use the CPU engine.",
+)
+_ORIN_NANO_8GB = Target(
+    name="orin-nano-8gb",
+    title="Jetson Orin Nano, 8 GB",
+    board=("orin nano",),
+    compute_capability="8.7",
+    memory_gb=8,
+    bandwidth_gb_per_s=68,
+    int8_tops=20,
+    fp16_tflops=10,
+    power_mode="15W",
+    software=(_JETPACK_6, _JETPACK_7),
+    source=f"{_NANO_KIT}40 TOPS sparse, 20 dense, 10 TFLOPS",
+    note="No DLA.",
+)
+_ORIN_NANO_4GB = changed(
+    _ORIN_NANO_8GB,
+    name="orin-nano-4gb",
+    title="Jetson Orin Nano, 4 GB",
+    memory_gb=4,
+    bandwidth_gb_per_s=34,
+    int8_tops=10,
+    fp16_tflops=5,
+    power_mode="10W",
+    source="NVIDIA Jetson Orin Nano Series data sheet: 20 TOPS sparse, 34 GB/s",
+)
+_ORIN_NX_16GB = changed(
+    _ORIN_NANO_8GB,
+    name="orin-nx-16gb",
+    title="Jetson Orin NX, 16 GB",
+    board=("orin nx",),
+    memory_gb=16,
+    bandwidth_gb_per_s=102,
+    int8_tops=50,
+    fp16_tflops=15,
+    power_mode="MAXN",
+    dla_cores=2,
+    source=f"{_NX_SHEET}100 TOPS sparse, of which the DLA 40",
+    note="Of its TensorRT versions, only 10.3 offers the DLA.",
+)
+_ORIN_NX_8GB = changed(
+    _ORIN_NX_16GB,
+    name="orin-nx-8gb",
+    title="Jetson Orin NX, 8 GB",
+    memory_gb=8,
+    int8_tops=35,
+    fp16_tflops=12.5,
+    dla_cores=1,
+    source=f"{_NX_SHEET}70 TOPS sparse, of which the DLA 20",
+)
+_AGX_ORIN_64GB = changed(
+    _ORIN_NX_16GB,
+    name="agx-orin-64gb",
+    title="Jetson AGX Orin, 64 GB",
+    board=("agx orin",),
+    memory_gb=64,
+    bandwidth_gb_per_s=204.8,
+    int8_tops=138,
+    fp16_tflops=42.5,
+    software=(_JETPACK_6, _JETPACK_7, _JETPACK_7_2_2),
+    source=f"{_AGX_SHEET}275 TOPS sparse, of which the GPU 170",
+    note="TensorRT 10.3 and, with JetPack 7.2.2, 11.4.1 offer the DLA; the versions between them do not.",
+)
+_AGX_ORIN_32GB = changed(
+    _AGX_ORIN_64GB,
+    name="agx-orin-32gb",
+    title="Jetson AGX Orin, 32 GB",
+    memory_gb=32,
+    int8_tops=100,
+    fp16_tflops=27,
+    source=f"{_AGX_SHEET}200 TOPS sparse, of which the GPU 108",
+)
+_THOR = Target(
+    name="thor",
+    title="Jetson AGX Thor (T5000), 128 GB",
+    board=("thor",),
+    compute_capability="11.0",
+    memory_gb=128,
+    bandwidth_gb_per_s=273,
+    power_mode="MAXN",
+    software=(Software(jetpack="7.0", tensorrt="10.13"), _JETPACK_7, _JETPACK_7_2_2),
+    source="NVIDIA Jetson Thor Series data sheet DS-11945-001; no DLA: TensorRT 11.4.1, Working with DLA",
+    note="NVIDIA quotes FP4 (2070 TFLOPS, sparse), not INT8. No DLA.",
+)
+_THOR_T4000 = changed(
+    _THOR,
+    name="thor-t4000",
+    title="Jetson T4000, 64 GB",
+    board=("thor", "t4000"),
+    memory_gb=64,
+    software=(_JETPACK_7_1, _JETPACK_7, _JETPACK_7_2_2),
+    source="NVIDIA Jetson T4000, announced with JetPack 7.1: 1200 TFLOPS (FP4, sparse), 64 GB, 273 GB/s",
+    note="NVIDIA quotes FP4, not INT8. No DLA.",
+)
+_CPU = Target(
+    name="cpu",
+    title="Any processor, with ONNX Runtime",
+    source="not applicable: processors differ; `jetseg bench` measures yours",
+)
 
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target(
-            name="xavier-nx",
-            title="Jetson Xavier NX, 8 GB",
-            board=("xavier nx",),
-            compute_capability="7.2",
-            memory_gb=8,
-            bandwidth_gb_per_s=59.7,
-            int8_tops=21,
-            fp16_tflops=6,
-            dla_cores=2,
-            software=(Software(jetpack="5.1", tensorrt="8.5"),),
-            source="NVIDIA's comparison of Jetson modules: 21 TOPS, 6 TFLOPS (FP16)",
-            note="JetPack 5 is its last, and TensorRT 8.5 is older than what jetseg builds for: use the CPU engine.",
-        ),
-        Target(
-            name="orin-nano-4gb",
-            title="Jetson Orin Nano, 4 GB",
-            board=("orin nano",),
-            compute_capability="8.7",
-            memory_gb=4,
-            bandwidth_gb_per_s=34,
-            int8_tops=10,
-            fp16_tflops=5,
-            power_mode="10W",
-            software=(_JETPACK_6, _JETPACK_7),
-            source="NVIDIA Jetson Orin Nano Series data sheet: 20 TOPS sparse, 34 GB/s",
-            note=f"{_SUPER} orin-nano-4gb-super. No DLA.",
-        ),
-        Target(
-            name="orin-nano-4gb-super",
-            title="Jetson Orin Nano, 4 GB, Super mode",
-            board=("orin nano",),
-            compute_capability="8.7",
-            memory_gb=4,
+        _XAVIER_NX,
+        *_with_super(
+            _ORIN_NANO_4GB,
             bandwidth_gb_per_s=51,
             int8_tops=17,
             fp16_tflops=8.5,
-            power_mode="MAXN_SUPER",
-            software=(_JETPACK_6, _JETPACK_7),
-            source=_SUPER_SOURCE.format(34, ", 51 GB/s"),
-            note="No DLA.",
+            source=f"{_SUPER}34 TOPS sparse, 51 GB/s",
         ),
-        Target(
-            name="orin-nano-8gb",
-            title="Jetson Orin Nano, 8 GB",
-            board=("orin nano",),
-            compute_capability="8.7",
-            memory_gb=8,
-            bandwidth_gb_per_s=68,
-            int8_tops=20,
-            fp16_tflops=10,
-            power_mode="15W",
-            software=(_JETPACK_6, _JETPACK_7),
-            source="NVIDIA, Jetson Orin Nano Developer Kit Gets a Super Boost: 40 TOPS sparse, 20 dense, 10 TFLOPS",
-            note=f"{_SUPER} orin-nano-8gb-super. No DLA.",
-        ),
-        Target(
-            name="orin-nano-8gb-super",
-            title="Jetson Orin Nano, 8 GB, Super mode",
-            board=("orin nano",),
-            compute_capability="8.7",
-            memory_gb=8,
+        *_with_super(
+            _ORIN_NANO_8GB,
             bandwidth_gb_per_s=102,
             int8_tops=33,
             fp16_tflops=17,
-            power_mode="MAXN_SUPER",
-            software=(_JETPACK_6, _JETPACK_7),
-            source="NVIDIA, Jetson Orin Nano Developer Kit Gets a Super Boost: 67 TOPS sparse, 33 dense, 17 TFLOPS",
-            note="No DLA.",
+            source=f"{_NANO_KIT}67 TOPS sparse, 33 dense, 17 TFLOPS",
         ),
-        Target(
-            name="orin-nx-8gb",
-            title="Jetson Orin NX, 8 GB",
-            board=("orin nx",),
-            compute_capability="8.7",
-            memory_gb=8,
-            bandwidth_gb_per_s=102,
-            int8_tops=35,
-            fp16_tflops=12.5,
-            power_mode="MAXN",
-            dla_cores=1,
-            software=(_JETPACK_6, _JETPACK_7),
-            source=_NX_SHEET.format(70, 20),
-            note=f"{_SUPER} orin-nx-8gb-super. {_NO_DLA_BETWEEN}",
+        *_with_super(
+            _ORIN_NX_8GB, int8_tops=58, fp16_tflops=19, source=f"{_SUPER}117 TOPS sparse, of which the DLA 40"
         ),
-        Target(
-            name="orin-nx-8gb-super",
-            title="Jetson Orin NX, 8 GB, Super mode",
-            board=("orin nx",),
-            compute_capability="8.7",
-            memory_gb=8,
-            bandwidth_gb_per_s=102,
-            int8_tops=58,
-            fp16_tflops=19,
-            power_mode="MAXN_SUPER",
-            dla_cores=1,
-            software=(_JETPACK_6, _JETPACK_7),
-            source=_SUPER_SOURCE.format(117, ", of which the DLA 40"),
-            note=_NO_DLA_BETWEEN,
+        *_with_super(
+            _ORIN_NX_16GB, int8_tops=78, fp16_tflops=19, source=f"{_SUPER}157 TOPS sparse, of which the DLA 80"
         ),
-        Target(
-            name="orin-nx-16gb",
-            title="Jetson Orin NX, 16 GB",
-            board=("orin nx",),
-            compute_capability="8.7",
-            memory_gb=16,
-            bandwidth_gb_per_s=102,
-            int8_tops=50,
-            fp16_tflops=15,
-            power_mode="MAXN",
-            dla_cores=2,
-            software=(_JETPACK_6, _JETPACK_7),
-            source=_NX_SHEET.format(100, 40),
-            note=f"{_SUPER} orin-nx-16gb-super. {_NO_DLA_BETWEEN}",
-        ),
-        Target(
-            name="orin-nx-16gb-super",
-            title="Jetson Orin NX, 16 GB, Super mode",
-            board=("orin nx",),
-            compute_capability="8.7",
-            memory_gb=16,
-            bandwidth_gb_per_s=102,
-            int8_tops=78,
-            fp16_tflops=19,
-            power_mode="MAXN_SUPER",
-            dla_cores=2,
-            software=(_JETPACK_6, _JETPACK_7),
-            source=_SUPER_SOURCE.format(157, ", of which the DLA 80"),
-            note=_NO_DLA_BETWEEN,
-        ),
-        Target(
-            name="agx-orin-32gb",
-            title="Jetson AGX Orin, 32 GB",
-            board=("agx orin",),
-            compute_capability="8.7",
-            memory_gb=32,
-            bandwidth_gb_per_s=204.8,
-            int8_tops=100,
-            fp16_tflops=27,
-            power_mode="MAXN",
-            dla_cores=2,
-            software=(_JETPACK_6, _JETPACK_7, _JETPACK_7_2_2),
-            source="NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8: 200 TOPS sparse, of which the GPU 108",
-            note="TensorRT 10.3 and, with JetPack 7.2.2, 11.4.1 offer the DLA; the versions between them do not.",
-        ),
-        Target(
-            name="agx-orin-64gb",
-            title="Jetson AGX Orin, 64 GB",
-            board=("agx orin",),
-            compute_capability="8.7",
-            memory_gb=64,
-            bandwidth_gb_per_s=204.8,
-            int8_tops=138,
-            fp16_tflops=42.5,
-            power_mode="MAXN",
-            dla_cores=2,
-            software=(_JETPACK_6, _JETPACK_7, _JETPACK_7_2_2),
-            source="NVIDIA Jetson AGX Orin Series data sheet DS-10662-001 v1.8: 275 TOPS sparse, of which the GPU 170",
-            note="TensorRT 10.3 and, with JetPack 7.2.2, 11.4.1 offer the DLA; the versions between them do not.",
-        ),
-        Target(
-            name="thor-t4000",
-            title="Jetson T4000, 64 GB",
-            board=("thor", "t4000"),
-            compute_capability="11.0",
-            memory_gb=64,
-            bandwidth_gb_per_s=273,
-            power_mode="MAXN",
-            software=(_JETPACK_7_1, _JETPACK_7, _JETPACK_7_2_2),
-            source="NVIDIA Jetson T4000, announced with JetPack 7.1: 1200 TFLOPS (FP4, sparse), 64 GB, 273 GB/s",
-            note="NVIDIA quotes FP4, not INT8. No DLA.",
-        ),
-        Target(
-            name="thor",
-            title="Jetson AGX Thor (T5000), 128 GB",
-            board=("thor",),
-            compute_capability="11.0",
-            memory_gb=128,
-            bandwidth_gb_per_s=273,
-            power_mode="MAXN",
-            software=(Software(jetpack="7.0", tensorrt="10.13"), _JETPACK_7, _JETPACK_7_2_2),
-            source="NVIDIA Jetson Thor Series data sheet DS-11945-001; no DLA: TensorRT 11.4.1, Working with DLA",
-            note="NVIDIA quotes FP4 (2070 TFLOPS, sparse), not INT8. No DLA.",
-        ),
-        Target(
-            name="cpu",
-            title="Any processor, with ONNX Runtime",
-            source="not applicable: processors differ; `jetseg bench` measures yours",
-        ),
+        _AGX_ORIN_32GB,
+        _AGX_ORIN_64GB,
+        _THOR_T4000,
+        _THOR,
+        _CPU,
     )
 }
-
-
-_FIRST_WITH = {"bf16": (8, 0), "fp8": (8, 9)}
-"""The first compute capability with a precision, as NVIDIA's support matrices of TensorRT and TensorRT-RTX list them:
-8.6 with bfloat16 and without FP8, 8.9 and 12.0 with both; DRIVE OS 7.0.3 lists Thor with both. Orin's is 8.7."""
-
-
-def lacks(compute_capability: str, precision: str) -> str | None:
-    """Says why a GPU cannot compute in a precision; None if it can.
-
-    Args:
-        compute_capability: Of the GPU, as in "8.7".
-        precision: As in "fp8"; integers and other floats are on every GPU that jetseg builds for.
-
-    >>> lacks("8.7", "fp8")
-    'a GPU of compute capability 8.7 has no fp8, which begins with 8.9'
-    >>> lacks(TARGETS["thor"].compute_capability, "fp8") is None
-    True
-    """
-    first = _FIRST_WITH.get(precision, (0, 0))
-    if tuple(int(part) for part in compute_capability.split(".")) >= first:
-        return None
-    begins = ".".join(map(str, first))
-    return f"a GPU of compute capability {compute_capability} has no {precision}, which begins with {begins}"
 
 
 def find_target(name: str) -> Target:

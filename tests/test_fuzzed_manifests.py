@@ -52,6 +52,7 @@ def places(value, path=()):
         yield from places(part, (*path, key))
 
 
+@pytest.mark.long
 @pytest.mark.fuzz
 def test_manifests_with_anything_in_them(tmp_path, trials):
     every = [path for path in places(WHOLE) if path]

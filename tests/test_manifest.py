@@ -9,7 +9,7 @@ from jetseg.config import validate_config
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.manifest import InputSpec, Manifest, Stage
 from jetseg.manifest_file import manifest_path
-from jetseg.measured import Accuracy, Temperature
+from jetseg.measured import Accuracy
 from jetseg.network import load_manifest, save_manifest
 from jetseg.palette import default_palette
 from jetseg.provenance import toolchain
@@ -236,16 +236,14 @@ def test_a_scale_of_zero_is_refused(artifact: Path, scale):
 
 def test_what_a_stage_makes_keeps_no_figures_of_its_parent():
     accuracy = Accuracy(data="d", split="s", frames=1, miou=70.0, pixel_accuracy=None, per_class_iou={"a": 70.0})
-    temperature = Temperature(value=1.5, data="d", split="s", frames=1)
     parent = Manifest(
         classes=("a",),
         input=InputSpec(height=4, width=8),
         sha256="1" * 64,
         accuracy=(accuracy,),
-        temperature=temperature,
     )
     child = parent.derive(Stage(name="prune"), precision="fp16")
-    assert (child.parent_sha256, child.sha256, child.accuracy, child.temperature) == ("1" * 64, None, (), None)
+    assert (child.parent_sha256, child.sha256, child.accuracy) == ("1" * 64, None, ())
     assert (child.precision, child.stages[-1].name) == ("fp16", "prune")
     with pytest.raises(ValidationError):
         parent.changed(precision="int3")

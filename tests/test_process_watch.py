@@ -42,6 +42,7 @@ def test_a_signal_interrupts_and_is_the_reason(number):
         assert watch.failure.exit_code == 128 + number
 
 
+@pytest.mark.long
 def test_calls_that_come_back_are_not_hanging_and_inner_ones_renew_outer_ones(tmp_path):
     script = """
         import time

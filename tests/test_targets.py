@@ -1,7 +1,7 @@
 import pytest
 
 from jetseg.errors import ConfigError
-from jetseg.targets import TARGETS, find_target, lacks, recognize_target
+from jetseg.targets import TARGETS, find_target, recognize_target
 
 
 def test_an_unknown_target_is_one_sentence_with_the_list():
@@ -72,21 +72,9 @@ def test_orins_share_a_compute_capability_and_differ_in_dla():
     }
 
 
-@pytest.mark.parametrize(
-    ("capability", "precision", "there"),
-    [
-        ("7.2", "int8", True),
-        ("7.5", "bf16", False),
-        ("8.0", "bf16", True),
-        ("8.7", "bf16", True),
-        ("8.7", "fp8", False),
-        ("8.9", "fp8", True),
-        ("11.0", "fp8", True),
-        ("12.0", "fp8", True),
-    ],
-)
-def test_a_gpu_has_what_nvidia_lists(capability, precision, there):
-    assert (lacks(capability, precision) is None) == there
+def test_whoever_has_figures_of_its_own_has_a_source_of_its_own():
+    sources = [target.source for target in TARGETS.values()]
+    assert len(set(sources)) == len(TARGETS)
 
 
 @pytest.mark.parametrize(

@@ -206,9 +206,10 @@ def _rank(bench: Workbench, findings: Sequence[Finding]) -> tuple[Chain, ...]:
     measured: list[Chain] = []
     for chain in leaders(ranked, _MEASURED):
         whole = chain
-        if bench.clock.left() > 0 or len(measured) < _RANKED:
+        # what no kernel here does, as skipping zeros, would be missing from the speed of the whole
+        if chain.speedup_from != "prior" and (bench.clock.left() > 0 or len(measured) < _RANKED):
             try:
-                whole = chain.as_whole(bench.speed(chain.plan))
+                whole = chain.as_whole(bench.speed(chain.plan), bench.stopwatch.basis)
             except JetsegError as error:
                 _LOG.warning("%s was not measured as a whole: %s", chain.plan, error)
         measured.append(whole)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jetseg.advice.config import AdviseConfig
-from jetseg.advice.finding import CONFIDENCES, Confidence, Finding, Option
+from jetseg.advice.finding import Basis, Confidence, Finding, Option, confidence_in, doubt, weakest
 from jetseg.advice.plan import Plan
 from jetseg.advice.stopwatch import Comparison
 
@@ -26,7 +26,8 @@ class Chain:
         speedup: How many times as fast as the float network.
         expected_drop: Points of mIoU that are expected to be lost: the sum over its techniques.
         hours: What it costs on this machine.
-        confidence: The least of its techniques'.
+        speedup_from: What the speedup rests on: the weakest of its techniques'.
+        drop_from: What the expected drop rests on, likewise.
         speed: Its latency as a whole, measured or predicted; without, the speedup is the product over its techniques.
     """
 
@@ -34,15 +35,21 @@ class Chain:
     speedup: float
     expected_drop: float
     hours: float
-    confidence: Confidence
+    speedup_from: Basis = "measured"
+    drop_from: Basis = "measured"
     speed: Comparison | None = None
 
-    def as_whole(self, speed: Comparison) -> Chain:
+    @property
+    def confidence(self) -> Confidence:
+        """How far to trust the two figures."""
+        return confidence_in(self.speedup_from, self.drop_from)
+
+    def as_whole(self, speed: Comparison, basis: Basis) -> Chain:
         """Returns the chain with its own speed, found for it as a whole."""
-        return replace(self, speedup=speed.speedup, speed=speed)
+        return replace(self, speedup=speed.speedup, speedup_from=basis, speed=speed)
 
 
-AS_IT_IS = Chain(Plan(), 1.0, 0.0, 0.0, "high")
+AS_IT_IS = Chain(Plan(), 1.0, 0.0, 0.0)
 
 
 def make_chains(findings: Iterable[Finding]) -> list[Chain]:
@@ -52,9 +59,8 @@ def make_chains(findings: Iterable[Finding]) -> list[Chain]:
         useful = [option for option in finding.options if option.usable and _pays(option)]
         chains += [longer for chain in chains for option in useful if (longer := _extended(chain, option)) is not None]
     # of two ways to the same plan, the less certain figures count
-    return list(
-        {chain.plan: chain for chain in sorted(chains, key=lambda chain: _certainty(chain.confidence))}.values()
-    )
+    by_doubt = sorted(chains, key=lambda chain: doubt(chain.speedup_from, chain.drop_from))
+    return list({chain.plan: chain for chain in by_doubt}.values())
 
 
 def rank(chains: Iterable[Chain], config: AdviseConfig, float_ms: float) -> list[Chain]:
@@ -63,8 +69,8 @@ def rank(chains: Iterable[Chain], config: AdviseConfig, float_ms: float) -> list
     Those come first that lose at most `max_drop` and, if there is one, reach the latency of the budget. With a budget
     these are sorted by what they lose, without one by their speed; the others by how far they miss.
 
-    >>> fast = Chain(Plan(precision="int8"), 2.0, 0.2, 0.0, "high")
-    >>> small = Chain(Plan(energy=0.9), 3.0, 4.0, 1.0, "low")
+    >>> fast = Chain(Plan(precision="int8"), 2.0, 0.2, 0.0)
+    >>> small = Chain(Plan(energy=0.9), 3.0, 4.0, 1.0)
     >>> [str(chain.plan) for chain in rank([AS_IT_IS, small, fast], AdviseConfig(), 10.0)]
     ['int8', 'as it is, fp32', 'low rank at 90 % of the energy']
     """
@@ -102,10 +108,6 @@ def _extended(chain: Chain, option: Option) -> Chain | None:
         chain.speedup * (option.speedup or 1.0),
         chain.expected_drop + (option.expected_drop or 0.0),
         max(chain.hours, option.hours),
-        max(chain.confidence, option.confidence, key=_certainty),
+        weakest(chain.speedup_from, option.speedup_from),
+        weakest(chain.drop_from, option.drop_from),
     )
-
-
-def _certainty(confidence: Confidence) -> int:
-    """Returns the place of a confidence: the larger, the less certain."""
-    return CONFIDENCES.index(confidence)

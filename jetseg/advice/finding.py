@@ -8,10 +8,31 @@ from typing import Literal, get_args
 
 from jetseg.advice.plan import Plan
 
+Basis = Literal["measured", "predicted", "prior"]
+"""measured: of this network, here; predicted: it follows from what was measured, or from tables and peaks of a device;
+prior: a guess, from what the literature says of other networks."""
 Confidence = Literal["high", "medium", "low"]
-"""high: speed and loss were measured; medium: one of them follows from what was measured; low: one was published."""
-CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
-"""All of them, the most certain first."""
+_BASES: tuple[Basis, ...] = get_args(Basis)
+_CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
+
+
+def weakest(*bases: Basis) -> Basis:
+    """Returns the least certain of what figures rest on.
+
+    >>> weakest("measured", "prior", "predicted")
+    'prior'
+    """
+    return _BASES[doubt(*bases)]
+
+
+def confidence_in(*bases: Basis) -> Confidence:
+    """Returns how far to trust figures: high if all were measured, medium if some were predicted, low with a prior."""
+    return _CONFIDENCES[doubt(*bases)]
+
+
+def doubt(*bases: Basis) -> int:
+    """Returns the place of the least certain basis: the larger, the less certain."""
+    return max(map(_BASES.index, bases))
 
 
 @dataclass(frozen=True)
@@ -23,16 +44,23 @@ class Option:
         speedup: How many times as fast as the float network; None where nobody knows.
         expected_drop: Points of mIoU that are expected to be lost; negative for a gain, None where nobody knows.
         hours: What it costs on this machine, in hours of training.
-        confidence: How far to trust the two figures.
-        source: Where they are from, as a sentence.
+        speedup_from: What the speedup rests on.
+        drop_from: What the expected drop rests on.
+        source: Where the two figures are from, as a sentence.
     """
 
     plan: Plan
     speedup: float | None
     expected_drop: float | None
     hours: float
-    confidence: Confidence
+    speedup_from: Basis
+    drop_from: Basis
     source: str
+
+    @property
+    def confidence(self) -> Confidence:
+        """How far to trust the two figures."""
+        return confidence_in(self.speedup_from, self.drop_from)
 
     @property
     def usable(self) -> bool:

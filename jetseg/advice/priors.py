@@ -1,4 +1,7 @@
-"""Published figures that stand where this machine cannot measure, each with its source."""
+"""Priors: figures of other networks that stand where this one cannot be measured here, each with its source.
+
+They are guesses about the network at hand, and called so wherever they are told.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prior:
-    """A published figure."""
+    """A figure of another network, and where it stands."""
 
     value: float
     source: str

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from jetseg.advice.config import AdviseConfig
+from jetseg.advice.finding import Basis
 from jetseg.engine.backend import find_backend
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.contest import hold_contest
@@ -57,6 +58,11 @@ class Stopwatch(Protocol):
         """Where its figures are from, as a sentence."""
         ...
 
+    @property
+    def basis(self) -> Basis:
+        """What its figures rest on."""
+        ...
+
     def __call__(self, reference: Network, network: Network, precision: Precision) -> Comparison:
         """Compares a float network in float with another one's engine in a precision."""
         ...
@@ -73,6 +79,7 @@ class BackendStopwatch:
 
     backend: str
     threads: int
+    basis: ClassVar[Basis] = "measured"
 
     @property
     def source(self) -> str:
@@ -99,11 +106,13 @@ class BackendStopwatch:
         """Times both in turn."""
         with scratch_folder("jetseg-advice-") as folder, ExitStack() as stack:
             first = stack.enter_context(self._open(reference, folder / "reference.onnx", "fp32"))
-            second = stack.enter_context(self._open(network, folder / "network.onnx", precision))
-            calls = {"reference": inference_on_noise(first), "network": inference_on_noise(second)}
+            calls = {"reference": inference_on_noise(first)}
+            if network is not reference or precision != "fp32":
+                second = stack.enter_context(self._open(network, folder / "network.onnx", precision))
+                calls["network"] = inference_on_noise(second)
             clock = find_backend(self.backend).clock(self.threads)
             found = quiet_latencies_ms(calls, rounds=_ROUNDS, seconds=_TURN_SECONDS, clock=clock)
-        return _measured(found["reference"], found["network"])
+        return _measured(found["reference"], found.get("network", found["reference"]))
 
     def _open(self, network: Network, place: Path, precision: Precision) -> Engine:
         model = network.float_graph().model
@@ -125,6 +134,7 @@ class PredictingStopwatch:
 
     target: str
     tables: Mapping[Precision, LatencyTable] = field(default_factory=dict)
+    basis: ClassVar[Basis] = "predicted"
     _models: dict[Precision, LatencyModel] = field(default_factory=dict, init=False)
 
     @property

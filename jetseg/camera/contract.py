@@ -218,6 +218,7 @@ class SinkContext:
         size_hw: Height and width of its frames; None before the first one is known.
         watch: Calls what it is given with the figures of the run, twice a second; as `Observer.listen`.
         source: What the user called the source.
+        alpha: Weight of the class colors in what a sink draws by itself, 0 to 1.
     """
 
     manifest: Manifest
@@ -228,6 +229,7 @@ class SinkContext:
     size_hw: tuple[int, int] | None = None
     watch: Callable[[Callable[[Observation], None]], None] = lambda listener: None  # noqa: ARG005
     source: str = ""
+    alpha: float = 0.5
 
 
 class SinkKind(Protocol):

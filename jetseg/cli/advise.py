@@ -17,6 +17,7 @@ from jetseg.cli.output import figure, print_json, print_lines, print_table, righ
 if TYPE_CHECKING:
     from jetseg.advice.advising import Advice
     from jetseg.advice.chains import Chain
+    from jetseg.advice.finding import Basis
 
 NETWORK = typer.Argument(metavar="NETWORK", help="Checkpoint (.safetensors) or float ONNX file.")
 OUT = typer.Option(metavar="FILE", help="Recipe to write; by default NAME.advice.yaml, and the next two beside it.")
@@ -64,7 +65,9 @@ def _record(advice: Advice) -> dict[str, Any]:
                 "name": str(option.plan),
                 "technique": finding.technique,
                 "speedup": option.speedup,
+                "speedup_from": option.speedup_from,
                 "expected_drop": option.expected_drop,
+                "expected_drop_from": option.drop_from,
                 "hours": option.hours,
                 "confidence": option.confidence,
                 "source": option.source,
@@ -92,7 +95,9 @@ def _chain(chain: Chain) -> dict[str, Any]:
         "name": str(chain.plan),
         "techniques": chain.plan.techniques,
         "speedup": chain.speedup,
+        "speedup_from": chain.speedup_from,
         "expected_drop": chain.expected_drop,
+        "expected_drop_from": chain.drop_from,
         "hours": chain.hours,
         "confidence": chain.confidence,
         "latency_ms": chain.speed and chain.speed.ms,
@@ -105,8 +110,9 @@ def _print(advice: Advice, data: str) -> None:
     table = Table("technique", *map(right, ("speed", "loss", "hours")), "confidence", box=SIMPLE_HEAD)
     for finding in advice.findings:
         for option in finding.options:
-            figures = (figure(option.speedup), figure(option.expected_drop), figure(option.hours, 1))
-            table.add_row(Text(str(option.plan)), *figures, option.confidence)
+            speed = _figure(option.speedup, option.speedup_from)
+            loss = _figure(option.expected_drop, option.drop_from)
+            table.add_row(Text(str(option.plan)), speed, loss, figure(option.hours, 1), option.confidence)
         if not finding.options:
             table.add_row(Text(finding.technique, style="dim"), "", "", "", Text(finding.impossible, style="dim"))
     print_table(table)
@@ -114,7 +120,8 @@ def _print(advice: Advice, data: str) -> None:
     for place, (chain, recipe) in enumerate(zip(advice.ranked, advice.recipes, strict=True), 1):
         print_lines(
             f"{place}. {chain.plan}: {chain.speedup:.2f} times as fast ({_latency(chain)}), "
-            f"{chain.expected_drop:+.2f} points of mIoU lost, {chain.hours:.1f} h: {recipe or 'nothing to do'}",
+            f"{chain.expected_drop:+.2f} points of mIoU lost ({chain.drop_from}), {chain.hours:.1f} h: "
+            f"{recipe or 'nothing to do'}",
             style="bold" if place == 1 else None,
         )
     conditions = advice.conditions
@@ -129,10 +136,15 @@ def _print(advice: Advice, data: str) -> None:
         print_lines(f"Wrote {advice.page}")
 
 
+def _figure(value: float | None, basis: Basis) -> str:
+    """Writes a figure; one that is a guess from the literature says so."""
+    return f"prior {figure(value)}" if basis == "prior" and value is not None else figure(value)
+
+
 def _latency(chain: Chain) -> str:
     """Writes the latency of a chain as a whole, with the interval of a prediction."""
     if chain.speed is None:
-        return "by its parts"
+        return f"{chain.speedup_from}, by its parts"
     speed = chain.speed
     interval = "" if speed.low_ms == speed.high_ms else f", {speed.low_ms:.2f} to {speed.high_ms:.2f}"
-    return f"{speed.ms:.2f} ms as a whole{interval}"
+    return f"{chain.speedup_from}, {speed.ms:.2f} ms as a whole{interval}"

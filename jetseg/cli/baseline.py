@@ -38,5 +38,9 @@ def baseline(
     from jetseg.workflows.baseline import measure_baseline
 
     found = measure_baseline(engine, data=data, reference=reference, manifest=manifest, **settings)
-    learned = "" if found.estimator is None else f", and an estimator from {found.estimator.windows} windows,"
-    print_lines(f"Wrote the profile of {found.profile.frames} frames{learned} into {found.path}", console=console)
+    learned = kept = ""
+    if found.estimator is not None and found.learned:
+        learned = f", and an estimator from {found.estimator.windows} windows,"
+    elif found.estimator is not None:
+        kept = "; the estimator in it stays"
+    print_lines(f"Wrote the profile of {found.profile.frames} frames{learned} into {found.path}{kept}", console=console)

@@ -40,7 +40,8 @@ class Runner(Protocol):
             network_input: As `jetseg.preprocess.Preprocessor` makes it for `manifest.input`.
 
         Returns:
-            The raw main output, as `manifest.output` describes it. It may be overwritten by the next call.
+            The raw main output, as `manifest.output` describes it. The next call may overwrite it; after
+            `close` it is gone.
         """
         ...
 

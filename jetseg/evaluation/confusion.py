@@ -76,6 +76,11 @@ class ConfusionMatrix:
         self.counts[:, count] += known[:, count:].sum(axis=1)
         self.frames += 1
 
+    def add(self, other: ConfusionMatrix) -> None:
+        """Adds the frames of another matrix of the same classes."""
+        self.counts += other.counts
+        self.frames += other.frames
+
     def score(self) -> Score:
         """Returns mIoU, pixel accuracy and IoU per class over everything added so far.
 

@@ -61,6 +61,11 @@ def frame_evidence(
     return Evidence(1, pixels, edges, *_confidence(scores, classes, temperature))
 
 
+def evidence_map(class_map_hw_u8: ClassMap) -> ClassMap:
+    """Returns the small class map that is all that evidence needs of one; of a small one, itself."""
+    return resize_class_map(class_map_hw_u8, _MAP_HEIGHT, _MAP_WIDTH)
+
+
 def joined(parts: Iterable[Evidence]) -> Evidence:
     """Sums the evidence of several frames, one at least; all of the same network."""
     found = list(parts)
@@ -74,7 +79,7 @@ def joined(parts: Iterable[Evidence]) -> Evidence:
 
 
 def _shares_and_edges(class_map_hw_u8: ClassMap, classes: int) -> tuple[Vector, Vector]:
-    ids = resize_class_map(class_map_hw_u8, _MAP_HEIGHT, _MAP_WIDTH)
+    ids = evidence_map(class_map_hw_u8)
     edge = np.zeros(ids.shape, dtype=bool)
     edge[:, 1:] = ids[:, 1:] != ids[:, :-1]
     edge[1:] |= ids[1:] != ids[:-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.evaluation.estimator_fit import KnownWindow, fit_estimator
-from jetseg.evaluation.evidence import frame_evidence, joined
+from jetseg.evaluation.evidence import evidence_map, frame_evidence, joined
 from jetseg.evaluation.profile import scores_of
 from jetseg.evaluation.signals import on_grid
 from jetseg.evaluation.temperature import fit_temperature
@@ -88,6 +89,15 @@ def known_conditions(runs: Sequence[Sequence[int]]) -> list[tuple[Sequence[int],
     ]
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What came of one frame: its class map as evidence needs it, its scores on a grid, and how right it is."""
+
+    small_ids_hw_u8: ClassMap
+    scores: npt.NDArray[np.float32] | None
+    confusion: ConfusionMatrix
+
+
 class WindowObserver:
     """Runs a network on windows of which the truth is known.
 
@@ -113,17 +123,18 @@ class WindowObserver:
         self._preprocess = Preprocessor(manifest.input)
         self._ignored = manifest.num_classes if parent else dataset.ignore_index
         self._truths: dict[int, ClassMap] = {}
+        self._clean: dict[int, _Seen] = {}
 
     def fit_temperature(self, indices: Sequence[int]) -> None:
-        """Learns the temperature from frames as they are; without scores it stays 1."""
+        """Learns the temperature from frames as they are, which `observe` then knows; without scores it stays 1."""
         if self._manifest.output.kind != "logits":
             return
         scores, truths = [], []
         for index in track(indices, "Fitting the temperature"):
             image, truth = self._frame(index)
-            output = self._run(image)
-            scores.append(np.asarray(scores_of(output, self._manifest), dtype=np.float16))
-            ids = class_map(output, self._manifest)
+            ids, seen = self._look(image, truth)
+            self._clean[index] = seen
+            scores.append(np.asarray(seen.scores, dtype=np.float16))
             truths.append(on_grid(resize_class_map(self._scored(truth), *ids.shape)).ravel())
         self.temperature = fit_temperature(scores, truths)
 
@@ -136,20 +147,26 @@ class WindowObserver:
             severity: Of the corruption.
             alter: Does it.
         """
-        manifest = self._manifest
-        confusion = ConfusionMatrix(manifest.classes, self._ignored)
+        classes = self._manifest.num_classes
+        confusion = ConfusionMatrix(self._manifest.classes, self._ignored)
         parts = []
         for index in indices:
-            image, truth = self._frame(index)
-            seen = image if kind == CLEAN else alter(image, kind, severity, index)
-            output = self._run(seen)
-            ids, scores = class_map(output, manifest), scores_of(output, manifest)
-            parts.append(frame_evidence(ids, scores, manifest.num_classes, self.temperature))
-            confusion.update(truth, resize_class_map(ids, *truth.shape))
+            if kind == CLEAN and index in self._clean:
+                seen = self._clean[index]
+            else:
+                image, truth = self._frame(index)
+                _, seen = self._look(image if kind == CLEAN else alter(image, kind, severity, index), truth)
+            parts.append(frame_evidence(seen.small_ids_hw_u8, seen.scores, classes, self.temperature))
+            confusion.add(seen.confusion)
         return KnownWindow(kind, indices[0], joined(parts), confusion.score())
 
-    def _run(self, image: FrameU8) -> npt.NDArray[Any]:
-        return np.asarray(self._infer(self._preprocess(image)))
+    def _look(self, image: FrameU8, truth: ClassMap) -> tuple[ClassMap, _Seen]:
+        """Runs the network on one frame; returns its class map, and what is kept of it."""
+        output = np.asarray(self._infer(self._preprocess(image)))
+        ids = class_map(output, self._manifest)
+        confusion = ConfusionMatrix(self._manifest.classes, self._ignored)
+        confusion.update(truth, resize_class_map(ids, *truth.shape))
+        return ids, _Seen(evidence_map(ids), scores_of(output, self._manifest), confusion)
 
     def _frame(self, index: int) -> tuple[FrameU8, ClassMap]:
         """Returns a frame at the network's size, so that a severity means the same on all, and its truth."""

@@ -15,6 +15,11 @@ class ExplainConfig(Settings):
         None, gt=0, description="Compare on this many frames only, spread evenly over the split; all by default."
     )
     examples: int = Field(6, ge=0, description="Frames to show, those first that compression hurts most.")
+    at: str | None = Field(
+        None,
+        description="Pixel of a frame (FRAME:X,Y) at whose object parent and child are looked at: which places speak "
+        "for its class in each; by default the class and the frame that lost most.",
+    )
     confidence: float = Field(
         0.95,
         gt=0.5,
@@ -27,6 +32,10 @@ class ExplainConfig(Settings):
     )
     causes: bool = Field(True, description="Look for the layers and channels that are to blame.")
     cause_frames: int = Field(16, gt=0, description="Frames to look for causes on, those that lost most.")
-    repair: bool = Field(False, description="Try the repairs that are proposed, and measure what they bring back.")
+    repair: bool = Field(
+        False,
+        description="Try the repairs that are proposed for quantized networks and pruned checkpoints, and measure what "
+        "they bring back.",
+    )
     seed: int = Field(0, ge=0, description="Fixes what is drawn at random.")
     threads: int | None = Field(1, gt=0, description="Threads that each network may use.")

@@ -8,34 +8,22 @@ one of the lower number. So none is lost and none is run twice, whatever is cut 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from jetseg.config import explain
 from jetseg.errors import ConfigError
-from jetseg.searching.config import LAST_RUNG, MOST_EPOCHS
-from jetseg.searching.entries import Entry, Score, State
+from jetseg.searching.entries import Entry, Score
 from jetseg.searching.liveness import Watch, worker_name
 from jetseg.searching.optuna_library import Storage, distributions_of, optuna
+from jetseg.searching.reading import STATES, kept_attrs, read_trial
 from jetseg.searching.space import Space, Value
 
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_STATES = optuna.trial.TrialState
-_NAMES: Mapping[optuna.trial.TrialState, State] = {
-    _STATES.WAITING: "waiting",
-    _STATES.RUNNING: "running",
-    _STATES.COMPLETE: "complete",
-    _STATES.PRUNED: "pruned",
-    _STATES.FAIL: "failed",
-}
 _MOST_LIVES = 4
 """How often a trial is begun whose workers die of it."""
 
@@ -90,13 +78,13 @@ class Board:
         trial = self._id(entry)
         try:
             with self.storage.taking():
-                if not self._patiently(partial(self._trials.set_trial_state_values, trial, _STATES.RUNNING)):
+                if not self._patiently(partial(self._trials.set_trial_state_values, trial, STATES.RUNNING)):
                     return None
         except optuna.exceptions.UpdateFinishedTrialError:
             return None
         self._note(entry, worker=self.worker, beat=f"{self.worker}#0")
         if any(self._is_before(other, entry) for other in self.entries()):
-            self._finish(entry, _STATES.FAIL, lost=True, reason="it came twice")
+            self._finish(entry, STATES.FAIL, lost=True, reason="it came twice")
             return None
         fresh = self.now(entry)
         if fresh.rung != entry.rung:  # another took it, brought it further and gave it back since it was looked at
@@ -133,28 +121,28 @@ class Board:
 
     def release(self, entry: Entry) -> None:
         """Lets a trial wait, for its next rung or for another worker."""
-        self._finish(entry, _STATES.WAITING, worker="")
+        self._finish(entry, STATES.WAITING, worker="")
 
     def let_go(self, entry: Entry) -> None:
         """Lets a trial wait for another worker, if the storage answers at once; else they find that this one ended."""
         with suppress(Exception):
             trial = self._id(entry)
             self._trials.set_trial_user_attr(trial, "worker", "")
-            self._trials.set_trial_state_values(trial, _STATES.WAITING)
+            self._trials.set_trial_state_values(trial, STATES.WAITING)
 
     def complete(self, entry: Entry) -> None:
         """Ends a trial that has all of its rungs behind it."""
         last = entry.scores[-1]
         values = (last.miou, last.latency_ms, float(last.size_bytes))
-        self._finish(entry, _STATES.COMPLETE, values)
+        self._finish(entry, STATES.COMPLETE, values)
 
     def prune(self, entry: Entry, reason: str, wasted: tuple[float, float] | None = None) -> None:
         """Ends a trial that is not worth more work, or that cannot be made; it need not be this worker's."""
-        self._finish(entry, _STATES.PRUNED, reason=reason, wasted=wasted)
+        self._finish(entry, STATES.PRUNED, reason=reason, wasted=wasted)
 
     def fail(self, entry: Entry, reason: str, wasted: tuple[float, float] | None = None) -> None:
         """Ends a trial that something unexpected stopped; it is not run again."""
-        self._finish(entry, _STATES.FAIL, reason=reason, wasted=wasted)
+        self._finish(entry, STATES.FAIL, reason=reason, wasted=wasted)
 
     def revive(self) -> None:
         """Fails the trials of dead workers, and puts in again whatever is in no living hand."""
@@ -162,7 +150,7 @@ class Board:
         for entry in self._watch.dead(entries):
             _LOG.warning("The worker of trial %d is gone; the trial is run again.", entry.slot)
             try:
-                self._finish(entry, _STATES.FAIL, lost=True, reason="its worker is gone")
+                self._finish(entry, STATES.FAIL, lost=True, reason="its worker is gone")
             except TakenOverError:
                 continue  # another saw it first
         with self.storage.taking():
@@ -171,7 +159,7 @@ class Board:
                 same = [other for other in entries if other.slot == entry.slot]
                 newest = max(same, key=lambda other: other.number)
                 if entry is newest and all(other.lost for other in same) and len(same) < _MOST_LIVES:
-                    self._put_in(entry.slot, entry.params, _carried(entry))
+                    self._put_in(entry.slot, entry.params, kept_attrs(entry))
 
     def pause(self, seconds: float = 1.0) -> None:
         """Waits a moment for what other workers do."""
@@ -179,35 +167,18 @@ class Board:
 
     def _read(self, trial: optuna.trial.FrozenTrial) -> Entry:
         """Checks a trial; nothing in it is used before."""
-        attrs = trial.user_attrs
         try:
-            return Entry(
-                number=trial.number,
-                slot=int(attrs.get("slot", trial.number)),
-                state=_NAMES[trial.state],
-                params={name: self.space[name].read(value) for name, value in trial.params.items()},
-                scores=tuple(Score.model_validate(score) for score in _rungs(attrs, "rung")),
-                epochs=tuple(_epochs(epochs) for epochs in _rungs(attrs, "epochs")),
-                prunes=None if attrs.get("prunes") is None else bool(attrs["prunes"]),
-                worker=str(attrs.get("worker", "")),
-                beat=str(attrs.get("beat", "")),
-                reason=str(attrs.get("reason", "")),
-                lost=bool(attrs.get("lost", False)),
-                wasted=_interval(attrs.get("wasted")),
-            )
-        except ValidationError as error:
-            found = explain(error)
-        except (KeyError, ValueError, TypeError) as error:
-            found = f"{type(error).__name__}: {error}"
-        raise ConfigError(
-            f"Trial {trial.number} of {self.name} in {self.storage.address} is none of a search: {found}.",
-            "Give another storage or another name.",
-        )
+            return read_trial(trial, self.space)
+        except ValueError as error:
+            raise ConfigError(
+                f"Trial {trial.number} of {self.name} in {self.storage.address} is none of a search: {error}.",
+                "Give another storage or another name.",
+            ) from error
 
     def _put_in(self, slot: int, params: Mapping[str, Value], attrs: Mapping[str, Any]) -> None:
         distributions = distributions_of(self.space)
         template = optuna.trial.create_trial(
-            state=_STATES.WAITING,
+            state=STATES.WAITING,
             params=dict(params),
             distributions={name: distributions[name] for name in params},
             user_attrs={**attrs, "slot": slot},
@@ -248,37 +219,3 @@ class Board:
 
     def _patiently(self, call: Callable[[], T]) -> T:
         return self.storage.patiently(call)
-
-
-def _rungs(attrs: Mapping[str, Any], kind: str) -> Iterator[Any]:
-    """Yields what a trial keeps for each rung, as long as there is something."""
-    for rung in range(LAST_RUNG + 1):
-        if f"{kind}{rung}" not in attrs:
-            return
-        yield attrs[f"{kind}{rung}"]
-
-
-def _epochs(value: object) -> int:
-    """Checks a number of epochs."""
-    if not isinstance(value, int) or not 1 <= value <= MOST_EPOCHS:
-        raise ValueError(f"{value!r} is no number of epochs")
-    return value
-
-
-def _interval(value: object) -> tuple[float, float] | None:
-    """Checks when something began and ended."""
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"{value!r} is no time")
-    began, ended = map(float, value)
-    if not math.isfinite(ended - began):
-        raise ValueError(f"{value!r} is no time")
-    return began, ended
-
-
-def _carried(entry: Entry) -> dict[str, Any]:
-    """Returns what a trial that is run again keeps of the one before."""
-    kept: dict[str, Any] = {} if entry.prunes is None else {"prunes": entry.prunes}
-    kept |= {f"rung{rung}": score.model_dump(mode="json") for rung, score in enumerate(entry.scores)}
-    return kept | {f"epochs{rung}": epochs for rung, epochs in enumerate(entry.epochs)}

@@ -1,4 +1,4 @@
-"""What is known of a trial and of a search: read from a storage as data, and checked."""
+"""What is known of a trial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from jetseg.config import Record
-from jetseg.searching.config import LAST_RUNG, SearchConfig
+from jetseg.searching.config import LAST_RUNG
 from jetseg.searching.space import Value
 
 State = Literal["waiting", "running", "complete", "pruned", "failed"]
@@ -41,53 +41,6 @@ class Score(Record):
     began: float
     ended: float
     epoch_seconds: float | None = None
-
-
-class Facts(Record):
-    """What holds for a whole search.
-
-    Attributes:
-        version: Of jetseg, when it began.
-        config: Its settings.
-        checkpoint: Path of the given network, on the machine where it began.
-        checkpoint_sha256: Its hash.
-        data: Dataset spec, there.
-        data_sha256: Hash of the data.
-        teacher_sha256: Hash of a teacher that is not the given network.
-        device: What latencies were measured on.
-        miou: Of the given network, in percent.
-        latency_ms: Of its engine.
-        size_bytes: Of its engine.
-    """
-
-    version: str
-    config: SearchConfig
-    checkpoint: str
-    checkpoint_sha256: str
-    data: str
-    data_sha256: str
-    teacher_sha256: str | None = None
-    device: str
-    miou: float
-    latency_ms: float = Field(gt=0)
-    size_bytes: int = Field(ge=0)
-
-    @property
-    def budget_ms(self) -> float | None:
-        """Most milliseconds that an engine may take; None without a budget."""
-        if self.config.budget_ratio is not None:
-            return self.config.budget_ratio * self.latency_ms
-        return self.config.budget_ms
-
-    @property
-    def least_miou(self) -> float:
-        """Least percent that an engine must reach; minus infinity without a bound."""
-        return -math.inf if self.config.max_drop is None else self.miou - self.config.max_drop
-
-    def admits(self, score: Score) -> bool:
-        """Tells whether an engine keeps to all budgets."""
-        in_time = self.budget_ms is None or score.latency_ms <= self.budget_ms
-        return score.passed and in_time and score.miou >= self.least_miou
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetseg.searching.config import LAST_RUNG
-from jetseg.searching.entries import Entry, Facts
-from jetseg.searching.halving import ranked
+from jetseg.searching.entries import Entry
+from jetseg.searching.facts import Facts
 from jetseg.searching.proposals import chosen, importances
+from jetseg.searching.ranking import admits, admitted, front, ranked
 from jetseg.searching.space import Numbers, Params, Space, Value, Words
 
 
@@ -121,7 +122,7 @@ def find(entries: Sequence[Entry], space: Space, fixed: Params, facts: Facts) ->
     return SearchResult(
         best=best,
         recipe=None,
-        front=_front(found),
+        front=tuple(sorted(front(found), key=lambda one: (-one.miou, one.latency_ms))),
         trials=count(entries),
         bought=tuple(_bought(best, alive, space, facts)) if best else (),
         runner_up=next((one for one in within if best and one.trial != best.trial), None),
@@ -142,26 +143,6 @@ def count(entries: Sequence[Entry]) -> Counts:
     return Counts(**ended, waiting=len(states) - sum(ended.values()))
 
 
-def admitted(entries: Sequence[Entry], facts: Facts) -> list[tuple[Entry, int]]:
-    """Returns the engines that keep to all budgets, with their rungs, the best first.
-
-    The best one is the most accurate; where only the accuracy has a bound, the fastest.
-    """
-    found = [
-        (entry, rung)
-        for entry in entries
-        for rung, score in enumerate(entry.scores)
-        if not entry.lost and score.engine is not None and facts.admits(score)
-    ]
-    fastest_first = facts.budget_ms is None and facts.config.max_drop is not None
-
-    def order(one: tuple[Entry, int]) -> tuple[float, float]:
-        score = one[0].scores[one[1]]
-        return (score.latency_ms, -score.miou) if fastest_first else (-score.miou, score.latency_ms)
-
-    return sorted(found, key=order)
-
-
 def _found(entry: Entry, rung: int, fixed: Params, facts: Facts) -> Found:
     score = entry.scores[rung]
     return Found(
@@ -172,20 +153,9 @@ def _found(entry: Entry, rung: int, fixed: Params, facts: Facts) -> Found:
         latency_ms=score.latency_ms,
         size_bytes=score.size_bytes,
         rung=rung,
-        within_budget=facts.admits(score),
+        within_budget=admits(score, facts),
         choices=chosen(entry, fixed),
     )
-
-
-def _front(found: Sequence[Found]) -> tuple[Found, ...]:
-    """Returns the engines that no other beats in mIoU, latency and size, the most accurate first."""
-    front = [one for one in found if not any(_beats(other, one) for other in found)]
-    return tuple(sorted(front, key=lambda one: (-one.miou, one.latency_ms)))
-
-
-def _beats(one: Found, other: Found) -> bool:
-    gains = (one.miou - other.miou, other.latency_ms - one.latency_ms, other.size_bytes - one.size_bytes)
-    return min(gains) >= 0 and max(gains) > 0
 
 
 def _bought(best: Found, entries: Sequence[Entry], space: Space, facts: Facts) -> Iterator[Bought]:

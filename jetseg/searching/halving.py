@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jetseg.searching.config import LAST_RUNG, MOST_EPOCHS
-from jetseg.searching.entries import Entry, Facts, Score, seconds_worked
+from jetseg.searching.entries import Entry, seconds_worked
+from jetseg.searching.facts import Facts
+from jetseg.searching.ranking import ranked
 
 _SHARES = (0.2, 0.45)
 """Parts of the time after which probes end, and short trainings."""
@@ -76,34 +78,6 @@ def leaders(entries: Sequence[Entry], facts: Facts, rung: int) -> list[Entry]:
     return ranked(had, facts, rung - 1)[: places + rejected]
 
 
-def ranked(entries: Sequence[Entry], facts: Facts, rung: int) -> list[Entry]:
-    """Sorts trials by what they came to on a rung, the best first.
-
-    Engines that were rejected come last. Within a budget the higher mIoU is better, and what is over it comes behind;
-    without, trials that no other beats in both mIoU and latency come first, then those that only these beat, and so on.
-    """
-    scores = {entry.number: entry.scores[rung] for entry in entries}
-
-    def by_miou(entry: Entry) -> tuple[bool, float, float, int]:
-        score = scores[entry.number]
-        return not score.passed, _excess(score, facts), -score.miou, entry.slot
-
-    if facts.budget_ms is not None:
-        return sorted(entries, key=by_miou)
-    left, order = [entry for entry in entries if scores[entry.number].passed], []
-    while left:
-        front = [one for one in left if not any(beats(scores[other.number], scores[one.number]) for other in left)]
-        order += sorted(front, key=by_miou)
-        left = [entry for entry in left if entry not in front]
-    return order + sorted((entry for entry in entries if not scores[entry.number].passed), key=by_miou)
-
-
-def beats(one: Score, other: Score) -> bool:
-    """Tells whether one score is as good as another in mIoU and latency, and better in one of them."""
-    as_good = one.miou >= other.miou and one.latency_ms <= other.latency_ms
-    return as_good and (one.miou > other.miou or one.latency_ms < other.latency_ms)
-
-
 def epochs_for(entry: Entry, entries: Sequence[Entry], facts: Facts) -> int:
     """Returns the epochs of a trial's next rung: as many as fit into the time that is left for it."""
     config, rung = facts.config, entry.rung
@@ -118,11 +92,6 @@ def epochs_for(entry: Entry, entries: Sequence[Entry], facts: Facts) -> int:
     places = max(1, probed // config.reduction) if rung < LAST_RUNG else 1
     own = left / max(1, places - had) - _overhead_seconds(entries, rung)
     return max(1, min(MOST_EPOCHS, int(own / per_epoch)))
-
-
-def _excess(score: Score, facts: Facts) -> float:
-    """Returns by which fraction a latency is over the budget."""
-    return max(0.0, score.latency_ms / (facts.budget_ms or score.latency_ms) - 1)
 
 
 def _has_time(entries: Sequence[Entry], facts: Facts, rung: int) -> bool:

@@ -169,7 +169,8 @@ def _miou(manifest: Manifest) -> float:
     return manifest.accuracy[0].miou
 
 
-def chain_of(params: Params, given: GivenNetwork, budget_ms: float | None, teacher: Path | None) -> Chain:
+def chain_of(params: Params, given: GivenNetwork, budget_ms: float | None) -> Chain:
     """Returns the chain of a trial's choices."""
-    path, spec = given.checkpoint.path.resolve(), given.checkpoint.manifest.input
+    path, teacher = given.checkpoint.path.resolve(), given.config.teacher
+    spec = given.checkpoint.manifest.input
     return Chain(given.config, params, path, spec, budget_ms, path if teacher is None else teacher.resolve())

@@ -27,12 +27,14 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("optuna", "search", "runs the search") from error
 
-__all__ = ["Storage", "distributions_of", "open_storage", "optuna"]
+__all__ = ["DIRECTIONS", "Storage", "distributions_of", "open_storage", "optuna"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _LOG = logging.getLogger(__name__)
 
+DIRECTIONS = [optuna.study.StudyDirection[name] for name in ("MAXIMIZE", "MINIMIZE", "MINIMIZE")]
+"""Of mIoU, latency and size."""
 _CONNECT_SECONDS = 10
 _OPENINGS = 5
 _LONGEST_FIRST_LINE = 1 << 16
@@ -75,7 +77,7 @@ class Storage(AbstractContextManager["Storage"]):
 
         Raises:
             StorageError: It did not answer for a long time.
-        DeviceError: It is there, and refuses.
+            DeviceError: It is there, and refuses.
         """
         until = time.monotonic() + _PATIENCE_SECONDS
         for pause in chain(_PAUSES_SECONDS, repeat(_PAUSES_SECONDS[-1])):

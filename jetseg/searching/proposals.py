@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jetseg.searching.entries import Entry, Facts
-from jetseg.searching.optuna_library import distributions_of, optuna
+from jetseg.searching.entries import Entry
+from jetseg.searching.facts import Facts
+from jetseg.searching.optuna_library import DIRECTIONS, distributions_of, optuna
+from jetseg.searching.ranking import excess
 from jetseg.searching.space import Params, Space, Value, usual_of
 
 _FIRST_SCALES = (1.0, 0.75, 0.875)
@@ -61,9 +63,8 @@ def _learned(
     have the higher mIoU, so who got further counts for better.
     """
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP, multivariate=True)
-    directions = [optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE]
-    count = 1 if objectives is _one_objective else 2
-    study = optuna.create_study(directions=directions[:count], sampler=sampler)
+    directions = DIRECTIONS[:1] if objectives is _one_objective else DIRECTIONS
+    study = optuna.create_study(directions=directions, sampler=sampler)
     distributions = distributions_of(space)
     for entry in entries:
         if entry.lost or set(entry.params) != set(space):
@@ -82,12 +83,12 @@ def chosen(entry: Entry, fixed: Params) -> dict[str, Value]:
 
 
 def _objectives(entry: Entry, facts: Facts) -> list[float]:  # noqa: ARG001 - as the other one
-    """Returns mIoU and latency."""
-    return [entry.scores[-1].miou, entry.scores[-1].latency_ms]
+    """Returns what `jetseg.searching.ranking.beats` compares."""
+    score = entry.scores[-1]
+    return [score.miou, score.latency_ms, float(score.size_bytes)]
 
 
 def _one_objective(entry: Entry, facts: Facts) -> list[float]:
     """Returns mIoU, less what a latency over the budget costs."""
     score = entry.scores[-1]
-    over = max(0.0, score.latency_ms / facts.budget_ms - 1) if facts.budget_ms is not None else 0.0
-    return [score.miou - _OVER_BUDGET * over]
+    return [score.miou - _OVER_BUDGET * excess(score, facts)]

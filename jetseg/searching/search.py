@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 import jetseg
 from jetseg.address import StorageAddress
 from jetseg.config import changed, validate_config
@@ -19,17 +17,19 @@ from jetseg.progress import ProgressCallback, report_progress
 from jetseg.provenance import device_name
 from jetseg.recipes.run import data_hash
 from jetseg.registry import DATASETS
+from jetseg.searching.best_recipe import write_best_recipe
 from jetseg.searching.board import Board
 from jetseg.searching.config import SearchConfig
-from jetseg.searching.entries import Entry, Facts, Score
-from jetseg.searching.findings import Found, SearchResult, find
+from jetseg.searching.entries import Entry, Score
+from jetseg.searching.facts import Facts, Identity
+from jetseg.searching.findings import SearchResult, find
 from jetseg.searching.measuring import GivenNetwork, chain_of, measure, must_prune
 from jetseg.searching.optuna_library import open_storage
 from jetseg.searching.proposals import chosen
 from jetseg.searching.space import fixed_of, space_of
 from jetseg.searching.studies import begin, check_same, only_search, read_facts, renew
 from jetseg.searching.worker import work
-from jetseg.storage import check_place, write_text
+from jetseg.storage import check_place
 from jetseg.workflows.opening import as_network
 
 if TYPE_CHECKING:
@@ -100,20 +100,22 @@ def _begin_or_go_on(
         raise ConfigError("A search needs a network and data.", "Give `checkpoint` and `data`, or `join`.")
     network = as_network(checkpoint)
     folder = Path(out) if out else Path("runs") / f"search-{network.name}"
-    _check(config, network, folder)
+    _check(network, folder)
     name = name or network.name
-    with (
-        open_storage(address or StorageAddress(str(folder / JOURNAL)), make=True) as storage,
-        GivenNetwork(network, data, config, folder / STAGES) as measured,
-    ):
-        facts = read_facts(storage, name) or begin(storage, name, _facts(measured, None))
-        check_same(facts, _facts(measured, facts))
-        if facts.config != config:
-            facts = changed(facts, config=config)
-            renew(storage, name, facts)
-        board = Board(storage, name, space_of(config))
-        board.fill(config.trials)
-        return _work(board, facts, measured, config.teacher, folder)
+    identity = _identity(network, data, config)
+    with open_storage(address or StorageAddress(str(folder / JOURNAL)), make=True) as storage:
+        known = read_facts(storage, name)
+        if known is not None:
+            check_same(known, identity)
+        with GivenNetwork(network, data, config, folder / STAGES) as given:
+            facts = known or begin(storage, name, _facts(identity, given))
+            check_same(facts, identity)  # another worker may have begun it at the same moment
+            if facts.config != config:
+                facts = changed(facts, config=config)
+                renew(storage, name, facts)
+            board = Board(storage, name, space_of(config))
+            board.fill(config.trials)
+            return _work(board, facts, given, folder)
 
 
 def _join(
@@ -132,17 +134,15 @@ def _join(
         network = as_network(checkpoint or Path(facts.checkpoint))
         folder = Path(out) if out else Path("runs") / f"search-{network.name}"
         config = changed(facts.config, **settings)
-        _check(config, network, folder)
+        _check(network, folder)
         spec = data or _own_spec(facts.data)
-        with GivenNetwork(network, spec, config, folder / STAGES) as measured:
-            check_same(facts, _facts(measured, facts))
-            board = Board(storage, name, space_of(config))
-            return _work(board, facts, measured, config.teacher, folder)
+        check_same(facts, _identity(network, spec, config))
+        with GivenNetwork(network, spec, config, folder / STAGES) as given:
+            return _work(Board(storage, name, space_of(config)), facts, given, folder)
 
 
-def _check(config: SearchConfig, network: Network, folder: Path) -> None:
+def _check(network: Network, folder: Path) -> None:
     """Refuses what would fail after long work."""
-    space_of(config)
     check_place(folder / RECIPE)
     refuse_several(network.manifest, "The search")
     if network.manifest.kind != "checkpoint":
@@ -159,31 +159,37 @@ def _own_spec(data: str) -> str:
     return data
 
 
-def _facts(given: GivenNetwork, known: Facts | None) -> Facts:
-    """Describes a search as it would begin here; what only the first worker measures is taken from what is known."""
-    config, network = given.config, given.checkpoint
-    teacher = config.teacher
-    return Facts(
+def _identity(network: Network, data: str, config: SearchConfig) -> Identity:
+    """Describes a search as it would begin here."""
+    return Identity(
         version=jetseg.__version__,
         config=config,
+        space={name: str(choice) for name, choice in space_of(config).items()},
         checkpoint=str(network.path.resolve()),
         checkpoint_sha256=network.sha256,
-        data=open_dataset(given.data).spec,
-        data_sha256=data_hash(given.data),
-        teacher_sha256=None if teacher is None else artifact_sha256(teacher),
+        data=open_dataset(data).spec,
+        data_sha256=data_hash(data),
+        teacher_sha256=None if config.teacher is None else artifact_sha256(config.teacher),
         device=device_name(),
-        miou=known.miou if known else given.miou(),
-        latency_ms=known.latency_ms if known else given.latency_ms(),
-        size_bytes=known.size_bytes if known else given.engine_path.stat().st_size,
     )
 
 
-def _work(board: Board, facts: Facts, given: GivenNetwork, teacher: Path | None, folder: Path) -> SearchResult:
+def _facts(identity: Identity, given: GivenNetwork) -> Facts:
+    """Adds what the first worker measures."""
+    return Facts(
+        **dict(identity),
+        miou=given.miou(),
+        latency_ms=given.latency_ms(),
+        size_bytes=given.engine_path.stat().st_size,
+    )
+
+
+def _work(board: Board, facts: Facts, given: GivenNetwork, folder: Path) -> SearchResult:
     """Takes trials until none is left, then reads the result off them and writes the best one's recipe."""
     fixed = fixed_of(facts.config)
 
     def run(board: Board, entry: Entry) -> Score:
-        chain = chain_of(chosen(entry, fixed), given, facts.budget_ms, teacher)
+        chain = chain_of(chosen(entry, fixed), given, facts.budget_ms)
         if entry.prunes is None:
             board.note_prunes(entry, prunes=must_prune(chain, given, facts.latency_ms))
             entry = board.now(entry)
@@ -194,25 +200,4 @@ def _work(board: Board, facts: Facts, given: GivenNetwork, teacher: Path | None,
     result = find(entries, board.space, fixed, facts)
     if result.best is None:
         return result
-    recipe = _write_recipe(result.best, entries, given, facts, teacher, folder)
-    return replace(result, recipe=recipe)
-
-
-def _write_recipe(
-    best: Found, entries: list[Entry], given: GivenNetwork, facts: Facts, teacher: Path | None, folder: Path
-) -> Path:
-    """Writes the recipe of the best engine, which `jetseg compress` runs."""
-    entry = next(entry for entry in entries if entry.slot == best.trial and entry.rung > best.rung and not entry.lost)
-    chain = chain_of(best.choices, given, facts.budget_ms, teacher)
-    stages = [
-        *chain.training(entry.epochs[: best.rung + 1], prunes=bool(entry.prunes)),
-        *chain.building(best.rung),
-    ]
-    described = (
-        f"Found by a search: trial {best.trial}, {best.miou:.2f} % mIoU on val at {best.latency_ms:.2f} ms "
-        f"({facts.device})."
-    )
-    recipe = chain.recipe(stages, described)
-    path = folder / RECIPE
-    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    return path
+    return replace(result, recipe=write_best_recipe(folder / RECIPE, result.best, entries, given, facts))

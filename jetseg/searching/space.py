@@ -25,6 +25,9 @@ class Words:
 
     options: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return ", ".join(self.options)
+
     @property
     def usual(self) -> str:
         """The one that is tried first."""
@@ -37,7 +40,7 @@ class Words:
             ValueError: It is not.
         """
         if value not in self.options:
-            raise ValueError(f"must be one of {', '.join(self.options)}")
+            raise ValueError(f"must be one of {self}")
         return str(value)
 
 
@@ -58,6 +61,10 @@ class Numbers:
     usual: float
     log: bool = False
     step: float | None = None
+
+    def __str__(self) -> str:
+        step = f" in steps of {self.step:g}" if self.step is not None else ""
+        return f"{self.low:g} to {self.high:g}{step}"
 
     def read(self, value: object) -> float:
         """Returns a value if it lies between the ends; text is read as a number.

@@ -9,12 +9,11 @@ from pydantic import ValidationError
 
 from jetseg.config import explain
 from jetseg.errors import ConfigError
-from jetseg.searching.entries import Facts
-from jetseg.searching.optuna_library import Storage, optuna
+from jetseg.searching.facts import Facts, Identity
+from jetseg.searching.optuna_library import DIRECTIONS, Storage, optuna
 
 _FACTS = "jetseg"
 _METRICS = ["mIoU %", "latency ms", "bytes"]
-_DIRECTIONS = [optuna.study.StudyDirection[name] for name in ("MAXIMIZE", "MINIMIZE", "MINIMIZE")]
 
 
 def read_facts(storage: Storage, name: str) -> Facts | None:
@@ -49,7 +48,7 @@ def begin(storage: Storage, name: str, facts: Facts) -> Facts:
             optuna.create_study,
             storage=storage.trials,
             study_name=name,
-            directions=_DIRECTIONS,
+            directions=DIRECTIONS,
             load_if_exists=True,
         )
     )
@@ -88,7 +87,7 @@ def only_search(storage: Storage) -> str:
     return names[0]
 
 
-def check_same(then: Facts, now: Facts) -> None:
+def check_same(then: Identity, now: Identity) -> None:
     """Refuses to go on with a search with other settings, another network, other data, or on another device.
 
     Raises:
@@ -96,6 +95,12 @@ def check_same(then: Facts, now: Facts) -> None:
     """
     before, after = then.config.identity(), now.config.identity()
     changes = [f"{key}: {before[key]!r} then, {after[key]!r} now" for key in before if before[key] != after[key]]
+    spaces = dict.fromkeys([*then.space, *now.space])
+    changes += [
+        f"choice {name}: {then.space.get(name, 'none')} then, {now.space.get(name, 'none')} now"
+        for name in spaces
+        if then.space.get(name) != now.space.get(name)
+    ]
     changes += [
         f"{what}: another one"
         for what, one, other in (

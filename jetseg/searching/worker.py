@@ -11,11 +11,12 @@ from functools import partial
 from jetseg.errors import JetsegError, StageStoppedError, UnavailableError
 from jetseg.progress import Task, task
 from jetseg.searching.board import Board, TakenOverError
-from jetseg.searching.entries import Entry, Facts, Score, seconds_worked
-from jetseg.searching.findings import admitted
+from jetseg.searching.entries import Entry, Score, seconds_worked
+from jetseg.searching.facts import Facts
 from jetseg.searching.halving import Step, next_step
 from jetseg.searching.liveness import BEAT_SECONDS, beating
 from jetseg.searching.proposals import propose
+from jetseg.searching.ranking import admitted
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,14 +6,16 @@ import csv
 import io
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
-from jetseg.errors import MissingDependencyError, import_optional
+from jetseg.address import SourceAddress
+from jetseg.errors import DeviceError, MissingDependencyError, import_optional
 from jetseg.storage import write_text
 from jetseg.training.config import TrainConfig
 
@@ -97,6 +99,9 @@ class MlflowLogger(Logger):
 
     Args:
         folder: Folder of the run; it keeps the number of its run, which an interrupted training goes on with.
+
+    Raises:
+        DeviceError: The server does not answer or refuses; as whatever logs. No message holds a password.
     """
 
     name, version = "jetseg", None
@@ -104,10 +109,12 @@ class MlflowLogger(Logger):
     def __init__(self, folder: Path) -> None:
         tracking = import_optional("mlflow.tracking", "mlflow", "mlflow", "logs trainings")
         self._folder = folder
-        self._own = "MLFLOW_TRACKING_URI" not in os.environ
         folder.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{(folder / 'mlflow.db').resolve()}" if self._own else None
-        self._client = tracking.MlflowClient(tracking_uri=uri)
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        self._artifacts = None if given else str((folder / "mlflow").resolve())
+        self._address = SourceAddress(given or f"sqlite:///{(folder / 'mlflow.db').resolve()}")
+        with self._asking():
+            self._client = tracking.MlflowClient(tracking_uri=self._address.reveal())
         self._run = ""
 
     def go_on(self, history: Sequence[Row]) -> None:
@@ -116,26 +123,45 @@ class MlflowLogger(Logger):
         if history and kept.is_file():
             self._run = kept.read_text(encoding="utf-8").strip()
             return
-        known = self._client.get_experiment_by_name(self.name)
-        place = str((self._folder / "mlflow").resolve()) if self._own else None
-        number = known.experiment_id if known else self._client.create_experiment(self.name, artifact_location=place)
-        self._run = self._client.create_run(number, run_name=self._folder.name).info.run_id
+        with self._asking():
+            known = self._client.get_experiment_by_name(self.name)
+            number = (
+                known.experiment_id
+                if known
+                else self._client.create_experiment(self.name, artifact_location=self._artifacts)
+            )
+            self._run = self._client.create_run(number, run_name=self._folder.name).info.run_id
         write_text(kept, self._run)
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Logs the figures that there are."""
-        for name, value in _known(metrics).items():
-            self._client.log_metric(self._run, name, value, step=step)
+        with self._asking():
+            for name, value in _known(metrics).items():
+                self._client.log_metric(self._run, name, value, step=step)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002
         """Logs the settings of a run; a value that is long is cut off."""
-        for name, value in (params if isinstance(params, dict) else vars(params)).items():
-            self._client.log_param(self._run, name, str(value)[:500])
+        with self._asking():
+            for name, value in (params if isinstance(params, dict) else vars(params)).items():
+                self._client.log_param(self._run, name, str(value)[:500])
 
     def finalize(self, status: str) -> None:
         """Ends the run."""
         if self._run:
-            self._client.set_terminated(self._run, status="FINISHED" if status == "success" else "KILLED")
+            with self._asking():
+                self._client.set_terminated(self._run, status="FINISHED" if status == "success" else "KILLED")
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turns what MLflow raises into one sentence without the address's password."""
+        with self._address.concealing():
+            try:
+                yield
+            except Exception as error:
+                raise DeviceError(
+                    f"MLflow at {self._address} failed: {error}",
+                    "Check MLFLOW_TRACKING_URI, and that the server runs and lets you in.",
+                ) from error
 
 
 def _open_tensorboard(folder: Path) -> Events:

@@ -29,13 +29,14 @@ class Baseline:
     Attributes:
         path: The engine's manifest, which holds it now.
         profile: The signals of frames and answers.
-        estimator: Estimates accuracy without labels; None with less than 60 frames, or with neither labels nor a
-            reference.
+        estimator: Estimates accuracy without labels: what was learned, or else what the engine had; None without.
+        learned: Whether it was learned now, which takes 60 frames, and labels or a reference.
     """
 
     path: Path
     profile: Profile
     estimator: Estimator | None = None
+    learned: bool = False
 
 
 def measure_baseline(
@@ -76,11 +77,12 @@ def measure_baseline(
             parent = stack.enter_context(open_engine(reference, manifest=manifest, threads=config.threads)).segment
         split = open_dataset(data).split(config.split)
         profile = measure_profile(opened.infer, opened.manifest, split, frames=config.frames, parent=parent)
-        learned = learn_estimator(opened.infer, opened.manifest, split, parent=parent) if config.estimate else None
+        found = learn_estimator(opened.infer, opened.manifest, split, parent=parent) if config.estimate else None
     if profile is None:
         raise DataError(
             f"{split.spec} ({config.split}) has {len(split)} frames.", f"A baseline takes {LEAST_FRAMES} or more."
         )
     # the engine and how it was made stay what they were, so only what a vehicle goes by changes
-    rewrite_manifest(network, network.manifest.changed(profile=profile, estimator=learned))
-    return Baseline(manifest_path(network.path), profile, learned)
+    estimator = found or network.manifest.estimator
+    rewrite_manifest(network, network.manifest.changed(profile=profile, estimator=estimator))
+    return Baseline(manifest_path(network.path), profile, estimator, learned=found is not None)

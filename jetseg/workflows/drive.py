@@ -169,6 +169,7 @@ class Drive:
             source.size_hw,
             self._watchers.append,
             source.name,
+            self.config.alpha,
         )
         for spec, options in _sinks_of(self.config):
             self._sinks.append(self._stack.enter_context(open_sink(spec, context, **options)))

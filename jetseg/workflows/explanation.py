@@ -19,6 +19,7 @@ from jetseg.evaluation.tasks import refuse_several
 from jetseg.explanation.causes.cause import Cause, Effects, explained_share
 from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.explained import Explained, explain_entries
+from jetseg.explanation.pointed import find_pointed
 from jetseg.network import Network, open_network
 from jetseg.preprocess import FrameU8
 from jetseg.progress import ProgressCallback, report_progress
@@ -26,7 +27,7 @@ from jetseg.provenance import device_name, toolchain
 from jetseg.report.rows import Entry
 from jetseg.storage import check_place
 from jetseg.workflows.comparing import Networks, open_entries
-from jetseg.workflows.repairing import Repairs
+from jetseg.workflows.repairing import Repairs, check_repairable
 
 
 def explain(
@@ -73,7 +74,13 @@ def explain(
     asked = dataset.split(split)
     with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as entries:
         refuse_several(entries[0].engine.manifest, "The explanation")
+        if config.repair:
+            check_repairable(entries[0], entries[1:])
         frames = match_window(asked, entries[0].engine.manifest.input.frames)
+        if config.at is not None:
+            if out is None:
+                raise ConfigError("`at` is for the page, and none is written.", "Give `out`.")
+            find_pointed(frames, config.at)  # before the frames are compared, which takes minutes
         conditions = {
             "data": dataset.spec,
             "split": split,

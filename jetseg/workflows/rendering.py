@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from jetseg.config import validate_config
+from jetseg.engine.gpu_precisions import lacks
 from jetseg.errors import ConfigError
 from jetseg.network import Network
 from jetseg.quantization.config import RenderConfig
 from jetseg.quantization.qdq.schemes import SCHEMES, Scheme
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.render import write_cache, write_qdq
-from jetseg.targets import find_target, lacks
+from jetseg.targets import find_target
 from jetseg.workflows.opening import as_ranges
 
 

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jetseg.compress.config import PruneConfig
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.engine.backend import DEFAULT_BACKEND
 from jetseg.engine.engine import Engine
-from jetseg.errors import JetsegError
+from jetseg.errors import ConfigError, JetsegError
 from jetseg.evaluation.accuracy import measure_accuracy
 from jetseg.evaluation.benchmark import benchmark, inference_on_noise
 from jetseg.explanation.causes.cause import Effects
 from jetseg.explanation.causes.quantizers import least_repair
-from jetseg.explanation.causes.search import graph_of, worst_frames
+from jetseg.explanation.causes.search import graph_of, is_quantized, worst_frames
 from jetseg.explanation.causes.trials import Trials
 from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.exemplars import hurt_frames
 from jetseg.explanation.findings import Finding
 from jetseg.explanation.observe import Observation
 from jetseg.explanation.repair import Repair
-from jetseg.manifest import Stage
 from jetseg.network import Network
-from jetseg.quantization.ranges import Ranges, open_ranges
 from jetseg.report.rows import Entry
 from jetseg.storage import scratch_folder
 from jetseg.workflows.building import build_engine
 from jetseg.workflows.exporting import export
+from jetseg.workflows.making import as_options, build_settings, prune_settings, ranges_of
 from jetseg.workflows.opening import open_engine
 from jetseg.workflows.pruning import prune
 
@@ -95,10 +93,10 @@ class Repairs:
         trials = Trials(*manifests, self.split, indices, effects.subject, self.config.threads)
         on_integers = child.manifest.kind == "engine" and child.backend == DEFAULT_BACKEND
         layers, won = least_repair(float_graph, quantized, trials, effects, _WANTED, writes_integers=on_integers)
-        ranges, settings = _ranges_of(child, parent.engine.network), _build_settings(child)
+        ranges, settings = ranges_of(child, parent.engine.network), build_settings(child)
         command = ["jetseg", "build-engine", str(parent.path), "--data", self.dataset.spec, "--force"]
         command += ["--calibration", str(ranges.path)] if ranges is not None else []
-        command += _options({**settings, "keep_float": layers})
+        command += as_options({**settings, "keep_float": layers})
         titles = {cause.layer: cause.title for cause in effects.causes}
         named = ", ".join(titles.get(layer, layer) for layer in layers)
         words = f"Keep {len(layers)} operator{'' if len(layers) == 1 else 's'} in float: {named}."
@@ -131,12 +129,13 @@ class Repairs:
             return None
         trained = child.manifest.stages[-1] is not stage
         layers, won = _worst_layers(effects)
-        settings = _prune_settings(stage)
+        settings = prune_settings(stage)
         data = self.dataset if "data" in stage.settings else None
         command = ["jetseg", "prune", str(parent.path), *(["--data", data.spec] if data else [])]
-        command += _options({**settings, "keep": layers})
+        command += as_options({**settings, "keep": layers})
         words = f"Prune again, and keep the channels of {', '.join(layers)}"
         words += ", then fine-tune as before." if trained else "."
+        words += " It was not tried, because it needs training." if trained and self.config.repair else ""
         repair = Repair("keep-channels", words, shlex.join(command), layers, round(won, 3))
         if trained:
             return repair
@@ -187,6 +186,28 @@ class Repairs:
         return Repair("train", f"{words}.")
 
 
+def check_repairable(parent: Entry, children: Sequence[Entry]) -> None:
+    """Refuses to try repairs of a child of which none can be tried, before minutes are spent on it.
+
+    Raises:
+        ConfigError: It is neither a pruned checkpoint of a checkpoint, nor quantized from a float network.
+    """
+    for child in children:
+        pruned = any(stage.name == "prune" for stage in child.manifest.stages)
+        if child.manifest.kind == "checkpoint":
+            fits = pruned and parent.manifest.kind == "checkpoint"
+            wanted = "a checkpoint that was pruned, beside the checkpoint that it was pruned from"
+        else:
+            graph, dense = graph_of(child), graph_of(parent)
+            fits = graph is not None and is_quantized(graph) and dense is not None and not is_quantized(dense)
+            wanted = "an ONNX file or an engine of ONNX Runtime with quantizers, beside its float network"
+        if not fits:
+            raise ConfigError(
+                f"`repair`: no repair of {child.path.name} can be tried: that takes {wanted}.",
+                "Leave `repair` out: what to do is proposed all the same.",
+            )
+
+
 def _temperature(finding: Finding, seen: Observation, number: int) -> Repair | None:
     """Proposes the temperature that was fitted, with what it does."""
     value, error = seen.temperatures[number + 1], seen.mended[number + 1]
@@ -202,40 +223,6 @@ def _temperature(finding: Finding, seen: Observation, number: int) -> Repair | N
     )
 
 
-def _ranges_of(child: Entry, network: Network | None) -> Ranges | None:
-    """Returns the ranges that an engine was built with, where they lie beside it."""
-    place = Path(f"{child.path}.ranges.json")
-    if network is None or not place.is_file():
-        return None
-    try:
-        ranges = open_ranges(place, network)
-    except JetsegError:
-        return None
-    return ranges if ranges.sha256 == child.manifest.calibration_sha256 else None
-
-
-def _build_settings(child: Entry) -> dict[str, Any]:
-    """Returns what an engine was built with, as far as its history tells."""
-    stage = child.manifest.stages[-1] if child.manifest.stages else Stage(name="")
-    told = {
-        "backend": child.manifest.backend,
-        "scheme": stage.settings.get("scheme"),
-        "method": stage.settings.get("method"),
-    }
-    return {name: str(value) for name, value in told.items() if value is not None}
-
-
-def _prune_settings(stage: Stage) -> dict[str, Any]:
-    """Returns the settings of a pruning that a command takes as they are."""
-    plain = {
-        name: value
-        for name, value in stage.settings.items()
-        if name in PruneConfig.model_fields and isinstance(value, str | int | float) and not isinstance(value, bool)
-    }
-    defaults = {name: field.default for name, field in PruneConfig.model_fields.items()}
-    return {name: value for name, value in plain.items() if value != defaults[name]}
-
-
 def _worst_layers(effects: Effects) -> tuple[tuple[str, ...], float]:
     """Returns the layers whose channels, each by itself, add up to half of the loss, and the points of that sum."""
     layers: list[str] = []
@@ -246,12 +233,3 @@ def _worst_layers(effects: Effects) -> tuple[tuple[str, ...], float]:
         layers.append(cause.layer)
         won += max(cause.restored or 0.0, cause.alone or 0.0)
     return tuple(layers), won
-
-
-def _options(settings: Mapping[str, Any]) -> list[str]:
-    """Returns settings as a command line has them."""
-    words: list[str] = []
-    for name, value in settings.items():
-        for single in value if isinstance(value, tuple) else (value,):
-            words += [f"--{name.replace('_', '-')}", str(single)]
-    return words

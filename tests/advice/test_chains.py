@@ -10,8 +10,8 @@ from jetseg.advice.plan import Plan
 INT8, HALF_WIDTH, WIDE = Plan(precision="int8"), Plan(prune_ratio=0.5), Plan(prune_ratio=0.25)
 
 
-def option(plan, speedup, drop, hours=0.0, confidence="high"):
-    return Option(plan, speedup, drop, hours, confidence, "a test")
+def option(plan, speedup, drop, hours=0.0, drop_from="measured"):
+    return Option(plan, speedup, drop, hours, "measured", drop_from, "a test")
 
 
 def findings(*options):
@@ -19,7 +19,7 @@ def findings(*options):
 
 
 def chain(plan, speedup, drop, hours=0.0):
-    return Chain(plan, speedup, drop, hours, "high")
+    return Chain(plan, speedup, drop, hours)
 
 
 def names(chains):
@@ -27,7 +27,7 @@ def names(chains):
 
 
 def test_a_chain_multiplies_speeds_adds_losses_and_is_as_sure_as_its_least_sure_part():
-    made = make_chains(findings(option(HALF_WIDTH, 2.0, 0.5, 3.0, "medium"), option(INT8, 1.5, 0.25)))
+    made = make_chains(findings(option(HALF_WIDTH, 2.0, 0.5, 3.0, "predicted"), option(INT8, 1.5, 0.25)))
     (both,) = [one for one in made if one.plan.techniques == ("pruning", "int8")]
     assert (both.speedup, both.expected_drop, both.hours, both.confidence) == (3.0, 0.75, 3.0, "medium")
     assert len(made) == 4
@@ -82,7 +82,7 @@ def test_leaders_are_the_best_chain_of_each_set_of_techniques():
 def test_of_two_ways_to_the_same_plan_the_less_certain_figures_count():
     other = Plan(instead="tiny")
     both = other.joined(INT8)
-    lighter = Finding("lighter network", (option(other, 2.0, 0.5), option(both, 2.5, 0.7, confidence="medium")))
+    lighter = Finding("lighter network", (option(other, 2.0, 0.5), option(both, 2.5, 0.7, drop_from="predicted")))
     for order in ([lighter, *findings(option(INT8, 1.5, 0.1))], [*findings(option(INT8, 1.5, 0.1)), lighter]):
         (found,) = [one for one in make_chains(order) if one.plan == both]
         assert (found.speedup, found.expected_drop, found.confidence) == (2.5, 0.7, "medium")

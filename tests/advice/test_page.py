@@ -22,15 +22,16 @@ def advice() -> Advice:
     bars = Bars("Each layer alone in 8 bits", "percent", [HOSTILE, "head"], [3.0, 1.0])
     twice = Bars("Each group of layers alone", "percent", ["stem", "head"], [7.5, 2.5])
     options = (
-        Option(INT8, 1.4, 0.2, 0.0, "high", "measured here"),
-        Option(Plan(qat=True), None, None, 0.0, "low", "a"),
+        Option(INT8, 1.4, 0.2, 0.0, "predicted", "measured", "measured here"),
+        Option(Plan(qat=True), None, None, 0.0, "prior", "prior", "a"),
+        Option(Plan(two_four=True), 1.2, 1.1, 0.0, "prior", "prior", "b"),
     )
     findings = (
         Finding("int8", options, ("99.5 % of the pixels keep their class",), figures=(bars,), seconds=3.2),
         Finding("pruning", notes=(HOSTILE,), figures=(twice,)),
         Finding("low rank", impossible="factors are not faster"),
     )
-    first = Chain(INT8, 1.4, 0.2, 0.0, "high", Comparison(10.0, 7.1, 6.0, 9.5))
+    first = Chain(INT8, 1.4, 0.2, 0.0, "predicted", "measured", Comparison(10.0, 7.1, 6.0, 9.5))
     conditions = {
         "data": "camvid:x",
         "split": "val",
@@ -53,6 +54,7 @@ def test_it_tells_chains_techniques_reasons_and_intervals(advice, tmp_path):
     ):
         assert text in page
     assert page.count("<svg") == 3
+    assert page.count("prior: a guess") == 2, "speed and loss of 2:4"
     assert HOSTILE not in page
     assert "&lt;script&gt;layer" in page
     assert "url(http" not in page

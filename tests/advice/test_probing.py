@@ -3,7 +3,7 @@
 import pytest
 
 from jetseg.advice import advising
-from jetseg.advice.finding import Finding
+from jetseg.advice.finding import Finding, Option
 from jetseg.advice.plan import Plan
 from jetseg.advice.probes.distillation import Distillation
 from jetseg.advice.probes.input_size import InputSize
@@ -59,6 +59,7 @@ def test_what_there_is_no_time_for_is_said(checkpoint, make_bench, monkeypatch):
     assert "no time was left" in found.impossible
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [Pruning, LowRank, TwoFour, InputSize, OutputStride])
 def test_what_needs_torch_modules_is_said_to_be_impossible_for_an_onnx_file(kind, checkpoint, make_bench):
     bench = make_bench(make_bench(checkpoint).model(Plan()).path)
@@ -71,6 +72,19 @@ def test_two_four_is_for_devices_with_sparse_tensor_cores(checkpoint, make_bench
     assert "skips no zeros" in TwoFour().applies(make_bench(checkpoint))
 
 
+def test_a_speed_that_is_published_stays_a_prior_in_its_chains_which_no_clock_here_contradicts(checkpoint, make_bench):
+    bench = make_bench(checkpoint, target="orin-nano-8gb", max_drop=100)
+    option = Option(Plan(two_four=True), 1.2, 1.2, 0.0, "prior", "prior", "papers")
+    size = Option(Plan(size=(32, 64)), 1.5, 0.5, 0.0, "measured", "measured", "seen")
+    findings = [Finding("2:4", (option,)), Finding("input size", (size,))]
+    ranked = {chain.plan.techniques: chain for chain in advising._rank(bench, findings)}
+    both = ranked["2:4", "input size"]
+    assert (both.speedup, both.speed, both.speedup_from, both.confidence) == (pytest.approx(1.8), None, "prior", "low")
+    alone = ranked[()]
+    assert (alone.speed is not None, alone.speedup_from, alone.confidence) == (True, "measured", "high")
+
+
+@pytest.mark.long
 def test_a_smaller_input_and_coarser_logits_are_scored_without_training(checkpoint, make_bench):
     bench = make_bench(checkpoint)
     sizes = InputSize().run(bench)
@@ -81,11 +95,13 @@ def test_a_smaller_input_and_coarser_logits_are_scored_without_training(checkpoi
     assert coarse.hours == 0.0
 
 
+@pytest.mark.long
 def test_a_network_is_exported_once_whatever_its_precision(checkpoint, make_bench):
     bench = make_bench(checkpoint)
     assert bench.model(Plan(precision="int8")) is bench.model(Plan(distilled=True)) is bench.model(Plan())
 
 
+@pytest.mark.long
 def test_a_teacher_is_expected_to_give_a_share_of_the_distance(checkpoint, make_bench, monkeypatch):
     bench = make_bench(checkpoint, teacher=checkpoint)
     assert "not better" in Distillation().run(bench).impossible

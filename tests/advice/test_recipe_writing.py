@@ -29,7 +29,7 @@ PLANS = {
 
 
 def chain(plan):
-    return Chain(plan, 2.0, 0.5, 1.0, "high")
+    return Chain(plan, 2.0, 0.5, 1.0)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -75,6 +75,7 @@ def test_a_smaller_input_is_trained_at_where_there_is_training_anyway(checkpoint
     assert (training["height"], training["width"]) == (48, 64)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("qat", [False, True])
 def test_an_onnx_file_is_named_in_each_stage_that_gets_no_other(qat, checkpoint, make_bench):
     bench = make_bench(checkpoint)
@@ -85,6 +86,7 @@ def test_an_onnx_file_is_named_in_each_stage_that_gets_no_other(qat, checkpoint,
     assert given == ([path, None] if qat else [path])
 
 
+@pytest.mark.long
 def test_a_manifest_from_elsewhere_is_named_as_well(checkpoint, make_bench, tmp_path):
     bench = make_bench(make_bench(checkpoint).model(Plan()).path)
     bench.manifest_file = tmp_path / "elsewhere.yaml"
@@ -92,6 +94,7 @@ def test_a_manifest_from_elsewhere_is_named_as_well(checkpoint, make_bench, tmp_
     assert {stage["manifest"] for stage in stages} == {str(tmp_path / "elsewhere.yaml")}
 
 
+@pytest.mark.long
 def test_the_recipe_of_a_smaller_coarser_engine_runs(checkpoint, make_bench, tmp_path):
     write_recipe(make_bench(checkpoint, max_drop=100), chain(Plan(size=(48, 64), stride=2)), tmp_path / "advice.yaml")
     *_, built = run_recipe(load_recipe(str(tmp_path / "advice.yaml")), "synthetic:12", tmp_path / "run")

@@ -156,6 +156,7 @@ class LoadedRunner(FakeRunner):
         return super().infer(network_input)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("live", [True, False])
 def test_under_load_a_lighter_engine_keeps_the_deadline_and_no_frame_is_lost_to_the_change(live):
     load = {"factor": 1.0}

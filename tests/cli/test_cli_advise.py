@@ -7,6 +7,8 @@ import pytest
 from small_network import write_dataset, write_small_network
 
 from jetseg.advice import advising
+from jetseg.advice.finding import Finding, Option
+from jetseg.advice.plan import Plan
 from jetseg.advice.probes.output_stride import OutputStride
 from jetseg.engine.engine import open_engine
 
@@ -18,6 +20,7 @@ def asked(tmp_path: Path) -> list[object]:
     return ["advise", network, "--data", data, *splits, "--out", tmp_path / "advice.yaml", "--max-drop", 100]
 
 
+@pytest.mark.long
 def test_an_onnx_file_is_advised_on_and_the_recipe_runs(jetseg, asked, tmp_path):
     code, out, _ = jetseg(*asked, "--frames", 3, "--page", tmp_path / "advice.html", "--json")
     assert code == 0
@@ -52,6 +55,29 @@ def test_every_technique_has_its_line(jetseg, asked, monkeypatch):
     assert "1. as it is, fp32: 1.00 times as fast" in told
 
 
+def test_a_guess_from_the_literature_is_called_so_in_table_and_json(jetseg, asked, monkeypatch, tmp_path):
+    class Guess:
+        name, share = "distillation", 1.0
+
+        def applies(self, bench):
+            return ""
+
+        def run(self, bench):
+            return Finding(self.name, (Option(Plan(qat=True), 1.5, -0.75, 1.0, "measured", "prior", "a paper"),))
+
+    monkeypatch.setattr(advising, "PROBES", (Guess,))
+    monkeypatch.setattr(advising, "write_recipe", lambda bench, chain, out: False)
+    code, out, _ = jetseg(*asked, "--frames", 2, "--json")
+    assert code == 0
+    (technique,) = json.loads(out)["techniques"]
+    assert (technique["speedup_from"], technique["expected_drop_from"]) == ("measured", "prior")
+    code, out, _ = jetseg(*asked, "--frames", 2, "--page", tmp_path / "page.html")
+    assert code == 0
+    assert "prior -0.75" in out
+    assert "points of mIoU lost (prior)" in " ".join(out.split())
+    assert "prior: a guess" in (tmp_path / "page.html").read_text()
+
+
 def test_an_engine_and_a_strange_target_are_refused_at_once(jetseg, asked):
     engine = Path(asked[1]).with_name("small.int8.onnx")
     code, _, said = jetseg("build-engine", asked[1], "--precision", "fp32", "--out", engine)
@@ -72,6 +98,7 @@ def test_for_another_computer_latencies_are_predicted_with_an_interval(jetseg, a
     assert found["float_ms"] == as_it_is["latency_ms"]
     assert "roughly" in found["conditions"]["speeds"]
     assert found["conditions"]["device"] == "orin-nano-8gb"
+    assert (as_it_is["speedup_from"], as_it_is["confidence"]) == ("predicted", "medium")
     assert found["recipe"] is None  # a float ONNX file goes to the device as it is
     code, out, _ = jetseg(*asked, "--frames", 2, "--target", "orin-nano-8gb")
     assert code == 0

@@ -19,6 +19,7 @@ def run_with(jetseg, network, data, *options):
     return json.loads(out), " ".join(err.split())
 
 
+@pytest.mark.long
 def test_a_profile_switches_drift_on(parts, jetseg):
     network, data = parts
     summary, err = run_with(jetseg, network, data)
@@ -43,6 +44,7 @@ def test_a_profile_switches_drift_on(parts, jetseg):
     assert run_with(jetseg, network, data, "--no-drift")[0]["drift"] is None
 
 
+@pytest.mark.long
 def test_a_run_estimates_accuracy_without_labels(tmp_path, jetseg):
     network, data = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=60)
     opened = open_network(network)
@@ -67,9 +69,13 @@ def test_baseline_learns_to_estimate_from_sixty_frames(tmp_path, jetseg, monkeyp
     assert "an estimator from 12 windows" in " ".join(err.split())
     estimator = load_manifest(network).estimator
     assert (estimator.target, estimator.windows) == ("labels", 12)
-    code, _, _ = jetseg("baseline", network, "--data", data, "--split", "all", "--frames", 8, "--no-estimate")
+    code, _, err = jetseg("baseline", network, "--data", data, "--split", "all", "--frames", 8, "--no-estimate")
     assert code == 0
-    assert load_manifest(network).estimator is None
+    assert "the estimator in it stays" in " ".join(err.split())
+    assert load_manifest(network).estimator == estimator
+    few = write_dataset(tmp_path / "few", frames=10)
+    assert jetseg("baseline", network, "--data", few, "--split", "all", "--frames", 8)[0] == 0
+    assert load_manifest(network).estimator == estimator, "ten frames teach none"
 
 
 def test_too_few_frames_are_refused(parts, tmp_path, jetseg):

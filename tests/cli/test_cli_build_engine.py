@@ -36,6 +36,7 @@ def test_a_rejected_engine_gets_a_page_that_names_classes_and_layers(jetseg, cal
     assert not (tmp_path / "e.onnx").exists()
 
 
+@pytest.mark.long
 def test_an_engine_that_passed_gets_a_page_only_when_asked(jetseg, calibrated, tmp_path):
     _, command = calibrated
     budgets = ("--max-drop", 100, "--max-class-drop", 100)

@@ -18,6 +18,7 @@ def networks(tmp_path: Path) -> list[Path]:
     return [write_small_network(tmp_path), other]
 
 
+@pytest.mark.long
 def test_explain_prints_one_json_object_and_the_same_sentences(jetseg, networks, tmp_path):
     parent, child = networks
     options = ("--data", write_dataset(tmp_path / "data", frames=10), "--split", "all")

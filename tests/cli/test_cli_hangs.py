@@ -46,6 +46,7 @@ def begin(place, verb, *more, after=None, **named):
     return start(place, *words, *more, after=usual if after is None else after, **named)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_that_does_not_come_back_ends_the_process_and_names_the_stage(place, verb):
     with begin(place, verb, "--watchdog", 1) as process:
@@ -56,6 +57,7 @@ def test_a_run_that_does_not_come_back_ends_the_process_and_names_the_stage(plac
     assert "Traceback" not in errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("verb", "number"),
     [
@@ -77,6 +79,7 @@ def test_a_signal_ends_what_hangs(place, verb, number):
     assert "Traceback" not in errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("verb", ["verify", "eval"])
 def test_a_signal_between_two_runs_lets_files_be_put_in_order(place, verb):
     with begin(place, verb, then="import time; time.sleep(60)") as process:
@@ -88,6 +91,7 @@ def test_a_signal_between_two_runs_lets_files_be_put_in_order(place, verb):
     assert not list(place.glob("**/*.tmp*"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", SOME_SLOW)
 def test_in_the_loop_a_hang_and_a_signal_leave_summary_and_video(place, tmp_path, number):
     video = tmp_path / "out.mp4"
@@ -105,6 +109,7 @@ def test_in_the_loop_a_hang_and_a_signal_leave_summary_and_video(place, tmp_path
     assert cv2.VideoCapture(str(tmp_path / "out.partial.mp4")).read()[0]
 
 
+@pytest.mark.long
 def test_a_hang_in_the_loop_ends_the_process_with_code_4_and_no_crash(place):
     words = ["run", place / "small.onnx", "--source", "synthetic", "--no-labels", "--watchdog", 1]
     with start(place, *words, after=20, thread="jetseg-infer") as process:
@@ -113,6 +118,7 @@ def test_a_hang_in_the_loop_ends_the_process_with_code_4_and_no_crash(place):
     assert "The infer stage stopped" in errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", SOME_SLOW)
 def test_a_signal_ends_the_loop_with_summary_and_a_whole_video(place, tmp_path, number):
     video = tmp_path / "out.mp4"
@@ -128,6 +134,7 @@ def test_a_signal_ends_the_loop_with_summary_and_a_whole_video(place, tmp_path, 
     assert cv2.VideoCapture(str(video)).read()[0]
 
 
+@pytest.mark.long
 def test_memory_that_grows_in_a_library_is_named_and_the_code_is_3(tmp_path):
     network = write_endless_network(tmp_path, grows=True)
     command = [sys.executable, "-m", "jetseg", "run", str(network), "--source", "synthetic", "--no-labels"]

@@ -54,6 +54,7 @@ def test_a_run_that_does_not_answer_is_not_healthy(jetseg, free_port):
     assert f"No run answers at 127.0.0.1:{free_port}" in " ".join(err.split())
 
 
+@pytest.mark.long
 def test_it_reads_the_metrics_of_a_real_run(tmp_path, free_port):
     network = write_small_network(tmp_path)
     seen = []

@@ -89,6 +89,7 @@ def test_no_error_shows_a_password(source, tmp_path, jetseg):
     assert "Error: " in err
 
 
+@pytest.mark.long
 def test_nothing_that_a_run_gives_out_holds_the_password(tmp_path):
     network, ports, pages = write_color_network(tmp_path), (free_port(), free_port()), []
     with ThreadingHTTPServer(("127.0.0.1", 0), MotionJpeg) as camera:

@@ -111,6 +111,7 @@ def test_eval_of_a_checkpoint_and_of_fewer_frames(jetseg, checkpoint, data):
     assert (code, json.loads(out)["backend"], json.loads(out)["frames"]) == (0, "torch", 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("split", "miou", "pixels"),
     [("test", 57.51, 82.83), pytest.param("val", 70.10, 92.68, marks=pytest.mark.slow)],
@@ -124,6 +125,7 @@ def test_eval_of_a_foreign_network_gives_its_known_accuracy(jetseg, shared_dir, 
     assert json.loads(out)["pixel_accuracy"] == pytest.approx(pixels, abs=0.1)
 
 
+@pytest.mark.long
 def test_bench_compares_a_checkpoint_with_an_onnx_file(jetseg, checkpoint, network):
     before = torch.get_num_threads()
     code, out, _ = jetseg("bench", checkpoint, network, "--rounds", 2, "--seconds", 0.02, "--json")
@@ -142,6 +144,7 @@ def test_bench_compares_a_checkpoint_with_an_onnx_file(jetseg, checkpoint, netwo
     assert json.loads(out)["threads"] == 1
 
 
+@pytest.mark.long
 def test_bench_prints_a_table_with_device_and_conditions(jetseg, network):
     code, out, err = jetseg("bench", network, network, "--rounds", 1, "--seconds", 0.01)
     assert code == 0
@@ -171,6 +174,7 @@ def test_report_writes_the_page_and_prints_the_same_numbers(jetseg, network, dat
     assert "r.html" in out
 
 
+@pytest.mark.long
 def test_a_manifest_is_for_the_files_that_have_none(jetseg, network, data, tmp_path):
     bare = tmp_path / "bare.onnx"
     bare.write_bytes(network.read_bytes())
@@ -186,6 +190,7 @@ def test_a_manifest_is_for_the_files_that_have_none(jetseg, network, data, tmp_p
     assert manifest_path(network).is_file()
 
 
+@pytest.mark.long
 def test_report_measures_a_checkpoint_as_it_would_be_deployed(jetseg, tmp_path):
     checkpoint = tmp_path / "net.safetensors"
     small = ["--model", "tiny", "--set", "model_options.width=8", "--set", "height=64", "--set", "width=64"]

@@ -111,6 +111,7 @@ def test_frames_without_labels_do(jetseg, network, data):
     assert (result["labelled_frames"], result["rungs"][1]["miou"], result["rungs"][1]["miou_change"]) == (0, None, None)
 
 
+@pytest.mark.long
 def test_a_checkpoint_and_what_was_exported_from_it_agree(jetseg, tmp_path, data):
     torch.manual_seed(0)
     manifest = Manifest(

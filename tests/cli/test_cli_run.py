@@ -30,6 +30,7 @@ def test_summary_and_evaluation_agree(network, jetseg):
     assert set(summary["frame_age_ms"]) == {"p50", "p95", "p99"}
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_with_the_summary_and_a_whole_video(network, tmp_path):
     video = tmp_path / "out.mp4"
     command = [sys.executable, "-c", "from jetseg.cli.main import main; main()", "run", str(network)]
@@ -79,6 +80,7 @@ def test_table_names_the_conditions_of_its_figures(network, jetseg):
         assert part in out
 
 
+@pytest.mark.long
 def test_ladder_and_deadline_are_in_the_summary(network, tmp_path, jetseg):
     light = tmp_path / "light.onnx"
     light.write_bytes(network.read_bytes())
@@ -128,6 +130,7 @@ main()
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("stage", "target"), [("capture", "DatasetSource.read"), ("output", "status_line.StatusLine.write")]
 )
@@ -147,6 +150,7 @@ def test_a_stage_that_hangs_ends_the_process_with_code_4(network, tmp_path, stag
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.long
 def test_sigterm_ends_with_the_summary_also_while_the_camera_is_away(network, tmp_path):
     command = [sys.executable, "-c", "from jetseg.cli.main import main; main()", "run", str(network)]
     options = ["--source", "97", "--wait", "--json", "--threads", "1"]

@@ -58,6 +58,7 @@ def get(port, path):
         return answer.read().decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "delay", [1.5, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.05, 0.31, 0.62, 0.97, 1.18, 2.04))]
 )
@@ -76,6 +77,7 @@ def test_kill_leaves_a_recording_that_plays_and_a_log_that_can_be_read(network, 
     assert lines[0]["type"] == "statistics"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="this system has no /dev/shm")
 def test_everything_at_once_and_the_end(network, tmp_path):
     dashboard, metrics, ring = free_port(), free_port(), f"jetseg-test-{uuid.uuid4().hex}"

@@ -99,6 +99,7 @@ def test_pruned_twice_and_trained(name):
         assert torch.equal(rebuilt.eval()(IMAGE), twice.eval()(IMAGE))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["attention that states the stream's channels", "split in equal parts, stated"])
 def test_pruned_code_that_states_its_channels_is_exported(name):
     image = IMAGE.float()

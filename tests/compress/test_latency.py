@@ -140,6 +140,7 @@ def test_no_group_is_emptied_beyond_its_limit():
     assert all(count == len(c.scores) // 2 for count, c in zip(kept, pruner.groups, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by_latency", [True, False])
 @pytest.mark.parametrize(
     "device", [Device(), Device(1.7), Device(0.6, overhead_ms=0.3)], ids=["exact", "slow", "overhead"]
@@ -157,6 +158,7 @@ def test_twice_as_fast_lands_in_the_band_even_where_the_table_is_wrong(name, dev
     assert all(change.after % settings.round_to == 0 or change.note for change in changes)
 
 
+@pytest.mark.long
 def test_importance_is_lost_less_than_by_thinning_all_layers_alike():
     pruner = pruner_of("fast-scnn")
     losses = {}

@@ -58,6 +58,7 @@ def test_layers_that_cannot_are_named():
         prune_two_four(module, keep=("plain", "line", "kept"))
 
 
+@pytest.mark.long
 def test_zeros_survive_fine_tuning_export_and_int8(tmp_path):
     checkpoint = save(tmp_path / "dense.safetensors", open_split(DATA, "train").classes, width=8)
     sparse, model, engine = tmp_path / "s.safetensors", tmp_path / "s.onnx", tmp_path / "s.int8.onnx"

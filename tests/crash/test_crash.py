@@ -46,6 +46,7 @@ def drive(name, shim, folder, points):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHEAP)
 def test_some_points(name, shim, tmp_path):
     assert drive(name, shim, tmp_path, str(SAMPLE))["points"] > SAMPLE / 2

@@ -95,6 +95,7 @@ def test_numbers_move_and_the_picture_changes(page):
     assert page.mistakes == []
 
 
+@pytest.mark.long
 def test_frames_that_stop_are_told(page):
     port = free_port()
     with running_loop(dashboard=port) as running:

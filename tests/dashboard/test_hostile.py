@@ -34,6 +34,7 @@ def rate(statistics, seconds):
     return (statistics.rate.count - count) / (perf_counter() - started)
 
 
+@pytest.mark.long
 def test_hostile_clients_do_not_slow_the_loop_and_leave_nothing():
     port, process = free_port(), psutil.Process()
     with running_loop(dashboard=port, delay=0.002, runner=FakeRunner(0.02)) as running:

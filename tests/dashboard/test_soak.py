@@ -139,6 +139,7 @@ class Reference(FakeRunner):
         self._runs.set()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "seconds",
     [

@@ -109,6 +109,7 @@ def videos(path: Path) -> Iterator[Path]:
         yield path / name
 
 
+@pytest.mark.long
 def test_damaged_videos(tmp_path: Path) -> None:
     decoded = 0
     for whole in videos(tmp_path):

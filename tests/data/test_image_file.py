@@ -179,6 +179,7 @@ MAGICS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.fuzz
 def test_images_with_anything_in_them(tmp_path, trials):
     wholes = [encoded(suffix) for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".pgm", ".ppm")]

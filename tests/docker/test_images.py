@@ -119,6 +119,18 @@ def test_the_service_restarts_is_read_only_and_gets_its_devices():
     assert (ROOT / "docker" / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
 
 
+def test_jetpack_7_changes_the_image_and_how_the_gpu_comes_in():
+    class Loader(yaml.SafeLoader):
+        """Knows the mark with which compose takes a key away."""
+
+    Loader.add_constructor("!reset", lambda loader, node: None)
+    changes = yaml.load((ROOT / "docker" / "compose.jp7.yaml").read_text(), Loader)["services"]["jetseg"]
+    base = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["jetseg"]
+    assert changes["runtime"] is None
+    assert changes["devices"] == ["nvidia.com/gpu=all"]  # compose adds it to the cameras of the base
+    assert (ROOT / "docker" / base["build"]["context"] / changes["build"]["dockerfile"]).is_file()
+
+
 def test_the_commands_in_compose_and_systemd_are_ones_that_jetseg_has():
     from typer import Context
     from typer.main import get_command

@@ -34,6 +34,7 @@ def test_the_notebook_uses_public_names_only(hook):
     assert re.findall(r"^(?:from|import) +(\S+)", code, re.MULTILINE) == ["pathlib", "jetseg"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_notebook_runs(hook, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -52,6 +52,7 @@ def calibrated(tmp_path):
     return {"network": model, "data": data, "split": "all", "eval_split": "all", "ranges": ranges}
 
 
+@pytest.mark.long
 def test_a_broken_build_names_the_layer_and_leaves_no_engine(calibrated, tmp_path):
     engine = tmp_path / "out" / "e.onnx"
     with pytest.raises(EngineRejectedError) as caught:
@@ -66,6 +67,7 @@ def test_a_broken_build_names_the_layer_and_leaves_no_engine(calibrated, tmp_pat
     open_engine(result.path).close()  # what is kept aside can be studied
 
 
+@pytest.mark.long
 def test_an_earlier_engine_survives_a_rejected_one(calibrated, tmp_path):
     engine = tmp_path / "e.onnx"
     build_engine(**{**calibrated, "ranges": None}, out=engine, preset="fast", **OPEN)

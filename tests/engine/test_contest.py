@@ -124,6 +124,7 @@ def test_corrections_of_another_mixture_are_not_built_unseen(settings, take, tmp
     assert unseen.report.integer_layers == LAYERS
 
 
+@pytest.mark.long
 def test_what_accuracy_costs_is_measured_and_told(settings, take, tmp_path, monkeypatch):
     """The gate refuses what has nothing in float for accuracy."""
     take({"fp32": 9.0, "int8": 3.0}, compared_ms={"fp32": 9.0, "int8": 5.0, "before": 3.5})
@@ -137,6 +138,7 @@ def test_what_accuracy_costs_is_measured_and_told(settings, take, tmp_path, monk
     assert load_manifest(built.path).stages[-1].settings["speed"]["less_accurate_ms"] == 3.5
 
 
+@pytest.mark.long
 def test_layers_in_float_for_accuracy_may_not_make_it_slower_than_float(settings, take, tmp_path):
     """The engine that was compared gained; what passes the gate has more in float, and is compared again."""
     take({"fp32": 4.0, "int8": 3.0}, compared_ms={"fp32": 4.0, "int8": 6.0})
@@ -163,6 +165,7 @@ def test_what_was_compared_anew_is_what_the_manifest_says(settings, take, tmp_pa
     assert load_manifest(built.path).stages[-1].settings["speed"] == built.contest.record()
 
 
+@pytest.mark.long
 def test_layers_that_a_calibration_anew_does_not_have_are_no_mistake(settings, tmp_path, monkeypatch):
     """Corrections add operators, which the next calibration need not make again."""
     harmful = QuantizerEffect("r1.centered", 10.0, ("r1.centered", "c2"))

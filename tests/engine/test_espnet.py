@@ -1,9 +1,12 @@
 """The figures of a network that other people trained, on real frames."""
 
+import pytest
+
 from jetseg.network import open_network
 from jetseg.workflows.building import build_engine
 
 
+@pytest.mark.long
 def test_int8_stays_near_float_on_camvid(shared_dir, espnet, tmp_path):
     model, manifest = espnet
     result = build_engine(

@@ -32,6 +32,7 @@ def one_digit_changes(text):
             yield text[: place.start()] + digit + text[place.end() :]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["what it says", pytest.param("all of it", marks=pytest.mark.slow)])
 def test_every_one_digit_change_of_a_manifest_is_refused(engine, tmp_path, part):
     """All of them, in every number and hash; what stays is a float that is the same in other digits."""

@@ -50,6 +50,7 @@ def contest(settings, **changes):
     return build_fastest(network, config, dataset=dataset, out=out, rounds=2, seconds=0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("slow", "winner"), [("fp32", "int8"), ("int8", "fp32")])
 def test_the_fastest_is_kept_and_tells_how_fast_all_were(settings, slow_down, tmp_path, slow, winner):
     slow_down(slow)
@@ -79,6 +80,7 @@ def test_the_float_network_is_measured_once(settings, monkeypatch):
     assert measured.count("Measuring the float network") == 1
 
 
+@pytest.mark.long
 def test_what_loses_too_much_cannot_win(settings, slow_down, monkeypatch):
     slow_down("fp32")
     monkeypatch.setattr(
@@ -104,6 +106,7 @@ def test_without_data_or_on_a_backend_that_does_not_run_it_is_refused(settings):
         contest(settings, backend="tensorrt_rtx")
 
 
+@pytest.mark.long
 def test_the_command_line_says_what_became_of_each(settings, tmp_path):
     command = ["build-engine", str(settings["model"]), "--precision", "auto", "--data", settings["data"]]
     command += ["--split", "all", "--eval-split", "all", "--images", "4", "--preset", "fast"]

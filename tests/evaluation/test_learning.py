@@ -44,6 +44,7 @@ def learned():
     return learn_estimator(Colors().infer, MANIFEST, Bands(60), frames=60)
 
 
+@pytest.mark.long
 def test_what_is_learned_holds_for_a_corruption_that_was_not_seen(learned):
     assert (learned.data, learned.split, learned.target, learned.window) == ("bands", "train", "labels", 30)
     assert learned.windows == 2 + 10 * 5
@@ -59,6 +60,29 @@ def test_what_is_learned_holds_for_a_corruption_that_was_not_seen(learned):
         window = observer.observe(range(100, 130), "paler", severity, paler)
         errors.append(abs(model.estimate(window.evidence).miou.value - window.score.miou))
     assert np.mean(errors) < 8
+
+
+def test_the_network_sees_each_frame_as_it_is_once_and_each_corrupted_one_once():
+    class Counting(Colors):
+        runs = 0
+
+        def infer(self, network_input):
+            self.runs += 1
+            return super().infer(network_input)
+
+    runner = Counting()
+    learn_estimator(runner.infer, MANIFEST, Bands(60), frames=60)
+    assert runner.runs == 60 + 10 * 5 * 30
+
+
+def test_what_was_seen_before_the_temperature_was_known_is_the_same_evidence(learned):
+    fresh, known = (WindowObserver(Colors().infer, MANIFEST, Bands(60)) for _ in range(2))
+    known.fit_temperature(range(30))
+    fresh.temperature = known.temperature
+    one, other = (observer.observe(range(30), "clean", 0) for observer in (fresh, known))
+    assert one.score == other.score
+    np.testing.assert_array_equal(one.evidence.sure, other.evidence.sure)
+    np.testing.assert_array_equal(one.evidence.edges, other.evidence.edges)
 
 
 def test_without_labels_the_parent_says_what_is_right():

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from colored import SIGN_CHANNELS, manifest, weights, write_network, write_shapes
 
+from jetseg.errors import ConfigError
 from jetseg.explanation.record import as_record
 from jetseg.network import save_manifest
 from jetseg.workflows.explanation import explain
@@ -97,6 +98,7 @@ def test_networks_that_give_class_maps_only_are_compared_by_these(shapes, tmp_pa
     assert (record["flips"]["undecided"] is None) == (which == "both")
 
 
+@pytest.mark.long
 def test_the_page_says_what_the_summary_says_and_needs_nothing_else(parent, shapes, tmp_path):
     out = tmp_path / "new" / "lost.html"
     child = explained(parent, write_network(tmp_path / "child.onnx", smooth=7), shapes, out=out, examples=1)
@@ -108,3 +110,10 @@ def test_the_page_says_what_the_summary_says_and_needs_nothing_else(parent, shap
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
+
+
+def test_a_child_of_which_no_repair_can_be_tried_is_refused_before_it_is_looked_at(parent, shapes, tmp_path):
+    child = write_network(tmp_path / "child.onnx", smooth=7)
+    with pytest.raises(ConfigError, match=r"no repair of child.onnx can be tried: .* with quantizers"):
+        explain(parent, [child], data=shapes, split="all", repair=True)
+    assert explained(parent, child, shapes).findings

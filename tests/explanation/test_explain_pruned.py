@@ -42,6 +42,7 @@ def shapes(tmp_path):
     return write_shapes(tmp_path / "shapes", frames=16)
 
 
+@pytest.mark.long
 def test_the_first_sentence_counts_the_channels_that_mattered_most(shapes, tmp_path):
     parent, child = write_pruned(tmp_path, SIGN_CHANNELS[:3])
     result = explain(parent, [child], data=shapes, split="all").children[0]
@@ -64,6 +65,7 @@ def test_channels_are_ranked_by_what_they_say(shapes, tmp_path):
     assert layer.restored == layer.alone
 
 
+@pytest.mark.long
 def test_the_page_shows_what_speaks_for_the_class_before_and_now(shapes, tmp_path):
     parent, child = write_pruned(tmp_path, SIGN_CHANNELS[:3])
     out = tmp_path / "page.html"
@@ -71,6 +73,12 @@ def test_the_page_shows_what_speaks_for_the_class_before_and_now(shapes, tmp_pat
     page = out.read_text(encoding="utf-8")
     assert "Class activation maps" in page
     assert page.count("data:image/jpeg") == 5 + 2
+    sample = open_split(shapes, "all")[3]
+    y, x = np.argwhere(sample.label_hw_u8 == 2)[0]
+    explain(parent, [child], data=shapes, split="all", out=out, examples=0, causes=False, at=f"{sample.name}:{x},{y}")
+    page = out.read_text(encoding="utf-8")
+    assert f"in {sample.name}" in page
+    assert page.count("data:image/jpeg") == 2
 
 
 def test_an_activation_map_is_bright_where_the_class_is(shapes, tmp_path):
@@ -84,6 +92,7 @@ def test_an_activation_map_is_bright_where_the_class_is(shapes, tmp_path):
     assert class_activation(open_network(parent), sample.image_hwc_u8, np.zeros_like(where), 1) is None
 
 
+@pytest.mark.long
 def test_the_repair_is_a_command_that_keeps_the_layer(shapes, tmp_path):
     parent, child = write_pruned(tmp_path, SIGN_CHANNELS[:3])
     result = explain(parent, [child], data=shapes, split="all", repair=True).children[0]

@@ -50,6 +50,7 @@ def save(path, name, size=(72, 104), **spec):
     return path
 
 
+@pytest.mark.long
 def test_coarse_logits_are_those_before_the_last_upsampling(tmp_path):
     checkpoint = save(tmp_path / "net.safetensors", "tiny")
     whole = export(checkpoint, out=tmp_path / "whole.onnx")
@@ -70,6 +71,7 @@ def test_class_maps_have_no_coarse_form(tmp_path):
         export(checkpoint, out=tmp_path / "net.onnx", head="classmap", coarse=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SMALL)
 def test_pruned_network_exports_to_a_clean_static_graph(tmp_path, name, capfd):
     checkpoint = save(tmp_path / "net.safetensors", name)
@@ -98,6 +100,7 @@ def test_pruned_network_exports_to_a_clean_static_graph(tmp_path, name, capfd):
     assert manifest.parity.max_abs_error < 1e-3
 
 
+@pytest.mark.long
 def test_class_map_and_confidence_come_out(tmp_path):
     checkpoint = save(tmp_path / "net.safetensors", "tiny", size=(64, 96))
     plain = export(checkpoint, out=tmp_path / "plain.onnx")
@@ -125,6 +128,7 @@ def test_confidence_needs_a_channel_per_class(tmp_path):
         export(tmp_path / "net.safetensors", out=tmp_path / "net.onnx", head="confidence")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("color", ["rgb", "gray"])
 def test_frame_in_class_map_out(tmp_path, color):
     checkpoint = save(tmp_path / "net.safetensors", "tiny", color=color)
@@ -205,6 +209,7 @@ def test_missing_onnxscript_is_named(monkeypatch):
         export_module(nn.Identity(), torch.zeros(1), "logits")
 
 
+@pytest.mark.long
 def test_verb(tmp_path):
     checkpoint = save(tmp_path / "net.safetensors", "tiny")
     outcome = CliRunner().invoke(app, ["export", str(checkpoint), "--input", "frame", "--json"])

@@ -69,6 +69,7 @@ def wheel(tmp_path_factory):
     return install(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.long
 def test_the_program_of_the_front_page_runs_from_the_wheel(wheel, tmp_path):
     write_student(tmp_path)
     write_camvid(tmp_path / "data" / "camvid")
@@ -83,6 +84,7 @@ def test_the_program_of_the_front_page_runs_from_the_wheel(wheel, tmp_path):
     assert done.stderr == "", "a library neither prints nor draws"
 
 
+@pytest.mark.long
 def test_the_wheel_brings_the_networks(wheel, tmp_path):
     code = "import jetseg; print(jetseg.open_network('camvid-light').path)"
     done = python(["-c", code], tmp_path, wheel)

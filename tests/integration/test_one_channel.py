@@ -76,6 +76,7 @@ def trained(tmp_path_factory):
         yield folder, data, result
 
 
+@pytest.mark.long
 def test_training_learns_and_the_manifest_tells_how_it_decides(trained):
     _, data, result = trained
     assert result.miou > 90
@@ -86,6 +87,7 @@ def test_training_learns_and_the_manifest_tells_how_it_decides(trained):
     assert found.accuracy.per_class_dice["blob"] == pytest.approx(200 * iou / (100 + iou))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("head", ["classmap", pytest.param("logits", marks=pytest.mark.slow)])
 def test_class_maps_are_the_sigmoid_above_the_threshold_all_the_way(trained, tmp_path, head):
     from jetseg.training.checkpoint import load_checkpoint

@@ -36,6 +36,7 @@ def test_help_names_what_a_package_brings(jetseg, verb, name):
     assert name in jetseg(verb, "--help").stdout.replace("-\n", "-")
 
 
+@pytest.mark.long
 def test_the_verbs_use_what_a_package_brings(jetseg, tmp_path):
     training = ("--model", "two-layers", "--model-option", "width=16", "--epochs", 6, "--lr", 0.02, "--batch-size", 2)
     jetseg("train", "--data", "stripes:8", "--out", "runs/net", *training)

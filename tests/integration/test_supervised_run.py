@@ -32,6 +32,7 @@ def place(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("abstract", [False, True])
 def test_ready_comes_with_the_first_frame_then_the_watchdog_and_stopping(place, abstract):
     with Supervised([*RUN, "--source", "synthetic"], place, abstract=abstract) as supervised:
@@ -44,6 +45,7 @@ def test_ready_comes_with_the_first_frame_then_the_watchdog_and_stopping(place, 
     assert (supervised.count("STARTED"), supervised.count("READY")) == (1, 1)
 
 
+@pytest.mark.long
 def test_a_camera_that_is_not_there_yet_makes_the_start_longer_and_nothing_is_ready(place):
     with Supervised([*RUN, "--source", "97", "--wait"], place) as supervised:
         first = supervised.wait_for("EXTEND_TIMEOUT_USEC")
@@ -54,6 +56,7 @@ def test_a_camera_that_is_not_there_yet_makes_the_start_longer_and_nothing_is_re
     assert not supervised.count("WATCHDOG")
 
 
+@pytest.mark.long
 def test_a_loop_that_even_python_cannot_see_hanging_is_killed_and_comes_back(place):
     command = [sys.executable, "-c", textwrap.dedent(HOLDS_THE_LOCK), *RUN[3:], "--source", "synthetic"]
     with Supervised(command, place, watchdog_seconds=2.0) as supervised:
@@ -63,6 +66,7 @@ def test_a_loop_that_even_python_cannot_see_hanging_is_killed_and_comes_back(pla
     assert (place / "hung").exists()
 
 
+@pytest.mark.long
 def test_what_ends_is_started_again(place):
     with Supervised([*RUN, "--source", "synthetic"], place) as supervised:
         supervised.wait_for("READY")

@@ -55,6 +55,7 @@ def test_help_of_workshop_verbs_needs_neither_onnx_nor_opencv(verb):
     assert "--data" in done.stdout
 
 
+@pytest.mark.long
 def test_calibrate_build_eval_and_run(tmp_path):
     model, data = write_small_network(tmp_path), write_dataset(tmp_path / "data")
     ranges, engine = tmp_path / "small.ranges.json", tmp_path / "small.int8.onnx"

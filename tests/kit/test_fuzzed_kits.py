@@ -125,6 +125,7 @@ def unpacked_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 @pytest.mark.fuzz
 def test_kits_with_anything_in_them(small_kit, float_kit, tmp_path, trials):
     place, kit = tmp_path / "place" / "inside", tmp_path / "fuzzed.kit.zip"

@@ -1,6 +1,7 @@
 """A network that other people trained, on real frames: packed, verified, damaged."""
 
 import onnx
+import pytest
 from onnx import numpy_helper
 
 from jetseg.network import load_manifest, open_network, save_manifest
@@ -8,6 +9,7 @@ from jetseg.workflows.calibration import calibrate
 from jetseg.workflows.kits import pack, verify
 
 
+@pytest.mark.long
 def test_espnet_travels_and_damage_is_found(shared_dir, espnet, tmp_path):
     model, manifest = espnet
     network, data = open_network(model, manifest), f"camvid:{shared_dir / 'data' / 'camvid'}"

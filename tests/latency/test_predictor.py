@@ -17,6 +17,7 @@ def predictor():
     return TablePredictor(table())
 
 
+@pytest.mark.long
 def test_networks_that_are_not_in_the_table_are_predicted_within_a_tenth(predictor):
     seeds = range(1000, 1040)
     found = {seed: predictor.network(network(seed)) for seed in seeds}
@@ -28,6 +29,7 @@ def test_networks_that_are_not_in_the_table_are_predicted_within_a_tenth(predict
     assert 33 <= inside <= 40
 
 
+@pytest.mark.long
 def test_what_is_between_operators_is_part_of_the_latency(predictor):
     units = network(2000, length=200)
     assert predictor.network(units).latency_ms == pytest.approx(1.1 * sum(map(law_ms, units)), rel=0.05)
@@ -57,6 +59,7 @@ def test_layers_are_priced_as_the_operators_that_the_table_holds(predictor):
     assert both > cheap
 
 
+@pytest.mark.long
 def test_steps_during_which_others_had_the_processor_do_not_count_twice():
     draft = TableDraft(table(0))
     for seed in range(16):

@@ -126,6 +126,7 @@ def test_open_dimensions_take_the_manifests_size(tmp_path: Path):
     assert onnx_cost(tmp_path / "net.onnx", manifest) == Cost(parameters=216, macs=200 * 216)
 
 
+@pytest.mark.long
 def test_torch_and_its_export_agree(tmp_path: Path):
     torch.manual_seed(0)
     module = nn.Sequential(

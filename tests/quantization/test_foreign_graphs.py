@@ -126,6 +126,7 @@ def test_what_cannot_be_calibrated_is_named(tmp_path, change, words):
         load_float_graph(write(tmp_path, change))
 
 
+@pytest.mark.long
 def test_a_rejected_engine_of_a_network_with_two_outputs_is_told_as_such(tmp_path):
     def second_output(model: onnx.ModelProto) -> None:
         model.graph.output.append(helper.make_tensor_value_info("r1", TensorProto.FLOAT, None))

@@ -32,6 +32,7 @@ def steady_clock(monkeypatch):
     monkeypatch.setattr(selection, "benchmark", benchmark)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("steady_clock")
 def test_ten_lines_of_python_make_the_files_of_a_recipe(tmp_path):
     recipe, made, out = tmp_path / "recipe.yaml", tmp_path / "recipe", tmp_path / "python"

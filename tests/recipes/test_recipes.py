@@ -47,6 +47,7 @@ def test_every_shipped_recipe_is_sound():
             known.add(spec.name)
 
 
+@pytest.mark.long
 def test_a_whole_chain_runs_once_and_then_only_what_changed(tmp_path):
     recipe = load_recipe(write(tmp_path / "r.yaml", STAGES))
     out = tmp_path / "out"
@@ -166,6 +167,7 @@ def test_a_folder_without_a_finished_stage_is_no_run(tmp_path):
         networks_of_run(tmp_path)
 
 
+@pytest.mark.long
 def test_settings_that_were_changed_leave_networks_with_names_of_their_own(tmp_path):
     stages = [STAGES[0], {"stage": "export"}]
     for width in (8, 16):
@@ -200,6 +202,7 @@ def test_settings_of_shipped_recipes_are_known(name):
         KINDS[spec.kind].check(spec.settings)
 
 
+@pytest.mark.long
 def test_a_recipe_prunes_in_steps_and_fine_tunes_as_the_verb_does(tmp_path):
     training = {"frames": 4, "crop_height": 64, "crop_width": 64}
     tuned = {"epochs": 2, "batch_size": 2, "teacher": "@student", "training": training}
@@ -216,6 +219,7 @@ def test_where_low_rank_pays_for_no_layer_the_network_is_passed_on(tmp_path):
     assert first.artifacts["checkpoint"].read_bytes() == second.artifacts["checkpoint"].read_bytes()
 
 
+@pytest.mark.long
 def test_quantize_is_the_old_name_of_qat_and_the_fastest_precision_is_built(tmp_path, caplog):
     stages = [
         STAGES[0],

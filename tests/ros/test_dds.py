@@ -60,6 +60,7 @@ def test_bytes_arrive_as_they_were_sent(domain):
     second.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("count", "least"), [(40, 0.3), pytest.param(300, 0.9, marks=pytest.mark.slow)])
 def test_a_loop_between_two_topics(domain, count, least):
     with (
@@ -151,6 +152,7 @@ def test_a_topic_without_a_publisher_is_named(domain):
         open_source(f"ros2:{place('/camera/image_raw', domain)}", limits=LiveLimits(hung=1.0))
 
 
+@pytest.mark.long
 def test_a_publisher_that_starts_anew_is_found_again(domain):
     with (
         peer("dds_peer.py", domain, 3000, 30) as process,

@@ -20,6 +20,7 @@ from jetseg.camera.sources.opening import open_source
 from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError, JetsegError
 from jetseg.monitor.events import EventLog
+from jetseg.ros.mcap_reading import McapRecording
 from jetseg.ros.message_types import IMAGE, definition, to_cdr
 from jetseg.ros.messages import compressed_message, image_message
 from jetseg.ros.recording import open_recording
@@ -44,6 +45,7 @@ def only_file(folder):
     return found
 
 
+@pytest.mark.long
 def test_others_decode_what_is_recorded(recorded):
     from mcap.reader import make_reader
     from mcap_ros2.decoder import DecoderFactory
@@ -122,6 +124,15 @@ def test_which_topic_is_meant_must_be_said(recorded):
         open_source("mcap:nowhere.mcap:/topic")
 
 
+def test_a_replay_reads_the_recording_once(recorded, monkeypatch):
+    network, drives = recorded
+    asked = []
+    messages = McapRecording.messages
+    monkeypatch.setattr(McapRecording, "messages", lambda self, topics: asked.append(topics) or messages(self, topics))
+    assert replay(drives, network, threads=1).frames
+    assert len(asked) == len(list(drives.glob("*.mcap")))
+
+
 def test_a_recording_that_was_cut_replays_up_to_there(recorded, tmp_path):
     network, drives = recorded
     content = only_file(drives).read_bytes()
@@ -154,6 +165,7 @@ def test_the_end_of_a_cut_source_is_told(recorded, tmp_path):
     assert [event.kind for event in events.recent()] == ["recording-damaged"]
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_what_it_recorded(tmp_path):
     network, drives = write_small_network(tmp_path), tmp_path / "drives"
     command = [sys.executable, "-c", "from jetseg.cli.main import main; main()", "run", network]

@@ -24,6 +24,7 @@ def place(topic, port):
     return f"{topic}?transport=zenoh&domain=0&router=tcp/127.0.0.1:{port}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("count", "least"), [(60, 0.3), pytest.param(300, 0.9, marks=pytest.mark.slow)])
 def test_a_loop_between_two_topics(count, least):
     port = free_port()
@@ -48,6 +49,7 @@ def test_a_loop_between_two_topics(count, least):
     assert "NN/%/%/jetseg" in named
 
 
+@pytest.mark.long
 def test_a_publisher_that_starts_anew_is_found_again():
     port = free_port()
     with (
@@ -171,6 +173,7 @@ def test_a_subscriber_that_stands_still_takes_no_time(buses):
 def test_places_that_are_written_wrongly():
     for wrong, reason in (
         ("ros2:/a b", "is no topic"),
+        ("ros2:/" + "a" * 247, "has 248 characters, and ROS 2 takes 247"),
         ("ros2:/a?domain=300", "domain"),
         ("ros2:/a?colour=1", "colour"),
         ("ros2:/a?domain", "domain"),

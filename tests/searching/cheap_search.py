@@ -8,7 +8,8 @@ import time
 from jetseg.address import StorageAddress
 from jetseg.searching.board import Board
 from jetseg.searching.config import SearchConfig
-from jetseg.searching.entries import Entry, Facts, Score
+from jetseg.searching.entries import Entry, Score
+from jetseg.searching.facts import Facts
 from jetseg.searching.liveness import Watch
 from jetseg.searching.optuna_library import open_storage
 from jetseg.searching.space import space_of
@@ -25,6 +26,7 @@ def cheap_facts(**settings: object) -> Facts:
     return Facts(
         version="0",
         config=config,
+        space={name: str(choice) for name, choice in space_of(config).items()},
         checkpoint="given.safetensors",
         checkpoint_sha256="0" * 64,
         data="synthetic:2",

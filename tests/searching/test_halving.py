@@ -8,8 +8,9 @@ import pytest
 from cheap_search import cheap_facts
 
 from jetseg.searching.entries import Entry, Score, seconds_worked
-from jetseg.searching.findings import admitted, count
-from jetseg.searching.halving import epochs_for, leaders, next_step, ranked
+from jetseg.searching.findings import count, find
+from jetseg.searching.halving import epochs_for, leaders, next_step
+from jetseg.searching.ranking import admitted, ranked
 
 
 def score(miou: float, latency_ms: float = 4.0, began: float = 0.0, ended: float = 0.0, **more: object) -> Score:
@@ -51,6 +52,14 @@ def test_within_a_budget_what_is_over_it_comes_last_and_rejected_engines_behind(
 def test_without_a_budget_the_front_comes_first():
     entries = [entry(0, score(50, 5)), entry(1, score(60, 4)), entry(2, score(40, 2)), entry(3, score(45, 4.5))]
     assert [one.slot for one in ranked(entries, cheap_facts(budget_ratio=None), 0)] == [1, 2, 0, 3]
+
+
+def test_without_a_budget_a_smaller_engine_beats_its_equal_as_on_the_front_that_is_told():
+    large, small = (score(50, engine="e").model_copy(update={"size_bytes": size}) for size in (2, 1))
+    entries, facts = [entry(0, large), entry(1, small)], cheap_facts(budget_ratio=None)
+    assert [one.slot for one in ranked(entries, facts, 0)] == [1, 0]
+    assert [one.trial for one in find(entries, {}, {}, facts).front] == [1]
+    assert [one.slot for one, _ in admitted(entries, facts)] == [1, 0]
 
 
 def test_if_the_leading_engine_is_rejected_the_next_one_has_its_turn():

@@ -83,6 +83,7 @@ def _said(worker: subprocess.Popen[str], lines: int) -> list[str]:
     return [worker.stdout.readline().strip() for _ in range(lines)]
 
 
+@pytest.mark.long
 def test_no_trial_is_lost_or_double_whatever_dies(server, start, tmp_path):
     board = begin_cheap(server.url)
     dying, *living = [start(server.url, "hang"), start(server.url), start(server.url)]

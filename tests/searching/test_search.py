@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import jetseg
 
 pytest.importorskip("optuna")
+from cheap_search import GIVEN, cheap_facts
 from typer.testing import CliRunner
 
+from jetseg.address import StorageAddress
 from jetseg.cli.main import app
 from jetseg.errors import ConfigError
 from jetseg.manifest import InputSpec
@@ -20,8 +24,11 @@ from jetseg.recipes.recipe import load_recipe
 from jetseg.recipes.run import run_recipe
 from jetseg.searching.chains import Chain
 from jetseg.searching.config import SearchConfig
+from jetseg.searching.facts import Facts
+from jetseg.searching.optuna_library import open_storage
 from jetseg.searching.search import JOURNAL
 from jetseg.searching.space import fixed_of, space_of, usual_of
+from jetseg.searching.studies import begin
 
 DATA = "synthetic:8"
 SETTINGS = {
@@ -128,3 +135,37 @@ def test_one_that_joins_takes_the_settings_of_the_search():
         jetseg.search(join="none.journal", trials=3)
     with pytest.raises(ConfigError, match="There is no search in none.journal"):
         jetseg.search(join="none.journal")
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        ({"checkpoint_sha256": "1" * 64}, "network: another one"),
+        ({"data_sha256": "1" * 64}, "data: another one"),
+        (
+            {"space": {"criterion": "taylor"}},
+            "(?s)choice criterion: taylor then, taylor, activation.*input_scale: none",
+        ),
+        ({"version": "0.0"}, "jetseg: 0.0 then"),
+    ],
+)
+def test_what_a_worker_has_otherwise_is_refused_before_anything_is_made(tmp_path, monkeypatch, then, words):
+    network = SimpleNamespace(
+        path=tmp_path / "given.safetensors", name="given", sha256="0" * 64, manifest=SimpleNamespace(kind="checkpoint")
+    )
+    module = sys.modules["jetseg.searching.search"]
+    monkeypatch.setattr(module, "as_network", lambda given: network)
+
+    def made(*args):
+        raise AssertionError("the given network was made before it was compared")
+
+    monkeypatch.setattr(module, "GivenNetwork", made)
+    here = module._identity(network, "synthetic:2", cheap_facts().config)
+    facts = Facts(**{**dict(here), **GIVEN, **then})
+    journal = tmp_path / JOURNAL
+    with open_storage(StorageAddress(str(journal)), make=True) as storage:
+        begin(storage, "cheap", facts)
+    with pytest.raises(ConfigError, match=words):
+        jetseg.search(join=str(journal), out=tmp_path)
+    with pytest.raises(ConfigError, match=words):
+        jetseg.search(network, data="synthetic:2", out=tmp_path, name="cheap", trials=24, budget_ratio=0.5)

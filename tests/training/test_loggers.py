@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import sys
+import traceback
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from jetseg.errors import MissingDependencyError
+from jetseg.errors import DeviceError, MissingDependencyError
 from jetseg.training.config import TrainConfig
 from jetseg.training.loggers import go_on, open_loggers
 
@@ -78,3 +81,26 @@ def test_a_logger_that_is_not_installed_is_named_with_its_extra(tmp_path, monkey
     monkeypatch.setitem(__import__("sys").modules, "mlflow.tracking", None)
     with pytest.raises(MissingDependencyError, match="mlflow"):
         open_loggers(TrainConfig(data="synthetic:2", out=tmp_path, logger="mlflow"))
+
+
+def test_what_a_tracking_server_answers_is_told_without_its_password(tmp_path, monkeypatch):
+    address = "https://jetseg:open-sesame@127.0.0.1:5000/mlflow"
+
+    class Refusing:
+        def __init__(self, tracking_uri: str) -> None:
+            self.uri = tracking_uri
+
+        def get_experiment_by_name(self, name: str) -> None:
+            raise ConnectionError(f"no answer from {self.uri}, user jetseg:open-sesame")
+
+    library = ModuleType("mlflow.tracking")
+    library.MlflowClient = Refusing
+    monkeypatch.setitem(sys.modules, "mlflow", ModuleType("mlflow"))
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", library)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(DeviceError, match=r"MLflow at https://127.0.0.1:5000/... failed: no answer") as raised:
+        _log(tmp_path, "mlflow", [], ROWS[:1])
+    told = "".join(traceback.format_exception(raised.value)) + str(raised.value.fix)
+    assert "sesame" not in told
+    assert "Check MLFLOW_TRACKING_URI" in told
+    assert not any("sesame" in path.read_text() for path in tmp_path.rglob("*") if path.is_file())

@@ -130,6 +130,7 @@ def test_a_broken_frame_is_one_plain_message(toy_config, toy_roads, monkeypatch,
     assert str(caught.value) == "frame7.png is damaged. Copy it again."
 
 
+@pytest.mark.long
 def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
     weights = []
     for seed in (0, 1):
@@ -246,6 +247,7 @@ def test_plain_weights_are_a_start(toy_config, tmp_path):
     torch.testing.assert_close(second.classifier.weight, module.classifier.weight)
 
 
+@pytest.mark.long
 def test_a_student_learns_from_its_teacher(toy_config, tmp_path, monkeypatch):
     teacher = loop.train(toy_config(epochs=8, out=tmp_path / "teacher", validate_every=8)).best
     # without the labels' loss, all that the student knows comes from the teacher

@@ -105,6 +105,7 @@ def test_the_message_says_what_to_add_and_that_works(folder, checkpoint, monkeyp
     assert load_checkpoint(folder / "pruned.safetensors")[0][0].out_channels == 2
 
 
+@pytest.mark.long
 def test_python_names_it_when_the_network_is_opened(folder, checkpoint):
     network = jetseg.open_network(checkpoint, trusted=["own_nets:build"])
     assert isinstance(load_checkpoint(network)[0], torch.nn.Sequential)

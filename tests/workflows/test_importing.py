@@ -46,6 +46,7 @@ def described(factory: str) -> Manifest:
     return Manifest(kind="checkpoint", classes=CLASSES, input=spec, model=ModelSpec(factory=f"brought:{factory}"))
 
 
+@pytest.mark.long
 def test_a_trained_network_becomes_a_checkpoint_that_computes_the_same(tmp_path, weights, manifest):
     tasks = set()
     result = import_network(
@@ -116,6 +117,7 @@ def test_the_probe_names_the_step_that_fails(factory, message, monkeypatch):
         probing.probe_network(module, manifest)
 
 
+@pytest.mark.long
 def test_training_begins_with_the_probe_and_goes_on_without(tmp_path, monkeypatch, caplog):
     probed = []
     probe = probing.probe_network

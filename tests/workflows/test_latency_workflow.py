@@ -89,6 +89,7 @@ def test_the_real_backend_fills_a_table(tmp_path, monkeypatch):
     assert len(network.steps) > 4
 
 
+@pytest.mark.long
 def test_a_latency_comes_with_its_interval_as_json(table_file, tmp_path):
     pytest.importorskip("sklearn")
     done = call("latency", write_small_network(tmp_path), "--table", table_file, "--json")
@@ -124,6 +125,7 @@ def test_a_table_of_another_processor_is_not_taken_for_this_one():
         open_latency_model(table=device_table(14, target="cpu"), target="cpu")
 
 
+@pytest.mark.long
 def test_one_model_serves_many_networks(table_file, tmp_path):
     pytest.importorskip("sklearn")
     model = open_latency_model(table=table_file)
@@ -131,6 +133,7 @@ def test_one_model_serves_many_networks(table_file, tmp_path):
     assert predict_latency(network, model=model) == predict_latency(network, table=table_file)
 
 
+@pytest.mark.long
 def test_what_pruning_is_told_comes_from_the_table(monkeypatch, tmp_path):
     pytest.importorskip("sklearn")
     torch = pytest.importorskip("torch")

@@ -43,5 +43,5 @@ class Distillation:
             )
         gain = DISTILLATION_SHARE.value * min(distance, DISTILLATION_DISTANCE)
         hours = hours_of_training(bench, bench.module)
-        option = Option(Plan(distilled=True), 1.0, -gain, hours, "low", DISTILLATION_SHARE.source)
+        option = Option(Plan(distilled=True), 1.0, -gain, hours, "measured", "prior", DISTILLATION_SHARE.source)
         return Finding(self.name, (option,), (note,))

@@ -55,5 +55,6 @@ class Half:
         if bench.config.target is not None:
             return Finding(self.name, notes=(note,), impossible="it is what all speeds are compared with there")
         plan = Plan(precision="fp16")
-        option = Option(plan, bench.speedup(plan), max(0.0, drop), 0.0, "medium", bench.stopwatch.source)
+        source = f"{bench.stopwatch.source}; the loss is that of bfloat16, which is coarser"
+        option = Option(plan, bench.speedup(plan), max(0.0, drop), 0.0, bench.stopwatch.basis, "predicted", source)
         return Finding(self.name, (option,), (note,))

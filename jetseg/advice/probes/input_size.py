@@ -46,9 +46,8 @@ class InputSize:
             except JetsegError as error:
                 notes.append(f"{plan} does not work: {error}")
                 continue
-            options.append(
-                Option(plan, speed, drop, 0.0, "high", f"{bench.stopwatch.source}; the loss is that without training")
-            )
+            source = f"{bench.stopwatch.source}; the loss is that without training"
+            options.append(Option(plan, speed, drop, 0.0, bench.stopwatch.basis, "measured", source))
         options.sort(key=lambda option: option.speedup or 0.0)
         return Finding(self.name, tuple(options), tuple(notes), "" if options else "no smaller size works")
 

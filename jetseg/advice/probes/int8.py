@@ -52,7 +52,8 @@ class Int8:
             bench.know_speed(PLAN, _speed(result.contest))
         drop = _drop(result)
         speed = bench.speedup(PLAN)
-        options = [Option(PLAN, speed, drop, 0.0, "high", f"{bench.stopwatch.source}, on {_IMAGES} calibration images")]
+        source = f"{bench.stopwatch.source}; the loss measured with {_IMAGES} calibration images"
+        options = [Option(PLAN, speed, drop, 0.0, bench.stopwatch.basis, "measured", source)]
         if drop > _WORTH_TRAINING:
             options.append(_trained(bench, speed, drop))
         worst = result.sensitive_layers[:_LAYERS_SHOWN]
@@ -121,4 +122,5 @@ def _trained(bench: Workbench, speed: float, drop: float) -> Option:
     frames = len(bench.dataset.split(bench.config.split)) * bench.config.qat_epochs
     hours = frames * _RUNS_PER_FRAME * bench.float_ms / 3.6e6
     expected = drop * (1 - QAT_RECOVERS.value)
-    return Option(Plan(precision="int8", qat=True), speed, expected, hours, "low", QAT_RECOVERS.source)
+    plan = Plan(precision="int8", qat=True)
+    return Option(plan, speed, expected, hours, bench.stopwatch.basis, "prior", QAT_RECOVERS.source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from jetseg.advice.finding import Finding, Option
+from jetseg.advice.finding import Basis, Finding, Option
 from jetseg.advice.plan import Plan
 from jetseg.advice.priors import CITYSCAPES_MIOU
 from jetseg.advice.workbench import Workbench
@@ -63,9 +63,8 @@ def _shipped(bench: Workbench, name: str) -> list[Option]:
         speed = bench.speedup(plan)
         if speed >= _FASTER:
             source = f"{bench.stopwatch.source}; its accuracy was measured in float; see its model card for its terms"
-            options.append(
-                Option(plan, speed, bench.drop(plan), 0.0, "high" if plan.precision == "fp32" else "medium", source)
-            )
+            loss_from: Basis = "measured" if plan.precision == "fp32" else "predicted"
+            options.append(Option(plan, speed, bench.drop(plan), 0.0, bench.stopwatch.basis, loss_from, source))
     return options
 
 
@@ -90,4 +89,5 @@ def _fresh(bench: Workbench, name: str) -> list[Option]:
         drop = ours.value - other.value
         source = f"published on Cityscapes: {ours.value} ({ours.source}) and {other.value} ({other.source})"
     hours = hours_of_training(bench, module)
-    return [Option(plan, speed, drop, hours, "low", f"speed {bench.stopwatch.source}; loss: {source}")]
+    told = f"speed {bench.stopwatch.source}; loss: {source}"
+    return [Option(plan, speed, drop, hours, bench.stopwatch.basis, "prior", told)]

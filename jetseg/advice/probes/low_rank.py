@@ -36,5 +36,6 @@ class LowRank:
                 "times as fast",
             )
         hours = hours_of_training(bench, bench.module)
-        source = f"{bench.stopwatch.source}; the loss is that without training"
-        return Finding(self.name, (Option(plan, speed, max(0.0, bench.drop(plan)), hours, "medium", source),))
+        source = f"{bench.stopwatch.source}; the loss is that without training, which the recipe's repairs"
+        drop = max(0.0, bench.drop(plan))
+        return Finding(self.name, (Option(plan, speed, drop, hours, bench.stopwatch.basis, "predicted", source),))

@@ -50,14 +50,18 @@ class Pruning:
                     f"that came back by learning from {frames} frames"
                 )
         hours = hours_of_training(bench, bench.module)
-        source = f"{bench.stopwatch.source}; the loss is that without training, less what a short repair brought back"
+        source = (
+            f"{bench.stopwatch.source}; the loss is that without training, less what a short repair brought back "
+            f"and {100 * (1 - _LEFT_AFTER_MORE):.0f} % of the rest, which is a guess"
+        )
         options = [
             Option(
                 plan := Plan(prune_ratio=ratio),
                 bench.speedup(plan),
                 lost[ratio] * (1 - recovered) * _LEFT_AFTER_MORE,
                 hours,
-                "medium",
+                bench.stopwatch.basis,
+                "predicted",
                 source,
             )
             for ratio in sorted(lost)

@@ -40,5 +40,5 @@ class TwoFour:
         note = f"without training it loses {bench.drop(plan):.1f} points"
         hours = hours_of_training(bench, bench.module)
         source = f"{TWO_FOUR_SPEEDUP.source}; the loss after training: {TWO_FOUR_DROP_TRAINED.source}"
-        option = Option(plan, TWO_FOUR_SPEEDUP.value, TWO_FOUR_DROP_TRAINED.value, hours, "low", source)
+        option = Option(plan, TWO_FOUR_SPEEDUP.value, TWO_FOUR_DROP_TRAINED.value, hours, "prior", "prior", source)
         return Finding(self.name, (option,), (note,))

@@ -81,11 +81,12 @@ class MonitorSink:
             self._report(self._accuracy.check())
 
     def _look(self, result: FrameResult) -> None:
-        """Measures a frame once for all who go by its signals."""
+        """Measures a frame once for all who go by its signals, and only what somebody goes by."""
         image, ids = result.frame.image_hwc_u8, result.class_map_hw_u8
         scores = self._tap.take() if self._tap is not None else None
-        signals = self._meter.measure(image, ids, scores)
-        if self.drift is not None:
+        goes_by_signals = self.drift is not None or self._collection is not None
+        signals = self._meter.measure(image, ids, scores) if goes_by_signals else None
+        if self.drift is not None and signals is not None:
             self._report(self.drift.judge(self._moment(result), signals))
         if self.estimate is None and self._collection is None:
             return
@@ -93,7 +94,7 @@ class MonitorSink:
         evidence = frame_evidence(ids, scores, self._manifest.num_classes, temperature)
         if self.estimate is not None:
             self._report(self.estimate.add(evidence))
-        if self._collection is not None:
+        if self._collection is not None and signals is not None:
             worth = self._worth.measure(signals, evidence)
             self._collection.write(RatedResult(**vars(result), worth=worth))
 

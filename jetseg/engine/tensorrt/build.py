@@ -11,6 +11,7 @@ from typing import Any
 
 from jetseg.data.dataset import match_window, open_split
 from jetseg.engine.backend import BuildReport, BuildRequest
+from jetseg.engine.gpu_precisions import lacks
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
 from jetseg.engine.tensorrt.gpu import Gpu, load_pycuda, probe_driver, release
 from jetseg.engine.tensorrt.layers import inspect_layers
@@ -28,7 +29,6 @@ from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.quantization.tensorrt.cache import missing_names, render_cache
 from jetseg.storage import write_bytes
-from jetseg.targets import lacks
 
 _LOG = logging.getLogger(__name__)
 MEGABYTE = 1 << 20

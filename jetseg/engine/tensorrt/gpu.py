@@ -1,11 +1,11 @@
-"""The one place that touches CUDA: the driver's probe, the GPU's context, memory and copies, through pycuda."""
+"""The one place that touches CUDA: the driver's probe, the GPU's context, memory, streams and copies, by pycuda."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -109,7 +109,7 @@ class Gpu:
             try:
                 yield
             finally:
-                self._cuda.Context.pop()
+                self._pop()
         except self._cuda.Error as error:
             raise _failed(error) from error
 
@@ -118,46 +118,92 @@ class Gpu:
         free, _total = self._cuda.mem_get_info()
         return int(free)
 
-    def stream(self) -> Any:  # noqa: ANN401 - pycuda's
-        """Makes a stream."""
-        return self._cuda.Stream()
-
-    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapped: bool = False) -> npt.NDArray[Any]:
-        """Allocates an array in pinned memory, which copies can read while the processor goes on.
-
-        Args:
-            shape: Its shape.
-            dtype: Its type.
-            mapped: Whether the device can read and write it in place, at `mapped_address`.
-        """
-        flags = self._cuda.host_alloc_flags.DEVICEMAP if mapped else 0
-        array: npt.NDArray[Any] = self._cuda.pagelocked_empty(shape, np.dtype(dtype), mem_flags=flags)
-        return array
-
-    def mapped_address(self, array: npt.NDArray[Any]) -> int:
-        """Returns the device's address of an array that was allocated with `mapped`."""
-        return int(array.base.get_device_pointer())  # type: ignore[union-attr]
-
     def device_memory(self, size_bytes: int) -> Any:  # noqa: ANN401 - pycuda's
         """Allocates memory on the device; `int(...)` is its address, `free()` frees it."""
         return self._cuda.mem_alloc(size_bytes)
 
-    def upload(self, memory: Any, array: npt.NDArray[Any], stream: Any = None) -> None:  # noqa: ANN401
-        """Copies an array to the device; with a stream, the copy is only queued."""
-        if stream is None:
-            self._cuda.memcpy_htod(memory, array)
-        else:
-            self._cuda.memcpy_htod_async(memory, array, stream)
+    def upload(self, memory: Any, array: npt.NDArray[Any]) -> None:  # noqa: ANN401
+        """Copies an array to the device."""
+        self._cuda.memcpy_htod(memory, array)
 
-    def download(self, array: npt.NDArray[Any], memory: Any, stream: Any) -> None:  # noqa: ANN401
-        """Queues a copy from the device."""
-        self._cuda.memcpy_dtoh_async(array, memory, stream)
+    def stream(self) -> Stream:
+        """Makes a stream."""
+        return Stream(self._cuda)
+
+    def buffer(self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, mapped: bool) -> Buffer:
+        """Allocates memory that an engine reads or writes."""
+        return Buffer(self._cuda, shape, np.dtype(dtype), mapped=mapped)
 
     def close(self) -> None:
         """Gives the context back. May be called twice."""
         if self._context is not None:
             self._context.detach()
             self._context = None
+
+    def _pop(self) -> None:
+        try:
+            self._cuda.Context.pop()
+        except self._cuda.Error:
+            with suppress(self._cuda.Error):  # pycuda aborts a process whose thread ends with a context
+                self._cuda.Context.pop()
+            raise
+
+
+class Stream:
+    """A queue of the device. What it wraps is freed by `free`, even where an error's traceback still holds this."""
+
+    def __init__(self, cuda: ModuleType) -> None:
+        self._stream: Any = cuda.Stream()
+
+    @property
+    def handle(self) -> int:
+        """What TensorRT knows it by."""
+        return int(self._stream.handle)
+
+    def synchronize(self) -> None:
+        """Waits until all is done that was queued."""
+        self._stream.synchronize()
+
+    def free(self) -> None:
+        """Frees it, while the context is active. May be called twice."""
+        self._stream = None
+
+
+class Buffer:
+    """One tensor's memory, pinned on the host: mapped for the device, or with a copy there.
+
+    Attributes:
+        host: The host's part, an array that nobody may read after `free`.
+        address: The device's address of the part that the engine uses.
+    """
+
+    def __init__(self, cuda: ModuleType, shape: tuple[int, ...], dtype: np.dtype[Any], *, mapped: bool) -> None:
+        self._cuda, self._device = cuda, None
+        flags = cuda.host_alloc_flags.DEVICEMAP if mapped else 0
+        self.host: npt.NDArray[Any] = cuda.pagelocked_empty(shape, dtype, mem_flags=flags)
+        try:
+            if not mapped:
+                self._device = cuda.mem_alloc(self.host.nbytes)
+            self.address = int(self.host.base.get_device_pointer() if self._device is None else self._device)
+        except BaseException:
+            self.free()
+            raise
+
+    def upload(self, stream: Stream) -> None:
+        """Queues the copy to the device, if there is one."""
+        if self._device is not None:
+            self._cuda.memcpy_htod_async(self._device, self.host, stream._stream)
+
+    def download(self, stream: Stream) -> None:
+        """Queues the copy from the device, if there is one."""
+        if self._device is not None:
+            self._cuda.memcpy_dtoh_async(self.host, self._device, stream._stream)
+
+    def free(self) -> None:
+        """Frees both parts, while the context is active; the array may live on in an error's traceback, unread."""
+        if self._device is not None:
+            self._device.free()
+        self.host.base.free()  # type: ignore[union-attr]
 
 
 def load_pycuda() -> ModuleType:

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.engine.backend import StepTime
-from jetseg.engine.tensorrt.buffers import Buffer
-from jetseg.engine.tensorrt.gpu import Gpu
+from jetseg.engine.tensorrt.gpu import Buffer, Gpu, Stream
 from jetseg.engine.tensorrt.layers import make_runtime
 from jetseg.engine.tensorrt.library import load_tensorrt
 from jetseg.engine.tensorrt.log import make_log
@@ -43,7 +42,7 @@ class TensorRtRunner:
         self.path = network.path
         self._network = network
         self._buffers: dict[str, Buffer] = {}
-        self._stream: Any = None
+        self._stream: Stream | None = None
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
@@ -59,16 +58,16 @@ class TensorRtRunner:
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network; see `jetseg.engine.backend.Runner.infer`. The next call overwrites the output."""
-        if self._gpu is None:
+        if self._gpu is None or (stream := self._stream) is None:
             raise ArtifactError(f"{self.path} was closed.")
         source, result = self._buffers[self._input], self._buffers[self._output]
         np.copyto(source.host, network_input)
         with self._gpu.active():
-            source.upload(self._stream)
-            if not self._context.execute_async_v3(self._stream.handle):
+            source.upload(stream)
+            if not self._context.execute_async_v3(stream.handle):
                 raise self._failed("TensorRT failed while running the network")
-            result.download(self._stream)
-            self._stream.synchronize()
+            result.download(stream)
+            stream.synchronize()
         return result.host
 
     def step_times(self, network_input: NetworkInput, runs: int) -> list[StepTime]:
@@ -90,9 +89,9 @@ class TensorRtRunner:
             if self._stream is not None:
                 self._stream.synchronize()  # after an error a copy may still be under way
         with suppress(JetsegError), gpu.active():
-            self._context = self._engine = self._runtime = self._stream = None
-            for buffer in self._buffers.values():
-                buffer.free()
+            self._context = self._engine = self._runtime = None
+            for owned in (*self._buffers.values(), *((self._stream,) if self._stream else ())):
+                owned.free()
         self._buffers.clear()
         gpu.close()
 
@@ -112,7 +111,7 @@ class TensorRtRunner:
         self._stream = gpu.stream()
         for name in _names(engine):
             shape, dtype = tuple(context.get_tensor_shape(name)), np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
-            buffer = self._buffers[name] = Buffer(gpu, shape, dtype, mapped=options.memory == "mapped")
+            buffer = self._buffers[name] = gpu.buffer(shape, dtype, mapped=options.memory == "mapped")
             if not context.set_tensor_address(name, buffer.address):
                 raise self._failed(f"TensorRT does not take the memory for {name}")
 

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from jetseg.config import Settings
 from jetseg.engine.backend import Backend, BuildReport, BuildRequest
+from jetseg.engine.gpu_precisions import lacks
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.errors import ConfigError, DeviceError, MissingDependencyError
 from jetseg.manifest import Precision
 from jetseg.network import Network
-from jetseg.targets import lacks
 
 
 class TensorRTRTXOptions(Settings):

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from jetseg.errors import CalibrationError
 from jetseg.manifest import Manifest
 from jetseg.onnx.channel_axes import channel_axes
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.session import make_session, run_session
+from jetseg.onnx.pieces import PiecewiseRunner
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.quantization.observe.histogram import StreamingHistogram
+
+_HELD_BYTES = 64 << 20
+"""Of activations at a time: a frame of a large network has hundreds of megabytes."""
 
 
 @dataclass
@@ -69,7 +71,7 @@ def observe(
     """
     histograms = {name: StreamingHistogram(name) for name in tensors}
     observed = [name for name in histograms if name != input_name]
-    session = make_session(_with_outputs(graph.model, observed), threads=threads, arena=False)
+    runner = PiecewiseRunner(graph, observed, _HELD_BYTES, threads)
     preprocess = Preprocessor(manifest.input)
     axes = channel_axes(graph) if by_channel else {}
     seen = Observed(histograms, {name: [] for name in histograms}, {}, {})
@@ -77,7 +79,7 @@ def observe(
         network_input = preprocess(frame)
         if input_name in histograms:
             _add(seen, input_name, network_input.astype(np.float32, copy=False), axes.get(input_name))
-        for name, values in zip(observed, run_session(session, observed, {input_name: network_input}), strict=True):
+        for name, values in runner.run({input_name: network_input}):
             _add(seen, name, values, axes.get(name))
     count = seen.frames
     if not count:
@@ -97,13 +99,3 @@ def _add(seen: Observed, name: str, values: npt.NDArray[np.float32], axis: int |
         extremes = float(lows.min()), float(highs.max())
     low, high = seen.histograms[name].update(values, extremes)
     seen.amax_by_frame[name].append(max(-low, high))
-
-
-def _with_outputs(model: onnx.ModelProto, tensors: list[str]) -> bytes:
-    """Returns the model, serialized, with `tensors` as its outputs."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    content: bytes = watched.SerializeToString()
-    return content

@@ -141,6 +141,7 @@ def check_accounts(running):
     return summary
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_and_started_again_with_another_size(serve, watch, kind, tmp_path):
     camera = serve(kind)
@@ -170,6 +171,7 @@ def check_ages(running):
         assert age > ready_at - offset - moment - 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_hung_and_resumed(serve, watch, kind, tmp_path):
     camera = serve(kind, video=road_video(tmp_path))
@@ -211,6 +213,7 @@ def test_noise_beside_the_stream_does_not_end_the_loop(serve, watch):
     check_accounts(running)
 
 
+@pytest.mark.long
 def test_nothing_but_noise_is_a_stall(serve, watch):
     camera = serve("udp")
     running = watch(camera.url)

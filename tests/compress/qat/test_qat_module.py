@@ -50,6 +50,7 @@ def test_float_and_quantized_small_network_equal_onnx_runtime():
     assert np.abs(plain - quantized).max() > 1e-3  # it does round
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TINY)
 def test_registry_network_equals_onnx_runtime(name):
     torch.manual_seed(0)

@@ -121,6 +121,7 @@ def test_distillation_alone_wins_back_agreement_and_writes_a_sound_graph(make):
         assert np.array_equal(before[name], after[name])
 
 
+@pytest.mark.long
 def test_ranges_that_are_too_wide_come_in_within_a_short_run_by_the_default_rates(make):
     given = make(labels=False, epochs=40, lr=QatConfig().lr, scale_lr=QatConfig().scale_lr)
     out = run(given)

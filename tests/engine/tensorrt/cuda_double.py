@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import weakref
 from types import ModuleType
 from typing import Any
 
@@ -80,24 +78,25 @@ def make_cuda(double: Any) -> ModuleType:  # noqa: C901 - many small classes
         step("mem_alloc")
         return DeviceAllocation(size)
 
-    class MappedArray(np.ndarray):
-        """Host memory that the device sees, under an address of its own; `base` is what pycuda calls its allocation."""
+    class PinnedArray(np.ndarray):
+        """Host memory that copies read beside the processor; `base` is what pycuda calls its allocation."""
 
     class PagelockedHostAllocation(np.ndarray):
         def get_device_pointer(self):
             step("get_device_pointer")
             address = self.ctypes.data
-            seen = (ctypes.c_uint8 * self.nbytes).from_address(address)  # does not keep this allocation alive
-            double.memory[address] = np.ctypeslib.as_array(seen)
-            weakref.finalize(self, double.memory.pop, address)
+            assert address in double.memory, "the memory is not this driver's"
             return address
+
+        def free(self):
+            step("free")
+            del double.memory[self.ctypes.data]
 
     def pagelocked_empty(shape, dtype, mem_flags=0):
         step("pagelocked_empty")
-        if mem_flags != host_alloc_flags.DEVICEMAP:
-            return np.empty(shape, dtype)
         memory = np.empty(int(np.prod(shape)) * np.dtype(dtype).itemsize, np.uint8).view(PagelockedHostAllocation)
-        return MappedArray(shape, dtype, buffer=memory)
+        double.memory[memory.ctypes.data] = memory.view(np.ndarray)
+        return PinnedArray(shape, dtype, buffer=memory)
 
     class host_alloc_flags:  # noqa: N801 - pycuda's name
         DEVICEMAP = 2

@@ -11,6 +11,7 @@ import ctypes
 import enum
 import json
 import threading
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
@@ -56,6 +57,14 @@ class Double:
         self.current = threading.local()
         self.cuda = make_cuda(self)
         self.trt = make_tensorrt(self, version)
+
+    def array_at(self, address: int, dtype: np.dtype, shape: list[int]) -> np.ndarray:
+        """Returns what the device's memory holds at an address."""
+        return self.memory[address].view(dtype).reshape(shape)
+
+    def launch(self, stream_handle: int, work: Callable[[], None]) -> None:
+        """Gives a stream something to do."""
+        self.streams[stream_handle].queue.append(work)
 
     def happened(self, name: str) -> bool:
         """Notes a call; tells whether it shall succeed."""
@@ -274,7 +283,8 @@ def _calibrate(double: Double, calibrator, model) -> None:
             break
         if not addresses:
             break
-        double.batches.append(double.memory[addresses[0]].copy())
+        shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+        double.batches.append(double.array_at(addresses[0], np.dtype(np.float32), shape).copy())
     calibrator.write_calibration_cache(memoryview(b"TRT-100300-EntropyCalibration2\n"))
 
 
@@ -327,7 +337,7 @@ def _add_running(trt, double: Double) -> None:  # noqa: C901 - many small classe
             if not double.happened("execute_async_v3"):
                 return False
             addresses = dict(self._addresses)
-            double.streams[stream_handle].queue.append(lambda: self._run(addresses))
+            double.launch(stream_handle, lambda: self._run(addresses))
             return True
 
         def _run(self, addresses):
@@ -337,7 +347,7 @@ def _add_running(trt, double: Double) -> None:  # noqa: C901 - many small classe
                 address = addresses[name]
                 if port.mode == trt.TensorIOMode.INPUT:
                     dtype = trt.nptype(port.dtype)
-                    feeds[name] = double.memory[address].view(dtype).reshape(self._shapes[name])
+                    feeds[name] = double.array_at(address, dtype, self._shapes[name])
                 else:
                     outputs.append(name)
             for name, value in zip(outputs, self._engine._session.run(outputs, feeds), strict=True):

@@ -83,6 +83,7 @@ def exported(request, tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_network_of_the_registry_is_built(trt, exported, tmp_path, precision):
     manifest = Manifest(classes=tuple("abcde"), input=InputSpec(height=64, width=96))
@@ -94,6 +95,7 @@ def test_every_network_of_the_registry_is_built(trt, exported, tmp_path, precisi
     assert not (report.float_layers if precision == "int8" else report.integer_layers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_network_from_frame_to_class_map_is_built(trt, tmp_path, precision):
     torch = pytest.importorskip("torch")

@@ -63,6 +63,7 @@ def converter(double, monkeypatch):
     return given
 
 
+@pytest.mark.long
 def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, checkpoint, tmp_path):
     out = tmp_path / "net.engine"
     command = ["export", str(checkpoint), "--out", str(out)]
@@ -81,11 +82,13 @@ def test_the_engine_opens_in_the_same_runtime_and_computes_the_same(converter, c
     assert json.loads(done.stdout)["layers"]["int8"] == 17  # what the double says of convolutions
 
 
+@pytest.mark.long
 def test_without_an_inspectors_report_the_network_states_the_layers(converter, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("jetseg.engine.tensorrt.layers.inspect_layers", lambda *_: LayerReport())
     assert export(checkpoint, out=tmp_path / "n.engine").layers == {"fp16": 9, "other": 1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("head", ["logits", "classmap"])
 @pytest.mark.parametrize("kind", ["normalized", "frame"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -111,6 +114,7 @@ def overflowing(network):
             weight.mul_(1000 if weight.ndim == 4 else 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
