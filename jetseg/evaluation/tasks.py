@@ -105,8 +105,8 @@ def make_meter(spec: OutputSpec) -> TaskMeter:
 
 
 def has_tasks(manifest: Manifest) -> bool:
-    """Tells whether a network is scored task by task: it has several outputs, or one that has no classes."""
-    return len(manifest.outputs) > 1 or manifest.output.task == "depth"
+    """Tells whether a network is scored task by task: it has several outputs, or one that is a mask or depth."""
+    return len(manifest.outputs) > 1 or manifest.output.task != "segmentation"
 
 
 def refuse_several(manifest: Manifest, what: str) -> None:
@@ -115,7 +115,7 @@ def refuse_several(manifest: Manifest, what: str) -> None:
     Raises:
         ConfigError: It is one.
     """
-    if has_tasks(manifest):
+    if len(manifest.outputs) > 1 or manifest.output.task == "depth":
         listed = ", ".join(output.label for output in manifest.outputs)
         raise ConfigError(f"{what} serves networks with one map of classes, and this one has {listed}.")
 
@@ -137,8 +137,10 @@ def task_targets(manifest: Manifest, split: Split) -> tuple[Split, tuple[str | N
     Raises:
         DataError: The classes of a target are not those of the output.
     """
-    known = _known(split)
-    wanted = tuple(name if name in known else None for name in target_names(manifest))
+    names = [name if name in _known(split) else None for name in target_names(manifest)]
+    if names[0] is None and split.classes and manifest.classes == split.classes:
+        names[0] = SEGMENTATION  # a mask by another name
+    wanted = tuple(names)
     split, outputs = select_targets(match_window(split, manifest.input.frames), [name for name in wanted if name])
     described = {output.name: output for output in outputs}
     for name, output in zip(wanted, manifest.outputs, strict=True):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from jetseg.data.contract import Split
 from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import spread
+from jetseg.evaluation.task_budget import METRICS
 from jetseg.evaluation.tasks import Figures, make_meter, mean_score, task_accuracy
 from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
@@ -99,6 +100,18 @@ class TaskTraining(Training):
         if self.task_distillation is not None:
             loss = loss + self.task_distillation(joined, frames)
         return loss
+
+    def figures(self, score: float | None) -> dict[str, float | None]:
+        """Returns learning rate, mean score, and of each task its metrics and what its loss weighs."""
+        balance: Balance = self.trained.get_submodule("balance")  # type: ignore[assignment]
+        names = [output.label for output in self.manifest.outputs]
+        found: dict[str, float | None] = super().figures(score)
+        latest = self.validated.accuracy[0].tasks if self.validated.accuracy else {}
+        for name, weight, output in zip(names, balance.weights(), self.manifest.outputs, strict=True):
+            figures = latest.get(name, {})
+            found |= {f"{name}_{metric}": figures.get(metric) for metric in METRICS[output.task]}
+            found[f"{name}_weight"] = weight
+        return found
 
     def score(self) -> tuple[float, Accuracy]:
         """Returns the mean score of the tasks on the validation split, and their figures."""

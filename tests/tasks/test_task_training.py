@@ -156,10 +156,13 @@ def test_a_factory_may_return_a_dictionary_or_its_scores_apart():
     }
 
 
+@pytest.mark.long
 def test_tasks_are_trained_pruned_exported_and_gated(trained: Path, tmp_path: Path):
     network = jetseg.open_network(trained)
     assert [output.name for output in network.manifest.outputs] == list(TASKS)
     assert set(network.manifest.accuracy[0].tasks) == set(TASKS)
+    columns = (trained.parent / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"depth_rmse", "drivable_iou", "segmentation_weight"} <= set(columns)
     pruned = jetseg.prune(
         network,
         out=tmp_path / "pruned.safetensors",
@@ -184,6 +187,7 @@ def test_tasks_are_trained_pruned_exported_and_gated(trained: Path, tmp_path: Pa
     assert built.accuracy.tasks["depth"]["rmse"] == pytest.approx(built.parent_accuracy.tasks["depth"]["rmse"])
 
 
+@pytest.mark.long
 def test_a_network_that_lost_too_much_in_one_task_is_set_aside(trained: Path, tmp_path: Path):
     network = jetseg.open_network(trained)
     with pytest.raises(GateError, match="depth"):
@@ -199,6 +203,7 @@ def test_a_network_that_lost_too_much_in_one_task_is_set_aside(trained: Path, tm
     assert (tmp_path / "pruned.rejected.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_one_task_may_be_depth_and_many_have_a_teacher(trained: Path, tmp_path: Path):
     alone = jetseg.train(out=tmp_path / "depth", tasks=("depth",), **{**SETTINGS, "model": "tiny"})
     assert jetseg.open_network(alone.best).manifest.output.task == "depth"
@@ -214,6 +219,7 @@ def test_one_task_may_be_depth_and_many_have_a_teacher(trained: Path, tmp_path: 
         jetseg.quantization_aware_train(trained, data="synthetic:8", out=tmp_path / "qat.onnx")
 
 
+@pytest.mark.long
 def test_scores_are_taken_apart_for_an_export(trained: Path):
     from jetseg.training.checkpoint import load_checkpoint
 
