@@ -39,6 +39,7 @@ _HOMES = {
     "open_engine": "jetseg.workflows.opening",
     "open_network": "jetseg.network",
     "open_ranges": "jetseg.quantization.ranges",
+    "predict": "jetseg.workflows.predicting",
     "prune": "jetseg.workflows.pruning",
     "quantization_aware_train": "jetseg.workflows.qat",
     "run_camera": "jetseg.workflows.driving",
@@ -61,6 +62,7 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "build_engine",
     "open_engine",
     "evaluate",
+    "predict",
     "explain",
     "search",
     "run_camera",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from jetseg.workflows.exporting import export
     from jetseg.workflows.importing import import_network
     from jetseg.workflows.opening import open_engine
+    from jetseg.workflows.predicting import predict
     from jetseg.workflows.pruning import factorize, prune
     from jetseg.workflows.qat import quantization_aware_train
     from jetseg.workflows.training import train

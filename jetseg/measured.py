@@ -9,6 +9,75 @@ from pydantic import Field
 from jetseg.config import Record
 
 
+class OrganScore(Record):
+    """How well an organ was found in volumes: means over those in which it is, in the labels or the answers.
+
+    Attributes:
+        cases: In how many it is.
+        dice: Dice coefficient in percent.
+        iou: Intersection over union in percent.
+        hd95_mm: 95th percentile of the surface distances, the larger of both directions; where one of the two surfaces
+            is missing, the diagonal of the volume.
+        nsd: Normalized surface Dice in percent: the part of both surfaces that lies within the tolerance of the other.
+        volume_ml: Its labelled volume.
+        volume_error_ml: Size of the error of its volume.
+        lesions_found: Lesions that were touched, where lesions are counted.
+        lesions_missed: Those that were not.
+        lesions_false: Answers that touch no lesion.
+    """
+
+    cases: int
+    dice: float | None
+    iou: float | None
+    hd95_mm: float | None
+    nsd: float | None
+    volume_ml: float
+    volume_error_ml: float
+    lesions_found: int | None = None
+    lesions_missed: int | None = None
+    lesions_false: int | None = None
+
+
+class VolumeAccuracy(Record):
+    """What was measured in volumes, in their own voxels: by organ, in percent and millimeters.
+
+    Attributes:
+        cases: How many volumes, or ranges of slices that were held out.
+        tolerance_mm: Error of a surface that counts as none.
+        organs: By class, the background apart.
+    """
+
+    cases: int
+    tolerance_mm: float
+    organs: dict[str, OrganScore]
+
+    @property
+    def dice(self) -> float | None:
+        """Mean over the organs."""
+        return _mean([organ.dice for organ in self.organs.values()])
+
+    @property
+    def nsd(self) -> float | None:
+        """Mean over the organs."""
+        return _mean([organ.nsd for organ in self.organs.values()])
+
+    @property
+    def hd95_mm(self) -> float | None:
+        """Mean over the organs."""
+        return _mean([organ.hd95_mm for organ in self.organs.values()])
+
+    @property
+    def lesions_missed(self) -> float | None:
+        """Sum over the classes whose lesions are counted."""
+        counted = [organ.lesions_missed for organ in self.organs.values() if organ.lesions_missed is not None]
+        return sum(counted) if counted else None
+
+
+def _mean(values: list[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
 class Accuracy(Record):
     """An accuracy in percent: measured, or `simulated` where the machine cannot run the engine.
 
@@ -24,6 +93,7 @@ class Accuracy(Record):
     per_class_iou: dict[str, float | None]
     simulated: bool = False
     tasks: dict[str, dict[str, float | None]] = Field(default_factory=dict)
+    volumes: VolumeAccuracy | None = None
 
     @property
     def per_class_dice(self) -> dict[str, float | None]:
@@ -33,8 +103,13 @@ class Accuracy(Record):
     @property
     def mean_dice(self) -> float | None:
         """Mean of the classes' Dice coefficients, in percent."""
-        defined = [value for value in self.per_class_dice.values() if value is not None]
-        return sum(defined) / len(defined) if defined else None
+        return _mean(list(self.per_class_dice.values()))
+
+    def metric(self, name: str) -> float | None:
+        """Returns dice, nsd, hd95_mm or lesions_missed of the volumes; dice of frames where there are no volumes."""
+        if self.volumes is not None:
+            return getattr(self.volumes, name, None)
+        return self.mean_dice if name == "dice" else None
 
 
 class Parity(Record):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jetseg.advice.workbench import Workbench
-from jetseg.data.dataset import match_window
+from jetseg.data.dataset import match_input
 from jetseg.evaluation.accuracy import spread
 from jetseg.preprocess import Preprocessor
 
@@ -17,6 +17,6 @@ _BATCH = 8
 def batches_of(bench: Workbench, split: str, count: int) -> list[Tensor]:
     """Returns frames of a split, spread evenly, in batches of float32, N x C x H x W."""
     preprocess = Preprocessor(bench.manifest.input)
-    frames = match_window(bench.dataset.split(split), bench.manifest.input.frames)
+    frames = match_input(bench.dataset.split(split), bench.manifest.input)
     images = [torch.from_numpy(preprocess(frames[index].image_hwc_u8).copy()) for index in spread(len(frames), count)]
     return list(torch.split(torch.cat(images), _BATCH))

@@ -15,6 +15,7 @@ from jetseg.postprocess import ClassMap, TaskMap
 from jetseg.preprocess import FrameU8
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_OUTLINED_WIDTH = 512
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -63,6 +64,30 @@ class Overlay:
         if statistics is not None:
             _write_line(picture, figures_line(statistics))
         return picture
+
+
+def outline(frame_hwc_u8: FrameU8, class_map_hw_u8: ClassMap, manifest: Manifest) -> FrameU8:
+    """Draws the outlines of all classes but the first over a frame, so that what is inside can be seen.
+
+    Args:
+        frame_hwc_u8: height x width x 3, BGR; a small one is enlarged.
+        class_map_hw_u8: Class ids, any size.
+        manifest: The network's manifest, for the colors.
+
+    Returns:
+        A new picture, BGR, of the frame's proportions.
+    """
+    height, width = frame_hwc_u8.shape[:2]
+    factor = max(1, _OUTLINED_WIDTH // width)
+    size = (width * factor, height * factor)
+    picture = cv2.resize(frame_hwc_u8, size, interpolation=cv2.INTER_LINEAR)
+    ids = cv2.resize(class_map_hw_u8, size, interpolation=cv2.INTER_NEAREST)
+    for number, color in enumerate(manifest.colors):
+        if number:
+            mask = np.asarray(ids == number).view(np.uint8)
+            outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(picture, outlines, -1, color[::-1], 1)
+    return np.asarray(picture, dtype=np.uint8)
 
 
 def figures_line(statistics: LoopStatistics) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jetseg.evaluation.agreement import Agreement
     from jetseg.measured import Accuracy
 
+_OF_VOLUMES = {"dice": "Dice of volumes", "nsd": "NSD of volumes", "hd95_mm": "HD95 of volumes, mm"}
+
 
 def summary(result: BuildResult) -> dict[str, Any]:
     """Returns what `--json` prints."""
@@ -164,6 +166,9 @@ def _losses(result: BuildResult) -> Table | None:
         table.add_row(name, *_change(before.per_class_iou[name], iou), kept_here)
     table.add_section()
     table.add_row("mIoU, all pixels", *_change(before.miou, after.miou), f"{agreement.percent:.2f}", style="bold")
+    if after.volumes is not None:
+        for metric, text in _OF_VOLUMES.items():
+            table.add_row(text, *_change(before.metric(metric), after.metric(metric)))
     return table
 
 

@@ -14,7 +14,7 @@ from jetseg.evaluation.config import EvaluateConfig
 from jetseg.quantization.config import Policy
 
 if TYPE_CHECKING:
-    from jetseg.measured import Accuracy
+    from jetseg.measured import Accuracy, VolumeAccuracy
     from jetseg.workflows.evaluating import Evaluation
 
 
@@ -25,7 +25,7 @@ def evaluate(
     settings: Annotated[dict[str, Any], options.From(EvaluateConfig)],
     limits: options.Limits,
     simulate: Annotated[
-        Literal["tensorrt"] | None,
+        Literal["tensorrt", "litert"] | None,
         typer.Option(help="Score the float network as this backend would run it in INT8, computed exactly."),
     ] = None,
     ranges: Annotated[Path | None, typer.Option("--calibration", help="Ranges file, for --simulate.")] = None,
@@ -46,6 +46,9 @@ def evaluate(
 
     With --reference, and with --simulate against the float network itself, the share of pixels that both networks
     give the same class is counted as well; of frames without labels, as those of a video, only that.
+
+    Volumes (nifti:, dicom:) are also scored whole, in their own voxels, organ by organ: Dice, surface distances in
+    millimeters (HD95, normalized surface Dice), milliliters, and lesions found and missed.
 
     Examples:
 
@@ -83,6 +86,8 @@ def _content(artifact: Path, reference: Path | None, result: Evaluation) -> dict
     if accuracy := result.accuracy:
         dice = accuracy.mean_dice
         scores = {**accuracy.model_dump(), "mean_dice": None if dice is None else round(dice, 2)}
+        if result.cases:
+            scores["cases"] = {case.name: case.organs for case in result.cases}
     content = {"artifact": str(artifact), **scores, **result.conditions, "frames_not_finite": result.frames_not_finite}
     if result.agreement:
         content |= {"reference": str(reference), "agreement": round(result.agreement.percent, 3)}
@@ -104,4 +109,21 @@ def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> No
     heading = f"{artifact.name} on {accuracy.data}, split {accuracy.split}, {accuracy.frames} frames"
     print_lines(heading, style="bold")
     print_table(table)
+    if accuracy.volumes is not None:
+        _print_volumes(accuracy.volumes)
     print_lines(origin(conditions), style="dim")
+
+
+def _print_volumes(volumes: VolumeAccuracy) -> None:
+    nsd = f"NSD {volumes.tolerance_mm:g} mm %"
+    table = Table("organ", *map(right, ("volumes", "Dice %", "IoU %", "HD95 mm", nsd, "ml", "error ml", "lesions")))
+    for name, organ in volumes.organs.items():
+        seen = (organ.lesions_found or 0) + (organ.lesions_missed or 0)
+        lesions = "" if organ.lesions_found is None else f"{organ.lesions_found} of {seen}, {organ.lesions_false} false"
+        figures = (organ.dice, organ.iou, organ.hd95_mm, organ.nsd, organ.volume_ml, organ.volume_error_ml)
+        table.add_row(name, str(organ.cases), *map(figure, figures), lesions)
+    table.add_section()
+    means = (figure(volumes.dice), "", figure(volumes.hd95_mm), figure(volumes.nsd))
+    table.add_row("mean", str(volumes.cases), *means, style="bold")
+    print_lines("In the volumes' own voxels:")
+    print_table(table)

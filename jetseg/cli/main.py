@@ -45,6 +45,7 @@ VERBS = {
     "build-engine": ("build_engine:build_engine", "Builds an engine and measures it against the float network."),
     "baseline": ("baseline:baseline", "Measures what is normal, for the drift monitor of an engine."),
     "eval": ("eval:evaluate", "Scores a network on labelled frames: mIoU, IoU and Dice of each class."),
+    "predict": ("predict:predict", "Segments files: images, a video, CT or MR volumes; volumes come back as volumes."),
     "bench": ("bench:bench", "Compares latency, frames per second, size and memory of networks by alternated runs."),
     "parity": ("parity:parity", "Follows a network from checkpoint to engine and names what computes something else."),
     "pack": ("pack:pack", "Packs a network, its ranges and some reference frames into one file for the vehicle."),
@@ -56,6 +57,8 @@ VERBS = {
         "replay:replay",
         "Runs a recording through an engine and compares its class maps with the recorded ones.",
     ),
+    "latency-test": ("latency_test:latency_test", "Measures glass to mask: a camera films a clock, a network runs."),
+    "ring-header": ("ring_header:ring_header", "Prints the C header that reads the class maps of `run --ring`."),
     "health": ("health:health", "Tells whether a run on this machine still gets its frames."),
     "report": ("report:report", "Measures networks on the same frames and writes one HTML page about them."),
     "explain": ("explain:explain", "Tells what a smaller network no longer sees, why, and what brings it back."),
@@ -67,7 +70,7 @@ VERBS = {
 
 OPEN_CHECKPOINTS = (
     *("train", "distill", "advise", "prune", "factorize", "compress", "search", "export", "qat"),
-    *("baseline", "eval", "bench", "parity", "run", "replay", "report", "explain"),
+    *("baseline", "eval", "predict", "bench", "parity", "run", "latency-test", "replay", "report", "explain"),
 )
 """Verbs that may build the network of a checkpoint, and take --trust."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.manifest import FrameWindow, OutputSpec
+from jetseg.manifest import FrameWindow, OutputSpec, SliceSpec
 from jetseg.palette import Color
 
 SEGMENTATION = "segmentation"
@@ -81,6 +82,76 @@ class TargetSplit(Split, Protocol):
 
     def with_targets(self, names: Sequence[str]) -> Split:
         """Returns the same split whose samples have these targets."""
+        ...
+
+
+@runtime_checkable
+class SlicedSplit(WindowedSplit, Protocol):
+    """A split whose frames are slices of volumes."""
+
+    slices: SliceSpec | None
+    """How volumes become frames; None leaves it to the network."""
+
+    def with_slices(self, slices: SliceSpec | None) -> Split:
+        """Returns the same split whose volumes become frames in another way."""
+        ...
+
+
+@dataclass(frozen=True)
+class VolumeCase:
+    """Slices that lie side by side in one volume: all of them, or a range that is held out.
+
+    Attributes:
+        name: Of the volume, with the range if it is not whole.
+        first: The first slice.
+        count: How many.
+        spacing_mm: Millimeters from one slice, row and column of the volume to the next.
+    """
+
+    name: str
+    first: int
+    count: int
+    spacing_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class VolumeScoring:
+    """How volumes are scored; see `jetseg.evaluation.volumes`.
+
+    Attributes:
+        tolerance_mm: Error of a surface that counts as none.
+        lesions: Classes whose lesions are counted, each on its own.
+    """
+
+    tolerance_mm: float = 3.0
+    lesions: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class VolumetricSplit(SlicedSplit, Protocol):
+    """A split that can put class maps of its frames back to where their slices lie. Its first class is no organ."""
+
+    scoring: VolumeScoring
+    cases: Sequence[VolumeCase]
+
+    def place_of(self, index: int) -> tuple[int, int]:
+        """Returns the number of the case that a frame belongs to, and its position in it."""
+        ...
+
+    def labels_of(self, case: int) -> npt.NDArray[np.uint8] | None:
+        """Returns the class ids of a case, slices x rows x columns of the volume itself; None without labels."""
+        ...
+
+    def restore(self, case: int, class_map_hw_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Returns a network's class ids for a frame as those of its slice: rows x columns of the volume itself."""
+        ...
+
+    def save(self, case: int, class_ids: npt.NDArray[np.uint8], path: Path) -> None:
+        """Writes the class ids of a case, slices x rows x columns, as a NIfTI file in the geometry of its volume.
+
+        Raises:
+            StorageError: It could not be written.
+        """
         ...
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jetseg.address import SourceAddress
-from jetseg.data.contract import SEGMENTATION, DatasetKind, Split, TargetSplit, WindowedSplit
+from jetseg.data.contract import SEGMENTATION, DatasetKind, SlicedSplit, Split, TargetSplit, WindowedSplit
 from jetseg.data.joined import JoinedSplits
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import FrameWindow, OutputSpec
+from jetseg.manifest import FrameWindow, InputSpec, OutputSpec, SliceSpec
 from jetseg.registry import DATASETS
 
 
@@ -74,6 +74,42 @@ def open_dataset(data: Dataset | str) -> Dataset:
     (192, 320, 3)
     """
     return data if isinstance(data, Dataset) else Dataset(data)
+
+
+def match_input(split: Split, spec: InputSpec) -> Split:
+    """Has a split make frames as a network's input says: the window of deep frames, the slices of volumes.
+
+    Args:
+        split: The split.
+        spec: `input` of the network's manifest.
+
+    Raises:
+        DataError: The dataset's own settings say otherwise.
+    """
+    return match_slices(match_window(split, spec.frames), spec.slices)
+
+
+def match_slices(split: Split, slices: SliceSpec | None) -> Split:
+    """Has a split make frames of volumes as `input.slices` of a network's manifest says; see `match_input`."""
+    own = slices_of(split)
+    if own == slices or not isinstance(split, SlicedSplit):
+        return split
+    if own is not None:
+        wanted = "says nothing of slices" if slices is None else f"says {_brief(slices)}"
+        raise DataError(
+            f"{split.spec} makes frames of volumes by {_brief(own)}, and the network's manifest {wanted}.",
+            "Write the same `slices` in classes.yaml and under `input` in the manifest.",
+        )
+    return split.with_slices(slices)
+
+
+def slices_of(split: Split) -> SliceSpec | None:
+    """Returns how a split makes frames of volumes; None where nothing says so."""
+    return split.slices if isinstance(split, SlicedSplit) else None
+
+
+def _brief(slices: SliceSpec) -> str:
+    return str(slices.model_dump(exclude_defaults=True) or slices.model_dump(include={"axis"}))
 
 
 def match_window(split: Split, window: FrameWindow | None) -> Split:

@@ -6,9 +6,9 @@ import bisect
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-from jetseg.data.contract import Sample, Split, TargetSplit, WindowedSplit
+from jetseg.data.contract import Sample, SlicedSplit, Split, TargetSplit, WindowedSplit
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow, OutputSpec
+from jetseg.manifest import FrameWindow, OutputSpec, SliceSpec
 
 
 class JoinedSplits:
@@ -57,6 +57,17 @@ class JoinedSplits:
     def with_targets(self, names: Sequence[str]) -> JoinedSplits:
         """Returns the same splits whose samples have these targets."""
         return JoinedSplits([part.with_targets(names) for part in self._parts if isinstance(part, TargetSplit)])
+
+    @property
+    def slices(self) -> SliceSpec | None:
+        """How volumes become frames."""
+        first = self._parts[0]
+        return first.slices if isinstance(first, SlicedSplit) else None
+
+    def with_slices(self, slices: SliceSpec | None) -> JoinedSplits:
+        """Returns the same splits whose volumes become frames in another way."""
+        parts = [part.with_slices(slices) if isinstance(part, SlicedSplit) else part for part in self._parts]
+        return JoinedSplits(parts)
 
     def __len__(self) -> int:
         return self._ends[-1]

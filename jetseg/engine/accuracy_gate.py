@@ -11,7 +11,10 @@ from jetseg.engine.budget import (
     accuracy_violations,
     agreement_violations,
     check_budget,
+    check_volume_drops,
     collapse_violations,
+    task_metrics,
+    volume_violations,
 )
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine, open_engine
@@ -71,6 +74,7 @@ class AccuracyGate:
         self, network: Network, split: Split, budget: Budget, frames: int | None = None, threads: int | None = None
     ) -> None:
         check_budget(budget, network.manifest)
+        check_volume_drops(budget, split, frames)
         self.split, self._network, self._budget = split, network, budget
         self._frames = frames
         self._tasks: TaskGate | None = None
@@ -112,15 +116,21 @@ class AccuracyGate:
         after = before and changed(self._measure(meter, manifest, name), simulated=simulated)
         found = agreement_violations(self._budget.min_agreement, meter.agreement)
         if before is not None and after is not None:
-            found = accuracy_violations(self._budget, before, after) + self._further(before, after) + found
+            found = (
+                accuracy_violations(self._budget, before, after)
+                + self._further(before, after)
+                + volume_violations(self._budget, before, after)
+                + found
+            )
         return GateResult(before, after, meter.agreement, collapse_violations(meter.agreement) + found)
 
     def _further(self, before: Accuracy, after: Accuracy) -> tuple[str, ...]:
         """Returns what goes beyond budgets that were given by metric, or stand in the manifest."""
         output = self._network.manifest.output
-        if not (self._budget.task_drops or output.budget):
+        asked = task_metrics(self._budget, self._network.manifest)
+        if not (asked or output.budget):
             return ()
-        budgets = budgets_of((output,), self._budget.task_drops, self._budget.max_drop)
+        budgets = budgets_of((output,), asked, self._budget.max_drop)
         figures = [
             {output.label: {"miou": found.miou, "iou": found.per_class_iou.get(output.classes[-1])}}
             for found in (before, after)

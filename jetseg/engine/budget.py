@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from math import inf
+
+from jetseg.data.contract import Split, VolumetricSplit
 from jetseg.engine.config import Budget
 from jetseg.errors import ConfigError
 from jetseg.evaluation.agreement import VOID, Agreement
 from jetseg.evaluation.task_budget import budgets_of
+from jetseg.evaluation.tasks import has_tasks
 from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
 
 _NAMED_CLASSES = 3
+VOLUME_METRICS = {"dice": "higher", "nsd": "higher", "hd95_mm": "lower", "lesions_missed": "lower"}
+"""Metrics beside mIoU that an engine may be bound to, means over the organs or a sum, and what is better."""
 
 
 def check_budget(budget: Budget, manifest: Manifest) -> None:
@@ -19,10 +25,16 @@ def check_budget(budget: Budget, manifest: Manifest) -> None:
         ConfigError: A name is unknown, or an amount is no number.
     """
     classes = manifest.classes
-    budgets_of(manifest.outputs, budget.task_drops, budget.max_drop)
+    budgets_of(manifest.outputs, task_metrics(budget, manifest), budget.max_drop)
     unknown = sorted(set(budget.class_budget) - set(classes))
     if unknown:
         raise ConfigError(f"The network has no class {', '.join(unknown)}.", f"Its classes are: {', '.join(classes)}.")
+
+
+def task_metrics(budget: Budget, manifest: Manifest) -> dict[str, str]:
+    """Returns the budgets that are by task and metric; of one map of classes those of volumes are apart."""
+    apart = () if has_tasks(manifest) else VOLUME_METRICS
+    return {name: amount for name, amount in budget.task_drops.items() if name not in apart}
 
 
 def accuracy_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tuple[str, ...]:
@@ -44,6 +56,57 @@ def accuracy_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tu
         if old is not None and new is not None and old - new > allowed:
             excesses.append((old - new - allowed, _sentence(f"IoU of {name}", old, new, allowed)))
     return (*found, *(sentence for _, sentence in sorted(excesses, reverse=True)))
+
+
+def check_volume_drops(budget: Budget, split: Split, frames: int | None) -> None:
+    """Refuses a budget for a metric that these frames do not tell.
+
+    Raises:
+        ConfigError: The metric is unknown, its amount is no number, or it is one of volumes, and there are none, or not
+            all of their slices.
+    """
+    for name in set(budget.task_drops) & set(VOLUME_METRICS):
+        _amount(name, budget.task_drops[name], 1.0)
+    of_volumes = sorted(set(budget.task_drops) & set(VOLUME_METRICS) - {"dice"})
+    if of_volumes and not (isinstance(split, VolumetricSplit) and (frames is None or frames >= len(split))):
+        raise ConfigError(
+            f"{', '.join(of_volumes)} can only be measured on whole volumes, and {split.spec} has none.",
+            "Give a dataset of volumes, all of whose slices are looked at, or take these budgets out.",
+        )
+
+
+def volume_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tuple[str, ...]:
+    """Returns which metrics of volumes got worse than `task_drops` allows: dice, nsd, hd95_mm, lesions_missed.
+
+    An organ or a surface that was lost makes all of them worse; dice is that of the frames where there are no volumes.
+
+    >>> one = Accuracy(data="d", split="s", frames=1, miou=70.0, pixel_accuracy=None, per_class_iou={"liver": 80.0})
+    >>> other = one.model_copy(update={"per_class_iou": {"liver": 79.0}})
+    >>> volume_violations(Budget(task_drops={"dice": "0.3"}), one, other)
+    ('dice got worse from 88.89 to 88.27 (by 0.62, allowed 0.30)',)
+    """
+    found = []
+    for metric in (name for name in VOLUME_METRICS if name in budget.task_drops):
+        amount, old, new = budget.task_drops[metric], before.metric(metric), after.metric(metric)
+        if old is None or new is None:
+            continue
+        worse, allowed = (new - old if VOLUME_METRICS[metric] == "lower" else old - new), _amount(metric, amount, old)
+        if worse > allowed:
+            found.append(f"{metric} got worse from {old:.2f} to {new:.2f} (by {worse:.2f}, allowed {allowed:.2f})")
+    return tuple(found)
+
+
+def _amount(name: str, text: str, of: float) -> float:
+    """Reads an amount, as in "0.3", or a share of a figure, as in "2%"."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < inf:
+        raise ConfigError(
+            f"{name}={text} says no amount.", f"Write a number or a share, as in {name}=0.5 or {name}=2%."
+        )
+    return number * of / 100 if text.endswith("%") else number
 
 
 def agreement_violations(least: float, found: Agreement) -> tuple[str, ...]:

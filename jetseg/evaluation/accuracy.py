@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from jetseg.data.contract import Sample, Split
-from jetseg.data.dataset import match_window
+from jetseg.data.contract import Sample, Split, VolumetricSplit
+from jetseg.data.dataset import match_input
 from jetseg.errors import DataError
 from jetseg.evaluation.confusion import ConfusionMatrix, Score
+from jetseg.evaluation.volumes import summarize, volume_meter
 from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
 from jetseg.postprocess import ClassMap, resize_class_map
@@ -42,10 +44,11 @@ def measure_accuracy(
     Raises:
         DataError: The classes differ, or a frame has no label.
     """
-    dataset = match_window(dataset, manifest.input.frames)
+    dataset = match_input(dataset, manifest.input)
     check_frames(manifest.classes, dataset, frames=frames, purpose="to score against", advice=_WITHOUT_LABELS)
-    confusion = ConfusionMatrix(dataset.classes, dataset.ignore_index)
-    for index in track(spread(len(dataset), frames), description):
+    confusion, chosen = ConfusionMatrix(dataset.classes, dataset.ignore_index), spread(len(dataset), frames)
+    volumes = volume_meter(dataset, chosen)
+    for index in track(chosen, description):
         sample = dataset[index]
         if sample.label_hw_u8 is None:
             raise DataError(
@@ -54,7 +57,10 @@ def measure_accuracy(
             )
         prediction = predict(sample.image_hwc_u8)
         confusion.update(sample.label_hw_u8, resize_class_map(prediction, *sample.label_hw_u8.shape[:2]))
-    return confusion.score()
+        if volumes is not None:
+            volumes.add(index, prediction)
+    score = confusion.score()
+    return score if volumes is None else replace(score, cases=tuple(volumes.cases))
 
 
 def check_frames(
@@ -145,4 +151,5 @@ def as_record(score: Score, dataset: Split) -> Accuracy:
         miou=rounded(score.miou),
         pixel_accuracy=rounded(score.pixel_accuracy),
         per_class_iou={name: rounded(value) for name, value in score.per_class_iou.items()},
+        volumes=summarize(score.cases, dataset) if score.cases and isinstance(dataset, VolumetricSplit) else None,
     )

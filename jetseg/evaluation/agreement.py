@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jetseg.data.contract import Split
-from jetseg.data.dataset import match_window
+from jetseg.data.dataset import match_input
 from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import Manifest
@@ -59,7 +59,7 @@ class AgreementMeter:
     ) -> None:
         check_classes(manifest.classes, other.classes, "the reference")
         self._predict, self._reference = predict, reference
-        self._window = manifest.input.frames
+        self._input = manifest.input
         self._together = ConfusionMatrix((*manifest.classes, VOID), None)
 
     def __call__(self, frame_hwc_u8: FrameU8) -> ClassMap:
@@ -71,7 +71,7 @@ class AgreementMeter:
 
     def run(self, dataset: Split, frames: int | None = None) -> None:
         """Predicts frames of a dataset, spread evenly over it; all by default."""
-        dataset = match_window(dataset, self._window)
+        dataset = match_input(dataset, self._input)
         for index in track(spread(len(dataset), frames), "Comparing"):
             self(dataset[index].image_hwc_u8)
 

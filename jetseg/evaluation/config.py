@@ -17,6 +17,16 @@ class EvaluateConfig(Settings):
     threads: int | None = Field(None, gt=0, description="Threads of a CPU backend.")
 
 
+class PredictConfig(Settings):
+    """Which frames are predicted, and what is written beside their class maps."""
+
+    split: str = Field("all", description="Split of a dataset; all of a folder, a video or volumes.")
+    overlay: bool = Field(
+        False, description="Also draw each frame with its classes over it, as NAME.jpg; of volumes, their outlines."
+    )
+    threads: int | None = Field(None, gt=0, description="Threads of a CPU backend.")
+
+
 class Bounds(Settings):
     """What each artifact of a network may lose."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.errors import DataError
+from jetseg.evaluation.volumes import CaseScore
 
 _EXACT_FLOAT32_COUNT = 1 << 24
 """cv2.calcHist counts in float32, which is exact below this number."""
@@ -17,12 +18,13 @@ _EXACT_FLOAT32_COUNT = 1 << 24
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy over some frames; every figure in percent, None where it is undefined."""
+    """Accuracy over some frames; every figure in percent, None where it is undefined; `cases` of volumes only."""
 
     frames: int
     miou: float | None
     pixel_accuracy: float | None
     per_class_iou: dict[str, float | None]
+    cases: tuple[CaseScore, ...] = ()
 
 
 class ConfusionMatrix:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from jetseg.data.contract import Split
 from jetseg.data.corruptions import SEVERITIES, corrupt, corruption_names
-from jetseg.data.dataset import match_window
+from jetseg.data.dataset import match_input
 from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.evaluation.confusion import ConfusionMatrix
@@ -64,7 +64,7 @@ def learn_estimator(
     labelled = len(runs) >= _LEAST_RUNS and check_frames(manifest.classes, dataset, frames=frames, labels="optional")
     if len(runs) < _LEAST_RUNS or not (labelled or parent):
         return None
-    split = match_window(dataset, manifest.input.frames)
+    split = match_input(dataset, manifest.input)
     observer = WindowObserver(infer, manifest, split, None if labelled else parent)
     observer.fit_temperature(picked)
     asked = known_conditions(runs)

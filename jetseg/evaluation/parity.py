@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.data.contract import Sample, Split
-from jetseg.data.dataset import match_window
+from jetseg.data.dataset import match_input
 from jetseg.errors import QualityError
 from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.evaluation.agreement import VOID, kept_per_class
@@ -128,7 +128,7 @@ def measure_parity(rungs: Sequence[Rung], dataset: Split, bounds: Bounds, *, fra
         QualityError: A rung gives logits that are not finite.
     """
     check_same_network({rung.name: rung.manifest for rung in rungs})
-    dataset = match_window(dataset, rungs[0].manifest.input.frames)
+    dataset = match_input(dataset, rungs[0].manifest.input)
     indices = spread(len(dataset), frames)
     tallies = [_Tally(rung, dataset) for rung in rungs]
     for index in track(indices, "Comparing"):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.data.contract import Split
-from jetseg.data.dataset import match_window
+from jetseg.data.dataset import match_input
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.evaluation.signals import SignalMeter, Signals, Vector, grid_scores, on_grid
@@ -49,7 +49,7 @@ def measure_profile(
     """
     if min(len(dataset), frames) < LEAST_FRAMES:
         return None
-    dataset = match_window(dataset, manifest.input.frames)
+    dataset = match_input(dataset, manifest.input)
     preprocess, meter = Preprocessor(manifest.input), SignalMeter(manifest.num_classes)
     agreement = ConfusionMatrix(manifest.classes, manifest.num_classes)
     measured: list[Signals] = []

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.data.contract import SEGMENTATION, Sample, Split, TargetSplit
-from jetseg.data.dataset import match_window, select_targets
+from jetseg.data.dataset import match_input, select_targets
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
@@ -141,7 +141,7 @@ def task_targets(manifest: Manifest, split: Split) -> tuple[Split, tuple[str | N
     if names[0] is None and split.classes and manifest.classes == split.classes:
         names[0] = SEGMENTATION  # a mask by another name
     wanted = tuple(names)
-    split, outputs = select_targets(match_window(split, manifest.input.frames), [name for name in wanted if name])
+    split, outputs = select_targets(match_input(split, manifest.input), [name for name in wanted if name])
     described = {output.name: output for output in outputs}
     for name, output in zip(wanted, manifest.outputs, strict=True):
         if name is not None and described[name].classes != output.classes:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from jetseg.artifact_file import save_onnx
 from jetseg.data.contract import Split
-from jetseg.data.dataset import Dataset, match_window
+from jetseg.data.dataset import Dataset, match_input
 from jetseg.data.fingerprint import dataset_fingerprint
 from jetseg.errors import CalibrationError
 from jetseg.evaluation.accuracy import spread
@@ -62,7 +62,7 @@ def calibrate(network: Network, dataset: Dataset, config: CalibrateConfig, out: 
 
 
 def _calibrated(network: Network, dataset: Dataset, config: CalibrateConfig, out: Path) -> RangesRecord:
-    graph, split = network.float_graph(), match_window(dataset.split(config.split), network.manifest.input.frames)
+    graph, split = network.float_graph(), match_input(dataset.split(config.split), network.manifest.input)
     indices = spread(len(split), config.images)
     images = _Images(split, indices, network.manifest, network.image_input)
     images.check_output(graph, config.threads)

@@ -90,7 +90,8 @@ def write_report(
     calls: dict[str, Callable[[], object]] = {entry.name: inference_on_noise(entry.engine) for entry in entries}
     latencies = benchmark(calls, rounds=config.rounds, seconds=config.seconds)
     scores = {name: matrix.score() for name, matrix in zip(names, together.confusion, strict=True)}
-    rows = make_rows(entries, latencies=latencies, scores=scores)
+    volumes = dict(zip(names, together.volumes, strict=True))
+    rows = make_rows(entries, latencies=latencies, scores=scores, volumes=volumes)
     examples = draw_examples(entries, split, choose_examples(together, config.examples))
     agreement = tuple(sum(row) / len(row) for row in together.agreement) if len(entries) > 1 else ()
     result = ReportResult(

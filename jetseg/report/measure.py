@@ -12,6 +12,8 @@ from jetseg.data.contract import Split
 from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import check_classes, spread
 from jetseg.evaluation.confusion import ConfusionMatrix
+from jetseg.evaluation.volumes import volume_meter
+from jetseg.measured import VolumeAccuracy
 from jetseg.postprocess import ClassMap, resize_class_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track
@@ -30,11 +32,13 @@ class JointScores:
         confusion: Confusion matrix of each network, in the order of the entries.
         agreement: Percent of the pixels on which each network says the same as the one before it, per frame:
             networks - 1 rows of frames; of a single network, its pixel accuracy.
+        volumes: What each network scored in volumes; None where there are none.
     """
 
     frames: tuple[int, ...]
     confusion: tuple[ConfusionMatrix, ...]
     agreement: tuple[tuple[float, ...], ...]
+    volumes: tuple[VolumeAccuracy | None, ...] = ()
 
 
 def score_together(entries: Sequence[Entry], split: Split, frames: int | None = None) -> JointScores:
@@ -52,7 +56,7 @@ def score_together(entries: Sequence[Entry], split: Split, frames: int | None = 
         check_classes(entry.engine.manifest.classes, split.classes, split.spec)
     confusion = tuple(ConfusionMatrix(split.classes, split.ignore_index) for _ in entries)
     chosen = spread(len(split), frames)
-    agreement = []
+    agreement, meters = [], [volume_meter(split, chosen) for _ in entries]
     for index in track(chosen, "Comparing the networks on every frame"):
         sample = split[index]
         if sample.label_hw_u8 is None:
@@ -61,10 +65,13 @@ def score_together(entries: Sequence[Entry], split: Split, frames: int | None = 
                 "A report compares accuracy, so it needs a labelled split.",
             )
         maps = predict_all(entries, sample.image_hwc_u8, sample.label_hw_u8.shape)
-        for matrix, ids in zip(confusion, maps, strict=True):
+        for matrix, meter, ids in zip(confusion, meters, maps, strict=True):
             matrix.update(sample.label_hw_u8, ids)
+            if meter is not None:
+                meter.add(index, ids)
         agreement.append(_agreements(maps, sample.label_hw_u8, split.ignore_index))
-    return JointScores(tuple(chosen), confusion, tuple(zip(*agreement, strict=True)))
+    volumes = tuple(None if meter is None else meter.summary() for meter in meters)
+    return JointScores(tuple(chosen), confusion, tuple(zip(*agreement, strict=True)), volumes)
 
 
 def predict_all(entries: Sequence[Entry], frame_hwc_u8: FrameU8, shape: tuple[int, ...]) -> list[ClassMap]:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.camera.overlay import Overlay
-from jetseg.data.contract import Sample, Split
+from jetseg.camera.overlay import Overlay, outline
+from jetseg.data.contract import Sample, Split, VolumetricSplit
 from jetseg.errors import DataError
 from jetseg.palette import Color
 from jetseg.postprocess import ClassMap
@@ -54,10 +54,15 @@ def draw_examples(entries: Sequence[Entry], split: Split, chosen: Sequence[tuple
 
     Args:
         entries: The networks, in the order of the report.
-        split: The split that the frames are in.
+        split: The split that the frames are in; slices of volumes get outlines.
         chosen: Position and reason of each frame; see `jetseg.report.measure.choose_examples`.
     """
-    overlay = Overlay(entries[0].engine.manifest, _OPACITY)
+    manifest = entries[0].engine.manifest
+    overlay, sliced = Overlay(manifest, _OPACITY), isinstance(split, VolumetricSplit)
+
+    def drawn(image: FrameU8, ids: ClassMap) -> str:
+        return as_uri(outline(image, ids, manifest) if sliced else overlay.draw(image, ids))
+
     names = [entry.name for entry in entries]
     examples = []
     for index, reason in chosen:
@@ -71,12 +76,12 @@ def draw_examples(entries: Sequence[Entry], split: Split, chosen: Sequence[tuple
                 name=sample.name,
                 reason=reason,
                 given=(
-                    CaptionedImage(as_uri(image), "Camera frame"),
-                    CaptionedImage(as_uri(overlay.draw(image, label)), "Label"),
+                    CaptionedImage(as_uri(image), "Slice" if sliced else "Camera frame"),
+                    CaptionedImage(drawn(image, label), "Label"),
                 ),
                 overlays=tuple(
                     CaptionedImage(
-                        as_uri(overlay.draw(image, ids)),
+                        drawn(image, ids),
                         name,
                         f"{_percent_equal(ids, label, ~ignored)} of the labelled pixels right",
                     )

@@ -11,6 +11,7 @@ from jetseg.engine.engine import Engine
 from jetseg.evaluation.benchmark import Latency
 from jetseg.evaluation.confusion import Score
 from jetseg.manifest import Manifest
+from jetseg.measured import VolumeAccuracy
 from jetseg.network import artifact_sha256
 from jetseg.onnx.cost import Cost
 
@@ -70,6 +71,7 @@ class Row:
     miou: float | None = None
     pixel_accuracy: float | None = None
     per_class_iou: dict[str, float | None] | None = None
+    volumes: VolumeAccuracy | None = None
     miou_change: float | None = None
     miou_change_parent: float | None = None
     parent: str | None = None
@@ -86,9 +88,10 @@ def make_rows(
     latencies: Mapping[str, Latency] | None = None,
     scores: Mapping[str, Score] | None = None,
     peak_memory: Mapping[str, int | None] | None = None,
+    volumes: Mapping[str, VolumeAccuracy | None] | None = None,
 ) -> tuple[Row, ...]:
     """Joins what was measured, each by the entry's name, into one row per entry."""
-    latencies, scores, peak_memory = latencies or {}, scores or {}, peak_memory or {}
+    latencies, scores, peak_memory, volumes = latencies or {}, scores or {}, peak_memory or {}, volumes or {}
     parents = _parents(entries)
     rows = []
     for entry in entries:
@@ -110,6 +113,7 @@ def make_rows(
                 miou=score.miou if score else None,
                 pixel_accuracy=score.pixel_accuracy if score else None,
                 per_class_iou=score.per_class_iou if score else None,
+                volumes=volumes.get(entry.name),
                 miou_change=_change(score, scores.get(entries[0].name)) if entry is not entries[0] else None,
                 miou_change_parent=_change(score, scores.get(parent)) if parent else None,
                 parent=parent,

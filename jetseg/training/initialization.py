@@ -8,7 +8,7 @@ from torch import nn
 
 from jetseg.config import changed, validate_config
 from jetseg.data.contract import Split
-from jetseg.data.dataset import window_of
+from jetseg.data.dataset import slices_of, window_of
 from jetseg.errors import ConfigError
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.evaluation.tasks import has_tasks, target_names
@@ -67,8 +67,9 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         module, parent = load_checkpoint(config.init)
         check_classes(parent.classes, dataset.classes, dataset.spec)
         output = changed(parent.output, **known)
-        size = {"height": config.height, "width": config.width}
-        spec = changed(parent.input, **size, frames=window_of(dataset) or parent.input.frames)
+        seen = {"frames": window_of(dataset), "slices": slices_of(dataset)}
+        stated = {name: value for name, value in seen.items() if value is not None}
+        spec = changed(parent.input, height=config.height, width=config.width, **stated)
         return module.train(), parent.derive(stage, outputs=(output,), input=spec)
     known |= {"activation": config.activation, "threshold": config.threshold}
     output = validate_config(OutputSpec, known)
@@ -135,14 +136,18 @@ def _fresh_manifest(config: TrainConfig, dataset: Split, outputs: tuple[OutputSp
     return Manifest(
         kind="checkpoint",
         outputs=outputs,
-        input=InputSpec(
-            height=config.height or 0,
-            width=config.width or 0,
-            color=config.color,
-            scale=config.scale,
-            mean=config.channel_mean,
-            std=config.channel_std,
-            frames=window_of(dataset),
+        input=validate_config(
+            InputSpec,
+            {
+                "height": config.height or 0,
+                "width": config.width or 0,
+                "color": config.color,
+                "scale": config.scale,
+                "mean": config.channel_mean,
+                "std": config.channel_std,
+                "frames": window_of(dataset),
+                "slices": slices_of(dataset),
+            },
         ),
         model=model,
         stages=(_stage(config),),

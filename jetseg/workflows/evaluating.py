@@ -12,12 +12,14 @@ from jetseg.config import changed, validate_config
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.engine.engine import Engine
-from jetseg.engine.simulation import simulate_tensorrt
+from jetseg.engine.simulation import simulate_litert, simulate_tensorrt
 from jetseg.errors import ConfigError
 from jetseg.evaluation.accuracy import as_record, measure_accuracy, spread
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.evaluation.config import EvaluateConfig
+from jetseg.evaluation.confusion import Score
 from jetseg.evaluation.tasks import has_tasks, measure_tasks, refuse_several, task_accuracy
+from jetseg.evaluation.volumes import CaseScore
 from jetseg.measured import Accuracy
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
@@ -29,7 +31,7 @@ from jetseg.workflows.opening import as_ranges, enter_engine
 
 _LOG = logging.getLogger(__name__)
 
-Simulation = Literal["tensorrt"]
+Simulation = Literal["tensorrt", "litert"]
 """Backends whose arithmetic can be simulated."""
 
 
@@ -41,6 +43,7 @@ class Evaluation:
         accuracy: IoU of each class, mIoU and pixel accuracy, in percent; None where the frames have no labels.
         agreement: Pixels that get the class that a reference gives them, in percent; None without a reference.
         conditions: Data, split, backend, precision, device and toolchain, as figures are quoted with them.
+        cases: What was found in each volume, by organ; empty where there are none.
         frames_not_finite: Frames in which the network or the reference gave NaN or infinity as scores.
     """
 
@@ -48,6 +51,7 @@ class Evaluation:
     agreement: Agreement | None
     conditions: dict[str, Any]
     frames_not_finite: int = 0
+    cases: tuple[CaseScore, ...] = ()
 
     @property
     def miou(self) -> float | None:
@@ -105,13 +109,18 @@ def evaluate(
             scored = enter_engine(opened, engine, threads=config.threads)
         else:
             known = _open_ranges(engine, ranges)
-            scored = opened.enter_context(simulate_tensorrt(known, placement=placement, threads=config.threads))
+            scored = opened.enter_context(_simulated(simulate, known, placement, config.threads))
             reference = reference or known.network
         other = None if reference is None else enter_engine(opened, reference, threads=config.threads)
         engines = {opened_engine for opened_engine in (scored, other) if opened_engine is not None}
         before = sum(opened_engine.frames_not_finite for opened_engine in engines)
-        accuracy, agreement = _measure(scored, other, split, config.frames)
+        score, agreement, accuracy = None, None, None
+        if has_tasks(scored.manifest):
+            accuracy = _measure_tasks(scored, other, split, config.frames)
+        else:
+            score, agreement = _measure(scored, other, split, config.frames)
         not_finite = sum(opened_engine.frames_not_finite for opened_engine in engines) - before
+    accuracy = as_record(score, split) if score else accuracy
     if accuracy:
         accuracy = changed(accuracy, simulated=simulate is not None)
     conditions = {
@@ -126,7 +135,15 @@ def evaluate(
         _LOG.warning(
             "In %d frames scores were not finite numbers: class maps and figures mean nothing there.", not_finite
         )
-    return Evaluation(accuracy, agreement, conditions, not_finite)
+    return Evaluation(accuracy, agreement, conditions, not_finite, score.cases if score else ())
+
+
+def _simulated(backend: Simulation, ranges: Ranges, placement: Policy | None, threads: int | None) -> Engine:
+    if backend == "tensorrt":
+        return simulate_tensorrt(ranges, placement=placement, threads=threads)
+    if placement is not None:
+        raise ConfigError("LiteRT's quantizers stand in one way only.", "Leave out `placement`.")
+    return simulate_litert(ranges, threads=threads)
 
 
 def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | str | None) -> Ranges:
@@ -139,20 +156,23 @@ def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | 
     return as_ranges(ranges, network)
 
 
+def _measure_tasks(engine: Engine, other: Engine | None, split: Split, frames: int | None) -> Accuracy:
+    """Returns the figures of each task."""
+    if other is not None:
+        refuse_several(engine.manifest, "`reference`")
+    figures = measure_tasks(engine.maps, engine.manifest, split, frames=frames)
+    return task_accuracy(figures, split, len(spread(len(split), frames)))
+
+
 def _measure(
     engine: Engine, other: Engine | None, split: Split, frames: int | None
-) -> tuple[Accuracy | None, Agreement | None]:
-    """Returns the accuracy, if there are labels, and the agreement with another network, if there is one."""
-    if has_tasks(engine.manifest):
-        if other is not None:
-            refuse_several(engine.manifest, "`reference`")
-        figures = measure_tasks(engine.maps, engine.manifest, split, frames=frames)
-        return task_accuracy(figures, split, len(spread(len(split), frames))), None
+) -> tuple[Score | None, Agreement | None]:
+    """Returns what was scored, if there are labels, and the agreement with another network, if there is one."""
     if other is None:
-        return as_record(measure_accuracy(engine.segment, engine.manifest, split, frames=frames), split), None
+        return measure_accuracy(engine.segment, engine.manifest, split, frames=frames), None
     meter = AgreementMeter(engine.segment, other.segment, engine.manifest, other.manifest)
     if split[0].label_hw_u8 is None:
         meter.run(split, frames)
         return None, meter.agreement
     score = measure_accuracy(meter, engine.manifest, split, frames=frames)
-    return as_record(score, split), meter.agreement
+    return score, meter.agreement

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from jetseg.config import validate_config
 from jetseg.data.contract import Split
-from jetseg.data.dataset import Dataset, match_window, open_dataset
+from jetseg.data.dataset import Dataset, match_input, open_dataset
 from jetseg.errors import ConfigError
 from jetseg.evaluation.tasks import refuse_several
 from jetseg.explanation.causes.cause import Cause, Effects, explained_share
@@ -76,7 +76,7 @@ def explain(
         refuse_several(entries[0].engine.manifest, "The explanation")
         if config.repair:
             check_repairable(entries[0], entries[1:])
-        frames = match_window(asked, entries[0].engine.manifest.input.frames)
+        frames = match_input(asked, entries[0].engine.manifest.input)
         if config.at is not None:
             if out is None:
                 raise ConfigError("`at` is for the page, and none is written.", "Give `out`.")

@@ -119,3 +119,26 @@ def test_messages_name_the_option_in_place_of_the_setting(verb):
     said = main._with_flags("`count` is too large; see `jetseg work`, or give `extra` or `out_folder`.")
     assert said == "--count is too large; see `jetseg work`, or give --option or --out-folder."
     assert main._with_flags("`no_such_setting` stays.") == "`no_such_setting` stays."
+
+
+def test_one_option_takes_a_number_and_numbers_with_names() -> None:
+    from jetseg.engine.config import BuildConfig
+
+    given: list[dict[str, object]] = []
+    app = typer.Typer()
+
+    @app.command()
+    @options.with_settings
+    def verb(settings: Annotated[dict[str, object], options.From(BuildConfig)]) -> None:
+        given.append(settings)
+
+    runner = CliRunner()
+    for words in (["0.3"], ["dice=0.3"], ["0.2", "dice=0.3", "hd95_mm=1"]):
+        result = runner.invoke(app, [part for word in words for part in ("--max-drop", word)])
+        assert result.exit_code == 0, result.output
+    assert given == [
+        {"max_drop": "0.3"},
+        {"task_drops": {"dice": "0.3"}},
+        {"max_drop": "0.2", "task_drops": {"dice": "0.3", "hd95_mm": "1"}},
+    ]
+    assert BuildConfig.model_validate(given[2]).max_drop == 0.2

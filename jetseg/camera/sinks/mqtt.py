@@ -6,7 +6,7 @@ import json
 import re
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -67,7 +67,10 @@ class MqttSink(Output):
         """Opens mqtt://HOST/PREFIX, or where one stands: @FILE or env:NAME; see `SinkKind`."""
         address = SourceAddress.given(place)
         with address.concealing():
-            sink = MqttSink(parse_broker(address), context.events, str(address))
+            broker = parse_broker(address)
+            if context.camera:
+                broker = replace(broker, prefix=f"{broker.prefix}/{context.camera}")
+            sink = MqttSink(broker, context.events, str(address))
         return in_background(sink, context.events, live=context.live, watch=context.watch)
 
     def __init__(self, broker: Broker, events: EventLog, name: str = "The broker") -> None:

@@ -94,10 +94,12 @@ class VideoSink:
         Raises:
             StorageError: The disk is full or the place is not writable.
         """
-        picture = result.overlay_hwc_u8
-        if picture is None:
-            return
-        moment = self._moment(result.frame)
+        if result.overlay_hwc_u8 is not None:
+            self.add(result.overlay_hwc_u8, result.frame)
+
+    def add(self, picture: npt.NDArray[np.uint8], frame: SourceFrame) -> None:
+        """Adds a picture, which is shown as long as the frame that it is of; see `write`."""
+        moment = self._moment(frame)
         with self._storage_errors():
             if self._encoder is None:
                 self._encoder, self._began = self._open(picture), moment
@@ -105,7 +107,7 @@ class VideoSink:
                 self._check_space()
             if even_size(picture) != self._encoder.size:
                 picture = np.asarray(cv2.resize(picture, self._encoder.size), dtype=np.uint8)
-            self._encoder.add(picture, moment - self._began, result.frame.shown_for or self._period)
+            self._encoder.add(picture, moment - self._began, frame.shown_for or self._period)
         self.frames += 1
 
     def release(self) -> None:

@@ -16,9 +16,9 @@ from jetseg.camera.sources.images import is_image, open_images
 from jetseg.camera.sources.paced import PacedSource
 from jetseg.camera.sources.stream import open_stream
 from jetseg.camera.sources.video_file import open_video
-from jetseg.data.dataset import known_forms, match_window, open_split
+from jetseg.data.dataset import known_forms, match_slices, match_window, open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import FrameWindow
+from jetseg.manifest import FrameWindow, SliceSpec
 from jetseg.monitor.events import EventLog
 from jetseg.registry import DATASETS, SOURCES
 
@@ -35,6 +35,7 @@ def open_source(
     limits: LiveLimits | None = None,
     wait: bool = False,
     window: FrameWindow | None = None,
+    slices: SliceSpec | None = None,
     classes: Sequence[str] | None = None,
 ) -> Source:
     """Opens a source of frames.
@@ -50,6 +51,7 @@ def open_source(
         limits: How long a camera may take.
         wait: A camera that is not there yet is awaited instead of being an error.
         window: Which values of frames of more than 8 bits become 0 to 255; without it such frames are refused.
+        slices: How volumes become frames.
         classes: Of the network that the frames are for; labels of other classes are left out unless they are asked for.
 
     Raises:
@@ -57,7 +59,7 @@ def open_source(
         DataError: The file, folder or dataset is missing, damaged or empty.
         DeviceError: The camera is absent or gives no frames.
     """
-    context = SourceContext(events or EventLog(), limits or LiveLimits(), split, labels, pace, wait, window)
+    context = SourceContext(events or EventLog(), limits or LiveLimits(), split, labels, pace, wait, window, slices)
     address = source if isinstance(source, SourceAddress) else SourceAddress.given(source)
     opened = _open(address, context)
     if labels is None and classes and opened.classes and tuple(classes) != tuple(opened.classes):
@@ -103,7 +105,7 @@ def _open(address: SourceAddress, context: SourceContext) -> Source:
             open_images(str(address), path, context.window) if is_folder_or_image else open_video(path, context.window)
         )
     if name in DATASETS:
-        split = match_window(open_split(source, context.split), context.window)
+        split = match_slices(match_window(open_split(source, context.split), context.window), context.slices)
         return DatasetSource(split, labels=context.labels is not False)
     own = ", ".join(SOURCES.get(name).form for name in SOURCES.names() if name not in DATASETS)
     raise DataError(

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
-from jetseg.data.dataset import match_window, open_split
+from jetseg.data.dataset import match_input, open_split
 from jetseg.engine.backend import BuildReport, BuildRequest
 from jetseg.engine.gpu_precisions import lacks
 from jetseg.engine.tensorrt.calibrator import frames_on_device, has_calibrators, make_calibrator
@@ -205,7 +205,7 @@ def _calibrator(gpu: Gpu, trt: ModuleType, request: BuildRequest, source: BuildS
 
 
 def _frames(options: TensorRTOptions, spec: InputSpec) -> Iterator[NetworkInput]:
-    dataset = match_window(open_split(str(options.calibration_data), options.calibration_split), spec.frames)
+    dataset = match_input(open_split(str(options.calibration_data), options.calibration_split), spec)
     preprocess = Preprocessor(spec)
     for index in spread(len(dataset), options.calibration_images):
         yield preprocess(dataset[index].image_hwc_u8)

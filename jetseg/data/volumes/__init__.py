@@ -1,0 +1,1 @@
+"""Medical volumes as frames: NIfTI files and DICOM series, slice by slice."""
