@@ -6,6 +6,7 @@ network that was made elsewhere.
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -278,6 +279,15 @@ class OutputSpec(Record):
         return self.name or self.task
 
 
+def task_file_name(task: str) -> str:
+    """Returns what a task is called in names of files: names of tensors may be paths, and lead anywhere.
+
+    >>> task_file_name("/head/../lane:0")
+    '_head_lane_0'
+    """
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", task)
+
+
 StatedSizes = dict[str, dict[Literal["eval", "train"], dict[int, dict[int, tuple[int, int]]]]]
 """Sizes that a pruned network's code states wrongly: by module and mode, by call, by place: stated, and what holds."""
 
@@ -389,7 +399,8 @@ class Manifest(Record):
     @model_validator(mode="after")
     def _tasks_have_names(self) -> Manifest:
         names = [output.name for output in self.outputs]
-        if len(names) > 1 and (None in names or len(set(names)) != len(names)):
+        files = {task_file_name(name or "").lower() for name in names}
+        if len(names) > 1 and (None in names or len(files) != len(names)):
             raise ValueError("of several outputs each needs a name of its own, that of its tensor")
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import jetseg
+from jetseg.camera.sinks.class_map_files import ClassMapFiles
 from jetseg.camera.sinks.ring import RingReader
 from jetseg.errors import ManifestError
 from jetseg.evaluation.task_budget import budgets_of, task_violations
@@ -76,6 +78,26 @@ def test_a_manifest_says_what_goes_without_saying_about_masks_and_depth():
 def test_outputs_that_contradict_themselves_are_refused(output, words):
     with pytest.raises(ValueError, match=words):
         OutputSpec.model_validate({"name": "it", **output})
+
+
+def test_a_task_leads_out_of_no_folder(tmp_path: Path):
+    names = ["main", "../../lane", "/lane"]
+    outputs = [{"name": name, "task": "binary"} for name in names]
+    with pytest.raises(ValueError, match="name of its own"):
+        manifest(outputs=[*outputs, {"name": "..lane", "task": "binary"}])
+    with pytest.raises(ValueError, match="name of its own"):
+        manifest(outputs=outputs)  # both would be _lane
+    inside = tmp_path / "a" / "b"
+    result = SimpleNamespace(
+        frame=SimpleNamespace(sequence=1),
+        class_map_hw_u8=np.zeros((2, 3), np.uint8),
+        further={"../../lane": np.ones((2, 3), np.uint8)},
+    )
+    files = ClassMapFiles(inside)
+    files.write(result)
+    files.close()
+    assert (inside / "_lane" / "00000001.png").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_scores_become_maps():

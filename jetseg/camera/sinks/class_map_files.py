@@ -14,6 +14,7 @@ from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.camera.sinks.background import Output, in_background
 from jetseg.errors import ConfigError, DeviceError
 from jetseg.locking import hold
+from jetseg.manifest import task_file_name
 from jetseg.monitor.events import EventLog
 from jetseg.postprocess import TaskMap
 from jetseg.storage import make_folder, storage_error
@@ -67,7 +68,7 @@ class ClassMapFiles(Output):
         """
         for name, values in {"": result.class_map_hw_u8, **result.further}.items():
             content = _png(values)
-            path = self._folder / name / f"{result.frame.sequence:08d}.png"
+            path = self._folder / task_file_name(name) / f"{result.frame.sequence:08d}.png"
             try:
                 try:
                     self._write(path, content)

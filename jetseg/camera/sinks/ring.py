@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext, SourceFrame
 from jetseg.errors import ConfigError, DataError, DeviceError, StorageError
-from jetseg.manifest import OutputSpec
+from jetseg.manifest import OutputSpec, task_file_name
 from jetseg.postprocess import TaskMap
 from jetseg.storage import temporary_path
 
@@ -174,7 +174,7 @@ class RingSet:
             main = stack.enter_context(closing(RingWriter(name, pixels)))
             further = {
                 output.label: stack.enter_context(
-                    closing(RingWriter(f"{name}.{output.label}", pixels * (2 if output.depth else 1)))
+                    closing(RingWriter(f"{name}.{task_file_name(output.label)}", pixels * (2 if output.depth else 1)))
                 )
                 for output in outputs
             }
