@@ -79,7 +79,11 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 class Accuracy(Record):
-    """An accuracy in percent: measured, or `simulated` where the machine cannot run the engine."""
+    """An accuracy in percent: measured, or `simulated` where the machine cannot run the engine.
+
+    `tasks` holds the figures of each task, by its name, of a network with several, or with depth: "miou" and "iou" (of
+    the second of two classes) in percent, "rmse" and "abs_rel" of depth; see `jetseg.evaluation.tasks`.
+    """
 
     data: str
     split: str
@@ -88,6 +92,7 @@ class Accuracy(Record):
     pixel_accuracy: float | None
     per_class_iou: dict[str, float | None]
     simulated: bool = False
+    tasks: dict[str, dict[str, float | None]] = Field(default_factory=dict)
     volumes: VolumeAccuracy | None = None
 
     @property
@@ -199,7 +204,10 @@ class Proof(Record):
     Attributes:
         input: Some values of the prepared frame.
         class_pixels: How many pixels are of each class, and void, in the class map of the drawn scores.
+        further: The same of each output beside the main one; of a depth output how many pixels are in each eighth of
+            its range.
     """
 
     input: tuple[float, ...]
     class_pixels: tuple[int, ...]
+    further: tuple[tuple[int, ...], ...] = ()

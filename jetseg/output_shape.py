@@ -60,6 +60,8 @@ def _fault(
         return _class_map_fault(sizes, dtype, spec, frame)
     if dtype is not None and dtype.kind != "f":
         return "it is not of a float type", "If it holds class ids, set `kind: classmap` for the manifest's output."
+    if spec.task == "depth" and len(sizes) == 3:
+        sizes = (sizes[0], 1, *sizes[1:]) if spec.layout == "nchw" else (*sizes, 1)
     if len(sizes) != 4:
         return "it has not four axes", "Correct the manifest's output, or export the network again."
     batch, *_ = sizes
@@ -111,8 +113,9 @@ def _channels_fault(channels: int | None, spec: OutputSpec) -> tuple[str, str] |
     if channels is None:
         return None
     if spec.activation != "softmax" and channels != 1:
-        fix = "Leave activation and threshold out of the manifest's output."
-        return f"a threshold is for one channel, and there are {channels}", fix
+        fix = "Leave activation and threshold out of the manifest's output, or name another one."
+        what = "depth is one channel" if spec.task == "depth" else "a threshold is for one channel"
+        return f"{what}, and there are {channels}", fix
     if channels == 1 and spec.activation == "softmax":
         return (
             "with one channel of scores every pixel is that class",
@@ -134,5 +137,6 @@ def _promise(manifest: Manifest) -> str:
     if spec.kind == "classmap":
         return f"a class map of integers{' and its confidence' if spec.confidence else ''}, {pixels}"
     channels = "1" if spec.activation != "softmax" else f"{spec.channels} or more"
+    what = "depth" if spec.task == "depth" else "logits"
     axes = [channels, "height", "width"] if spec.layout == "nchw" else ["height", "width", channels]
-    return f"logits of shape [1, {', '.join(axes)}], {pixels}"
+    return f"{what} of shape [1, {', '.join(axes)}], {pixels}"

@@ -3,18 +3,89 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.errors import ManifestError
 from jetseg.manifest import Manifest, OutputSpec
 from jetseg.output_shape import check_output
 
 ClassMap = npt.NDArray[np.uint8]
+DepthMap = npt.NDArray[np.float32]
+TaskMap = ClassMap | DepthMap
+"""What an output becomes: a class map, or of a depth output the depth of each pixel, in its unit."""
+_SAME_DEPTH = np.float32(0.05)
+"""Share of the depth by which it may differ and still count as the same."""
 _LEAST_PROBABILITY = 1e-6
 """Keeps the logarithm of a probability finite."""
+
+
+def task_maps(outputs: Sequence[npt.NDArray[Any]], manifest: Manifest) -> dict[str, TaskMap]:
+    """Turns the raw outputs of one inference into maps, by the name of the task.
+
+    Args:
+        outputs: In the order of `manifest.outputs`.
+        manifest: The network's manifest.
+
+    Raises:
+        ManifestError: An output is not what the manifest says.
+    """
+    return {task.output.label: task_map(output, task) for output, task in zip(outputs, manifest.tasks, strict=True)}
+
+
+def task_map(output: npt.NDArray[Any], manifest: Manifest) -> TaskMap:
+    """Turns the raw output of one task into its map; the manifest has this output only."""
+    return depth_map(output, manifest) if manifest.output.task == "depth" else class_map(output, manifest)
+
+
+def same_share(found: Sequence[TaskMap], wanted: Sequence[TaskMap]) -> float:
+    """Returns the share of pixels that two networks agree on, 0 to 1, in the task in which they agree least.
+
+    Pixels of class maps agree that are equal, and depth that differs by less than 5 %.
+
+    >>> ids, depth = np.array([[0, 1]], np.uint8), np.array([[10.0, 20.0]], np.float32)
+    >>> same_share([ids, depth], [ids, depth * np.float32([1.04, 1.06])])
+    0.5
+    """
+    return min(float(np.mean(same_pixels(mine, theirs))) for mine, theirs in zip(found, wanted, strict=True))
+
+
+def same_pixels(found: TaskMap, wanted: TaskMap) -> npt.NDArray[np.bool_]:
+    """Returns at which pixels two maps of one task agree; see `same_share`."""
+    if found.dtype == np.uint8:
+        return np.asarray(found == wanted)
+    return np.asarray(np.abs(found - wanted) < _SAME_DEPTH * wanted)
+
+
+def depth_map(output: npt.NDArray[Any], manifest: Manifest) -> DepthMap:
+    """Turns the raw output of a depth task into depth.
+
+    Args:
+        output: 1 x 1 x H x W or 1 x H x W, with the channels last where the manifest says so.
+        manifest: A manifest with this output only.
+
+    Returns:
+        float32, H x W, from `low` to `high`; what is not a number stays so.
+
+    >>> depth = {"name": "depth", "task": "depth", "depth": {"low": 1, "high": 100}}
+    >>> manifest = Manifest.model_validate({"input": {"height": 1, "width": 2}, "outputs": [depth]})
+    >>> depth_map(np.array([[[[0.0, 50.0]]]], np.float32), manifest).tolist()
+    [[10.0, 100.0]]
+    """
+    check_output("The network's output", output.shape, output.dtype, manifest)
+    spec = manifest.output
+    if spec.depth is None:
+        raise TypeError("only a depth output becomes a depth map")
+    low, high = spec.depth.low, spec.depth.high
+    values = np.asarray(output, np.float32).reshape(output.shape[1:3] if spec.layout == "nhwc" else output.shape[-2:])
+    if spec.activation == "sigmoid":
+        with np.errstate(over="ignore"):  # exp of a large number is infinite, and its share then 0, as it should be
+            values = np.float32(low) * np.float32(high / low) ** (1 / (1 + np.exp(-values)))
+    return np.asarray(np.clip(values, np.float32(low), np.float32(high)), dtype=np.float32)
 
 
 def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
@@ -32,8 +103,13 @@ def class_map(output: npt.NDArray[Any], manifest: Manifest) -> ClassMap:
     Raises:
         ManifestError: The output is not what the manifest says.
     """
-    check_output("The network's output", output.shape, output.dtype, manifest)
     void, spec = manifest.num_classes, manifest.output
+    if spec.task == "depth":
+        raise ManifestError(
+            f"The main output, {spec.label}, is depth, and has no classes.",
+            "List an output with classes first in the manifest, or look at all outputs.",
+        )
+    check_output("The network's output", output.shape, output.dtype, manifest)
     if spec.kind == "classmap":
         pixels = output.shape[1:3] if output.ndim == 4 and spec.layout == "nhwc" else output.shape[-2:]
         ids = output[0, 0] if spec.confidence else output.reshape(pixels)
@@ -130,6 +206,14 @@ def argmax_channels(scores_chw: npt.NDArray[np.float32]) -> ClassMap:
         # ids only grow as channels go by, so the maximum keeps the latest winner
         cv2.max(ids, np.bitwise_and(wins, np.uint8(channel)), dst=ids)
     return ids
+
+
+def resize_task_map(values_hw: TaskMap, height: int, width: int) -> TaskMap:
+    """Resizes a class map by nearest neighbor, and a depth map likewise: a mean of near and far is neither."""
+    if values_hw.shape == (height, width):
+        return values_hw
+    resized: Any = cv2.resize(values_hw, (width, height), interpolation=cv2.INTER_NEAREST)
+    return resized  # type: ignore[no-any-return]
 
 
 def resize_class_map(ids_hw_u8: ClassMap, height: int, width: int) -> ClassMap:

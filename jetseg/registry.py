@@ -133,6 +133,7 @@ NETWORKS: Registry[Any] = Registry(
         "efficientnet-lite-fpn": "jetseg.models.efficientnet_lite:EfficientNetLiteFPN",
         "unet": "jetseg.models.unet:UNet",
         "tiny": "jetseg.models.tiny:Tiny",
+        "multi-task": "jetseg.models.multi_task:MultiTask",
     },
 )
 """Callables that return a torch.nn.Module, given `num_classes`, `in_channels` and options of their own."""

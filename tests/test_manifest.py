@@ -149,8 +149,9 @@ def test_format_1_becomes_format_2(artifact: Path):
     [
         ({"format": 3}, "format"),
         ({"outputs": []}, "outputs"),
-        ({"outputs": [{"classes": ["a"]}, {"classes": ["b"]}]}, "serves one"),
-        ({"outputs": [{"classes": ["a"], "task": "depth"}]}, "task"),
+        ({"outputs": [{"classes": ["a"]}, {"classes": ["b"]}]}, "needs a name of its own"),
+        ({"outputs": [{"classes": ["a"], "task": "boxes"}]}, "task"),
+        ({"outputs": [{"classes": ["a"], "task": "depth"}]}, "a depth output has none"),
         ({"outputs": [{"classes": ["a"]}], "classes": ["a"]}, "classes"),
         ({"output": "logits"}, "must be a mapping"),
     ],

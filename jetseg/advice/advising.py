@@ -32,6 +32,7 @@ from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.errors import ArtifactError, JetsegError
 from jetseg.evaluation.accuracy import check_frames
+from jetseg.evaluation.tasks import refuse_several
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress, task
 from jetseg.provenance import device_name, toolchain
@@ -148,6 +149,7 @@ def advise(
 
 def _check(network: Network, dataset: Dataset, config: AdviseConfig, places: Sequence[Path]) -> None:
     """Refuses at once what would fail after minutes."""
+    refuse_several(network.manifest, "The adviser")
     if network.manifest.kind == "engine":
         raise ArtifactError(f"{network.path} is an engine, which cannot be changed.", "Give the float network.")
     if config.target is not None:

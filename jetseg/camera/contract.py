@@ -41,9 +41,9 @@ One that may be slow, or fail, returns `jetseg.camera.sinks.background.in_backgr
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -55,7 +55,7 @@ from jetseg.manifest import FrameWindow, Manifest, SliceSpec
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.observer import Observation
 from jetseg.monitor.statistics import LoopStatistics, SourceLosses
-from jetseg.postprocess import ClassMap
+from jetseg.postprocess import ClassMap, TaskMap
 from jetseg.ros.stamp import Stamp
 
 DatedBy = Literal["capture", "arrival", "reading"]
@@ -189,6 +189,7 @@ class FrameResult:
         ready_at: `perf_counter` seconds at which the class map was ready.
         overlay_hwc_u8: The frame with colored classes; None if no sink wants it.
         statistics: The live figures of the run.
+        further: The maps of a network's other tasks, by name: class maps, and depth (float32, in the output's unit).
     """
 
     frame: SourceFrame
@@ -196,6 +197,7 @@ class FrameResult:
     ready_at: float
     overlay_hwc_u8: npt.NDArray[np.uint8] | None
     statistics: LoopStatistics
+    further: Mapping[str, TaskMap] = field(default_factory=dict)
 
 
 class Sink(Protocol):

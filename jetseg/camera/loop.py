@@ -15,7 +15,7 @@ from jetseg.camera.pipeline import Pipeline
 from jetseg.camera.stopping import StopFlag
 from jetseg.camera.turns import Turn, Turns
 from jetseg.engine.backend import Runner
-from jetseg.errors import StageStoppedError
+from jetseg.errors import ConfigError, StageStoppedError
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.monitor.accuracy import RunningAccuracy
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
@@ -61,6 +61,11 @@ def run_loop(
         JetsegError: Whatever any stage raised, after all threads have ended.
     """
     stop = stop or StopFlag()
+    if runner.manifest.output.task == "depth":
+        raise ConfigError(
+            f"The main output, {runner.manifest.output.label}, is depth, and the loop needs class maps.",
+            "List an output with classes first in the manifest.",
+        )
     with one_opencv_thread():
         statistics = statistics or new_statistics(runner, source, stopped=lambda: stop.requested)
         statistics.losses = source.losses

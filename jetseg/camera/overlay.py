@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.camera.task_pictures import draw_tasks
 from jetseg.manifest import Manifest
 from jetseg.monitor.statistics import LoopStatistics
-from jetseg.postprocess import ClassMap
+from jetseg.postprocess import ClassMap, TaskMap
 from jetseg.preprocess import FrameU8
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -26,13 +29,17 @@ class Overlay:
     """
 
     def __init__(self, manifest: Manifest, alpha: float, *, legend: bool = False) -> None:
-        self._alpha = alpha
+        self._manifest, self._alpha = manifest, alpha
         self._table = np.zeros((256, 1, 3), dtype=np.uint8)
         self._table[: manifest.num_classes, 0] = np.array(manifest.colors, dtype=np.uint8)[:, ::-1]
         self._legend = _legend(manifest) if legend else None
 
     def draw(
-        self, frame_hwc_u8: FrameU8, class_map_hw_u8: ClassMap, statistics: LoopStatistics | None = None
+        self,
+        frame_hwc_u8: FrameU8,
+        class_map_hw_u8: ClassMap,
+        statistics: LoopStatistics | None = None,
+        further: Mapping[str, TaskMap] | None = None,
     ) -> FrameU8:
         """Returns a new picture; the frame is not changed.
 
@@ -40,10 +47,13 @@ class Overlay:
             frame_hwc_u8: height x width x 3, BGR.
             class_map_hw_u8: Class ids, any size; resized by nearest neighbor.
             statistics: Rate, frame age and mIoU to write at the top; nothing if not given.
+            further: Maps of the network's other tasks.
         """
         # coloring before resizing touches the fewer pixels of the two sizes in the usual case
         colors = cv2.LUT(cv2.cvtColor(class_map_hw_u8, cv2.COLOR_GRAY2BGR), self._table)
         picture = self._blend(frame_hwc_u8, np.asarray(colors, dtype=np.uint8))
+        if further:
+            draw_tasks(picture, further, self._manifest, self._alpha)
         if self._legend is not None:
             _paste(self._legend, picture)
         if statistics is not None:

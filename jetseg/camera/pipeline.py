@@ -20,10 +20,12 @@ from jetseg.camera.overlay import Overlay
 from jetseg.camera.stopping import StopFlag
 from jetseg.camera.turns import Turn
 from jetseg.camera.watchdog import Watchdog
+from jetseg.engine.backend import infer_all
 from jetseg.errors import DeviceError, StageStoppedError
 from jetseg.evaluation.finite import all_finite
 from jetseg.monitor.statistics import LoopStatistics
-from jetseg.postprocess import ClassMap, class_map
+from jetseg.monitor.task_figures import task_figures
+from jetseg.postprocess import TaskMap, task_maps
 from jetseg.preprocess import NetworkInput, Preprocessor
 
 _POLL_SECONDS = 0.1
@@ -41,12 +43,12 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Inferred:
-    """The raw output, or already the class map where the runner would overwrite the output."""
+    """The raw outputs, or already the maps of all tasks where the runner would overwrite the outputs."""
 
     frame: SourceFrame
     engine: LadderEngine
-    result: npt.NDArray[Any]
-    is_class_map: bool
+    outputs: Sequence[npt.NDArray[Any]]
+    maps: dict[str, TaskMap] | None
 
 
 class Pipeline:
@@ -169,9 +171,9 @@ class Pipeline:
                 with self._turn.frame(self._prepared) as prepared, self._in_hand():
                     engine = prepared.engine
                     with self._statistics.timed("infer"):
-                        output = engine.runner.infer(prepared.network_input)
-                    result = self._class_map(output, engine) if must_finish else output
-                if not self._inferred.put(_Inferred(prepared.frame, engine, result, must_finish)):
+                        outputs = infer_all(engine.runner, prepared.network_input)
+                    maps = self._maps(outputs, engine) if must_finish else None
+                if not self._inferred.put(_Inferred(prepared.frame, engine, outputs, maps)):
                     break
 
     @contextmanager
@@ -183,11 +185,11 @@ class Pipeline:
             self._lost_in_failure += 1
             raise
 
-    def _class_map(self, output: npt.NDArray[Any], engine: LadderEngine) -> ClassMap:
+    def _maps(self, outputs: Sequence[npt.NDArray[Any]], engine: LadderEngine) -> dict[str, TaskMap]:
         with self._statistics.timed("postprocess"):
-            scores = np.asarray(output)
-            self._statistics.scores.add(engine.name, perf_counter(), finite=all_finite(scores))
-            return class_map(scores, engine.runner.manifest)
+            scores = [np.asarray(output) for output in outputs]
+            self._statistics.scores.add(engine.name, perf_counter(), finite=all(map(all_finite, scores)))
+            return task_maps(scores, engine.runner.manifest)
 
     def _consume(self) -> None:
         """Finishes frames in the calling thread, the only one that gets signals and may own a window."""
@@ -208,7 +210,8 @@ class Pipeline:
     def _finish(self, inferred: _Inferred) -> None:
         statistics, frame, engine = self._statistics, inferred.frame, inferred.engine
         with self._in_hand():
-            ids = inferred.result if inferred.is_class_map else self._class_map(inferred.result, engine)
+            maps = self._maps(inferred.outputs, engine) if inferred.maps is None else inferred.maps
+        ids = maps.pop(engine.runner.manifest.output.label).astype(np.uint8, copy=False)
         ready_at = perf_counter()
         late = statistics.add_class_map(frame.captured_at, ready_at)
         self._ladder.observe(engine, ready_at, late=late, deadline_seconds=statistics.deadline_seconds)
@@ -216,14 +219,16 @@ class Pipeline:
         if len(self._ladder.engines) > 1:
             statistics.serving = engine.name
             statistics.frames_by_engine[engine.name] = statistics.frames_by_engine.get(engine.name, 0) + 1
+        if maps:
+            statistics.tasks = task_figures(maps)
         if statistics.accuracy is not None and frame.label_hw_u8 is not None:
             with statistics.timed("accuracy"):
                 statistics.accuracy.add(frame.label_hw_u8, ids)
         overlay = None
         if self._overlay is not None:
             with statistics.timed("overlay"):
-                overlay = self._overlay.draw(frame.image_hwc_u8, ids, statistics)
-        result = FrameResult(frame, ids, ready_at, overlay, statistics)
+                overlay = self._overlay.draw(frame.image_hwc_u8, ids, statistics, maps)
+        result = FrameResult(frame, ids, ready_at, overlay, statistics, maps)
         if self._sinks:
             with statistics.timed("output"):
                 for sink in self._sinks:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from jetseg.engine.backend import BuildReport
     from jetseg.engine.contest import Contest
     from jetseg.engine.result import BuildResult
+    from jetseg.evaluation.agreement import Agreement
+    from jetseg.measured import Accuracy
 
 _OF_VOLUMES = {"dice": "Dice of volumes", "nsd": "NSD of volumes", "hd95_mm": "HD95 of volumes, mm"}
 
@@ -154,6 +156,8 @@ def _losses(result: BuildResult) -> Table | None:
         table.add_section()
         table.add_row("all", f"{agreement.percent:.2f}", style="bold")
         return table
+    if after.tasks:
+        return _task_losses(before, after, agreement, result.manifest.precision)
     title = f"IoU % on {after.data} {after.split}, {after.frames} frames"
     headings = map(right, ("float", result.manifest.precision, "change", "keep the float network's class"))
     table = Table("class", *headings, title=title, title_justify="left")
@@ -165,6 +169,18 @@ def _losses(result: BuildResult) -> Table | None:
     if after.volumes is not None:
         for metric, text in _OF_VOLUMES.items():
             table.add_row(text, *_change(before.metric(metric), after.metric(metric)))
+    return table
+
+
+def _task_losses(before: Accuracy, after: Accuracy, agreement: Agreement, precision: str) -> Table:
+    """Returns what the engine lost, task by task."""
+    title = f"Tasks on {after.data} {after.split}, {after.frames} frames"
+    headings = map(right, ("float", precision, "change", "same as the float network's, pixels %"))
+    table = Table("task", "metric", *headings, title=title, title_justify="left")
+    for name, kept in agreement.kept.items():
+        for metric, value in after.tasks.get(name, {"-": None}).items():
+            old = before.tasks.get(name, {}).get(metric)
+            table.add_row(name, metric, *_change(old, value), f"{kept:.2f}")
     return table
 
 

@@ -101,6 +101,11 @@ def _print(artifact: Path, accuracy: Accuracy, conditions: dict[str, Any]) -> No
     table.add_section()
     table.add_row("mean", figure(accuracy.miou), figure(accuracy.mean_dice), style="bold")
     table.add_row("pixel accuracy", figure(accuracy.pixel_accuracy))
+    if accuracy.tasks:
+        table = Table("task", "metric", right("value"))
+        for name, figures in accuracy.tasks.items():
+            for metric, value in figures.items():
+                table.add_row(name, metric, figure(value))
     heading = f"{artifact.name} on {accuracy.data}, split {accuracy.split}, {accuracy.frames} frames"
     print_lines(heading, style="bold")
     print_table(table)

@@ -231,7 +231,8 @@ def _can_be_option(info: FieldInfo) -> bool:
     kind, _ = _plain_type(info.annotation)
     if _is_mapping(kind) or _is_sequence(kind):
         parts = [_plain_type(part)[0] for part in get_args(kind)]
-        return all(part in (str, int, float, Ellipsis, Any) or get_origin(part) is Literal for part in parts)
+        plain = (str, int, float, Ellipsis, Any, *([Path] if _is_mapping(kind) else ()))
+        return all(part in plain or get_origin(part) is Literal for part in parts)
     return kind in (str, int, float, bool, Path) or get_origin(kind) is Literal
 
 

@@ -81,6 +81,9 @@ def _print(result: PruneResult) -> None:
     table.add_row("multiply-accumulates", _count(result.before.macs), _count(result.after.macs))
     if result.miou is not None:
         table.add_row("mIoU % on val, fine-tuned", "", f"{result.miou:.2f}")
+    for name, (old, new) in result.tasks.items():
+        for metric, value in new.items():
+            table.add_row(f"{name} {metric} on val", *map(_figure, (old.get(metric), value)))
     if result.gzip_bytes is not None:
         table.add_row("bytes of the checkpoint after gzip", *(f"{size:,}" for size in result.gzip_bytes))
     print_table(table)
@@ -97,6 +100,10 @@ def _print_speed(speed: SpeedReport) -> None:
         f"{speed.parent_ms:.3f} ms before, {speed.pruned_ms:.3f} ms after: "
         f"{speed.speedup:.2f} times as fast, {speed.wanted:g} wanted; {speed.source}"
     )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _count(macs: int | None) -> str:

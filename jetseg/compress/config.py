@@ -81,6 +81,16 @@ class PruneConfig(PredictedSpeed):
         description="Scope latency: power of a layer's thinness by which its channels count the more; with 1, costly "
         "layers end far narrower than the others.",
     )
+    max_drop: Annotated[dict[str, str], Cli(metavar="TASK_METRIC=AMOUNT")] = Field(
+        default_factory=dict,
+        description="What a task may lose in the end on the validation split, in points or as a share, as in "
+        "depth_rmse=2%; what lost more is set aside.",
+    )
+    task_importance: Literal["normalized", "raw"] = Field(
+        "normalized",
+        description="How several tasks share the importance of a channel with criterion taylor: normalized, so that "
+        "each counts the same, or raw, by the size of its loss.",
+    )
     norm: int = Field(2, ge=1, le=2, description="Structured magnitude: 1 for the L1 norm, 2 for the squared L2 norm.")
     keep: Annotated[tuple[str, ...], Cli(metavar="PATTERN")] = Field(
         (), description="Layer to leave alone, as in 'stem*'."

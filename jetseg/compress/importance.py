@@ -16,7 +16,7 @@ ranked together.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,8 +31,10 @@ from jetseg.compress.config import Method
 from jetseg.compress.groups import Importance, PruningGroup, Slices, mixing_layers, sum_over_readers
 from jetseg.compress.layers import LAYERS
 from jetseg.errors import ConfigError
+from jetseg.manifest import OutputSpec
 from jetseg.registry import CRITERIA
 from jetseg.training.losses import SegmentationLoss
+from jetseg.training.task_losses import TaskLosses
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Subject:
 
     Attributes:
         module: A copy of the network in eval mode, on the CPU, with gradients enabled; gradients may be overwritten.
+        outputs: What comes out, for a network of several tasks: then labels have a plane for each, and its scores are
+            joined along the channels. Empty for one task.
+        normalized: Whether every task counts the same, or as much as its loss happens to be large.
         batches: Frames and labels as the network takes them, to be walked through once; None for a criterion that
             needs none.
         ignore_index: Label id that is not scored, or None.
@@ -53,6 +58,16 @@ class Subject:
     ignore_index: int | None = None
     seed: int = 0
     norm: int = 2
+    outputs: tuple[OutputSpec, ...] = ()
+    normalized: bool = True
+
+    @property
+    def losses(self) -> Callable[[Tensor, Tensor], list[Tensor | None]]:
+        """The loss of each task, given the network's output and labels; None where there is no label."""
+        if self.outputs:
+            return TaskLosses(self.outputs)
+        one = SegmentationLoss(self.ignore_index)
+        return lambda scores, label: [one(scores, label)]
 
     @property
     def frames(self) -> Iterable[Batch]:
@@ -178,28 +193,47 @@ class Taylor(Criterion):
     over all weights that read it, whatever layers they belong to (Molchanov et al., arXiv:1906.10771, with the
     gate behind normalization and activation). Its absolute value is averaged over single frames, because at
     the end of training signed changes cancel out. The scores of all groups have the same unit.
+
+    Of several tasks, the scores of each are divided by their sum over the network, and then added: a channel counts by
+    the share of each task that hangs on it, whatever the scale of the task's loss.
     """
 
     needs_frames = True
 
     def channel_importance(self, subject: Subject) -> Importance:
         """Runs the frames, and returns a function that gives None for channels that no layer reads."""
-        loss = SegmentationLoss(subject.ignore_index)
         readers = mixing_layers(subject.module)
-        changes: dict[nn.Module, list[Tensor]] = {reader: [] for reader in readers}
+        losses = subject.losses
+        changes: list[dict[nn.Module, list[Tensor]]] = [
+            {reader: [] for reader in readers} for _ in subject.outputs or [None]
+        ]
         for images, labels in subject.frames:
             for image, label in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
-                subject.module.zero_grad(set_to_none=True)
-                loss(subject.module(image), label).backward()
-                for reader in readers:
-                    changes[reader].append(change_by_input_channel(reader))
-        rows = {reader: torch.stack(found) for reader, found in changes.items()}
+                found = losses(subject.module(image), label)
+                for of_task, loss in zip(changes, found, strict=True):
+                    if loss is None:
+                        continue
+                    subject.module.zero_grad(set_to_none=True)
+                    loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+                    for reader in readers:
+                        of_task[reader].append(change_by_input_channel(reader))
+        rows = [{reader: torch.stack(row) for reader, row in of_task.items() if row} for of_task in changes]
+        scales = [_scale(each) if subject.normalized and subject.outputs else 1.0 for each in rows]
 
         def score(group: PruningGroup) -> Tensor | None:
-            change = sum_over_readers(group, rows)
-            return None if change is None else change.abs().mean(dim=0)
+            parts = [
+                change.abs().mean(dim=0) / scale
+                for each, scale in zip(rows, scales, strict=True)
+                if each and (change := sum_over_readers(group, each)) is not None
+            ]
+            return torch.stack(parts).sum(0) if parts else None
 
         return score
+
+
+def _scale(rows: Mapping[nn.Module, Tensor]) -> float:
+    """Returns how much all channels together matter to a task: divided by it, the scores of tasks compare."""
+    return max(sum(float(changes.abs().mean(dim=0).sum()) for changes in rows.values()), 1e-30)
 
 
 class Activation(Criterion):

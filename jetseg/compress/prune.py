@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
@@ -21,10 +21,11 @@ from jetseg.compress.two_four import prune_two_four
 from jetseg.compress.unstructured import prune_unstructured
 from jetseg.config import changed
 from jetseg.data.contract import Split
-from jetseg.data.dataset import Dataset
+from jetseg.data.dataset import Dataset, select_targets
 from jetseg.errors import ArtifactError, ConfigError, DataError
 from jetseg.evaluation.accuracy import check_frames, spread
 from jetseg.evaluation.sparsity import gzip_bytes
+from jetseg.evaluation.tasks import Figures, has_tasks, target_names
 from jetseg.manifest import Manifest, ModelSpec, Stage
 from jetseg.models.cost import module_cost
 from jetseg.network import Network
@@ -34,6 +35,7 @@ from jetseg.preprocess import Preprocessor
 from jetseg.progress import track
 from jetseg.storage import check_output
 from jetseg.training.checkpoint import SUFFIX, load_checkpoint, rebuild, save_checkpoint, with_stated_sizes
+from jetseg.training.task_frames import TaskFrames, resize_planes
 
 BATCH_SIZE = 4
 
@@ -49,7 +51,8 @@ class PruneResult:
         layers: What happened to each layer.
         speed: How a wanted speed was reached; None if none was wanted.
         gzip_bytes: Size of the checkpoint before and after, compressed with gzip: what zeros alone save.
-        miou: mIoU on the validation split in percent, if it was fine-tuned.
+        miou: mIoU on the validation split in percent, if it was fine-tuned; of several tasks their mean score.
+        tasks: Figures of each task before and after, of a network of several tasks with data.
     """
 
     checkpoint: Path
@@ -59,6 +62,7 @@ class PruneResult:
     speed: SpeedReport | None = None
     gzip_bytes: tuple[int, int] | None = None
     miou: float | None = None
+    tasks: Mapping[str, tuple[Figures, Figures]] = field(default_factory=dict)
 
 
 def prune_network(
@@ -97,7 +101,10 @@ def prune_network(
     def subject(copy: nn.Module) -> Subject:
         """Describes a copy of the network to the criterion."""
         batches = None if frames is None else _batches(frames, manifest, config.batches)
-        return Subject(copy, batches, None if frames is None else frames.ignore_index, config.seed, config.norm)
+        outputs = manifest.outputs if has_tasks(manifest) else ()
+        ignored = None if frames is None else frames.ignore_index
+        normalized = config.task_importance == "normalized"
+        return Subject(copy, batches, ignored, config.seed, config.norm, outputs, normalized)
 
     speed = None
     if config.method == "structured":
@@ -197,6 +204,8 @@ def _settings(config: PruneConfig) -> PruneSettings:
 def _frames(dataset: Dataset, config: PruneConfig, manifest: Manifest) -> Split:
     """Opens the split that criteria look at."""
     split = dataset.split(config.split)
+    if has_tasks(manifest):
+        return select_targets(split, target_names(manifest))[0]
     check_frames(manifest.classes, split, purpose="to score channels on")
     return split
 
@@ -204,6 +213,13 @@ def _frames(dataset: Dataset, config: PruneConfig, manifest: Manifest) -> Split:
 def _batches(dataset: Split, manifest: Manifest, count: int) -> Iterator[Batch]:
     """Yields preprocessed frames and labels at the input's size, spread evenly over the split."""
     preprocess = Preprocessor(manifest.input)
+    if has_tasks(manifest):
+        outputs = [
+            changed(output, name=name) for output, name in zip(manifest.outputs, target_names(manifest), strict=True)
+        ]
+        labelled = TaskFrames(dataset, spread(len(dataset), count * BATCH_SIZE), 0, outputs)
+        yield from _task_batches(labelled, preprocess, manifest)
+        return
     indices = spread(len(dataset), count * BATCH_SIZE)
     starts = range(0, len(indices), BATCH_SIZE)
     for start in track(starts, "Scoring channels", total=len(starts)):
@@ -218,3 +234,13 @@ def _batches(dataset: Split, manifest: Manifest, count: int) -> Iterator[Batch]:
             images.append(preprocess(sample.image_hwc_u8)[0])
             labels.append(resize_class_map(sample.label_hw_u8, manifest.input.height, manifest.input.width))
         yield torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+
+
+def _task_batches(frames: TaskFrames, preprocess: Preprocessor, manifest: Manifest) -> Iterator[Batch]:
+    """Yields preprocessed frames, and their labels as a plane for each task."""
+    size = manifest.input.height, manifest.input.width
+    for start in track(range(0, len(frames), BATCH_SIZE), "Scoring channels", total=-(-len(frames) // BATCH_SIZE)):
+        chosen = [frames[index] for index in range(start, min(start + BATCH_SIZE, len(frames)))]
+        images = np.stack([preprocess(image)[0] for image, _ in chosen])
+        labels = np.stack([resize_planes(np.asarray(planes, np.float32), *size) for _, planes in chosen])
+        yield torch.from_numpy(images), torch.from_numpy(labels)

@@ -87,7 +87,7 @@ class LiveView:
         height, width = image.shape[:2]
         if width > _WIDEST:
             image = np.asarray(cv2.resize(image, (_WIDEST, round(height * _WIDEST / width))), dtype=np.uint8)
-        drawn = self._overlay.draw(image, result.class_map_hw_u8)
+        drawn = self._overlay.draw(image, result.class_map_hw_u8, further=result.further)
         good, jpeg = cv2.imencode(".jpg", drawn, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
         if not good:
             raise DeviceError("OpenCV could not encode a picture as JPEG.", "Use a build of OpenCV with JPEG.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -10,12 +11,13 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from jetseg.config import Record
-from jetseg.postprocess import ClassMap
 from jetseg.preprocess import FrameU8, resize_frame
 
 Strength = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(gt=0)]
+Label = npt.NDArray[Any]
+"""Class ids, uint8, H x W; or several planes, float32, H x W x K."""
 
 # Luma and two color differences of television (ITU-R BT.601), for B, G, R
 _LUMA = np.array([0.114, 0.587, 0.299])
@@ -57,16 +59,18 @@ class AugmentConfig(Record):
 
 def augment(
     image_hwc_u8: FrameU8,
-    label_hw_u8: ClassMap,
+    label_hw_u8: Label,
     config: AugmentConfig,
     rng: np.random.Generator,
     *,
     ignore_index: int | None,
-) -> tuple[FrameU8, ClassMap]:
+    distances: Sequence[int] = (),
+) -> tuple[FrameU8, Label]:
     """Changes a frame and its label at random: zoom, crop, mirror, color, blur, noise.
 
     Where the zoomed frame is smaller than the crop, it is padded with its mean color and `ignore_index`.
-    Without an `ignore_index` both are mirrored at the border, because a padded label would be invented.
+    Without an `ignore_index` both are mirrored at the border, because a padded label would be invented. A label of
+    several planes (float32, H x W x K) is padded with what is not a number.
 
     Args:
         image_hwc_u8: Frame, H x W x 3, BGR; not changed.
@@ -74,6 +78,7 @@ def augment(
         config: How much may change.
         rng: Decides everything: the same state gives the same result.
         ignore_index: Label id that is not scored, or None.
+        distances: Planes of the label that are distances: what is enlarged looks nearer by the same factor.
 
     Returns:
         New arrays: the frame, uint8, crop height x crop width x 3, and the label, uint8, crop height x width.
@@ -84,7 +89,10 @@ def augment(
     >>> image.shape, ids.shape
     ((4, 6, 3), (4, 6))
     """
-    image, label = _zoom(image_hwc_u8, label_hw_u8, _log_uniform(rng, *config.scale))
+    zoom = _log_uniform(rng, *config.scale)
+    image, label = _zoom(image_hwc_u8, label_hw_u8, zoom)
+    if distances:
+        label[..., list(distances)] /= zoom
     image, label = _crop(image, label, config.crop, rng, ignore_index)
     if rng.random() < config.horizontal_flip:
         image, label = image[:, ::-1], label[:, ::-1]
@@ -102,21 +110,21 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _zoom(image: FrameU8, label: ClassMap, scale: float) -> tuple[FrameU8, ClassMap]:
+def _zoom(image: FrameU8, label: Label, scale: float) -> tuple[FrameU8, Label]:
     height = max(1, round(image.shape[0] * scale))
     width = max(1, round(image.shape[1] * scale))
     # EXACT samples pixel centers, as the image's interpolation does; plain NEAREST is half a pixel off
     zoomed = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return resize_frame(image, height, width), np.asarray(zoomed, dtype=np.uint8)
+    return resize_frame(image, height, width), np.array(zoomed).reshape(height, width, *label.shape[2:])
 
 
 def _crop(
     image: FrameU8,
-    label: ClassMap,
+    label: Label,
     size: tuple[int, int],
     rng: np.random.Generator,
     ignore_index: int | None,
-) -> tuple[FrameU8, ClassMap]:
+) -> tuple[FrameU8, Label]:
     height, width = size
     image, label = _pad(image, label, size, rng, ignore_index)
     top = int(rng.integers(label.shape[0] - height + 1))
@@ -127,17 +135,21 @@ def _crop(
 
 def _pad(
     image: FrameU8,
-    label: ClassMap,
+    label: Label,
     size: tuple[int, int],
     rng: np.random.Generator,
     ignore_index: int | None,
-) -> tuple[FrameU8, ClassMap]:
+) -> tuple[FrameU8, Label]:
     """Grows frame and label to at least this height and width; where the frame then lies in it is random."""
     rows, columns = max(0, size[0] - label.shape[0]), max(0, size[1] - label.shape[1])
     if rows == 0 and columns == 0:
         return image, label
     top, left = int(rng.integers(rows + 1)), int(rng.integers(columns + 1))
     sides = (top, rows - top, left, columns - left)
+    if label.ndim == 3:
+        padded_image = cv2.copyMakeBorder(image, *sides, cv2.BORDER_CONSTANT, value=cv2.mean(image))
+        around = ((top, rows - top), (left, columns - left), (0, 0))
+        return np.asarray(padded_image, dtype=np.uint8), np.pad(label, around, constant_values=np.nan)
     if ignore_index is None:
         padded_image = cv2.copyMakeBorder(image, *sides, cv2.BORDER_REFLECT)
         padded_label = cv2.copyMakeBorder(label, *sides, cv2.BORDER_REFLECT)

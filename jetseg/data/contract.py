@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.manifest import FrameWindow, SliceSpec
+from jetseg.manifest import FrameWindow, OutputSpec, SliceSpec
 from jetseg.palette import Color
+
+SEGMENTATION = "segmentation"
+"""The task that the labels of a dataset are for, among several."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,15 @@ class Sample:
         image_hwc_u8: height x width x 3, BGR (OpenCV's order), 0..255.
         label_hw_u8: height x width of class ids, `ignore_index` where not scored; None without labels.
         shown_at: Seconds since the beginning of a video; None for all else.
+        targets: What else is known of the frame, by the target's name: class ids (uint8, height x width), or depth
+            (float32), which is not a number where it was not measured. One that a frame lacks is left out.
     """
 
     name: str
     image_hwc_u8: npt.NDArray[np.uint8]
     label_hw_u8: npt.NDArray[np.uint8] | None
     shown_at: float | None = None
+    targets: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 class Split(Protocol):
@@ -64,6 +70,18 @@ class WindowedSplit(Split, Protocol):
 
     def with_window(self, window: FrameWindow | None) -> Split:
         """Returns the same split whose deep frames become pixels in another way."""
+        ...
+
+
+@runtime_checkable
+class TargetSplit(Split, Protocol):
+    """A split that knows more of its frames than the class of each pixel."""
+
+    targets: Mapping[str, OutputSpec]
+    """What there is to learn beside the classes, as an output that tells it would be described."""
+
+    def with_targets(self, names: Sequence[str]) -> Split:
+        """Returns the same split whose samples have these targets."""
         ...
 
 

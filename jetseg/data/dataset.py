@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jetseg.address import SourceAddress
-from jetseg.data.contract import DatasetKind, SlicedSplit, Split, WindowedSplit
+from jetseg.data.contract import SEGMENTATION, DatasetKind, SlicedSplit, Split, TargetSplit, WindowedSplit
 from jetseg.data.joined import JoinedSplits
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import FrameWindow, InputSpec, SliceSpec
+from jetseg.manifest import FrameWindow, InputSpec, OutputSpec, SliceSpec
 from jetseg.registry import DATASETS
 
 
@@ -131,6 +133,38 @@ def match_window(split: Split, window: FrameWindow | None) -> Split:
             "Write the same `frames: {low: , high: }` in classes.yaml and under `input` in the manifest.",
         )
     return split.with_window(window)
+
+
+def main_output(split: Split) -> OutputSpec:
+    """Returns what the labels of a split are, as an output that tells them would be described."""
+    return OutputSpec(name=SEGMENTATION, classes=split.classes, palette=split.palette, ignore_index=split.ignore_index)
+
+
+def select_targets(split: Split, names: Sequence[str]) -> tuple[Split, tuple[OutputSpec, ...]]:
+    """Has a split give what some tasks learn from.
+
+    Args:
+        split: The split.
+        names: Of the tasks, the main one first; "segmentation" is what the labels say.
+
+    Returns:
+        The split, and one output for each task.
+
+    Raises:
+        DataError: The split does not know it; what it knows is listed.
+    """
+    known = {SEGMENTATION: main_output(split)} if split.classes else {}
+    if isinstance(split, TargetSplit):
+        known |= split.targets
+    for name in names:
+        if name not in known:
+            raise DataError(
+                f"{split.spec} has nothing to learn named {name}.", f"It has: {', '.join(known) or 'no labels'}."
+            )
+    further = [name for name in names if name != SEGMENTATION]
+    if isinstance(split, TargetSplit):
+        split = split.with_targets(further)
+    return split, tuple(known[name] for name in names)
 
 
 def window_of(split: Split) -> FrameWindow | None:

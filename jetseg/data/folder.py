@@ -10,6 +10,7 @@ classes.yaml, of which only `classes` is required:
     root: ../membrane                  # where images/ and labels/ are; by default the YAML's own folder
     frames: {low: 0, high: 4095}       # which values of frames of more than 8 bits become 0 to 255
     labels: {read: gray}               # or `index`: what a label's pixel is, where the two differ
+    targets: {depth: {folder: depth, task: depth}}  # further labels; see `jetseg.data.folder_targets`
 
 With folders images/train, images/val, ... the splits are these. Without labels/ the frames have no labels,
 which is enough for calibration.
@@ -23,6 +24,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from jetseg.config import Record, explain
+from jetseg.data.contract import SEGMENTATION
 from jetseg.data.decode import LabelCode
 from jetseg.data.files import (
     FileSplit,
@@ -37,6 +39,7 @@ from jetseg.data.files import (
     require_split,
     subfolders,
 )
+from jetseg.data.folder_targets import TargetConfig, TargetFolder
 from jetseg.data.label_reading import LabelConfig
 from jetseg.errors import ConfigError, DataError
 from jetseg.manifest import MAX_CLASSES, ClassName, FrameWindow
@@ -64,6 +67,15 @@ class FolderConfig(Record):
     root: str | None = None
     frames: FrameWindow | None = None
     labels: LabelConfig | None = None
+    targets: dict[str, TargetConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _targets_are_sound(self) -> FolderConfig:
+        for name, target in self.targets.items():
+            if name == SEGMENTATION:
+                raise ValueError(f"targets: {name} is what labels/ says; choose another name")
+            target.output(name)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> FolderConfig:
@@ -119,7 +131,8 @@ class Folder:
         pairs = _find_pairs(images, root / "labels", config, split)
         require_frames(pairs, images)
         code = LabelCode(len(config.classes), config.ignore_index, config.label_values)
-        return FileSplit(
+        kind = TargetFolder if config.targets else FileSplit
+        opened = kind(
             spec,
             split,
             config.classes,
@@ -131,6 +144,9 @@ class Folder:
             labels=config.labels,
             window=config.frames,
         )
+        if isinstance(opened, TargetFolder):
+            opened.add(root, config.targets)
+        return opened
 
 
 def _read_config(path: Path) -> FolderConfig:

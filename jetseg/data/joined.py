@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-from jetseg.data.contract import Sample, SlicedSplit, Split, WindowedSplit
+from jetseg.data.contract import Sample, SlicedSplit, Split, TargetSplit, WindowedSplit
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow, SliceSpec
+from jetseg.manifest import FrameWindow, OutputSpec, SliceSpec
 
 
 class JoinedSplits:
@@ -47,6 +47,16 @@ class JoinedSplits:
         """Returns the same splits whose deep frames become pixels in another way."""
         parts = [part.with_window(window) if isinstance(part, WindowedSplit) else part for part in self._parts]
         return JoinedSplits(parts)
+
+    @property
+    def targets(self) -> Mapping[str, OutputSpec]:
+        """What there is to learn beside the classes, in all of the splits."""
+        first = self._parts[0]
+        return first.targets if isinstance(first, TargetSplit) else {}
+
+    def with_targets(self, names: Sequence[str]) -> JoinedSplits:
+        """Returns the same splits whose samples have these targets."""
+        return JoinedSplits([part.with_targets(names) for part in self._parts if isinstance(part, TargetSplit)])
 
     @property
     def slices(self) -> SliceSpec | None:

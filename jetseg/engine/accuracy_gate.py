@@ -10,16 +10,20 @@ from jetseg.data.contract import Split
 from jetseg.engine.budget import (
     accuracy_violations,
     agreement_violations,
-    check_classes_of,
+    check_budget,
     check_volume_drops,
     collapse_violations,
+    task_metrics,
     volume_violations,
 )
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine, open_engine
+from jetseg.engine.task_gate import TaskGate
 from jetseg.evaluation.accuracy import as_record, check_frames, measure_accuracy, spread
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.evaluation.recorded_maps import Predict, RecordedMaps
+from jetseg.evaluation.task_budget import budgets_of, task_violations
+from jetseg.evaluation.tasks import has_tasks
 from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
 from jetseg.network import Network
@@ -69,17 +73,21 @@ class AccuracyGate:
     def __init__(
         self, network: Network, split: Split, budget: Budget, frames: int | None = None, threads: int | None = None
     ) -> None:
-        check_classes_of(budget, network.manifest.classes)
+        check_budget(budget, network.manifest)
         check_volume_drops(budget, split, frames)
         self.split, self._network, self._budget = split, network, budget
         self._frames = frames
+        self._tasks: TaskGate | None = None
+        if has_tasks(network.manifest):
+            self._tasks = TaskGate(open_engine(network, threads=threads), split, budget, frames)
+            return
         self._labelled = check_frames(network.manifest.classes, split, frames=frames, labels="optional")
         self._parent = open_engine(network, threads=threads)  # before anything long, to see that it can be
 
     @property
     def before(self) -> Accuracy | None:
         """Accuracy of the float network; None without labels."""
-        return self._float[0]
+        return self._float[0] if self._tasks is None else self._tasks.before
 
     def judge(self, engine: Engine, name: str, *, simulated: bool = False) -> GateResult:
         """Measures an engine.
@@ -89,10 +97,15 @@ class AccuracyGate:
             name: What it is called while it is measured.
             simulated: Whether it stands for an engine that cannot run here.
         """
+        if self._tasks is not None:
+            after, agreement, violations = self._tasks.judge(engine.maps, engine.manifest, name)
+            return GateResult(self.before, after and changed(after, simulated=simulated), agreement, violations)
         return self._judge(engine.segment, engine.manifest, name, simulated=simulated)
 
     def judge_as_float(self) -> GateResult:
         """Judges an engine that computes what the float network does, and cannot run here."""
+        if self._tasks is not None:
+            return GateResult(self.before, self.before and changed(self.before, simulated=True))
         return self._judge(self._float[1].replay(), self._network.manifest, "float network", simulated=True)
 
     def _judge(self, predict: Predict, manifest: Manifest, name: str, *, simulated: bool) -> GateResult:
@@ -105,10 +118,24 @@ class AccuracyGate:
         if before is not None and after is not None:
             found = (
                 accuracy_violations(self._budget, before, after)
+                + self._further(before, after)
                 + volume_violations(self._budget, before, after)
                 + found
             )
         return GateResult(before, after, meter.agreement, collapse_violations(meter.agreement) + found)
+
+    def _further(self, before: Accuracy, after: Accuracy) -> tuple[str, ...]:
+        """Returns what goes beyond budgets that were given by metric, or stand in the manifest."""
+        output = self._network.manifest.output
+        asked = task_metrics(self._budget, self._network.manifest)
+        if not (asked or output.budget):
+            return ()
+        budgets = budgets_of((output,), asked, self._budget.max_drop)
+        figures = [
+            {output.label: {"miou": found.miou, "iou": found.per_class_iou.get(output.classes[-1])}}
+            for found in (before, after)
+        ]
+        return task_violations(budgets, *figures)
 
     @cached_property
     def _float(self) -> tuple[Accuracy | None, RecordedMaps]:

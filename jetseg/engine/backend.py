@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy.typing as npt
 from pydantic import BaseModel
@@ -40,7 +40,7 @@ class Runner(Protocol):
             network_input: As `jetseg.preprocess.Preprocessor` makes it for `manifest.input`.
 
         Returns:
-            The raw output, as `manifest.output` describes it. The next call may overwrite it; after
+            The raw main output, as `manifest.output` describes it. The next call may overwrite it; after
             `close` it is gone.
         """
         ...
@@ -48,6 +48,32 @@ class Runner(Protocol):
     def close(self) -> None:
         """Frees what the runner holds. May be called twice."""
         ...
+
+
+@runtime_checkable
+class SeveralOutputs(Protocol):
+    """A runner that gives all outputs of one inference."""
+
+    def infer_all(self, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
+        """Runs the network once; returns the raw outputs in the order of `manifest.outputs`, as `Runner.infer`."""
+        ...
+
+
+def infer_all(runner: Runner, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
+    """Returns all outputs of one inference, in the order of `runner.manifest.outputs`.
+
+    Raises:
+        ConfigError: The network has several, and this backend gives one.
+    """
+    if isinstance(runner, SeveralOutputs):
+        return runner.infer_all(network_input)
+    if len(runner.manifest.outputs) > 1:
+        raise ConfigError(
+            f"The backend {runner.manifest.backend} gives one output, and the network has "
+            f"{', '.join(output.label for output in runner.manifest.outputs)}.",
+            "Take the backend onnxruntime.",
+        )
+    return [runner.infer(network_input)]
 
 
 @dataclass(frozen=True)

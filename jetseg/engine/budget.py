@@ -8,6 +8,9 @@ from jetseg.data.contract import Split, VolumetricSplit
 from jetseg.engine.config import Budget
 from jetseg.errors import ConfigError
 from jetseg.evaluation.agreement import VOID, Agreement
+from jetseg.evaluation.task_budget import budgets_of
+from jetseg.evaluation.tasks import has_tasks
+from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
 
 _NAMED_CLASSES = 3
@@ -15,15 +18,23 @@ VOLUME_METRICS = {"dice": "higher", "nsd": "higher", "hd95_mm": "lower", "lesion
 """Metrics beside mIoU that an engine may be bound to, means over the organs or a sum, and what is better."""
 
 
-def check_classes_of(budget: Budget, classes: tuple[str, ...]) -> None:
-    """Refuses a budget for a class that the network does not have.
+def check_budget(budget: Budget, manifest: Manifest) -> None:
+    """Refuses a budget for a class or a metric that the network does not have.
 
     Raises:
-        ConfigError: A name is unknown.
+        ConfigError: A name is unknown, or an amount is no number.
     """
+    classes = manifest.classes
+    budgets_of(manifest.outputs, task_metrics(budget, manifest), budget.max_drop)
     unknown = sorted(set(budget.class_budget) - set(classes))
     if unknown:
         raise ConfigError(f"The network has no class {', '.join(unknown)}.", f"Its classes are: {', '.join(classes)}.")
+
+
+def task_metrics(budget: Budget, manifest: Manifest) -> dict[str, str]:
+    """Returns the budgets that are by task and metric; of one map of classes those of volumes are apart."""
+    apart = () if has_tasks(manifest) else VOLUME_METRICS
+    return {name: amount for name, amount in budget.task_drops.items() if name not in apart}
 
 
 def accuracy_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tuple[str, ...]:
@@ -54,11 +65,9 @@ def check_volume_drops(budget: Budget, split: Split, frames: int | None) -> None
         ConfigError: The metric is unknown, its amount is no number, or it is one of volumes, and there are none, or not
             all of their slices.
     """
-    for name, amount in budget.task_drops.items():
-        if name not in VOLUME_METRICS:
-            raise ConfigError(f"{name} is no metric.", f"There are: {', '.join(VOLUME_METRICS)}.")
-        _amount(name, amount, 1.0)
-    of_volumes = sorted(set(budget.task_drops) - {"dice"})
+    for name in set(budget.task_drops) & set(VOLUME_METRICS):
+        _amount(name, budget.task_drops[name], 1.0)
+    of_volumes = sorted(set(budget.task_drops) & set(VOLUME_METRICS) - {"dice"})
     if of_volumes and not (isinstance(split, VolumetricSplit) and (frames is None or frames >= len(split))):
         raise ConfigError(
             f"{', '.join(of_volumes)} can only be measured on whole volumes, and {split.spec} has none.",
@@ -77,9 +86,9 @@ def volume_violations(budget: Budget, before: Accuracy, after: Accuracy) -> tupl
     ('dice got worse from 88.89 to 88.27 (by 0.62, allowed 0.30)',)
     """
     found = []
-    for metric, amount in budget.task_drops.items():
-        old, new = before.metric(metric), after.metric(metric)
-        if metric not in VOLUME_METRICS or old is None or new is None:
+    for metric in (name for name in VOLUME_METRICS if name in budget.task_drops):
+        amount, old, new = budget.task_drops[metric], before.metric(metric), after.metric(metric)
+        if old is None or new is None:
             continue
         worse, allowed = (new - old if VOLUME_METRICS[metric] == "lower" else old - new), _amount(metric, amount, old)
         if worse > allowed:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.engine.backend import DEFAULT_BACKEND, Runner, find_backend
+from jetseg.engine.backend import DEFAULT_BACKEND, Runner, find_backend, infer_all
 from jetseg.engine.proof import check_proof
 from jetseg.errors import ArtifactError
 from jetseg.evaluation.finite import all_finite
 from jetseg.main_thread import opening, working
 from jetseg.manifest import Manifest
 from jetseg.network import Network, open_network
-from jetseg.postprocess import ClassMap, class_map
+from jetseg.postprocess import ClassMap, TaskMap, class_map, task_maps
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
 from jetseg.registry import BACKENDS
 
@@ -63,6 +63,27 @@ class Engine:
         output = np.asarray(self.infer(self._preprocess(frame_hwc_u8)))
         self.frames_not_finite += not all_finite(output)
         return class_map(output, self.manifest)
+
+    def maps(self, frame_hwc_u8: FrameU8) -> dict[str, TaskMap]:
+        """Runs all tasks on one frame.
+
+        Args:
+            frame_hwc_u8: As for `segment`.
+
+        Returns:
+            By the task's name, in the order of the manifest: class maps (uint8, H x W), and depth (float32, H x W).
+
+        Raises:
+            ArtifactError: The engine was closed, or gives other outputs than its manifest promises.
+        """
+        outputs = [np.asarray(output) for output in self.infer_all(self._preprocess(frame_hwc_u8))]
+        self.frames_not_finite += not all(map(all_finite, outputs))
+        return task_maps(outputs, self.manifest)
+
+    def infer_all(self, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
+        """Returns all raw outputs of one inference; see `jetseg.engine.backend.infer_all`."""
+        with working("a run of the engine"):
+            return infer_all(self._runner, network_input)
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network on an input that is preprocessed already; see `jetseg.engine.backend.Runner.infer`."""

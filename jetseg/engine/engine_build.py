@@ -14,7 +14,7 @@ from jetseg.data.dataset import Dataset
 from jetseg.engine.accuracy_gate import AccuracyGate, GateResult
 from jetseg.engine.backend import Backend, BuildReport, BuildRequest
 from jetseg.engine.blame import sensitive_layers
-from jetseg.engine.budget import check_classes_of
+from jetseg.engine.budget import check_budget
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.contest import Contest
 from jetseg.engine.engine import open_engine
@@ -75,7 +75,7 @@ class EngineBuild:
             )
         if self.config.auto and self.dataset is None:
             raise ConfigError("`auto` needs data to judge by.", "Give `data`.")
-        check_classes_of(self.config, self.network.manifest.classes)
+        check_budget(self.config, self.network.manifest)
 
     def make_gate(self) -> AccuracyGate | None:
         """Makes what judges the engines; None without data."""
@@ -158,7 +158,7 @@ class EngineBuild:
 
     def with_profile(self, result: BuildResult) -> BuildResult:
         """Adds what a vehicle without labels compares its frames with; of an engine that cannot run, its parent's."""
-        if self.dataset is None:
+        if self.dataset is None or result.manifest.output.task == "depth":
             return result
         split = _profile_split(self.dataset, self.config)
         runs_here = result.report.not_run_here is None
@@ -172,7 +172,7 @@ class EngineBuild:
 
     def with_estimator(self, result: BuildResult) -> BuildResult:
         """Adds what a vehicle without labels estimates accuracy by; of an engine that cannot run, its parent's."""
-        if self.dataset is None or not self.config.estimate:
+        if self.dataset is None or not self.config.estimate or result.manifest.output.task == "depth":
             return result
         split, threads = _profile_split(self.dataset, self.config), self.config.threads
         runs_here = result.report.not_run_here is None

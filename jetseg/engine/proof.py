@@ -7,6 +7,7 @@ and without running the network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from jetseg.errors import ManifestError
 from jetseg.manifest import InputSpec, Manifest
 from jetseg.measured import Proof
-from jetseg.postprocess import class_map
+from jetseg.postprocess import task_map
 from jetseg.preprocess import Preprocessor
 
 _PLACES = 64
@@ -23,6 +24,7 @@ _PLACES = 64
 _MAP_SIDE = 256
 """Longer side of the drawn scores, in pixels."""
 _WIDEST_SCORE = 12.0
+_FEW_PIXELS = 8
 _TOLERANCE = 1e-6
 """Of values in float32; computed in double precision, they are the same on all machines that were seen."""
 
@@ -36,8 +38,8 @@ def prove(manifest: Manifest) -> Proof:
     """
     prepared = Preprocessor(manifest.input)(_frame(manifest.input)).reshape(-1)
     values = prepared[_numbers(_PLACES) % prepared.size]
-    counts = np.bincount(class_map(_scores(manifest), manifest).reshape(-1), minlength=manifest.num_classes + 1)
-    return Proof(input=tuple(map(float, values)), class_pixels=tuple(map(int, counts)))
+    counts = [_pixels(task) for task in manifest.tasks]
+    return Proof(input=tuple(map(float, values)), class_pixels=counts[0], further=tuple(counts[1:]))
 
 
 def check_proof(manifest: Manifest, name: str) -> None:
@@ -55,13 +57,33 @@ def check_proof(manifest: Manifest, name: str) -> None:
         return
     found = prove(manifest)
     same_input = len(kept.input) == _PLACES and np.allclose(found.input, kept.input, rtol=_TOLERANCE, atol=_TOLERANCE)
-    if not same_input or found.class_pixels != kept.class_pixels:
+    same_maps = found.class_pixels == kept.class_pixels and _alike(found.further, kept.further)
+    if not same_input or not same_maps:
         part = "scores become class maps in another way" if same_input else "frames become another input"
         raise ManifestError(
             f"By the manifest of {name}, {part} than when it was built: a number in it was changed since, or this "
             "version of jetseg computes something else.",
             "Copy it again, or build the engine anew.",
         )
+
+
+def _alike(found: Sequence[tuple[int, ...]], kept: Sequence[tuple[int, ...]]) -> bool:
+    """Compares counts of further outputs; of depth, a pixel may fall on the other side of an edge."""
+    same_form = list(map(len, found)) == list(map(len, kept))
+    return same_form and all(
+        abs(count - other) <= _FEW_PIXELS
+        for counts, others in zip(found, kept, strict=True)
+        for count, other in zip(counts, others, strict=True)
+    )
+
+
+def _pixels(task: Manifest) -> tuple[int, ...]:
+    """Counts the pixels of each class, and void, in the map of drawn scores; of depth, those of each eighth."""
+    found = task_map(_scores(task), task)
+    if task.output.depth is None:
+        return tuple(map(int, np.bincount(found.reshape(-1), minlength=task.num_classes + 1)))
+    edges = np.linspace(task.output.depth.low, task.output.depth.high, 9)
+    return tuple(map(int, np.histogram(found, edges)[0]))
 
 
 def _numbers(count: int) -> npt.NDArray[np.uint32]:

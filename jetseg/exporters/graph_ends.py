@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -64,6 +66,32 @@ class DeployedNetwork(nn.Module):
         spread = nn.functional.interpolate(sure, size=logits.shape[2:], mode="nearest")
         planes = [logits.argmax(dim=1, keepdim=True).to(torch.int32), (255 * spread + 0.5).to(torch.int32)]
         return torch.cat(planes, dim=1).to(torch.uint8)
+
+
+class DeployedTasks(nn.Module):
+    """A network of several tasks with the first and last step of the pipeline inside.
+
+    Args:
+        network: As `outputs_apart` lets it return a tuple of scores.
+        spec: Input of the network.
+        input_kind: As of `DeployedNetwork`.
+        ends: For each output, what comes out: its scores or its class map.
+    """
+
+    def __init__(
+        self, network: nn.Module, spec: InputSpec, input_kind: InputKind, ends: Sequence[tuple[Head, float | None]]
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.frame = FrameNormalization(spec) if input_kind == "frame" else nn.Identity()
+        self.ends = nn.ModuleList(
+            DeployedNetwork(nn.Identity(), spec, "normalized", head, threshold) for head, threshold in ends
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Returns scores or class ids of each output."""
+        scores = self.network(self.frame(image))
+        return tuple(end(part) for end, part in zip(self.ends, scores, strict=True))
 
 
 class FrameNormalization(nn.Module):

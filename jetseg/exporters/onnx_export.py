@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -20,11 +20,13 @@ from jetseg.artifact_file import new_artifact
 from jetseg.config import changed
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError, MissingDependencyError
+from jetseg.evaluation.tasks import has_tasks
 from jetseg.exporters.config import ExportConfig
 from jetseg.exporters.constants import fold_constants_
-from jetseg.exporters.graph_ends import DeployedNetwork
+from jetseg.exporters.graph_ends import DeployedNetwork, DeployedTasks
 from jetseg.exporters.parity import measure_parity, parity_frames
 from jetseg.manifest import InputSpec, Manifest, Stage
+from jetseg.models import outputs_apart
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import write_onnx
 from jetseg.onnx.upsampling import without_last_upsampling
@@ -81,13 +83,13 @@ def export_onnx(
     recorded = config.model_dump(mode="json", exclude_none=True)
     if dataset is not None:
         recorded["data"] = dataset.spec
+    if has_tasks(parent) and (config.head == "confidence" or config.coarse):
+        raise ConfigError("`head` confidence and `coarse` are for one map of classes.", "Take logits or classmap.")
     if config.head == "confidence" and parent.output.activation != "softmax":
         raise ConfigError("`head` confidence is for networks with a channel per class.", "Use classmap.")
     manifest = _manifest(parent, config, Stage(name="export", settings=recorded))
     split = None if dataset is None else dataset.split(config.split)
-    threshold = score_threshold(manifest.output)
-    deployed = DeployedNetwork(network, manifest.input, config.input, config.head, threshold).eval()
-    model = export_module(deployed, example_input(manifest.input), config.head, config.opset)
+    model = _export(network, manifest, config)
     frames = parity_frames(manifest, split, config.parity_frames)
     with new_artifact(out) as draft:
         write_onnx(draft.path, model)
@@ -98,13 +100,32 @@ def export_onnx(
     return ExportResult(open_network(out))
 
 
-def export_module(module: nn.Module, example: Tensor, output_name: str, opset: int = 18) -> onnx.ModelProto:
-    """Exports a module with one input, named `image`, and one output; every shape is static.
+def _export(network: nn.Module, manifest: Manifest, config: ExportConfig) -> onnx.ModelProto:
+    example = example_input(manifest.input)
+    if len(manifest.outputs) == 1:
+        threshold = None if manifest.output.task == "depth" else score_threshold(manifest.output)
+        deployed: nn.Module = DeployedNetwork(network, manifest.input, config.input, config.head, threshold)
+        return export_module(deployed.eval(), example, config.head, config.opset)
+    ends = [
+        ("logits" if output.kind == "logits" else config.head, score_threshold(output) if output.classes else None)
+        for output in manifest.outputs
+    ]
+    names = [output.label for output in manifest.outputs]
+    with outputs_apart(network):
+        return export_module(
+            DeployedTasks(network, manifest.input, config.input, ends).eval(), example, names, config.opset
+        )
+
+
+def export_module(
+    module: nn.Module, example: Tensor, output_name: str | Sequence[str], opset: int = 18
+) -> onnx.ModelProto:
+    """Exports a module with one input, named `image`, and one or several outputs; every shape is static.
 
     Args:
         module: In eval mode.
         example: An input of the type and size to export for.
-        output_name: Name of the output.
+        output_name: Name of the output, or of each.
         opset: ONNX opset.
 
     Returns:
@@ -126,7 +147,7 @@ def export_module(module: nn.Module, example: Tensor, output_name: str, opset: i
                 dynamo=True,
                 external_data=False,
                 input_names=[INPUT_NAME],
-                output_names=[output_name],
+                output_names=[output_name] if isinstance(output_name, str) else list(output_name),
                 opset_version=opset,
                 verbose=False,
             )
@@ -156,6 +177,10 @@ def _manifest(parent: Manifest, config: ExportConfig, stage: Stage) -> Manifest:
     spec = changed(parent.input, name=INPUT_NAME, kind=config.input, **size)
     kind: Literal["logits", "classmap"] = "logits" if config.head == "logits" else "classmap"
     made = parent.derive(stage, kind="onnx", input=spec)
+    if has_tasks(parent):
+        outputs = [changed(output, kind=kind if output.classes else "logits") for output in parent.outputs]
+        named = [changed(output, name=output.name or output.label) for output in outputs]
+        return made.changed(outputs=tuple(named if len(named) > 1 else [changed(named[0], name=config.head)]))
     return made.with_output(name=config.head, kind=kind, confidence=config.head == "confidence")
 
 

@@ -15,8 +15,8 @@ from jetseg.errors import QualityError
 from jetseg.evaluation.accuracy import spread
 from jetseg.manifest import Manifest
 from jetseg.measured import Parity
-from jetseg.onnx.session import choose_input_and_output, make_session, run_session
-from jetseg.postprocess import class_map
+from jetseg.onnx.session import choose_input_and_outputs, make_session, run_session
+from jetseg.postprocess import same_share, task_map, task_maps
 from jetseg.preprocess import FrameU8, Preprocessor
 
 MIN_AGREEMENT = 0.999
@@ -56,20 +56,23 @@ def measure_parity(
         QualityError: They differ by more than rounding explains.
     """
     session = make_session(path, threads=1)
-    input_name, output_name = choose_input_and_output(path, session, manifest)
+    input_name, output_names = choose_input_and_outputs(path, session, manifest)
     normalized = changed(manifest.input, kind="normalized")
-    torch_side = manifest.with_output(kind="logits")
+    torch_side = [task.with_output(kind="logits", name=task.output.name) for task in manifest.tasks]
+    ends = np.cumsum([output.channels for output in manifest.outputs])[:-1]
     preprocess_torch, preprocess_onnx = Preprocessor(normalized), Preprocessor(manifest.input)
     agreements, errors, scale = [], [], 0.0
     for frame in frames:
         with torch.no_grad():
             expected = network(torch.from_numpy(preprocess_torch(frame))).numpy()
-        (output,) = run_session(session, [output_name], {input_name: preprocess_onnx(frame)})
-        if manifest.output.kind == "logits":
-            errors.append(float(np.abs(output - expected).max()))
-            scale = max(scale, float(np.abs(expected).max()))
-        same = class_map(expected, torch_side) == class_map(output, manifest)
-        agreements.append(float(np.mean(same)))
+        outputs = run_session(session, output_names, {input_name: preprocess_onnx(frame)})
+        wanted = np.split(expected, ends, axis=1) if len(ends) else [expected]
+        for task, output, scores in zip(manifest.tasks, outputs, wanted, strict=True):
+            if task.output.kind == "logits":
+                errors.append(float(np.abs(output - scores).max()))
+                scale = max(scale, float(np.abs(scores).max()))
+        decided = [task_map(scores, task) for scores, task in zip(wanted, torch_side, strict=True)]
+        agreements.append(same_share([*task_maps(outputs, manifest).values()], decided))
     agreement, error = float(np.mean(agreements)), float(np.max(errors)) if errors else None
     _check(name or path.name, len(frames), agreement, error, scale)
     return Parity(frames=len(frames), max_abs_error=error, argmax_agreement=agreement)

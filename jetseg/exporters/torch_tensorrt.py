@@ -15,6 +15,7 @@ from torch import nn
 from jetseg.artifact_file import new_artifact
 from jetseg.config import changed
 from jetseg.errors import DeviceError
+from jetseg.evaluation.tasks import refuse_several
 from jetseg.exporters.config import PlanConfig
 from jetseg.exporters.graph_ends import DeployedNetwork
 from jetseg.exporters.onnx_export import ExportResult, example_input
@@ -51,6 +52,7 @@ def convert_to_plan(checkpoint: Network, config: PlanConfig, out: Path) -> Expor
     library = load_torch_tensorrt()
     device = _gpu_label()
     network, parent = load_checkpoint(checkpoint)
+    refuse_several(parent, "Conversion by torch-tensorrt")
     network.requires_grad_(False)
     spec = changed(parent.input, kind=config.input, name=None)
     example = example_input(spec).to(DEVICE)

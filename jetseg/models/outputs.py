@@ -34,10 +34,52 @@ def adapt_outputs_(module: nn.Module, spec: ModelSpec) -> nn.Module:
 
     Args:
         module: As its factory builds it.
-        spec: Says where the logits are; see `find_outputs`.
+        spec: Says where the logits are; see `find_outputs`. With several `heads`, the scores of all tasks are joined
+            along the channels, in both modes; see `outputs_apart`.
     """
-    module.register_forward_hook(_Adapter(spec.output, spec.train_output))
+    module.register_forward_hook(_Joiner(spec.heads) if spec.heads else _Adapter(spec.output, spec.train_output))
     return module
+
+
+@contextmanager
+def outputs_apart(module: nn.Module) -> Iterator[None]:
+    """Lets a network of several tasks return a tuple of their scores, as for an export, where nothing is joined."""
+    joiners = [hook for hook in module._forward_hooks.values() if isinstance(hook, _Joiner)]
+    for joiner in joiners:
+        joiner.apart = True
+    try:
+        yield
+    finally:
+        for joiner in joiners:
+            joiner.apart = False
+
+
+def find_heads(module: nn.Module, manifest: Manifest) -> ModelSpec:
+    """Finds out where the scores of each task are: at the place of the output's name, or in the order of the outputs.
+
+    Args:
+        module: As its factory builds it; its weights and mode stay as they are.
+        manifest: Tells input and outputs; has `model`.
+
+    Returns:
+        `manifest.model` with the places.
+
+    Raises:
+        ArtifactError: The network does not run, or an output is missing or has another shape; those that exist are
+            listed.
+    """
+    if manifest.model is None:
+        raise TypeError("the manifest of a network to build has a `model`")
+    spec = manifest.input
+    images = torch.randn((1, spec.channels, spec.height, spec.width), generator=torch.Generator().manual_seed(0))
+    with _frozen(module):
+        found = _run(module.eval(), images.to(next(module.parameters(), images).device))
+    names = [output.label for output in manifest.outputs]
+    if not set(names) & set(found) and len(found) == len(names):
+        names = list(found)  # a tuple or a list
+    for place, task in zip(names, manifest.tasks, strict=True):
+        _Form(task, type(module).__name__).choose(found, place, dict)
+    return changed(manifest.model, heads=tuple(names))
 
 
 def find_outputs(module: nn.Module, manifest: Manifest, output: str | None = None) -> ModelSpec:
@@ -92,6 +134,26 @@ def leaves(returned: Any) -> dict[str, Tensor]:  # noqa: ANN401 - whatever a net
     return {
         f"{place}.{inner}" if inner else place: value for place, part in parts for inner, value in leaves(part).items()
     }
+
+
+@dataclass
+class _Joiner:
+    """The hook of a network of several tasks: resizes the scores of each to the input, and joins them."""
+
+    heads: tuple[str, ...]
+    apart: bool = False
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], returned: Any) -> Any:  # noqa: ANN401
+        found = leaves(returned)
+        lacking = [head for head in self.heads if head not in found]
+        if lacking:
+            raise ArtifactError(
+                f"{type(module).__name__} returned {_listed(found)}, and its scores are expected at "
+                f"{', '.join(map(repr, self.heads))}.",
+                "Let its forward return the same in training mode and in eval mode.",
+            )
+        scores = tuple(resize_like(found[head], inputs[0]) for head in self.heads)
+        return scores if self.apart else torch.cat(scores, dim=1)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,17 @@ def is_foreign(factory: str) -> bool:
     return factory not in NETWORKS.own
 
 
+def takes_option(factory: str, name: str) -> bool:
+    """Tells whether a network, named by the user, can be given an option."""
+    if ":" in factory:
+        trust((factory,))
+    try:
+        parameters = inspect.signature(_find(factory)).parameters.values()
+    except (TypeError, ValueError):  # some callables written in C have no signature
+        return False
+    return any(each.name == name or each.kind is each.VAR_KEYWORD for each in parameters)
+
+
 def model_names() -> tuple[str, ...]:
     """Returns the names of all networks, those that other packages bring included."""
     return NETWORKS.names()

@@ -2,12 +2,74 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from jetseg.models.layers import ConvBN, ConvBNReLU, ResidualBlock, initialize_, resize_like
 
 
-class Tiny(nn.Module):
+class TinyEncoder(nn.Module):
+    """Strides 2, 4, 8 and 16 from plain 3x3 convolutions.
+
+    Args:
+        in_channels: Channels of the input.
+        width: Channels at half resolution; deeper stages have 2 and 4 times as many.
+    """
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.stem = ConvBNReLU(in_channels, width, 3, 2)
+        self.stage4 = nn.Sequential(ConvBNReLU(width, 2 * width, 3, 2), ConvBNReLU(2 * width, 2 * width))
+        self.stage8 = nn.Sequential(ConvBNReLU(2 * width, 4 * width, 3, 2), ResidualBlock(4 * width, 4 * width))
+        self.stage16 = nn.Sequential(
+            ConvBNReLU(4 * width, 4 * width, 3, 2),
+            ResidualBlock(4 * width, 4 * width),
+            ResidualBlock(4 * width, 4 * width),
+        )
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns feature maps at strides 2, 4, 8 and 16."""
+        half = self.stem(x)
+        quarter = self.stage4(half)
+        eighth = self.stage8(quarter)
+        return half, quarter, eighth, self.stage16(eighth)
+
+
+def add_decoder_(module: nn.Module, width: int, channels: int) -> None:
+    """Gives a module the layers that `decode` runs.
+
+    Args:
+        module: Gets them as attributes.
+        width: Of the encoder.
+        channels: Channels of the scores.
+    """
+    module.top = ConvBN(4 * width, 2 * width, 1)
+    module.lateral8 = ConvBN(4 * width, 2 * width, 1)
+    module.lateral4 = ConvBN(2 * width, 2 * width, 1)
+    module.reduce = ConvBN(2 * width, width, 1)
+    module.relu = nn.ReLU()
+    module.refine = ConvBNReLU(width, width)
+    module.classifier = nn.Conv2d(width, channels, 1)
+
+
+def decode(layers: Any, features: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:  # noqa: ANN401 - has attributes
+    """Adds the scales from coarse to fine; returns scores at half resolution.
+
+    Args:
+        layers: A module that went through `add_decoder_`.
+        features: Of `TinyEncoder.features`.
+    """
+    half, quarter, eighth, sixteenth = features
+    merged = layers.top(sixteenth)
+    merged = layers.relu(resize_like(merged, eighth) + layers.lateral8(eighth))
+    merged = layers.relu(resize_like(merged, quarter) + layers.lateral4(quarter))
+    merged = layers.relu(resize_like(layers.reduce(merged), half) + half)
+    scores: Tensor = layers.classifier(layers.refine(merged))
+    return scores
+
+
+class Tiny(TinyEncoder):
     """Predicts at half resolution, so that poles and signs survive, from plain 3x3 convolutions.
 
     The encoder has strides 2, 4, 8 and 16; the decoder adds the scales from coarse to fine as a feature
@@ -22,31 +84,10 @@ class Tiny(nn.Module):
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, width: int = 16) -> None:
-        super().__init__()
-        self.stem = ConvBNReLU(in_channels, width, 3, 2)
-        self.stage4 = nn.Sequential(ConvBNReLU(width, 2 * width, 3, 2), ConvBNReLU(2 * width, 2 * width))
-        self.stage8 = nn.Sequential(ConvBNReLU(2 * width, 4 * width, 3, 2), ResidualBlock(4 * width, 4 * width))
-        self.stage16 = nn.Sequential(
-            ConvBNReLU(4 * width, 4 * width, 3, 2),
-            ResidualBlock(4 * width, 4 * width),
-            ResidualBlock(4 * width, 4 * width),
-        )
-        self.top = ConvBN(4 * width, 2 * width, 1)
-        self.lateral8 = ConvBN(4 * width, 2 * width, 1)
-        self.lateral4 = ConvBN(2 * width, 2 * width, 1)
-        self.reduce = ConvBN(2 * width, width, 1)
-        self.relu = nn.ReLU()
-        self.refine = ConvBNReLU(width, width)
-        self.classifier = nn.Conv2d(width, num_classes, 1)
+        super().__init__(in_channels, width)
+        add_decoder_(self, width, num_classes)
         initialize_(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns logits, N x num_classes x H x W, for an input N x in_channels x H x W of any size."""
-        half = self.stem(x)
-        quarter = self.stage4(half)
-        eighth = self.stage8(quarter)
-        merged = self.top(self.stage16(eighth))
-        merged = self.relu(resize_like(merged, eighth) + self.lateral8(eighth))
-        merged = self.relu(resize_like(merged, quarter) + self.lateral4(quarter))
-        merged = self.relu(resize_like(self.reduce(merged), half) + half)
-        return resize_like(self.classifier(self.refine(merged)), x)
+        return resize_like(decode(self, self.features(x)), x)

@@ -117,7 +117,7 @@ class Observer:
             stage_ms={name: figures.p50 for name, figures in stages.items() if figures},
             summary=statistics.summary(),
             host=self._host.latest if self._host else None,
-            further=self._further(),
+            further={**self._further(), **({"tasks": statistics.tasks} if statistics.tasks else {})},
         )
 
     def _waits(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.engine.backend import Runner
+from jetseg.engine.backend import Runner, infer_all
 from jetseg.evaluation.profile import scores_of
 from jetseg.preprocess import NetworkInput
 
@@ -29,6 +29,12 @@ class ScoreTap:
         output = self._runner.infer(network_input)
         self._latest = scores_of(np.asarray(output), self.manifest)
         return output
+
+    def infer_all(self, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
+        """Runs the network, and keeps the scores of the main output; see `jetseg.engine.backend.infer_all`."""
+        outputs = infer_all(self._runner, network_input)
+        self._latest = scores_of(np.asarray(outputs[0]), self.manifest)
+        return outputs
 
     def take(self) -> npt.NDArray[np.float32] | None:
         """Returns the scores of the newest output, channels x pixels, once.

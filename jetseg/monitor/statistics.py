@@ -103,6 +103,8 @@ class LoopStatistics:
         """The longest frame age that is in time; None without a deadline."""
         self.deadline_misses = 0
         self.stages = {stage: LatencyRecord() for stage in STAGES}
+        self.tasks: dict[str, dict[str, float]] = {}
+        """Figures of the newest maps of further tasks; see `jetseg.monitor.task_figures`."""
         self.busy_since: dict[str, float | None] = dict.fromkeys(STAGES)
         """When each stage began what it is doing now; None while it waits for work."""
         self.frame_age = LatencyRecord()

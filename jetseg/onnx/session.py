@@ -117,10 +117,18 @@ def _content(path: Path, sha256: str | None) -> bytes:
 
 
 def choose_input_and_output(path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> tuple[str, str]:
-    """Picks the graph's input and output that the manifest means, and checks them against it.
+    """Picks the graph's input and main output; see `choose_input_and_outputs`."""
+    name, outputs = choose_input_and_outputs(path, session, manifest)
+    return name, outputs[0]
+
+
+def choose_input_and_outputs(
+    path: Path, session: onnxruntime.InferenceSession, manifest: Manifest
+) -> tuple[str, list[str]]:
+    """Picks the graph's input and outputs that the manifest means, and checks them against it.
 
     Returns:
-        Name of the input, name of the output.
+        Name of the input, names of the outputs in the order of `manifest.outputs`.
 
     Raises:
         ManifestError: There are several and the manifest names none, or the shapes or types do not match.
@@ -128,14 +136,15 @@ def choose_input_and_output(path: Path, session: onnxruntime.InferenceSession, m
     inputs = {value.name: value for value in session.get_inputs()}
     outputs = {value.name: value for value in session.get_outputs()}
     input_name = pick_tensor(path, "input", list(inputs), manifest.input.name)
-    output_name = pick_tensor(path, "output", list(outputs), manifest.output.name)
+    names = [pick_tensor(path, "output", list(outputs), output.name) for output in manifest.outputs]
     spec = manifest.input
     wanted = "tensor(uint8)" if spec.kind == "frame" else "tensor(float)"
     check_input(path, input_name, inputs[input_name].type, inputs[input_name].shape, wanted, spec)
-    output = outputs[output_name]
-    if output.shape:  # else its number of axes is not known either, and the first inference tells
-        check_output(f"{path}: output {output_name}", output.shape, _NUMPY_TYPES.get(output.type, object), manifest)
-    return input_name, output_name
+    for name, task in zip(names, manifest.tasks, strict=True):
+        output = outputs[name]
+        if output.shape:  # else its number of axes is not known either, and the first inference tells
+            check_output(f"{path}: output {name}", output.shape, _NUMPY_TYPES.get(output.type, object), task)
+    return input_name, names
 
 
 def run_session(

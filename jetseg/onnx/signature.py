@@ -33,7 +33,7 @@ def size_axes(spec: InputSpec) -> tuple[int, int]:
 
 
 def check_signature(path: Path, model: onnx.ModelProto, manifest: Manifest) -> None:
-    """Checks the input and the output that the manifest means, as far as the file tells their shapes.
+    """Checks the input and the outputs that the manifest means, as far as the file tells their shapes.
 
     Half precision passes for float32, which it becomes.
 
@@ -54,11 +54,12 @@ def check_signature(path: Path, model: onnx.ModelProto, manifest: Manifest) -> N
     name = pick_tensor(path, "input", list(inputs), manifest.input.name)
     found, wanted = _numpy_type(inputs[name]), "uint8" if manifest.input.kind == "frame" else "float32"
     check_input(path, name, str(found), _sizes(inputs[name]), wanted, manifest.input)
-    name = pick_tensor(path, "output", list(outputs), manifest.output.name)
-    if outputs[name].HasField("shape"):
-        check_output(f"{path}: output {name}", _sizes(outputs[name]), _numpy_type(outputs[name]), manifest)
-    if manifest.output.activation == "sigmoid" and manifest.output.kind == "logits":
-        _refuse_two_sigmoids(path, name, model)
+    for task in manifest.tasks:
+        name = pick_tensor(path, "output", list(outputs), task.output.name)
+        if outputs[name].HasField("shape"):
+            check_output(f"{path}: output {name}", _sizes(outputs[name]), _numpy_type(outputs[name]), task)
+        if task.output.activation == "sigmoid" and task.output.kind == "logits":
+            _refuse_two_sigmoids(path, name, model)
 
 
 def _refuse_two_sigmoids(path: Path, name: str, model: onnx.ModelProto) -> None:

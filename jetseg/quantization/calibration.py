@@ -20,7 +20,7 @@ from jetseg.network import Network
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.onnx.session import make_session, run_session
-from jetseg.postprocess import class_map
+from jetseg.postprocess import task_maps
 from jetseg.preprocess import FrameU8, Preprocessor
 from jetseg.progress import track
 from jetseg.quantization.config import CalibrateConfig, Method
@@ -130,9 +130,9 @@ class _Images:
             ManifestError: The output is not what the manifest says.
         """
         if self._indices:
-            name = self.manifest.output.name or graph.outputs[0]
+            names = [output.name or graph.outputs[0] for output in self.manifest.outputs]
             session = make_session(graph.model.SerializeToString(), threads=threads, arena=False)
-            class_map(run_session(session, [name], dict(self._feed(self._indices[0])))[0], self.manifest)
+            task_maps(run_session(session, names, dict(self._feed(self._indices[0]))), self.manifest)
 
     def watch(self, graph: Graph, count: int | None = None, *, threads: int | None, by_channel: bool) -> Observed:
         """Observes a network on all images, or on so many of them, spread evenly."""

@@ -14,7 +14,7 @@ from jetseg.onnx.graph import Graph
 from jetseg.onnx.layer_shape import LayerShape, layer_shape
 from jetseg.onnx.layerwise import LayerwiseRunner, Tensor, value_info
 from jetseg.onnx.session import make_session, run_session
-from jetseg.postprocess import ClassMap, class_map
+from jetseg.postprocess import TaskMap, same_share, task_maps
 from jetseg.progress import track
 from jetseg.quantization.arithmetic import Arithmetic
 from jetseg.quantization.qdq.kernels import is_product
@@ -67,7 +67,7 @@ def layer_sensitivity(
     feeds: Sequence[Mapping[str, Tensor]],
     threads: int | None = None,
 ) -> list[LayerEffect]:
-    """Quantizes one layer at a time, what it reads and writes, and counts the pixels that change their class.
+    """Quantizes one layer at a time, what it reads and writes, and counts the pixels that change, in the worst task.
 
     What stands before a layer is computed once for all layers, what stands after it once per layer and quantizer.
 
@@ -101,7 +101,7 @@ def layer_sensitivity(
         for frame, values, classes in zip(runner.frames, outputs, wanted, strict=True):
             written = values if writes is None else [writes(values[0])]
             decided = _decide(rest, manifest, {**frame, **dict(zip(node.output, written, strict=True))})
-            same.append(np.mean(decided == classes))
+            same.append(same_share(decided, classes))
         return round(100.0 * float(np.mean(same)), 3)
 
     effects = []
@@ -193,5 +193,6 @@ class _Rest:
         return run_session(self._session, [output], feed)[0]
 
 
-def _decide(rest: _Rest, manifest: Manifest, values: Mapping[str, Tensor]) -> ClassMap:
-    return class_map(rest.run(values, manifest.output.name or rest.outputs[0]), manifest)
+def _decide(rest: _Rest, manifest: Manifest, values: Mapping[str, Tensor]) -> list[TaskMap]:
+    outputs = [rest.run(values, output.name or rest.outputs[0]) for output in manifest.outputs]
+    return list(task_maps(outputs, manifest).values())

@@ -11,6 +11,7 @@ from jetseg.address import StorageAddress
 from jetseg.config import changed, validate_config
 from jetseg.data.dataset import open_dataset
 from jetseg.errors import ConfigError
+from jetseg.evaluation.tasks import refuse_several
 from jetseg.network import Network, artifact_sha256
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.provenance import device_name
@@ -143,6 +144,7 @@ def _join(
 def _check(network: Network, folder: Path) -> None:
     """Refuses what would fail after long work."""
     check_place(folder / RECIPE)
+    refuse_several(network.manifest, "The search")
     if network.manifest.kind != "checkpoint":
         raise ConfigError(
             f"{network.path} is no checkpoint, and only these can be trained.", "Give a .safetensors file."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -205,6 +206,22 @@ class TrainConfig(Settings):
         validate_default=True,
         description="Random changes of the frames: settings of `jetseg.data.augment.AugmentConfig` but `crop`.",
     )
+    tasks: Annotated[tuple[str, ...], Cli(flag="--task", metavar="NAME")] = Field(
+        (),
+        description="Task to learn, the main one first: segmentation is what the labels say, others are named by the "
+        "data; by default segmentation alone.",
+    )
+    task_weighting: Literal["equal", "uncertainty", "gradnorm"] = Field(
+        "equal",
+        description="How the losses of several tasks are weighed: equal, by uncertainty (arXiv:1705.07115) or by "
+        "gradient norm (GradNorm, arXiv:1711.02257).",
+    )
+    loss_weights: Annotated[dict[str, float], Cli(flag="--loss-weight", metavar="TASK=FACTOR")] = Field(
+        default_factory=dict, description="Factor of the loss of a task, 1 by default."
+    )
+    task_teachers: Annotated[dict[str, Path], Cli(flag="--task-teacher", metavar="TASK=FILE")] = Field(
+        default_factory=dict, description="Checkpoint that teaches one task, in place of `teacher`."
+    )
     teacher: Annotated[Path | None, Cli(metavar="FILE")] = Field(
         None, description="Checkpoint or ONNX file to imitate."
     )
@@ -224,11 +241,24 @@ class TrainConfig(Settings):
             raise ValueError("teacher_manifest needs a teacher")
         if self.teacher is not None and self.distill.total_weight == 0:
             raise ValueError("a teacher without weight teaches nothing: raise distill.kd_weight or another weight")
+        for mistake in self._task_mistakes():
+            raise ValueError(mistake)
         if "crop" in self.augment:
             raise ValueError("augment.crop: use crop_height and crop_width")
         if self.precision.endswith("-true") and self.precision != "32-true":
             raise ValueError(f"precision {self.precision}: weights stay float32 here; use bf16-mixed or 16-mixed")
         return self
+
+    def _task_mistakes(self) -> Iterator[str]:
+        if len(set(self.tasks)) != len(self.tasks):
+            yield "tasks has a name twice"
+        for name, weight in self.loss_weights.items():
+            if weight < 0 or (self.tasks and name not in self.tasks):
+                yield f"loss_weights: {name} is no task, or its factor is below 0"
+        if self.tasks and (self.class_weights != "none" or self.lovasz_weight):
+            yield "class_weights and lovasz_weight are for one task"
+        if self.tasks and self.activation != "softmax":
+            yield "activation is for one task: among several, the data say which are binary"
 
     @model_validator(mode="before")
     @classmethod
@@ -263,11 +293,13 @@ class TrainConfig(Settings):
         """Returns the settings and files that decide the result, as JSON values; a resumed run must have the same."""
         from jetseg.network import artifact_sha256  # which needs onnx, and the settings are read without it
 
-        files = {"init": self.init, "weights": self.weights, "teacher": self.teacher}
+        files = {"init": self.init, "weights": self.weights, "teacher": self.teacher, **self.task_teachers}
         hashes = {name: artifact_sha256(path) for name, path in files.items() if path is not None and path.is_file()}
         silent = set(FREE_ON_RESUME)
         if self.activation == "softmax":
             silent |= {"activation", "threshold"}  # runs of 0.2 have neither, and may be resumed
+        if not self.tasks:
+            silent |= {"tasks", "task_weighting", "loss_weights", "task_teachers"}
         return {**self.model_dump(mode="json", exclude=silent), "input_sha256": hashes}
 
 

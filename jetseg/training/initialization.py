@@ -9,9 +9,11 @@ from torch import nn
 from jetseg.config import changed, validate_config
 from jetseg.data.contract import Split
 from jetseg.data.dataset import slices_of, window_of
+from jetseg.errors import ConfigError
 from jetseg.evaluation.accuracy import check_classes
+from jetseg.evaluation.tasks import has_tasks, target_names
 from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
-from jetseg.models import adapt_outputs_, create_model, find_outputs, is_foreign
+from jetseg.models import adapt_outputs_, create_model, find_heads, find_outputs, is_foreign, takes_option
 from jetseg.models.imagenet import load_imagenet_
 from jetseg.network import load_manifest
 from jetseg.training.checkpoint import load_checkpoint
@@ -29,8 +31,10 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if config.init is not None:
         parent = load_manifest(config.init)
         height, width = parent.input.height, parent.input.width
+        if has_tasks(parent):
+            decided["tasks"] = config.tasks or target_names(parent)
         if config.keep_zeros is None:
-            decided = {"keep_zeros": any(stage.settings.get("method") in _TO_ZEROS for stage in parent.stages)}
+            decided |= {"keep_zeros": any(stage.settings.get("method") in _TO_ZEROS for stage in parent.stages)}
     else:
         frame = open_labelled_split(config.data, config.split)[0].image_hwc_u8
         height, width = frame.shape[:2]
@@ -53,7 +57,7 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         ArtifactError: The checkpoint or the weights are broken or do not fit.
         DataError: The checkpoint's classes are not those of the dataset.
     """
-    stage = Stage(name="distill" if config.teacher else "train", settings=config.identity())
+    stage = _stage(config)
     known: dict[str, Any] = {
         "classes": dataset.classes,
         "palette": dataset.palette,
@@ -70,9 +74,68 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
     known |= {"activation": config.activation, "threshold": config.threshold}
     output = validate_config(OutputSpec, known)
     model = ModelSpec(factory=config.model, options=config.model_options)
-    manifest = Manifest(
+    manifest = _fresh_manifest(config, dataset, (output,), model)
+    module = create_model(
+        config.model, manifest.output.channels, in_channels=manifest.input.channels, **config.model_options
+    )
+    _fill_(module, config)
+    if is_foreign(config.model) or config.output is not None:
+        model = find_outputs(module, manifest, config.output)
+    return adapt_outputs_(module, model).train(), manifest.changed(model=model)
+
+
+def start_tasks(config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, ...]) -> tuple[nn.Module, Manifest]:
+    """Builds the network of several tasks, or of one that is not what the labels say, and its manifest.
+
+    Args:
+        config: Settings, resolved.
+        dataset: The training split.
+        outputs: One per task.
+
+    Raises:
+        ConfigError: There is no such network or option.
+        ArtifactError: The checkpoint or the weights are broken, or the network has not these tasks.
+        DataError: The checkpoint's classes are not those of the dataset.
+    """
+    if config.init is not None:
+        module, parent = load_checkpoint(config.init)
+        if target_names(parent) != tuple(output.name for output in outputs):
+            raise ConfigError(
+                f"{config.init} has the tasks {', '.join(target_names(parent))}, and {', '.join(config.tasks)} are "
+                "asked for.",
+                "Leave out `tasks`.",
+            )
+        for mine, other in zip(parent.outputs, outputs, strict=True):
+            check_classes(mine.classes, other.classes, dataset.spec)
+        size = {"height": config.height, "width": config.width}
+        spec = changed(parent.input, **size, frames=window_of(dataset) or parent.input.frames)
+        return module.train(), parent.derive(_stage(config), input=spec)
+    options = dict(config.model_options)
+    if len(outputs) > 1 and takes_option(config.model, "heads"):
+        options.setdefault("heads", {output.label: output.channels for output in outputs})
+    manifest = _fresh_manifest(config, dataset, outputs, ModelSpec(factory=config.model, options=options))
+    module = create_model(config.model, manifest.output.channels, in_channels=manifest.input.channels, **options)
+    _fill_(module, config)
+    model = find_heads(module, manifest) if len(outputs) > 1 else find_outputs(module, manifest, config.output)
+    return adapt_outputs_(module, model).train(), manifest.changed(model=model)
+
+
+def _stage(config: TrainConfig) -> Stage:
+    return Stage(name="distill" if config.teacher else "train", settings=config.identity())
+
+
+def _fill_(module: nn.Module, config: TrainConfig) -> None:
+    """Fills a fresh network with the weights that were asked for."""
+    if config.imagenet:
+        load_imagenet_(module)
+    if config.weights is not None:
+        import_state_dict(config.weights, module)
+
+
+def _fresh_manifest(config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, ...], model: ModelSpec) -> Manifest:
+    return Manifest(
         kind="checkpoint",
-        outputs=(output,),
+        outputs=outputs,
         input=validate_config(
             InputSpec,
             {
@@ -87,15 +150,5 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
             },
         ),
         model=model,
-        stages=(stage,),
+        stages=(_stage(config),),
     )
-    module = create_model(
-        config.model, manifest.output.channels, in_channels=manifest.input.channels, **config.model_options
-    )
-    if config.imagenet:
-        load_imagenet_(module)
-    if config.weights is not None:
-        import_state_dict(config.weights, module)
-    if is_foreign(config.model) or config.output is not None:
-        model = find_outputs(module, manifest, config.output)
-    return adapt_outputs_(module, model).train(), manifest.changed(model=model)

@@ -11,9 +11,11 @@ import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is m
 import lightning_fabric
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from jetseg.evaluation.accuracy import as_record
+from jetseg.manifest import Manifest
+from jetseg.measured import Accuracy
 from jetseg.storage import check_place, write_text
 from jetseg.training.checkpoint import save_checkpoint
 from jetseg.training.class_weights import COUNTS_NAME, class_weights
@@ -88,30 +90,37 @@ def _train(fabric: lightning_fabric.Fabric, config: TrainConfig) -> Progress:
         if progress.epochs_done >= config.epochs:
             return progress
     with deterministic(fabric):
-        training = _Training(fabric, config, resume=progress is not None)
+        training = _kind(config)(fabric, config, resume=progress is not None)
         training.run()
     return training.progress
 
 
-class _Training(EpochLoop):
+def _kind(config: TrainConfig) -> type[Training]:
+    """Returns what trains: several tasks, or one that has no classes, are trained by planes of labels."""
+    if not config.tasks:
+        return Training
+    from jetseg.training.task_loop import TaskTraining
+
+    return TaskTraining
+
+
+class Training(EpochLoop):
     """One run: what it needs, and what belongs to a step and to an epoch."""
 
     title = "Training"
 
     def __init__(self, fabric: lightning_fabric.Fabric, config: TrainConfig, *, resume: bool) -> None:
         self.fabric, self.config = fabric, config
-        splits = open_splits(config)
-        torch.manual_seed(config.seed)
-        self.module, self.manifest = start_network(config, splits[0])
+        self.module, self.manifest = self.open()
         self.frozen = freeze_(self.module, config.freeze)
-        self.distillation = self._make_distillation()
-        self.trained = self._make_trained()
-        learn_from, self.watched = read_frames(config, *splits)
+        self.make_distillation()
+        self.trained = self.make_trained()
+        learn_from, self.watched = self.read()
         if not resume and fabric.is_global_zero:
             (config.out / COUNTS_NAME).unlink(missing_ok=True)
-        self.loss = self._make_loss(learn_from)
+        self.make_loss(learn_from)
         size = (self.manifest.input.height, self.manifest.input.width)
-        crops = Crops(learn_from, size, config.augment_config(), config.seed)
+        crops = self.make_crops(learn_from, size)
         self.feed = Feed(fabric, crops, batch_size=config.batch_size, seed=config.seed, workers=config.workers)
         self.optimizer = make_optimizer(self.trained, config)
         self.trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -130,10 +139,25 @@ class _Training(EpochLoop):
         content = self.config.model_dump(mode="json", exclude=silent)
         write_text(self.config.out / CONFIG_NAME, yaml.safe_dump(content, sort_keys=False))
 
-    def _make_loss(self, frames: LabelledFrames) -> SegmentationLoss:
+    def open(self) -> tuple[nn.Module, Manifest]:
+        """Opens the splits, and builds the network."""
+        self.splits = open_splits(self.config)
+        torch.manual_seed(self.config.seed)
+        return start_network(self.config, self.splits[0])
+
+    def read(self) -> list[LabelledFrames]:
+        """Reads the frames to learn from, and those to watch the accuracy on."""
+        return read_frames(self.config, *self.splits)
+
+    def make_crops(self, frames: LabelledFrames, size: tuple[int, int]) -> Crops:
+        """Returns augmented crops of the frames to learn from."""
+        return Crops(frames, size, self.config.augment_config(), self.config.seed)
+
+    def make_loss(self, frames: LabelledFrames) -> None:
+        """Makes the loss against labels."""
         config = self.config
         folder = config.out if self.fabric.is_global_zero else None
-        return SegmentationLoss(
+        self.loss = SegmentationLoss(
             ignore_index=self.manifest.ignore_index,
             class_weights=class_weights(config.class_weights, frames, folder),
             ohem_fraction=config.ohem_fraction,
@@ -141,17 +165,20 @@ class _Training(EpochLoop):
             aux_weight=config.aux_weight,
         ).to(self.fabric.device)
 
-    def _make_distillation(self) -> DistillationLoss | None:
+    def make_distillation(self) -> None:
+        """Opens the teacher, if there is one."""
         config = self.config
+        self.distillation: DistillationLoss | None = None
         if config.teacher is None:
-            return None
+            return
         layer = config.distill.teacher_layer if config.distill.compares_features else None
         teacher = open_teacher(config.teacher, config.teacher_manifest, layer)
         check_same_classes(teacher.manifest.classes, self.manifest.classes)
         size = (self.manifest.input.height, self.manifest.input.width)
-        return DistillationLoss(teacher, size, config.distill)
+        self.distillation = DistillationLoss(teacher, size, config.distill)
 
-    def _make_trained(self) -> FeatureNetwork:
+    def make_trained(self) -> FeatureNetwork:
+        """Returns the network with what is trained beside it."""
         if self.distillation is None:
             return FeatureNetwork(self.module)
         if self.fabric.is_global_zero:
@@ -169,7 +196,11 @@ class _Training(EpochLoop):
         """Sets the learning rate, and the weight of the loss that joins late."""
         config = self.config
         self.loss.lovasz_weight = config.lovasz_weight if step >= config.lovasz_from * self.steps else 0.0
-        set_learning_rate(self.optimizer, learning_rate(config, step, self.steps))
+        self.set_rate(step)
+
+    def set_rate(self, step: int) -> None:
+        """Sets the learning rate of a step."""
+        set_learning_rate(self.optimizer, learning_rate(self.config, step, self.steps))
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """Returns the loss against labels, and against the teacher if there is one."""
@@ -190,10 +221,14 @@ class _Training(EpochLoop):
         self.validated = self.manifest
         if done % self.config.validate_every and done != self.config.epochs:
             return None
+        score, record = self.score()
+        self.validated = self.manifest.changed(accuracy=(record,))
+        return score
+
+    def score(self) -> tuple[float, Accuracy]:
+        """Returns the mIoU of the running mean on the validation split, and all figures."""
         score = validate(self.mean.module, self.manifest, self.watched, self.fabric.device)
-        miou = defined_miou(score, self.watched)
-        self.validated = self.manifest.changed(accuracy=(as_record(score, self.watched.source),))
-        return miou
+        return defined_miou(score, self.watched), as_record(score, self.watched.source)
 
     def save_best(self, done: int) -> None:  # noqa: ARG002
         """Writes the checkpoint with the highest mIoU."""

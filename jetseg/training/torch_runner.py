@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -44,13 +45,22 @@ class TorchRunner:
             network_input: float32, N x channels x H x W, as `jetseg.preprocess.Preprocessor` makes it.
 
         Returns:
-            Logits, float32, N x C x H x W.
+            Logits of the main output, float32, N x C x H x W.
         """
+        return self.infer_all(network_input)[0]
+
+    def _run(self, network_input: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self._module is None:
             raise ArtifactError("The network was closed.")
         with torch.inference_mode():
             logits: Tensor = self._module(torch.from_numpy(network_input).to(self._device))
             return logits.float().cpu().numpy()
+
+    def infer_all(self, network_input: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """Runs the network; see `jetseg.engine.backend.SeveralOutputs`."""
+        joined = self._run(network_input)
+        ends = np.cumsum([output.channels for output in self.manifest.outputs])[:-1]
+        return [joined] if not len(ends) else np.split(joined, ends, axis=1)
 
     def close(self) -> None:
         """Frees the network; may be called twice."""

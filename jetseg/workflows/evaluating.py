@@ -14,10 +14,11 @@ from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.engine.engine import Engine
 from jetseg.engine.simulation import simulate_litert, simulate_tensorrt
 from jetseg.errors import ConfigError
-from jetseg.evaluation.accuracy import as_record, measure_accuracy
+from jetseg.evaluation.accuracy import as_record, measure_accuracy, spread
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
 from jetseg.evaluation.config import EvaluateConfig
 from jetseg.evaluation.confusion import Score
+from jetseg.evaluation.tasks import has_tasks, measure_tasks, refuse_several, task_accuracy
 from jetseg.evaluation.volumes import CaseScore
 from jetseg.measured import Accuracy
 from jetseg.network import Network
@@ -113,9 +114,13 @@ def evaluate(
         other = None if reference is None else enter_engine(opened, reference, threads=config.threads)
         engines = {opened_engine for opened_engine in (scored, other) if opened_engine is not None}
         before = sum(opened_engine.frames_not_finite for opened_engine in engines)
-        score, agreement = _measure(scored, other, split, config.frames)
+        score, agreement, accuracy = None, None, None
+        if has_tasks(scored.manifest):
+            accuracy = _measure_tasks(scored, other, split, config.frames)
+        else:
+            score, agreement = _measure(scored, other, split, config.frames)
         not_finite = sum(opened_engine.frames_not_finite for opened_engine in engines) - before
-    accuracy = as_record(score, split) if score else None
+    accuracy = as_record(score, split) if score else accuracy
     if accuracy:
         accuracy = changed(accuracy, simulated=simulate is not None)
     conditions = {
@@ -149,6 +154,14 @@ def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | 
     if network is None:
         raise ConfigError("This engine was opened from no file, so it has no ranges.", "Give the float network.")
     return as_ranges(ranges, network)
+
+
+def _measure_tasks(engine: Engine, other: Engine | None, split: Split, frames: int | None) -> Accuracy:
+    """Returns the figures of each task."""
+    if other is not None:
+        refuse_several(engine.manifest, "`reference`")
+    figures = measure_tasks(engine.maps, engine.manifest, split, frames=frames)
+    return task_accuracy(figures, split, len(spread(len(split), frames)))
 
 
 def _measure(

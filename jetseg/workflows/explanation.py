@@ -15,6 +15,7 @@ from jetseg.config import validate_config
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset, match_input, open_dataset
 from jetseg.errors import ConfigError
+from jetseg.evaluation.tasks import refuse_several
 from jetseg.explanation.causes.cause import Cause, Effects, explained_share
 from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.explained import Explained, explain_entries
@@ -72,6 +73,7 @@ def explain(
     dataset = open_dataset(data)
     asked = dataset.split(split)
     with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as entries:
+        refuse_several(entries[0].engine.manifest, "The explanation")
         if config.repair:
             check_repairable(entries[0], entries[1:])
         frames = match_input(asked, entries[0].engine.manifest.input)

@@ -34,13 +34,20 @@ def check_training(config: TrainConfig) -> None:
     from jetseg.training.initialization import resolve
     from jetseg.training.loaders import open_splits
     from jetseg.training.state import STATE_NAME
+    from jetseg.training.task_frames import open_task_splits
 
     check_place(config.out / STATE_NAME)
+    config = resolve(config)
+    if config.tasks:
+        open_task_splits(config)
+        if config.resume:
+            _check_run(config.out, config.identity(), _FROM_EARLIER_WORK)
+        return
     classes = None if config.init is None else load_manifest(config.init).classes
     learn_from, _ = open_splits(config, classes)
     _check_teacher(config.teacher, config.teacher_manifest, learn_from.classes)
     if config.resume:
-        _check_run(config.out, resolve(config).identity(), _FROM_EARLIER_WORK)
+        _check_run(config.out, config.identity(), _FROM_EARLIER_WORK)
 
 
 def check_qat(config: QatConfig, network: Manifest, dataset: Dataset, out: Path) -> None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from jetseg.compress.config import FactorizeConfig, FineTuneConfig, PruneConfig
 from jetseg.config import changed
 from jetseg.errors import ConfigError
+from jetseg.evaluation.tasks import has_tasks
 from jetseg.network import Network, open_network
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.storage import check_output
 from jetseg.workflows.config import validate_each
 from jetseg.workflows.fine_tuning import FineTuning, run_folder
 from jetseg.workflows.opening import as_network
+from jetseg.workflows.task_budget import check_budgets, measure_losses
 
 if TYPE_CHECKING:
     from jetseg.compress.factorize import FactorizeResult
@@ -52,6 +54,7 @@ def prune(
     Raises:
         ConfigError: Settings are wrong or do not fit each other.
         QualityError: The wanted speed was not met closely enough.
+        GateError: A task lost more than `max_drop` allows.
         JetsegError: The checkpoint or the data are wrong, or a library is missing.
     """
     config, tuning = validate_each(settings, PruneConfig, FineTuneConfig)
@@ -67,7 +70,12 @@ def prune(
         from jetseg.workflows.speed_meter import speed_meter
 
         meter = speed_meter(network, config)
-        return _prune_in_steps(network, config, dataset, meter, fine_tuning, steps, target)
+        check_budgets(network, config.max_drop, dataset)
+        result = _prune_in_steps(network, config, dataset, meter, fine_tuning, steps, target)
+        if dataset is None or not (config.max_drop or has_tasks(network.manifest)):
+            return result
+        split = str(tuning.training.get("eval_split", "val"))
+        return replace(result, tasks=measure_losses(network, target, dataset, split, config.max_drop))
 
 
 def factorize(

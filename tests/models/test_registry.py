@@ -19,6 +19,7 @@ SMALL = {
     "efficientnet-lite-fpn": {"width": 16, "deep_blocks": 1},
     "unet": {"width": 8},
     "tiny": {"width": 8},
+    "multi-task": {"width": 8},
 }
 
 

@@ -31,7 +31,7 @@ def state_of(config: TrainConfig):
 
 def interrupt_at(monkeypatch, call: int) -> None:
     """Presses Ctrl-C in the given training step, counted from 1."""
-    step, calls = loop._Training._step, []
+    step, calls = loop.Training._step, []
 
     def counted(self, batch):
         calls.append(1)
@@ -39,7 +39,7 @@ def interrupt_at(monkeypatch, call: int) -> None:
             raise KeyboardInterrupt
         return step(self, batch)
 
-    monkeypatch.setattr(loop._Training, "_step", counted)
+    monkeypatch.setattr(loop.Training, "_step", counted)
 
 
 def test_a_run_learns_and_leaves_what_it_promises(toy_config, toy_roads):
@@ -138,7 +138,7 @@ def test_another_seed_and_another_epoch_give_other_crops(toy_config, tmp_path):
         loop.train(config)
         weights.append(state_of(config)[0]["weights.network.classifier.weight"])
     assert not torch.equal(*weights)
-    training = loop._Training(loop.open_fabric(config), resolve(config), resume=False)
+    training = loop.Training(loop.open_fabric(config), resolve(config), resume=False)
     first, second = (next(iter(training.feed.epoch(epoch)))[0] for epoch in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(first, next(iter(training.feed.epoch(0)))[0])

@@ -14,15 +14,24 @@ from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.camera.sinks.background import Output, in_background
 from jetseg.errors import ConfigError, DeviceError
 from jetseg.locking import hold
+from jetseg.manifest import task_file_name
 from jetseg.monitor.events import EventLog
+from jetseg.postprocess import TaskMap
 from jetseg.storage import make_folder, storage_error
 
 # The ids of a class map lie in long runs, for which a plain search costs a tenth of the default's time.
 _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
 
+_PER_UNIT = 256
+"""Steps of a file of depth in one unit."""
+
+
 class ClassMapFiles(Output):
     """Writes each class map as an 8-bit PNG of ids, named by its frame's number; an `Output`.
+
+    Those of a network's further tasks go to a folder of the task's name in it: class maps likewise, and depth as 16-bit
+    PNG in 1/256 of its unit, 0 where it is not a number, as KITTI has it.
 
     A file appears under its name only when it is whole. A folder that is deleted meanwhile is made anew.
 
@@ -57,18 +66,18 @@ class ClassMapFiles(Output):
             StorageError: The disk is full or read-only.
             DeviceError: OpenCV could not encode it.
         """
-        good, content = cv2.imencode(".png", np.ascontiguousarray(result.class_map_hw_u8), _PNG_SETTINGS)
-        if not good:
-            raise DeviceError("OpenCV could not encode a class map as PNG.", "Use a build of OpenCV with PNG.")
-        path = self._folder / f"{result.frame.sequence:08d}.png"
-        try:
+        for name, values in {"": result.class_map_hw_u8, **result.further}.items():
+            content = _png(values)
+            path = self._folder / task_file_name(name) / f"{result.frame.sequence:08d}.png"
             try:
-                self._write(path, content.data)
-            except FileNotFoundError:
-                self._make_anew()
-                self._write(path, content.data)
-        except OSError as error:
-            raise storage_error(path, error) from error
+                try:
+                    self._write(path, content)
+                except FileNotFoundError:
+                    self._make_anew()
+                    make_folder(path.parent)
+                    self._write(path, content)
+            except OSError as error:
+                raise storage_error(path, error) from error
 
     def close(self) -> None:
         """Lets another run write to the folder."""
@@ -78,6 +87,9 @@ class ClassMapFiles(Output):
 
     def _make_anew(self) -> None:
         self.close()
+        if self._folder.exists():
+            self._open()
+            return  # only the folder of a further task is not there yet
         self._open()
         text = f"{self._folder} was deleted while class maps were written to it; they go to a new folder."
         self._events.add("class-map-files-deleted", "warning", text)
@@ -107,3 +119,14 @@ class ClassMapFiles(Output):
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _png(values: TaskMap) -> memoryview:
+    if values.dtype != np.uint8:
+        steps = np.rint(np.clip(np.nan_to_num(values, posinf=0, neginf=0) * _PER_UNIT, 0, 65535)).astype(np.uint16)
+        good, content = cv2.imencode(".png", steps)
+    else:
+        good, content = cv2.imencode(".png", np.ascontiguousarray(values), _PNG_SETTINGS)
+    if not good:
+        raise DeviceError("OpenCV could not encode a class map as PNG.", "Use a build of OpenCV with PNG.")
+    return content.data

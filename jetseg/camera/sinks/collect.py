@@ -49,7 +49,7 @@ class Reasons(Record):
     size_bytes: Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RatedResult(FrameResult):
     """A processed frame, and what a label of it would be worth."""
 

@@ -89,7 +89,7 @@ class FoxgloveSink(Output):
         if self._class_maps.has_sinks():
             self._class_maps.log(to_cdr(image_message(ids, "mono8", stamp)), log_time=now)
         if self._overlays.has_sinks():
-            picture = self._overlay.draw(image, ids)
+            picture = self._overlay.draw(image, ids, further=result.further)
             self._overlays.log(to_cdr(compressed_message(picture, stamp)), log_time=now)
 
     def note(self, note: Note) -> None:

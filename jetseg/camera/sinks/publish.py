@@ -24,7 +24,8 @@ class Publisher(Output):
     Messages have parts: the topic "statistics" and a JSON object; or "classmap", the same object, and the
     ids (uint8, row by row). The object holds sequence, captured_at (Unix time), age_ms (when the class map
     was ready), height, width and class_shares. A subscriber that is too slow loses messages: one waits at
-    most.
+    most. Of a network of several tasks it holds `tasks`, their figures, and each further map is a message
+    "map/TASK", with dtype ("<f4" for depth), height and width of it in the object.
 
     Args:
         address: To bind, as in "tcp://127.0.0.1:5556" or "ipc:///run/jetseg".
@@ -72,9 +73,15 @@ class Publisher(Output):
             "width": width,
             "class_shares": class_shares(ids, self._classes),
         }
+        if result.further:
+            details["tasks"] = result.statistics.tasks
         header = json.dumps(details).encode()
         self._socket.send_multipart([STATISTICS, header])
         self._socket.send_multipart([CLASS_MAP, header, ids.data])
+        for name, values in result.further.items():
+            own = {"task": name, "dtype": values.dtype.str, "height": values.shape[0], "width": values.shape[1]}
+            text = json.dumps({**details, **own}).encode()
+            self._socket.send_multipart([f"map/{name}".encode(), text, np.ascontiguousarray(values).data])
 
     def reset(self) -> None:
         """Holds nothing that an error could spoil."""

@@ -16,7 +16,8 @@ import re
 import struct
 import time
 import zlib
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,8 +27,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.camera.contract import FrameResult, Sink, SinkContext
+from jetseg.camera.contract import FrameResult, Sink, SinkContext, SourceFrame
 from jetseg.errors import ConfigError, DataError, DeviceError, StorageError
+from jetseg.manifest import OutputSpec, task_file_name
+from jetseg.postprocess import TaskMap
 from jetseg.storage import temporary_path
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -81,7 +84,10 @@ class RingWriter:
     def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
         """Opens a ring for a network's class maps; see `jetseg.camera.contract.SinkKind`."""
         spec = context.manifest.input
-        return closing(RingWriter(place, spec.height * spec.width))
+        pixels, further = spec.height * spec.width, context.manifest.outputs[1:]
+        if not further:
+            return closing(RingWriter(place, pixels))
+        return RingSet.opened(place, pixels, further)
 
     def __init__(self, name: str, most_pixels: int, slots: int = _SLOTS) -> None:
         self._path = _place(name)
@@ -115,19 +121,23 @@ class RingWriter:
         Raises:
             DataError: It is larger than `most_pixels`.
         """
-        ids = np.ascontiguousarray(result.class_map_hw_u8)
+        self.put(result.class_map_hw_u8, result.frame)
+
+    def put(self, ids_hw_u8: npt.NDArray[np.uint8], frame: SourceFrame) -> None:
+        """Copies ids into the next slot; see `write`."""
+        ids = np.ascontiguousarray(ids_hw_u8)
         if _SLOT_HEADER_BYTES + ids.size > self._slot_bytes:
             raise DataError(
                 f"A class map of {ids.shape[1]}x{ids.shape[0]} pixels does not fit into the ring.",
                 "Make the ring anew for this network.",
             )
         slot = _HEADER_BYTES + self._written % self._slots * self._slot_bytes
-        captured_at = time.time() - (perf_counter() - result.frame.captured_at)
+        captured_at = time.time() - (perf_counter() - frame.captured_at)
         pixels = slot + _SLOT_HEADER_BYTES
         self._memory[slot : slot + 8] = _WRITTEN.pack(0)
         self._memory[pixels : pixels + ids.size] = ids.data.cast("B")
         self._written += 1
-        details = _DETAILS.pack(self._written, result.frame.sequence, captured_at, *ids.shape)
+        details = _DETAILS.pack(self._written, frame.sequence, captured_at, *ids.shape)
         details += _CHECKSUM.pack(zlib.crc32(ids.data, zlib.crc32(details)))
         self._memory[slot : slot + len(details)] = details
         self._memory[_WRITTEN_AT : _WRITTEN_AT + 8] = _WRITTEN.pack(self._written)
@@ -138,6 +148,50 @@ class RingWriter:
         self._memory.close()
         self._path.unlink(missing_ok=True)
         self._file.close()
+
+
+class RingSet:
+    """A ring for each task of a network: NAME for the main one, and NAME.TASK for each further one.
+
+    A row of depth holds two bytes per pixel, little endian, in 1/256 of its unit, 0 where it is not a number: its width
+    is twice that of the map.
+
+    Args:
+        main: The ring of the main task.
+        further: Those of the others, by task.
+    """
+
+    wants_overlay = False
+
+    def __init__(self, main: RingWriter, further: Mapping[str, RingWriter]) -> None:
+        self._main, self._further = main, further
+
+    @classmethod
+    @contextmanager
+    def opened(cls, name: str, pixels: int, outputs: Sequence[OutputSpec]) -> Iterator[Sink]:
+        """Makes the rings; closes them in the end."""
+        with ExitStack() as stack:
+            main = stack.enter_context(closing(RingWriter(name, pixels)))
+            further = {
+                output.label: stack.enter_context(
+                    closing(RingWriter(f"{name}.{task_file_name(output.label)}", pixels * (2 if output.depth else 1)))
+                )
+                for output in outputs
+            }
+            yield cls(main, further)
+
+    def write(self, result: FrameResult) -> None:
+        """Copies the map of each task into its ring."""
+        self._main.write(result)
+        for name, values in result.further.items():
+            self._further[name].put(_bytes_of(values), result.frame)
+
+
+def _bytes_of(values: TaskMap) -> npt.NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8, copy=False)
+    steps = np.clip(np.nan_to_num(values, posinf=0, neginf=0) * 256, 0, 65535)
+    return np.asarray(np.rint(steps).astype("<u2").view(np.uint8))
 
 
 class RingReader:

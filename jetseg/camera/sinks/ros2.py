@@ -90,7 +90,7 @@ class Ros2Sink(Output):
         stamp = stamp_of(result.frame, self._frame_id)
         self._class_maps.send(to_cdr(image_message(result.class_map_hw_u8, "mono8", stamp)))
         if self._overlays.is_wanted():
-            picture = self._overlay.draw(result.frame.image_hwc_u8, result.class_map_hw_u8)
+            picture = self._overlay.draw(result.frame.image_hwc_u8, result.class_map_hw_u8, further=result.further)
             self._overlays.send(to_cdr(compressed_message(picture, stamp)))
 
     def note(self, note: Note) -> None:

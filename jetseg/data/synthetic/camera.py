@@ -103,6 +103,27 @@ class Camera:
         world_ahead = np.float32(self.position[2]) - right * sin + ahead * cos
         return world_right, world_ahead, np.where(seen, ahead, np.float32(np.inf))
 
+    def depth_on(self, viewed: Points, box: tuple[int, int, int, int]) -> Plane:
+        """Returns how far away the plane through some points is, at each pixel of a part of the picture.
+
+        Args:
+            viewed: Points of it in camera coordinates, N x 3; the best plane, if they are not quite on one.
+            box: Left, top, right, bottom.
+
+        Returns:
+            float32, rows x columns, within the depths of the points.
+        """
+        middle = viewed.mean(axis=0)
+        normal = np.linalg.svd(viewed - middle)[2][2]
+        left, top, right, bottom = box
+        columns = (np.arange(left, right) - WIDTH / 2) / self.focal_px
+        rows = (_HORIZON_ROW - np.arange(top, bottom)[:, None]) / self.focal_px
+        slant = normal[0] * columns + normal[1] * rows + normal[2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = float(normal @ middle) / slant
+        within = np.nan_to_num(depth, nan=float(middle[2])).clip(viewed[:, 2].min(), viewed[:, 2].max())
+        return np.asarray(within, dtype=np.float32)
+
 
 def camera_at(layout: Layout, optics: Optics, along: float, across: float, seconds: float) -> Camera:
     """Puts the camera into the car, which sways, nods and rolls a little as it drives."""

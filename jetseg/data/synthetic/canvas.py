@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.synthetic.camera import HEIGHT, WIDTH, Camera, Points
+from jetseg.data.synthetic.camera import HEIGHT, WIDTH, Camera, Plane, Points
 from jetseg.data.synthetic.style import Bgr, Light
 
 _SUBPIXEL_BITS = 4
 Picture = npt.NDArray[np.uint8]
+Place = float | Points
+"""Depth in meters of what faces the camera, or points of a plane, in camera coordinates (N x 3)."""
 
 
 class Surface(NamedTuple):
@@ -32,10 +34,14 @@ class Canvas:
         light: Sun and air.
         picture: Starting picture, uint8 BGR; painted over.
         label: Starting labels, uint8; painted over.
+        depth: Starting depth in meters, float32; painted over. None where depth is not asked for.
     """
 
-    def __init__(self, camera: Camera, light: Light, picture: Picture, label: Picture) -> None:
+    def __init__(
+        self, camera: Camera, light: Light, picture: Picture, label: Picture, depth: Plane | None = None
+    ) -> None:
         self.camera = camera
+        self.depth = depth
         self.light = light
         self.picture = picture
         self.label = label
@@ -55,6 +61,7 @@ class Canvas:
         corners: npt.NDArray[np.int32],
         color: tuple[float, float, float],
         class_id: int | None,
+        place: Place,
         *,
         convex: bool = True,
     ) -> None:
@@ -64,12 +71,22 @@ class Canvas:
             corners: Column and row as `fixed_point` gives them, N x 2.
             color: BGR.
             class_id: Label; None for a detail inside something whose label is there already.
+            place: Where it is.
             convex: Whether it is.
         """
         paint = cv2.fillConvexPoly if convex else _fill_any
         paint(self.picture, corners, color, cv2.LINE_8, _SUBPIXEL_BITS)
         if class_id is not None:
             paint(self.label, corners, (class_id,), cv2.LINE_8, _SUBPIXEL_BITS)
+            if self.depth is not None:
+                pixels = corners / (1 << _SUBPIXEL_BITS)
+                box = _clipped_box(*pixels.min(axis=0), *pixels.max(axis=0))
+                if box is not None:
+                    left, top, right, bottom = box
+                    mask = self._mask[top:bottom, left:right]
+                    mask[:] = 0
+                    paint(self._mask, corners, (1,), cv2.LINE_8, _SUBPIXEL_BITS)
+                    self._put_at(place, mask, box)
 
     def surface(self, color: Bgr, factor: float, depth_m: float) -> Surface:
         """Returns how a textured surface in this color looks under a light factor, from this distance."""
@@ -84,6 +101,7 @@ class Canvas:
         pixels: Points,
         surface: Surface,
         class_id: int,
+        place: Place,
     ) -> None:
         """Paints a texture seen in perspective.
 
@@ -93,6 +111,7 @@ class Canvas:
             pixels: Where they appear, 4 x 2; the polygon must be convex.
             surface: How it looks; its color must be gray.
             class_id: Label.
+            place: Where it is.
         """
         columns, rows = pixels.T.tolist()
         box = _clipped_box(min(columns), min(rows), max(columns), max(rows))
@@ -108,6 +127,7 @@ class Canvas:
         cv2.fillConvexPoly(self._mask, fixed_point(pixels), (1,), cv2.LINE_8, _SUBPIXEL_BITS)
         lit = cv2.convertScaleAbs(patch, alpha=surface.own[0])
         self._paste(_u8(cv2.add(lit, np.array([*surface.air, 0.0]))), mask, box, class_id)
+        self._put_at(place, mask, box)
 
     def sprite(
         self,
@@ -115,6 +135,7 @@ class Canvas:
         surface: Surface,
         box: tuple[float, float, float, float],
         class_id: int,
+        place: Place,
     ) -> None:
         """Paints an upright picture, scaled to a box.
 
@@ -123,6 +144,7 @@ class Canvas:
             surface: How it looks.
             box: Left, top, right, bottom in pixels.
             class_id: Label.
+            place: Where it is.
         """
         shade, shape = shade_and_shape
         left, top, right, bottom = box
@@ -136,6 +158,15 @@ class Canvas:
         mask = _u8(cv2.warpAffine(shape, transform, size, flags=cv2.INTER_NEAREST))
         planes = [cv2.convertScaleAbs(patch, alpha=own, beta=air) for own, air in zip(*surface, strict=True)]
         self._paste(_u8(cv2.merge(planes)), mask, clipped, class_id)
+        self._put_at(place, mask, clipped)
+
+    def _put_at(self, place: Place, mask: Picture, box: tuple[int, int, int, int]) -> None:
+        """Notes how far away what was painted is."""
+        if self.depth is None:
+            return
+        left, top, right, bottom = box
+        depth = np.float32(place) if isinstance(place, float) else self.camera.depth_on(place, box)
+        np.copyto(self.depth[top:bottom, left:right], depth, where=mask.view(np.bool_))
 
     def _paste(
         self,

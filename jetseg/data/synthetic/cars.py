@@ -142,17 +142,18 @@ def paint_car(canvas: Canvas, layout: Layout, car: Car) -> None:
         return
     depth = (depths[0] + depths[2]) / 2
     exact, spots = fixed_point(pixels), pixels.tolist()
-    canvas.fill(exact[:4], canvas.seen_color(_COLORS["rubber"], 0.5, depth), Class.CAR)
+    canvas.fill(exact[:4], canvas.seen_color(_COLORS["rubber"], 0.5, depth), Class.CAR, viewed[:4])
     seen = [face for face in model.faces if _faces_camera(spots, face.body)]
     for face in sorted(seen, key=lambda face: -depths[face.body.first] - depths[face.body.middle]):
         right, up, forward = face.normal
         factor = canvas.light.on(right * car.heading, up, forward * car.heading)
-        body = exact[face.body.first : face.body.last]
-        canvas.fill(body, canvas.seen_color(car.paint, factor, depth), Class.CAR, convex=face.convex)
+        body = slice(face.body.first, face.body.last)
+        color = canvas.seen_color(car.paint, factor, depth)
+        canvas.fill(exact[body], color, Class.CAR, viewed[body], convex=face.convex)
         for patch in face.details if depth < _DETAIL_SIGHT_M else ():
             lit = 1.0 if patch.material.endswith("lamp") else factor
             color = canvas.seen_color(_COLORS[patch.material], lit, depth)
-            canvas.fill(exact[patch.first : patch.last], color, None)
+            canvas.fill(exact[patch.first : patch.last], color, None, depth)
 
 
 def _in_world(layout: Layout, car: Car, points: Points) -> Points:

@@ -11,7 +11,7 @@ from jetseg.data.contract import Sample
 from jetseg.data.synthetic.camera import camera_at
 from jetseg.data.synthetic.canvas import Canvas
 from jetseg.data.synthetic.cars import paint_car
-from jetseg.data.synthetic.ground import draw_ground_style, paint_backdrop
+from jetseg.data.synthetic.ground import backdrop_depth, draw_ground_style, paint_backdrop
 from jetseg.data.synthetic.lens import expose
 from jetseg.data.synthetic.people import paint_person
 from jetseg.data.synthetic.scenery import paint_building, paint_pole, paint_tree
@@ -56,21 +56,23 @@ class SyntheticDrive:
         self._start = rng.uniform(0, 1000)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
 
-    def frame(self, index: int) -> Sample:
+    def frame(self, index: int, *, depth: bool = False) -> Sample:
         """Draws a frame.
 
         Args:
             index: Number of the frame, from 0; ten are one second of the drive.
+            depth: Whether to measure the depth of each pixel, too; it takes longer.
 
         Returns:
-            Image 192 x 320 and its label; the same seed and index always give the same.
+            Image 192 x 320 and its label; the same seed and index always give the same. With `depth`, the target
+            "depth" is the distance along the optical axis in meters, not a number where there is nothing but sky.
         """
         seconds = index / FRAMES_PER_SECOND
         along = self._start + self._traffic.speed * seconds
         blocks = [self._block(number) for number in blocks_in_sight(along)]
         camera = camera_at(self._layout, self._optics, along, self._traffic.lane, seconds)
         picture, label = paint_backdrop(camera, self._light, self._layout, self._surfaces, blocks)
-        canvas = Canvas(camera, self._light, picture, label)
+        canvas = Canvas(camera, self._light, picture, label, backdrop_depth(camera) if depth else None)
         parked = [car for block in blocks for car in block.cars if -8 < car.along - along < CAR_SIGHT_M]
         cars = parked + self._traffic.cars_at(along, seconds)
         edges = self._layout.edge(-1), self._layout.edge(1)
@@ -82,7 +84,10 @@ class SyntheticDrive:
         self._paint_things(canvas, blocks, cars, people)
         noise = np.random.default_rng((self.seed, 6, index))
         image = expose(canvas.picture, self._optics, noise)
-        return Sample(f"drive{self.seed:06d}_{index:06d}", image, canvas.label)
+        targets = {}
+        if canvas.depth is not None:
+            targets["depth"] = np.where(np.isfinite(canvas.depth), canvas.depth, np.float32(np.nan))
+        return Sample(f"drive{self.seed:06d}_{index:06d}", image, canvas.label, targets=targets)
 
     def _block(self, number: int) -> Block:
         if number not in self._blocks:

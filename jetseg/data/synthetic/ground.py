@@ -74,11 +74,11 @@ def paint_backdrop(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Paints sky and ground; returns picture and label, 192 x 320."""
     sky, style = surfaces
-    horizon = int(np.clip(round(camera.horizon_row) + 3, 20, SKY_ROWS - 4))
+    horizon = _horizon(camera)
     picture = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
     label = np.empty((HEIGHT, WIDTH), dtype=np.uint8)
     picture[:horizon], label[:horizon] = sky.seen(camera, horizon)
-    top = horizon - 6
+    top = _ground_top(camera)
     ground = _Ground(*camera.ground(top), layout)
     ids = _ground_classes(layout, style, blocks, ground)
     colors = _ground_colors(light, style, blocks, ids, ground)
@@ -87,6 +87,24 @@ def paint_backdrop(
     cv2.copyTo(ids, seen, label[top:])
     cv2.copyTo(colors, seen, picture[top:])
     return picture, label
+
+
+def backdrop_depth(camera: Camera) -> Plane:
+    """Returns how far away the ground is, in meters, 192 x 320; infinite above it and out of sight."""
+    depth = np.full((HEIGHT, WIDTH), np.inf, dtype=np.float32)
+    top = _ground_top(camera)
+    seen = camera.ground(top)[2]
+    depth[top:] = np.where(seen < GROUND_SIGHT_M, seen, np.float32(np.inf))
+    return depth
+
+
+def _ground_top(camera: Camera) -> int:
+    """Returns the first row that may show ground."""
+    return _horizon(camera) - 6
+
+
+def _horizon(camera: Camera) -> int:
+    return int(np.clip(round(camera.horizon_row) + 3, 20, SKY_ROWS - 4))
 
 
 class _Ground:

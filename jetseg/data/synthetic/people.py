@@ -33,10 +33,10 @@ def paint_person(canvas: Canvas, layout: Layout, person: Person) -> None:
     swing = math.sin(person.stride) * (0.15 if person.sideways else 0.05)
     corners = fixed_point((column, row) + _FIGURES[person.dress == 0].posed(swing) * (scale, -scale))
     for part, color in enumerate((trousers, trousers, coat, sleeve, sleeve)):
-        canvas.fill(corners[4 * part : 4 * part + 4], color, Class.PEDESTRIAN)
-    canvas.fill(corners[20 : 20 + _HEAD_CORNERS], skin, Class.PEDESTRIAN)
+        canvas.fill(corners[4 * part : 4 * part + 4], color, Class.PEDESTRIAN, depth)
+    canvas.fill(corners[20 : 20 + _HEAD_CORNERS], skin, Class.PEDESTRIAN, depth)
     if person.dress != 1:
-        canvas.fill(corners[20 + _HEAD_CORNERS :], hair, None)
+        canvas.fill(corners[20 + _HEAD_CORNERS :], hair, None, depth)
 
 
 class _Figure:

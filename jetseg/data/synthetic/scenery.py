@@ -60,12 +60,14 @@ def paint_tree(canvas: Canvas, layout: Layout, tree: Tree) -> None:
     if tree.trunk:
         thick = max(0.11 * scale, 1.0)
         stem = _upright((column, crown_bottom - half / 2), (column, bottom), -thick, thick)
-        canvas.fill(stem, canvas.seen_color(_BARK, canvas.light.on(0, 0.3, -0.7), depth), Class.VEGETATION)
+        bark = canvas.seen_color(_BARK, canvas.light.on(0, 0.3, -0.7), depth)
+        canvas.fill(stem, bark, Class.VEGETATION, depth)
     canvas.sprite(
         crown(tree.kind),
         canvas.surface(tree.leaves / 128, canvas.light.on(0, 0.7, -0.5), depth),
         (column - half, top, column + half, crown_bottom),
         Class.VEGETATION,
+        depth,
     )
 
 
@@ -82,12 +84,12 @@ def paint_pole(canvas: Canvas, layout: Layout, pole: Pole) -> None:
         return
     lit = canvas.seen_color(pole.color, canvas.light.on(-0.6, 0.2, -0.7), depth)
     dim = canvas.seen_color(pole.color, 0.75 * canvas.light.on(0.6, 0.2, -0.7), depth)
-    canvas.fill(_upright((top_column, top), (column, bottom), -half, half), lit, Class.POLE)
-    canvas.fill(_upright((top_column, top), (column, bottom), half * 0.2, half), dim, None)
+    canvas.fill(_upright((top_column, top), (column, bottom), -half, half), lit, Class.POLE, depth)
+    canvas.fill(_upright((top_column, top), (column, bottom), half * 0.2, half), dim, None, depth)
     if pole.arm:
         tip, thick = (top_column + pole.arm * scale, top - 2 * half), max(half, 1.0)
         arm = [(top_column, top - thick), (tip[0], tip[1] - thick), (tip[0], tip[1] + thick)]
-        canvas.fill(fixed_point(np.array([*arm, (top_column, top + thick)])), lit, Class.POLE)
+        canvas.fill(fixed_point(np.array([*arm, (top_column, top + thick)])), lit, Class.POLE, depth)
     if pole.sign is not None:
         part = min(1.0, 2.9 / pole.height)
         center = np.array([column + (top_column - column) * part, bottom + (top - bottom) * part])
@@ -100,7 +102,8 @@ def _paint_wall(canvas: Canvas, world: Sequence[Sequence[float]], color: Points,
     columns = [spot[0] for spot in spots]
     if min(spot[2] for spot in spots) > _NEAR_M and max(columns) > 0 and min(columns) < WIDTH:
         corners = fixed_point(np.array(spots)[:, :2].clip(-4000, 4000))
-        canvas.fill(corners, canvas.seen_color(color, factor, spots[0][2]), Class.BUILDING)
+        place = canvas.camera.view(np.array(world))
+        canvas.fill(corners, canvas.seen_color(color, factor, spots[0][2]), Class.BUILDING, place)
 
 
 def _paint_front(canvas: Canvas, house: Building, side: int, centers: tuple[float, float]) -> None:
@@ -119,8 +122,8 @@ def _paint_front(canvas: Canvas, house: Building, side: int, centers: tuple[floa
     corners = np.array([[end * columns, row] for end, row in zip(ends, (0, 0, rows, rows), strict=True)])
     middle = (max(depths[0], 1.0) + depths[1]) / 2
     light = canvas.surface(np.ones(3), canvas.light.on(-side, 0, 0), middle)
-    pixels = canvas.camera.project(canvas.camera.view(world))
-    canvas.mapped(house.front, corners, pixels, light, Class.BUILDING)
+    viewed = canvas.camera.view(world)
+    canvas.mapped(house.front, corners, canvas.camera.project(viewed), light, Class.BUILDING, viewed)
 
 
 def _paint_sign(canvas: Canvas, sign: Sign, center: Points, depth: float) -> None:
@@ -129,10 +132,10 @@ def _paint_sign(canvas: Canvas, sign: Sign, center: Points, depth: float) -> Non
     angles = sign.turn + np.arange(corners) * 2 * np.pi / corners
     plate = np.stack([np.sin(angles), -np.cos(angles)], axis=1) * scale
     factor = canvas.light.on(0, 0.3, -0.9)
-    canvas.fill(fixed_point(center + plate), canvas.seen_color(sign.rim, factor, depth), Class.SIGN)
-    canvas.fill(fixed_point(center + 0.78 * plate), canvas.seen_color(sign.face, factor, depth), None)
+    canvas.fill(fixed_point(center + plate), canvas.seen_color(sign.rim, factor, depth), Class.SIGN, depth)
+    canvas.fill(fixed_point(center + 0.78 * plate), canvas.seen_color(sign.face, factor, depth), None, depth)
     bar = np.array([[-0.45, -0.12], [0.45, -0.12], [0.45, 0.12], [-0.45, 0.12]]) * scale
-    canvas.fill(fixed_point(center + bar), canvas.seen_color(sign.glyph, factor, depth), None)
+    canvas.fill(fixed_point(center + bar), canvas.seen_color(sign.glyph, factor, depth), None, depth)
 
 
 def _upright(top: tuple[float, float], bottom: tuple[float, float], left: float, right: float) -> npt.NDArray[np.int32]:

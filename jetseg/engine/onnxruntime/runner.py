@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jetseg.errors import ArtifactError
 from jetseg.manifest import Manifest
-from jetseg.onnx.session import choose_input_and_output, make_session, run_session
+from jetseg.onnx.session import choose_input_and_outputs, make_session, run_session
 from jetseg.preprocess import NetworkInput
 
 
@@ -44,14 +44,20 @@ class OnnxRunner:
             optimize=optimize,
             integers=manifest.precision == "int8",
         )
-        self._input, self._output = choose_input_and_output(path, self._session, manifest)
+        self._input, self._outputs = choose_input_and_outputs(path, self._session, manifest)
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network; see `jetseg.engine.backend.Runner.infer`."""
+        return self._run(self._outputs[:1], network_input)[0]
+
+    def infer_all(self, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
+        """Runs the network; see `jetseg.engine.backend.SeveralOutputs`."""
+        return self._run(self._outputs, network_input)
+
+    def _run(self, outputs: list[str], network_input: NetworkInput) -> list[npt.NDArray[Any]]:
         if self._session is None:
             raise ArtifactError(f"{self.path} was closed.")
-        (output,) = run_session(self._session, [self._output], {self._input: network_input})
-        return output
+        return run_session(self._session, outputs, {self._input: network_input})
 
     def close(self) -> None:
         """Frees the session."""

@@ -58,17 +58,25 @@ class TensorRtRunner:
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network; see `jetseg.engine.backend.Runner.infer`. The next call overwrites the output."""
+        return self._run(network_input, self._outputs[:1])[0]
+
+    def infer_all(self, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
+        """Runs the network; see `jetseg.engine.backend.SeveralOutputs`. The next call overwrites the outputs."""
+        return self._run(network_input, self._outputs)
+
+    def _run(self, network_input: NetworkInput, outputs: list[str]) -> list[npt.NDArray[Any]]:
         if self._gpu is None or (stream := self._stream) is None:
             raise ArtifactError(f"{self.path} was closed.")
-        source, result = self._buffers[self._input], self._buffers[self._output]
+        source, results = self._buffers[self._input], [self._buffers[name] for name in outputs]
         np.copyto(source.host, network_input)
         with self._gpu.active():
             source.upload(stream)
             if not self._context.execute_async_v3(stream.handle):
                 raise self._failed("TensorRT failed while running the network")
-            result.download(stream)
+            for result in results:
+                result.download(stream)
             stream.synchronize()
-        return result.host
+        return [result.host for result in results]
 
     def step_times(self, network_input: NetworkInput, runs: int) -> list[StepTime]:
         """Runs the network so often, and returns the fastest run of each of its layers, in order of execution."""
@@ -102,7 +110,7 @@ class TensorRtRunner:
         engine = self._engine = self._runtime.deserialize_cuda_engine(self._network.read())
         if engine is None:
             raise ArtifactError(f"{self.path} is no engine that TensorRT {trt.__version__} opens.{self._said()}")
-        self._choose_input_and_output(trt, engine)
+        self._choose_input_and_outputs(trt, engine)
         context = self._context = engine.create_execution_context()
         if context is None:
             raise self._failed("The engine's memory could not be allocated")
@@ -115,20 +123,21 @@ class TensorRtRunner:
             if not context.set_tensor_address(name, buffer.address):
                 raise self._failed(f"TensorRT does not take the memory for {name}")
 
-    def _choose_input_and_output(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
-        """Finds the input and the output that the manifest means, and checks both against it."""
+    def _choose_input_and_outputs(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
+        """Finds the input and the outputs that the manifest means, and checks them against it."""
         spec = self.manifest.input
         inputs = [name for name in _names(engine) if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         outputs = [name for name in _names(engine) if name not in inputs]
         if len(inputs) > 1:
             raise ManifestError(f"{self.path} has {len(inputs)} inputs, and a camera feeds one.", "Export it again.")
         self._input = pick_tensor(self.path, "input", inputs, spec.name)
-        self._output = pick_tensor(self.path, "output", outputs, self.manifest.output.name)
+        self._outputs = [pick_tensor(self.path, "output", outputs, output.name) for output in self.manifest.outputs]
         shape, dtype = tuple(engine.get_tensor_shape(self._input)), engine.get_tensor_dtype(self._input)
         expected = trt.DataType.UINT8 if spec.kind == "frame" else trt.DataType.FLOAT
         check_input(self.path, self._input, dtype, shape, expected, spec)
-        shape, dtype = tuple(engine.get_tensor_shape(self._output)), engine.get_tensor_dtype(self._output)
-        check_output(f"{self.path}: output {self._output}", shape, trt.nptype(dtype), self.manifest)
+        for name, task in zip(self._outputs, self.manifest.tasks, strict=True):
+            shape, dtype = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+            check_output(f"{self.path}: output {name}", shape, trt.nptype(dtype), task)
 
     def _failed(self, what: str) -> DeviceError:
         return DeviceError(f"{what}.{self._said()}", "If memory is short, close other programs and try again.")

@@ -12,13 +12,14 @@ from jetseg.manifest import Manifest
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
 from jetseg.onnx.memory import return_freed_memory
+from jetseg.postprocess import ClassMap, TaskMap
 from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.config import Correction, Policy
 from jetseg.quantization.correct import input_folding
 from jetseg.quantization.correct.activation_shift import shift_
 from jetseg.quantization.correct.candidate import ChooseRanges, CorrectedGraph, Feed, Outcome, Variant
 from jetseg.quantization.correct.equalization import EVEN, equalize_
-from jetseg.quantization.correct.judge import Judge, class_maps
+from jetseg.quantization.correct.judge import Judge, decisions
 from jetseg.quantization.correct.positions import rarity
 from jetseg.quantization.correct.weight_reconstruction import reconstruct_weights_
 from jetseg.quantization.observe.observer import Observed
@@ -100,12 +101,12 @@ class Corrector:
         """
         starts = [variant.start(variant.glimpse, choose) for variant in variants]
         plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
-        decide = partial(class_maps, float_network, self.manifest, threads=self.threads)
+        decide = partial(decisions, float_network, self.manifest, threads=self.threads)
         wanted = decide(self.held_out)
         judge = Judge(self.manifest, self.policy, self.held_out, wanted, self.threads, self.keep_float)
         frames: list[tuple[Feed, Tensor]] = []
         if reconstruct:
-            frames.extend(zip(self.frames, rarity(decide(self.frames)), strict=True))
+            frames.extend(zip(self.frames, rarity(list(map(_classes_of, decide(self.frames)))), strict=True))
         few = frames[:: max(1, -(-len(frames) // _TRIAL_FRAMES))]
         tried = [self._reconstructed(start, targets[0], few) for start in starts] if reconstruct else starts
         winner = judge.best(tried, targets[0])
@@ -150,3 +151,9 @@ class Corrector:
         feeds, interest = [feed() for feed, _ in frames], [weights for _, weights in frames]
         reconstruct_weights_(graph, placement, quantizers, feeds, interest, weight_limit=limit, threads=self.threads)
         return CorrectedGraph(graph, start.tensors, (*start.corrections, "reconstruct"), len(frames))
+
+
+def _classes_of(maps: Sequence[TaskMap]) -> ClassMap:
+    """Returns the map of the first task that has classes; of depth alone, one class everywhere."""
+    found = next((values for values in maps if values.dtype == np.uint8), None)
+    return np.zeros(maps[0].shape, np.uint8) if found is None else found.astype(np.uint8, copy=False)

@@ -1,4 +1,7 @@
-"""Judges candidates by the pixels that keep the float network's class; who is behind is not judged to the end."""
+"""Judges candidates by the pixels that keep the float network's class, of several tasks in the worst.
+
+Who is behind is not judged to the end.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 
 from jetseg.manifest import Manifest
 from jetseg.onnx.session import make_session, run_session
-from jetseg.postprocess import ClassMap, class_map
+from jetseg.postprocess import TaskMap, same_share, task_maps
 from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.config import Policy
 from jetseg.quantization.correct.candidate import CorrectedGraph, Feed
@@ -20,8 +23,8 @@ _BEHIND = 3.0
 """Standard errors of the mean difference by which a candidate is behind for good."""
 
 
-def class_maps(model: bytes, manifest: Manifest, feeds: Sequence[Feed], threads: int | None) -> list[ClassMap]:
-    """Returns what a network decides on some frames, quantizers computed as they stand."""
+def decisions(model: bytes, manifest: Manifest, feeds: Sequence[Feed], threads: int | None) -> list[list[TaskMap]]:
+    """Returns what a network decides on some frames, the map of each task, quantizers computed as they stand."""
     decide = _Session(model, manifest, threads)
     return [decide(feed) for feed in feeds]
 
@@ -43,7 +46,7 @@ class Judge:
         manifest: Manifest,
         policy: Policy,
         held_out: Sequence[Feed],
-        wanted: Sequence[ClassMap],
+        wanted: Sequence[Sequence[TaskMap]],
         threads: int | None,
         keep_float: frozenset[str] = frozenset(),
     ) -> None:
@@ -67,7 +70,7 @@ class Judge:
         for place, (feed, wanted) in enumerate(self._frames):
             for score in left:
                 if len(score.same) == place:
-                    score.same.append(float(np.mean(sessions[id(score)](feed) == wanted)))
+                    score.same.append(same_share(sessions[id(score)](feed), wanted))
             left = _still_in(left, place + 1)
         return max(left, key=_Score.mean).candidate
 
@@ -126,7 +129,7 @@ class _Session:
     def __init__(self, model: bytes, manifest: Manifest, threads: int | None) -> None:
         self._session = make_session(model, threads=threads, optimize=False, arena=False)
         self._manifest = manifest
-        self._outputs = [manifest.output.name or self._session.get_outputs()[0].name]
+        self._outputs = [output.name or self._session.get_outputs()[0].name for output in manifest.outputs]
 
-    def __call__(self, feed: Feed) -> ClassMap:
-        return class_map(run_session(self._session, self._outputs, dict(feed()))[0], self._manifest)
+    def __call__(self, feed: Feed) -> list[TaskMap]:
+        return list(task_maps(run_session(self._session, self._outputs, dict(feed())), self._manifest).values())

@@ -21,7 +21,7 @@ def rated(number, score, place, image=None):
     frame = SourceFrame(number, f"f{number}", 0.0, image, None)
     worth = FrameWorth(score, {"doubt": score}, np.array(place, dtype=float))
     statistics = new_statistics(None, FakeSource(1), engine=ANY_SPEED)
-    return RatedResult(frame, np.full((24, 32), 1, np.uint8), 0.0, None, statistics, worth)
+    return RatedResult(frame, np.full((24, 32), 1, np.uint8), 0.0, None, statistics, worth=worth)
 
 
 def kept(folder: Path) -> list[int]:

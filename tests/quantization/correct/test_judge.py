@@ -18,9 +18,9 @@ class Fixed:
     def __init__(self, kept: list[int]) -> None:
         self.kept = kept
 
-    def __call__(self, feed) -> np.ndarray:
+    def __call__(self, feed) -> list[np.ndarray]:
         Fixed.looks += 1
-        return np.uint8(np.arange(PIXELS) >= self.kept[feed()])
+        return [np.uint8(np.arange(PIXELS) >= self.kept[feed()])]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def judged(monkeypatch):
     Fixed.looks = 0
     monkeypatch.setattr(Judge, "_session", lambda _, score: Fixed(score.candidate.graph))
     feeds = [lambda frame=frame: frame for frame in range(FRAMES)]
-    return Judge(SimpleNamespace(), "conv-inputs", feeds, [np.zeros(PIXELS, np.uint8)] * FRAMES, None)
+    return Judge(SimpleNamespace(), "conv-inputs", feeds, [[np.zeros(PIXELS, np.uint8)]] * FRAMES, None)
 
 
 def candidate(kept) -> CorrectedGraph:
