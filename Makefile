@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,train,predict,medical,report,rtx,dashboard,deploy,record,publish,search,tensorboard,ros2,mcap,foxglove,mqtt,dev
+EXTRAS := cpu,train,predict,medical,report,rtx,litert,dashboard,deploy,record,publish,search,tensorboard,ros2,mcap,foxglove,mqtt,dev
 READY := $(VENV)/.installed
 DOCS_VENV ?= .venv-docs
 DOCS_BIN := $(DOCS_VENV)/bin
@@ -25,7 +25,7 @@ PIN := --constraint $(CURDIR)/constraints.txt
 INSTALL := $(PIN) --build-constraint $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint docs package lock pin-bases audit changelog bindings torch-tensorrt soak fuzz bench latency zoo images clean
+.PHONY: help demo test test-long lint docs package lock pin-bases audit changelog bindings litert torch-tensorrt soak fuzz bench latency zoo images clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -84,6 +84,13 @@ changelog: $(DOCS_READY) ## Moves the fragments of changes/ into CHANGELOG.md, u
 
 bindings: $(READY) ## Slow tests over NVIDIA's own bindings of four versions, its builder, and pycuda itself (240 MB are downloaded).
 	$(BIN)/python -m pytest -m slow tests/engine/tensorrt
+
+$(VENV)/.litert: $(READY) jetseg/engine/litert/converter.txt
+	$(BIN)/python -m pip install --no-deps --requirement jetseg/engine/litert/converter.txt
+	@touch $@
+
+litert: $(VENV)/.litert ## Installs LiteRT's converter, and runs the slow tests that convert networks.
+	$(BIN)/python -m pytest -m slow tests/engine/litert
 
 $(TT_READY): pyproject.toml constraints.txt
 	$(TT_PYTHON) -m venv $(TT_VENV)

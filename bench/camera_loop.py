@@ -1,6 +1,7 @@
 """Compares the camera loop with the bare engine by alternated rounds, and measures frame age on a live feed.
 
     python bench/camera_loop.py ENGINE [--manifest FILE] [--rounds 5] [--seconds 4] [--json]
+    python bench/camera_loop.py --made-up 2.5 --width 1920 --height 1080
 
 Throughput: frames come from memory as fast as the loop takes them, so the ratio shows what the loop itself
 costs: resizing, normalizing, argmax, hand-over between threads and, with --full, overlay and mIoU. Each round
@@ -12,7 +13,9 @@ should stay below that plus two frame intervals.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import time
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -36,14 +39,16 @@ from jetseg.monitor.statistics import LoopStatistics
 from jetseg.provenance import device_name, toolchain
 from jetseg.workflows.opening import open_engine
 
+_MADE_UP = {"classes": [f"class{number}" for number in range(11)], "input": {"height": 360, "width": 480}}
+
 
 def main() -> None:
     options = _options()
-    with open_engine(options.engine, manifest=options.manifest, threads=options.threads) as engine:
+    with bench_engine(options) as engine:
         throughput = measure_throughput(engine, options)
         live = measure_live(engine, options)
     result = {
-        "engine": options.engine.name,
+        "engine": options.engine.name if options.engine else f"made up, {options.made_up:g} ms",
         "device": device_name(),
         "toolchain": toolchain(),
         "engine_threads": options.threads,
@@ -113,6 +118,25 @@ def drive(engine: Engine, source: Source, speed: EngineSpeed, config: LoopConfig
     return run_loop(config, engine, source, [OverlayTaker()] if full else [], statistics=statistics)
 
 
+class MadeUpRunner:
+    """An engine on a device of its own: it takes a fixed time, and none of the processor."""
+
+    def __init__(self, milliseconds: float) -> None:
+        self.manifest = Manifest.model_validate(_MADE_UP)
+        self._seconds = milliseconds / 1e3
+        spec = self.manifest.input
+        shape = (3, 1, self.manifest.num_classes, spec.height, spec.width)
+        self._outputs = itertools.cycle(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+
+    def infer(self, _: Any) -> Any:
+        """Waits, and gives scores."""
+        time.sleep(self._seconds)
+        return next(self._outputs)
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
 class OverlayTaker:
     """A sink that asks for the overlay and does nothing with it."""
 
@@ -144,6 +168,12 @@ class MemorySource(Source):
         return SourceFrame(sequence, str(sequence), perf_counter(), image, self._label)
 
 
+def bench_engine(options: argparse.Namespace) -> Engine:
+    if options.made_up is not None:
+        return Engine(MadeUpRunner(options.made_up))
+    return open_engine(options.engine, manifest=options.manifest, threads=options.threads)
+
+
 def _print(result: dict[str, Any]) -> None:
     console = Console()
     table = Table(title=f"{result['engine']}, frames {result['frame_size']}", title_justify="left")
@@ -173,7 +203,9 @@ def _print(result: dict[str, Any]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("engine", type=Path, help="engine or ONNX file")
+    engine = parser.add_mutually_exclusive_group(required=True)
+    engine.add_argument("engine", type=Path, nargs="?", help="engine or ONNX file")
+    engine.add_argument("--made-up", type=float, metavar="MS", help="instead of one, something that takes this time")
     parser.add_argument("--manifest", type=Path, help="manifest, if it is not beside the file")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine")
     parser.add_argument("--rounds", type=int, default=5)

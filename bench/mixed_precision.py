@@ -59,7 +59,12 @@ def _show(built: BuildResult) -> None:
     print(*built.attempts, sep="\n")
     work = sum(built.report.macs.values())
     share = 1.0 - built.report.integer_macs / work if work else 1.0
-    print(f"{built.manifest.precision}: {built.agreement and built.agreement.percent:.2f} % of the pixels are kept,")
+    kept = (
+        "agreement not measured"
+        if built.agreement is None
+        else f"{built.agreement.percent:.2f} % of the pixels are kept"
+    )
+    print(f"{built.manifest.precision}: {kept},")
     print(f"{100 * share:.1f} % of the multiply-accumulates are in float, {'; '.join(built.violations) or 'passed'}")
     if built.contest is not None:
         print(built.contest.record() | {"regions": len(built.contest.regions)})

@@ -73,10 +73,34 @@ check() {
     inside jetseg doctor --need onnxruntime
     [ "$ARCH" != "$(dpkg --print-architecture)" ] || inside jetseg run camvid-light --source synthetic --no-labels --frames 3
     [ "$1" != workshop ] || inside jetseg demo
+    case $1 in jetson-*) speak ;; esac
     [ -z "${DRIVE:-}" ] || drive "$1"
     buildah rm "$container" > /dev/null
     echo "$1: built and run"
 }
+
+# What a loop publishes over Zenoh arrives, and what it records in MCAP is a source.
+speak() {
+    inside sh -euc 'cd "$(mktemp -d)"
+        python3 -c "$1" & listener=$!
+        jetseg run camvid-light --source synthetic --no-labels --frames 8 --record-mcap drive \
+            --ros2 "/segmentation?transport=zenoh&domain=7"
+        wait $listener
+        jetseg run camvid-light --source "mcap:$(echo drive/*.mcap):/camera/image/compressed" --no-labels' speak "$LISTENER"
+}
+
+LISTENER='
+import os, time, zenoh
+config = zenoh.Config()
+config.insert_json5("mode", "\"router\"")
+config.insert_json5("listen/endpoints", "[\"tcp/127.0.0.1:7447\"]")
+session, sizes, end = zenoh.open(config), [], time.monotonic() + 600
+session.declare_subscriber("7/segmentation/**", lambda sample: sizes.append(len(bytes(sample.payload))))
+while max(sizes, default=0) < 480 * 360 and time.monotonic() < end:
+    time.sleep(0.1)
+print("a class map came over Zenoh" if time.monotonic() < end else "no class map came over Zenoh", flush=True)
+os._exit(time.monotonic() >= end)
+'
 
 drive() {
     buildah copy --quiet --chown 10001 "$container" "$DRIVE" /vehicle/drive > /dev/null

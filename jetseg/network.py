@@ -98,11 +98,23 @@ def open_network(path: Path | str, manifest: Path | str | None = None, *, truste
     """
     trust(trusted)
     found = find_artifact(Path(path))
+    _refuse_tensorflow(found)
     if not found.is_file():
         names = ", ".join(shipped_names())
         hint = "Check the path." if found.suffix else f"Networks that come with jetseg: {names}."
         raise ArtifactError(f"{found} does not exist.", hint)
     return _with(found, Path(manifest)) if manifest else _with_own_manifest(found)
+
+
+def _refuse_tensorflow(path: Path) -> None:
+    """Refuses what TensorFlow and Keras save; they export what can be read here."""
+    saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
+    if saved_model or path.suffix.lower() in (".keras", ".h5", ".hdf5", ".pb"):
+        raise ArtifactError(
+            f"{path} is a model of TensorFlow or Keras, and jetseg reads none of these.",
+            "Export it to ONNX (`model.export('net.onnx', format='onnx')` in Keras 3, or tf2onnx) or to LiteRT, and "
+            "write a manifest beside it; docs/how-to/litert.md shows how.",
+        )
 
 
 def settle(artifact: Path) -> None:

@@ -15,6 +15,9 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the machine
     raise MissingDependencyError("cv2", "cpu", "reads, resizes and draws images") from error
 
+_MOST_ROWS = 257
+"""The sum of so many pixels fits into 16 bits."""
+
 FrameU8 = npt.NDArray[np.uint8]
 NetworkInput = npt.NDArray[Any]
 
@@ -107,8 +110,31 @@ def resize_frame(frame_hwc_u8: FrameU8, height: int, width: int) -> FrameU8:
     if frame_hwc_u8.shape[:2] == (height, width):
         return frame_hwc_u8
     shrinks = height < frame_hwc_u8.shape[0] and width < frame_hwc_u8.shape[1]
+    rows, rest = divmod(frame_hwc_u8.shape[0], height)
+    halves = rows == 2 and frame_hwc_u8.shape[1] == 2 * width  # which OpenCV does at once
+    if shrinks and not rest and rows <= _MOST_ROWS and not halves:
+        return _shrink_by_rows(frame_hwc_u8, rows, width)
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(frame_hwc_u8, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def _shrink_by_rows(frame_hwc_u8: FrameU8, rows: int, width: int) -> FrameU8:
+    """Shrinks by area, to one gray level what OpenCV gives, in half the time: whole rows are added first.
+
+    Sums of rows are exact in 16 bits. A halving by bilinear interpolation is the mean of two pixels.
+    """
+    height, columns = frame_hwc_u8.shape[0] // rows, frame_hwc_u8.shape[1]
+    lines = frame_hwc_u8.reshape(height, rows, -1)
+    added = np.add(lines[:, 0], lines[:, 1], dtype=np.uint16)
+    for row in range(2, rows):
+        added += lines[:, row]
+    sums: npt.NDArray[Any] = added.reshape(height, *frame_hwc_u8.shape[1:])
+    while columns % (2 * width) == 0:
+        columns //= 2
+        sums = cv2.resize(sums, (columns, height), interpolation=cv2.INTER_LINEAR)
+    if columns != width:
+        sums = cv2.resize(sums, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.convertScaleAbs(sums, alpha=1 / rows), dtype=np.uint8)
 
 
 def _planes(frame_hwc_u8: FrameU8, color: str) -> list[FrameU8]:

@@ -116,6 +116,7 @@ BACKENDS: Registry[Any] = Registry(
     "jetseg.backends",
     {
         "onnxruntime": "jetseg.engine.onnxruntime.backend:OnnxRuntime",
+        "litert": "jetseg.engine.litert.backend:LiteRT",
         "tensorrt": "jetseg.engine.tensorrt.backend:TensorRT",
         "tensorrt_rtx": "jetseg.engine.tensorrt_rtx.backend:TensorRTRTX",
     },
@@ -194,6 +195,8 @@ SINKS: Registry[Any] = Registry(
         "mcap": "jetseg.camera.sinks.mcap:McapSink",
         "foxglove": "jetseg.camera.sinks.foxglove:FoxgloveSink",
         "mqtt": "jetseg.camera.sinks.mqtt:MqttSink",
+        "rtsp": "jetseg.camera.sinks.gstreamer.sink:RtspSink",
+        "gstreamer": "jetseg.camera.sinks.gstreamer.sink:GStreamerSink",
         "window": "jetseg.camera.sinks.window:WindowSink",
     },
     needs=("form", "open"),

@@ -58,6 +58,22 @@ def test_shrinking_averages_and_growing_interpolates():
     np.testing.assert_array_equal(resize_frame(noise(), 18, 28), grown)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((90, 160), (30, 40)), ((90, 160), (30, 37)), ((90, 160), (45, 80)), ((96, 96), (12, 6)), ((90, 120), (31, 40))],
+)
+def test_shrinking_gives_the_mean_of_an_area_to_one_gray_level(before, after):
+    frames = [noise(*before), np.full((*before, 3), 255, np.uint8), np.zeros((*before, 3), np.uint8)]
+    for frame in frames:
+        found = resize_frame(frame, *after)
+        expected = cv2.resize(frame, after[::-1], interpolation=cv2.INTER_AREA)
+        assert found.shape == (*after, 3)
+        assert found.dtype == np.uint8
+        difference = found.astype(int) - expected
+        assert np.abs(difference).max() <= 1
+        assert abs(difference.mean()) < 0.05, "not brighter and not darker on the whole"
+
+
 def test_a_frame_of_the_right_size_is_not_touched():
     frame = noise()
     assert resize_frame(frame, 9, 14) is frame

@@ -66,6 +66,23 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def wait(self) -> None:
+        """Waits until there is an item to get.
+
+        Raises:
+            ChannelClosed: The channel is closed and empty.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._closed)
+            if not self._items:
+                raise ChannelClosed
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed and empty."""
+        with self._changed:
+            return self._closed and not self._items
+
     def __iter__(self) -> Iterator[T]:
         """Yields items until the channel is closed and empty."""
         with suppress(ChannelClosed):

@@ -129,6 +129,17 @@ class OutputConfig(Settings):
     foxglove: Annotated[int | None, Cli(metavar="PORT")] = Field(
         None, ge=0, le=65535, description="Show frames, class maps, figures and events in Foxglove, usually on 8765."
     )
+    rtsp: Annotated[int | None, Cli(metavar="PORT")] = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Serve the frames with colored classes as rtsp://HOST:PORT/live, usually on 8554.",
+    )
+    gstreamer: Annotated[str | None, Cli(metavar="PIPELINE")] = Field(
+        None,
+        description="Push the frames with colored classes into a pipeline of GStreamer, as in 'appsrc ! videoconvert ! "
+        "x264enc tune=zerolatency ! rtph264pay ! udpsink host=10.0.0.5 port=5600'.",
+    )
     mqtt: Annotated[str | None, Cli(metavar="URL")] = Field(
         None,
         description="Send figures and events to an MQTT broker, as in mqtt://10.0.0.5/vehicle7; @FILE or env:NAME for "
@@ -136,8 +147,8 @@ class OutputConfig(Settings):
     )
     dashboard_host: Annotated[str, Cli(metavar="ADDRESS")] = Field(
         "127.0.0.1",
-        description="Where dashboard, metrics and Foxglove listen. Beyond loopback, anyone who reaches the port sees "
-        "the camera.",
+        description="Where dashboard, metrics, Foxglove and RTSP listen. Beyond loopback, anyone who reaches the port "
+        "sees the camera.",
     )
 
 

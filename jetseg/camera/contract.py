@@ -44,7 +44,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,8 @@ from jetseg.monitor.observer import Observation
 from jetseg.monitor.statistics import LoopStatistics, SourceLosses
 from jetseg.postprocess import ClassMap
 from jetseg.ros.stamp import Stamp
+
+DatedBy = Literal["capture", "arrival", "reading"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ class SourceFrame:
         shown_at: Seconds since the first frame at which a video shows it; None for all else.
         shown_for: Seconds that it is shown, where the video tells.
         stamp: What a message of ROS 2 that brought it says of time and place; None for all else.
+        dated_by: What `captured_at` is: the "capture", the "arrival" at this machine, before which encoder, network and
+            decoder lie, or where "reading" a file began; None means "arrival" for a camera, and else "reading".
+        lag_s: Of a recording: seconds from the capture to its arrival at the recorder, where stamps tell.
     """
 
     sequence: int
@@ -84,6 +89,8 @@ class SourceFrame:
     shown_at: float | None = None
     shown_for: float | None = None
     stamp: Stamp | None = None
+    dated_by: DatedBy | None = None
+    lag_s: float | None = None
 
 
 class Source(Protocol):
@@ -218,6 +225,8 @@ class SinkContext:
         size_hw: Height and width of its frames; None before the first one is known.
         watch: Calls what it is given with the figures of the run, twice a second; as `Observer.listen`.
         source: What the user called the source.
+        alpha: Weight of the class colors in what a sink draws by itself, 0 to 1.
+        camera: Name of the camera, where several have a sink of this kind each; else empty.
     """
 
     manifest: Manifest
@@ -228,6 +237,8 @@ class SinkContext:
     size_hw: tuple[int, int] | None = None
     watch: Callable[[Callable[[Observation], None]], None] = lambda listener: None  # noqa: ARG005
     source: str = ""
+    alpha: float = 0.5
+    camera: str = ""
 
 
 class SinkKind(Protocol):

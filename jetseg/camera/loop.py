@@ -13,6 +13,7 @@ from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.overlay import Overlay
 from jetseg.camera.pipeline import Pipeline
 from jetseg.camera.stopping import StopFlag
+from jetseg.camera.turns import Turn, Turns
 from jetseg.engine.backend import Runner
 from jetseg.errors import StageStoppedError
 from jetseg.evaluation.accuracy import check_classes
@@ -31,6 +32,7 @@ def run_loop(
     statistics: LoopStatistics | None = None,
     stop: StopFlag | None = None,
     ladder: Ladder | None = None,
+    turn: Turn | None = None,
     give_up: Callable[[StageStoppedError], None] | None = None,
 ) -> LoopStatistics:
     """Runs a network on a source until it ends, a limit is reached, or `stop` is set.
@@ -47,6 +49,7 @@ def run_loop(
             read also after an error.
         stop: Ends the run from outside; see also `jetseg.camera.stopping.stop_on_signals`.
         ladder: Engines to change between while running; without it `runner` serves alone.
+        turn: This loop's part in the engines, where others use them as well.
         give_up: Called, in a thread of its own, when a stage stopped. It should end the process after some
             seconds: what hangs may be the calling thread, and then this function does not return.
 
@@ -58,7 +61,7 @@ def run_loop(
         JetsegError: Whatever any stage raised, after all threads have ended.
     """
     stop = stop or StopFlag()
-    with _one_opencv_thread():
+    with one_opencv_thread():
         statistics = statistics or new_statistics(runner, source, stopped=lambda: stop.requested)
         statistics.losses = source.losses
         if config.deadline_ms is not None:
@@ -72,6 +75,7 @@ def run_loop(
             overlay=Overlay(runner.manifest, config.alpha, legend=config.legend) if drawn else None,
             statistics=statistics,
             stop=stop,
+            turn=turn or Turns().join(),
             give_up=give_up,
         )
         pipeline.run()
@@ -101,7 +105,7 @@ def new_statistics(
 
 
 @contextmanager
-def _one_opencv_thread() -> Iterator[None]:
+def one_opencv_thread() -> Iterator[None]:
     """Keeps OpenCV's thread pool from taking the engine's cores for work of a millisecond."""
     earlier = cv2.getNumThreads()
     cv2.setNumThreads(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from time import perf_counter
@@ -18,6 +18,7 @@ from jetseg.camera.contract import FrameResult, Sink, Source, SourceFrame
 from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.overlay import Overlay
 from jetseg.camera.stopping import StopFlag
+from jetseg.camera.turns import Turn
 from jetseg.camera.watchdog import Watchdog
 from jetseg.errors import DeviceError, StageStoppedError
 from jetseg.evaluation.finite import all_finite
@@ -61,8 +62,10 @@ class Pipeline:
         overlay: Overlay | None,
         statistics: LoopStatistics,
         stop: StopFlag,
+        turn: Turn,
         give_up: Callable[[StageStoppedError], None] | None,
     ) -> None:
+        self._turn = turn
         self._limit = config.frames
         self._seconds = config.seconds
         self._ladder = ladder
@@ -143,6 +146,7 @@ class Pipeline:
                     break
                 statistics.stages["capture"].add(perf_counter() - frame.captured_at)
                 statistics.read += 1
+                statistics.age_since = frame.dated_by or ("arrival" if self._source.live else "reading")
                 if not self._frames.put(frame):
                     break
         finally:
@@ -160,14 +164,15 @@ class Pipeline:
     def _infer(self) -> None:
         # for all engines of a ladder alike: one thread alone writes the figures of a stage
         must_finish = not all(engine.speed.outputs_stay for engine in self._ladder.engines)
-        for prepared in self._prepared:
-            with self._in_hand():
-                engine = prepared.engine
-                with self._statistics.timed("infer"):
-                    output = engine.runner.infer(prepared.network_input)
-                result = self._class_map(output, engine) if must_finish else output
-            if not self._inferred.put(_Inferred(prepared.frame, engine, result, must_finish)):
-                break
+        with suppress(ChannelClosed):
+            while True:
+                with self._turn.frame(self._prepared) as prepared, self._in_hand():
+                    engine = prepared.engine
+                    with self._statistics.timed("infer"):
+                        output = engine.runner.infer(prepared.network_input)
+                    result = self._class_map(output, engine) if must_finish else output
+                if not self._inferred.put(_Inferred(prepared.frame, engine, result, must_finish)):
+                    break
 
     @contextmanager
     def _in_hand(self) -> Iterator[None]:

@@ -61,6 +61,10 @@ def build_engine(
 
         jetseg build-engine student.onnx --precision auto --data camvid:data/camvid       # the fastest that passes
 
+        jetseg build-engine student.onnx --backend auto --precision auto --data camvid:data/camvid   # of any runtime
+
+        jetseg build-engine student.onnx --backend litert --data camvid:data/camvid       # a .tflite file
+
         jetseg build-engine student.onnx --backend tensorrt --data camvid:data/camvid     # on the Jetson itself
 
         jetseg build-engine student.kit.zip --backend tensorrt --option sparse_weights=true

@@ -111,7 +111,14 @@ def _drive(engine: Path, video: Path) -> LoopSummary:
     pace = _CAMERA_FRAMES_PER_SECOND
     with open_status_line(log) as status:
         found = run_camera(
-            engine, source=_TEST_DRIVE, split="test", pace=pace, output=video, sinks=[status], threads=1, drift=False
+            engine,
+            source=_TEST_DRIVE,
+            split="test",
+            pace=pace,
+            output=video,
+            sinks=[status.of()],
+            threads=1,
+            drift=False,
         )
     return found.summary
 

@@ -25,7 +25,7 @@ def evaluate(
     settings: Annotated[dict[str, Any], options.From(EvaluateConfig)],
     limits: options.Limits,
     simulate: Annotated[
-        Literal["tensorrt"] | None,
+        Literal["tensorrt", "litert"] | None,
         typer.Option(help="Score the float network as this backend would run it in INT8, computed exactly."),
     ] = None,
     ranges: Annotated[Path | None, typer.Option("--calibration", help="Ranges file, for --simulate.")] = None,

@@ -39,6 +39,8 @@ def explain(
         jetseg explain dense.safetensors pruned.safetensors --data camvid:data/camvid --json
 
         jetseg explain student.onnx student.int8.onnx --data camvid:data/camvid --repair
+
+        jetseg explain dense.safetensors pruned.safetensors --data camvid:data/camvid --at 12:240,150 --out lost.html
     """
     from jetseg.explanation.record import as_record
     from jetseg.workflows.explanation import explain as run

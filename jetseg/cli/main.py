@@ -57,6 +57,8 @@ VERBS = {
         "replay:replay",
         "Runs a recording through an engine and compares its class maps with the recorded ones.",
     ),
+    "latency-test": ("latency_test:latency_test", "Measures glass to mask: a camera films a clock, a network runs."),
+    "ring-header": ("ring_header:ring_header", "Prints the C header that reads the class maps of `run --ring`."),
     "health": ("health:health", "Tells whether a run on this machine still gets its frames."),
     "report": ("report:report", "Measures networks on the same frames and writes one HTML page about them."),
     "explain": ("explain:explain", "Tells what a smaller network no longer sees, why, and what brings it back."),
@@ -68,7 +70,7 @@ VERBS = {
 
 OPEN_CHECKPOINTS = (
     *("train", "distill", "advise", "prune", "factorize", "compress", "search", "export", "qat"),
-    *("baseline", "eval", "predict", "bench", "parity", "run", "replay", "report", "explain"),
+    *("baseline", "eval", "predict", "bench", "parity", "run", "latency-test", "replay", "report", "explain"),
 )
 """Verbs that may build the network of a checkpoint, and take --trust."""
 

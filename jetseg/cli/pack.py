@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from jetseg.kit.packing import PackResult
 
 
+APP = "litert"
+
+
 @options.with_settings
 def pack(
-    model: Annotated[Path, typer.Argument(help="Float ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="Float ONNX file; a .tflite engine for --target litert.")],
     data: options.NeededData,
-    out: Annotated[Path, typer.Option(help="Kit to write, as in student.kit.zip.")],
+    out: Annotated[Path, typer.Option(help="Kit to write, as in student.kit.zip; a folder for --target litert.")],
     settings: Annotated[dict[str, Any], options.From(PackConfig)],
     ranges: Annotated[
         Path | None,
@@ -37,6 +40,9 @@ def pack(
     here. With a ranges file, TensorRT's INT8 is simulated on the frames first, and a kit that could not pass is
     not written (exit code 1). The kit holds frames of the dataset: mind its license.
 
+    With --target litert, a .tflite engine becomes a folder that an Android or iOS app can take: the file, labels,
+    preprocessing as JSON, and golden frames with the bytes that go in and come out.
+
     Examples:
 
         jetseg pack student.onnx --calibration student.ranges.json --data camvid:data/camvid --out student.kit.zip
@@ -44,13 +50,26 @@ def pack(
         jetseg pack student.onnx --data synthetic:20 --frames 4 --target orin-nano-8gb --out student.kit.zip
 
         jetseg pack student.onnx --data camvid:data/camvid --out student.kit.zip --sign ~/.minisign/minisign.key
+
+        jetseg pack engines/student.int8.tflite --target litert --data camvid:data/camvid --out app/
     """
     from jetseg.cli.sign import ask_password
+    from jetseg.errors import ConfigError
     from jetseg.kit.signature import sign_file
     from jetseg.network import open_network
     from jetseg.storage import sha256_file
     from jetseg.workflows.kits import pack as run
+    from jetseg.workflows.kits import pack_app
 
+    if settings.get("target") == APP:
+        if ranges is not None or sign is not None:
+            raise ConfigError("--target litert takes a built engine.", "Leave out --calibration and --sign.")
+        made = pack_app(open_network(model, manifest), data=data, out=out, **settings)
+        if as_json:
+            print_json({"folder": str(made.folder), "frames": made.frames, "precision": made.manifest.precision})
+        else:
+            print_lines(f"{made.folder}: a LiteRT file in {made.manifest.precision} and {made.frames} golden frames")
+        return
     result = run(open_network(model, manifest), data=data, out=out, ranges=ranges, **settings)
     sha256 = sha256_file(result.kit)
     signature = None if sign is None else sign_file(result.kit, sign, ask_password)

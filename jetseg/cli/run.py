@@ -14,13 +14,14 @@ import typer
 from jetseg.camera.config import RunConfig
 from jetseg.cli import options
 from jetseg.cli.output import print_json
-from jetseg.cli.run_summary import host_line, print_monitors, print_summary, rounded, say
+from jetseg.cli.run_summary import print_run, rounded, say
 from jetseg.main_thread import last_words
 from jetseg.registry import DATASETS, SINKS, SOURCES
 
 if TYPE_CHECKING:
     from jetseg.errors import StageStoppedError
     from jetseg.workflows.drive import Drive
+    from jetseg.workflows.fleet import Fleet
 
 _SECONDS_TO_END = 5.0
 """For the summary and the recording, after a stage stopped."""
@@ -37,12 +38,13 @@ def run(
         ),
     ],
     source: Annotated[
-        str,
+        list[str],
         typer.Option(
-            metavar="SOURCE",
+            metavar="[CAMERA=]SOURCE",
             help="Camera index, video file, folder of images, URL, or NAME:PLACE, as in csi:N (with "
             "csi:N?width=1920&height=1080&fps=30), a dataset spec (camvid:DIR, ...), `synthetic` (an endless drive, "
-            f"live at 30 frames per second) or `synthetic:N`; names: {_SOURCES}.",
+            f"live at 30 frames per second) or `synthetic:N`; names: {_SOURCES}. Repeated: several cameras on one "
+            "engine, each with a name if you like, as in front=0.",
         ),
     ],
     settings: Annotated[dict[str, Any], options.From(RunConfig)],
@@ -101,13 +103,17 @@ def run(
         jetseg run student.int8.onnx --source 0 --collect drives/label_me --collect-gb 2
 
         jetseg run engines/current --source 0 --wait --key /etc/jetseg/fleet.pub
+
+        jetseg run student.int8.onnx --source front=0 --source rear=rtsp://10.0.0.7/rear --dashboard 8080
     """
+    from jetseg.camera.cameras import named_sources
     from jetseg.camera.config import LoopConfig
     from jetseg.camera.stopping import StopFlag, stop_on_signals
     from jetseg.cli.bars import console
     from jetseg.cli.status_line import open_status_line
     from jetseg.monitor.events import EventLog
     from jetseg.monitor.supervisor import Supervisor
+    from jetseg.workflows.cameras import open_fleet
     from jetseg.workflows.driving import open_drive
 
     bound = settings.get("watchdog_seconds", LoopConfig.model_fields["watchdog_seconds"].default)
@@ -116,51 +122,56 @@ def run(
     events.listen(lambda event: say(f"{event.kind}: {event.text}"))
     lighter = [name.strip() for name in (ladder or "").split(",") if name.strip()]
     supervisor = Supervisor.take(os.environ)
-    drive = None
+    named = named_sources(source)
+    drive: Drive | Fleet | None = None
     with ExitStack() as signals:  # left last: what closes files is not interrupted
         try:
-            with (
-                open_status_line(console) as status,
-                open_drive(
-                    engine,
-                    source=source,
-                    ladder=lighter,
-                    shadow=shadow,
-                    sinks=[*(sink or ()), status],
-                    manifest=manifest,
-                    threads=threads,
-                    events=events,
-                    stop=stop,
-                    followers=[supervisor] if supervisor else [],
-                    key=key,
+            with ExitStack() as stack:
+                status = stack.enter_context(open_status_line(console))
+                asked: dict[str, Any] = {
+                    "ladder": lighter,
+                    "shadow": shadow,
+                    "manifest": manifest,
+                    "threads": threads,
+                    "events": events,
+                    "stop": stop,
+                    "followers": [supervisor] if supervisor else [],
+                    "key": key,
                     **settings,
-                ) as drive,
-            ):
+                }
+                if len(named) == 1:
+                    sinks = [*(sink or ()), status.of()]
+                    (alone,) = named.values()
+                    drive = stack.enter_context(open_drive(engine, source=alone, sinks=sinks, **asked))
+                else:
+                    viewers = {name: [status.of(name)] for name in named}
+                    asked |= {"sinks": sink or (), "viewers": viewers}
+                    drive = stack.enter_context(open_fleet(engine, sources=named, **asked))
                 signals.enter_context(stop_on_signals(stop))
                 signals.enter_context(last_words(partial(_print_so_far, drive)))
-                say(f"Running on {drive.source.name}; Ctrl-C ends.")
+                say(f"Running on {drive.source_names}; Ctrl-C ends.")
                 drive.run(give_up=partial(_end_process, drive))
         except Exception:
             # hours of figures are worth more than a tidy screen; stdout stays free of a half result
-            if drive is not None and drive.statistics.rate.count:
+            if drive is not None and drive.has_frames:
                 _print_so_far(drive)
             raise
     result = drive.result()
     if as_json:
         print_json(rounded(result.as_dict()))
-        return
-    print_summary(result)
-    print_monitors(result.monitors)
-    say(host_line(result.host))
+    else:
+        print_run(result)
+    for error in drive.errors.values():  # of a camera of several
+        raise error
 
 
-def _print_so_far(drive: Drive) -> None:
-    print_summary(drive.result(), to_stderr=True)
+def _print_so_far(drive: Drive | Fleet) -> None:
+    print_run(drive.result(), to_stderr=True)
 
 
-def _end_process(drive: Drive, error: StageStoppedError) -> None:
+def _end_process(drive: Drive | Fleet, error: StageStoppedError) -> None:
     """Ends a process in which a stage hangs, if it has not ended by itself after some seconds."""
     time.sleep(_SECONDS_TO_END)
-    print_summary(drive.result(), to_stderr=True)
+    print_run(drive.result(), to_stderr=True)
     say(f"Error: {error}")
     os._exit(error.exit_code)

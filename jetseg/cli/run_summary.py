@@ -14,7 +14,24 @@ if TYPE_CHECKING:
     from jetseg.monitor.host import HostSummary
     from jetseg.monitor.rate import Percentiles
     from jetseg.monitor.statistics import LoopSummary
-    from jetseg.workflows.drive import DriveResult
+    from jetseg.workflows.drive_result import DriveResult
+    from jetseg.workflows.fleet import FleetResult
+
+
+def print_run(result: DriveResult | FleetResult, *, to_stderr: bool = False) -> None:
+    """Prints what a run of one camera or of several came to; on stderr the figures alone."""
+    for name, camera in result.cameras.items():
+        if name:
+            print_lines("", f"== {name} ==", console=Terminal(stderr=to_stderr))
+        print_summary(camera, to_stderr=to_stderr)
+        if not to_stderr:
+            print_monitors(camera.monitors)
+    if len(result.cameras) > 1:
+        rates = figure(result.frames_per_second, 1), figure(result.engine_frames_per_second, 1)
+        together = f"all {len(result.cameras)} cameras: {rates[0]} frames per second together, engine alone {rates[1]}"
+        print_lines("", together, console=Terminal(stderr=to_stderr))
+    if not to_stderr:
+        say(host_line(next(iter(result.cameras.values())).host))
 
 
 def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
@@ -42,7 +59,13 @@ def print_summary(result: DriveResult, *, to_stderr: bool = False) -> None:
     console.print(rates)
     times = Table("ms", *map(right, ("p50", "p95", "p99", "worst")))
     worst = figure(summary.worst_frame_age_ms, 1)
-    times.add_row("frame age", *_triple(summary.frame_age_ms), worst, style="bold", end_section=True)
+    times.add_row(
+        f"frame age since {summary.frame_age_since}",
+        *_triple(summary.frame_age_ms),
+        worst,
+        style="bold",
+        end_section=True,
+    )
     for stage, figures in summary.stage_ms.items():
         times.add_row(stage, *_triple(figures))
     console.print(times)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from time import perf_counter
 
 from rich.live import Live
@@ -33,25 +34,43 @@ def open_status_line(console: Terminal) -> Iterator[StatusLine]:
 class StatusLine:
     """Shows rate, frame age, stage times, dropped frames and mIoU; see `open_status_line`."""
 
-    wants_overlay = False
-
     def __init__(self, console: Terminal, live: Live | None) -> None:
         self._console = console
         self._live = live
         self._period = _TERMINAL_SECONDS if live else _LOG_SECONDS
-        self._next = perf_counter() + self._period
+        self._lines: dict[str, list[str]] = {}
+        self._lock = Lock()
+
+    def of(self, camera: str = "") -> CameraStatus:
+        """Returns a sink for the lines of one camera, with its name if there are several."""
+        return CameraStatus(self.show, camera, self._period)
+
+    def show(self, camera: str, lines: list[str]) -> None:
+        """Shows the present lines of a camera; any thread may."""
+        with self._lock:
+            self._lines[camera] = [f"{camera}: {lines[0]}"] if camera else lines
+            if self._live is not None:
+                everything = "\n".join(line for shown in self._lines.values() for line in shown)
+                self._live.update(Text(everything, no_wrap=True, overflow="ellipsis"), refresh=True)
+            else:
+                print_lines("; ".join(self._lines[camera]), console=self._console)
+
+
+class CameraStatus:
+    """The sink that shows one camera now and then; see `StatusLine`."""
+
+    wants_overlay = False
+
+    def __init__(self, show: Callable[[str, list[str]], None], camera: str, period: float) -> None:
+        self._show, self._camera, self._period = show, camera, period
+        self._next = perf_counter() + period
 
     def write(self, result: FrameResult) -> None:
         """Shows the present figures if it is time to."""
         now = perf_counter()
-        if now < self._next:
-            return
-        self._next = now + self._period
-        lines = status_lines(result.statistics)
-        if self._live is not None:
-            self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
-        else:
-            print_lines("; ".join(lines), console=self._console)
+        if now >= self._next:
+            self._next = now + self._period
+            self._show(self._camera, status_lines(result.statistics))
 
 
 def status_lines(statistics: LoopStatistics) -> list[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jetseg.dashboard.guard import Guard
-from jetseg.dashboard.live import LiveFigures, LiveView
+from jetseg.dashboard.live import ShownCamera
 from jetseg.errors import import_optional
 from jetseg.monitor.events import EventLog
+from jetseg.monitor.json_text import json_text
 from jetseg.monitor.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -29,14 +32,15 @@ _PAGE = {
 }
 
 
-def dashboard_app(view: LiveView, figures: LiveFigures, host: str, events: EventLog) -> ASGIApp:
+def dashboard_app(cameras: Mapping[str, ShownCamera], host: str, events: EventLog) -> ASGIApp:
     """Makes the dashboard's application.
 
     Args:
-        view: Served as `/picture?other_than=SEQUENCE`: JPEG with the frame's number in `X-Sequence`, or
+        cameras: By name; each request is answered for `?camera=NAME`, by default for the first. Pictures are served as
+            `/picture?other_than=SEQUENCE`: JPEG with the frame's number in `X-Sequence`, or
             204 if no other frame comes within two seconds, 400 if SEQUENCE is no number. The client asks again when
-            it has drawn, so a slow one gets fewer and newer pictures and nothing piles up for it.
-        figures: Served as `/state` and `/past`, JSON.
+            it has drawn, so a slow one gets fewer and newer pictures and nothing piles up for it. Figures are served
+            as `/state` and `/past`, and a line for each camera as `/cameras`: JSON.
         host: Address that it is bound to.
         events: Gets "page-failed" when an answer fails.
 
@@ -45,19 +49,14 @@ def dashboard_app(view: LiveView, figures: LiveFigures, host: str, events: Event
     """
     responses = _starlette("responses")
 
-    async def answer_picture(request: Request) -> Response:
-        asked = request.query_params.get("other_than", "-1")
-        if not _NUMBER.fullmatch(asked):
-            return _response(responses, b"other_than takes the number of a picture.", "text/plain; charset=utf-8", 400)
-        found = await view.other_than(int(asked))
-        if found is None:
-            return _response(responses, b"", "image/jpeg", 204)
-        return _response(responses, found.jpeg, "image/jpeg", headers={"X-Sequence": str(found.sequence)})
+    def briefs() -> bytes:
+        return json_text({name: camera.figures.brief() for name, camera in cameras.items()})
 
     routes = {
-        "/picture": answer_picture,
-        "/state": _answer(responses, figures.present, "application/json"),
-        "/past": _answer(responses, figures.past, "application/json"),
+        "/picture": _answer_camera(responses, cameras, partial(_picture, responses)),
+        "/state": _answer_camera(responses, cameras, partial(_figures, responses, "present")),
+        "/past": _answer_camera(responses, cameras, partial(_figures, responses, "past")),
+        "/cameras": _answer(responses, briefs, _JSON),
     }
     folder = resources.files("jetseg.dashboard") / "page"
     for path, (name, kind) in _PAGE.items():
@@ -85,6 +84,43 @@ def _application(routes: dict[str, Any]) -> ASGIApp:
     listed = [routing.Route(path, answer, methods=["GET"]) for path, answer in routes.items()]
     app: ASGIApp = routing.Router(listed, redirect_slashes=False)  # a redirect would take the Host header apart
     return app
+
+
+def _answer_camera(
+    responses: Any,  # noqa: ANN401 - Starlette is optional
+    cameras: Mapping[str, ShownCamera],
+    answer: Callable[[ShownCamera, Mapping[str, str]], Awaitable[Response]],
+) -> Any:  # noqa: ANN401
+    """Makes the answer for the camera that is asked for, from it and what else was asked."""
+    first = next(iter(cameras))
+
+    async def answer_asked(request: Request) -> Response:
+        camera = cameras.get(request.query_params.get("camera", first))
+        if camera is None:
+            return _response(responses, b"There is no such camera.", _TEXT, 404)
+        return await answer(camera, request.query_params)
+
+    return answer_asked
+
+
+async def _picture(responses: Any, camera: ShownCamera, asked: Mapping[str, str]) -> Response:  # noqa: ANN401
+    other_than = asked.get("other_than", "-1")
+    if not _NUMBER.fullmatch(other_than):
+        return _response(responses, b"other_than takes the number of a picture.", _TEXT, 400)
+    found = await camera.view.other_than(int(other_than))
+    if found is None:
+        return _response(responses, b"", "image/jpeg", 204)
+    return _response(responses, found.jpeg, "image/jpeg", headers={"X-Sequence": str(found.sequence)})
+
+
+async def _figures(
+    responses: Any,  # noqa: ANN401
+    which: Literal["present", "past"],
+    camera: ShownCamera,
+    _: Mapping[str, str],
+) -> Response:
+    figures = camera.figures
+    return _response(responses, figures.present() if which == "present" else figures.past(), _JSON)
 
 
 def _answer(responses: Any, content: Callable[[], bytes], kind: str) -> Any:  # noqa: ANN401 - Starlette is optional

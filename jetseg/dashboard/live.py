@@ -6,7 +6,8 @@ import asyncio
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -93,6 +94,25 @@ class LiveView:
         return EncodedFrame(result.frame.sequence, jpeg.tobytes())
 
 
+class ShownCamera:
+    """What is shown of one camera; a follower of its run.
+
+    Attributes:
+        view: Its pictures; a sink of its run.
+        figures: Its figures.
+    """
+
+    def __init__(self, manifest: Manifest, events: EventLog, title: Mapping[str, str], alpha: float) -> None:
+        self.view = LiveView(manifest, alpha)
+        self.figures = LiveFigures(events, self.view, manifest, title)
+
+    @contextmanager
+    def follow(self, observer: Observer) -> Iterator[None]:
+        """Shows the run that `observer` looks at; to be called before anyone asks."""
+        self.figures.follow(observer)
+        yield
+
+
 class LiveFigures:
     """Gives the run's figures as JSON.
 
@@ -130,6 +150,17 @@ class LiveFigures:
             self._answer = json_text(self._state(self._observer.latest) if self._observer else self._fixed)
             self._answered_at = perf_counter()
         return self._answer
+
+    def brief(self) -> dict[str, Any] | None:
+        """Returns what a list of cameras shows of this one; None while nothing is known."""
+        if self._observer is None:
+            return None
+        latest = self._observer.latest
+        return {
+            "fps": latest.frames_per_second,
+            "age_p50": latest.frame_age_ms.get("p50"),
+            "since_last_frame_s": latest.since_last_frame_s,
+        }
 
     def past(self) -> bytes:
         """Returns the points of the last five minutes."""

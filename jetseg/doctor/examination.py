@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[Host], Finding], ...] = (
     software.check_tensorrt,
     software.check_pycuda,
     software.check_onnxruntime,
+    software.check_litert,
     software.check_numpy,
     software.check_opencv,
     machine.check_cameras,
@@ -30,6 +31,7 @@ CHECKS: tuple[Callable[[Host], Finding], ...] = (
 )
 NEEDS = {
     "onnxruntime": ("ONNX Runtime", "OpenCV"),
+    "litert": ("LiteRT", "OpenCV"),
     "tensorrt": ("CUDA driver", "TensorRT", "pycuda", "OpenCV"),
 }
 """What each backend of jetseg's own that runs engines needs, by the names of the findings. It is not asked of the

@@ -28,7 +28,7 @@ def check_board(host: Host) -> Finding:
     """Names the board."""
     model = host.text(MODEL)
     if is_jetson(host):
-        target = recognize_target(model or "", _memory_bytes(host)["MemTotal"])
+        target = recognize_target(model or "", _memory_bytes(host)["MemTotal"], _power_mode(host))
         profile = f", target {target.name}" if target else ""
         return Finding("board", "ok", f"{model or 'a Jetson that does not tell its model'}{profile}")
     return Finding(
@@ -74,14 +74,19 @@ def check_power_mode(host: Host) -> Finding:
     name = "power mode"
     if not is_jetson(host):
         return Finding(name, "missing", "no nvpmodel: not a Jetson", _NOT_A_JETSON)
-    mode = re.search(r"NV Power Mode:\s*(\S+)", host.output("nvpmodel", "-q") or "")
+    mode = _power_mode(host)
     if mode is None:
         return Finding(name, "missing", "nvpmodel does not answer", "Run `sudo nvpmodel -q` outside the container.")
-    if "MAXN" in mode[1]:
-        return Finding(name, "ok", mode[1])
+    if "MAXN" in mode:
+        return Finding(name, "ok", mode)
     return Finding(
-        name, "warning", mode[1], "Engines are slower in it; list the modes with `nvpmodel -p --verbose`, set with -m."
+        name, "warning", mode, "Engines are slower in it; list the modes with `nvpmodel -p --verbose`, set with -m."
     )
+
+
+def _power_mode(host: Host) -> str | None:
+    mode = re.search(r"NV Power Mode:\s*(\S+)", host.output("nvpmodel", "-q") or "")
+    return mode[1] if mode else None
 
 
 def check_clocks(host: Host) -> Finding:

@@ -19,6 +19,10 @@ exact = numpy.einsum("ni,nj->ij", values.astype(float), values.astype(float))
 print(json.dumps(dict(version=numpy.__version__, error=float(abs(values.T @ values / exact - 1).max()))))
 """
 _LARGEST_ERROR = 1e-3
+_LITERT = (
+    "import json; from importlib.metadata import version; import ai_edge_litert.interpreter; "
+    "print(json.dumps(dict(version=version('ai-edge-litert'))))"
+)
 _PYCUDA = "import json, pycuda, pycuda.driver; print(json.dumps(dict(version=pycuda.VERSION_TEXT)))"
 _DRIVER = """
 import ctypes, json
@@ -62,6 +66,11 @@ def check_onnxruntime(host: Host) -> Finding:
     if "crashed" in probe.error:
         step = "Install an older one, as 1.28 to 1.32 crashed on arm64: pip install 'onnxruntime<1.27'."
     return _library("ONNX Runtime", probe, step)
+
+
+def check_litert(host: Host) -> Finding:
+    """Looks for LiteRT."""
+    return _library("LiteRT", host.python(_LITERT), f"Needed for .tflite engines only. {install_hint('litert')}")
 
 
 def check_tensorrt(host: Host) -> Finding:

@@ -134,6 +134,8 @@ class StepTime:
         ms: Its fastest run, in milliseconds.
         elements: Numbers that it writes.
         unit: All that its latency depends on; None where the runtime does not tell.
+        covers: Whether it may do the work of every node between what it makes and what other steps make, as the kernels
+            of a compiler do; otherwise it is one layer with what is fused into it.
     """
 
     tensor: str | None
@@ -141,6 +143,7 @@ class StepTime:
     ms: float
     elements: int
     unit: Unit | None = None
+    covers: bool = False
 
 
 class NoOptions(Settings):

@@ -12,6 +12,9 @@ from jetseg.quantization.arithmetic import Arithmetic
 from jetseg.quantization.config import CalibrateConfig, CalibrationImages, SchemeName
 from jetseg.quantization.qdq.schemes import SCHEMES
 
+AUTO = "auto"
+"""As a precision or a backend: build all there are, keep the fastest that passes."""
+
 
 class Budget(Settings):
     """What an engine may lose against the float network on the same frames."""
@@ -62,7 +65,9 @@ class BuildConfig(CalibrationImages, NumberFormat, Budget):
         "int8", description="Precision of the engine; auto builds all and keeps the fastest one that passes."
     )
     backend: Annotated[str, Cli(metavar="NAME", registry="backends")] = Field(
-        "onnxruntime", description="Runtime that the engine is for."
+        "onnxruntime",
+        description="Runtime that the engine is for; auto builds for all that run here and keeps the fastest one that "
+        "passes.",
     )
     eval_split: str = Field("val", description="Split to measure accuracy on, before and after.")
     eval_frames: int | None = Field(None, gt=0, description="Measure on this many frames only, spread evenly.")

@@ -7,7 +7,9 @@ from jetseg.engine.onnxruntime.runner import OnnxRunner
 from jetseg.manifest import Precision
 from jetseg.network import Network
 from jetseg.onnx.bfloat import round_to_bfloat16_
+from jetseg.quantization.arithmetic import Arithmetic
 from jetseg.quantization.config import Policy, SchemeName
+from jetseg.quantization.qdq.placement import check_layers
 from jetseg.quantization.qdq.schemes import SCHEMES
 from jetseg.quantization.ranges import Ranges
 from jetseg.quantization.render import qdq_network
@@ -56,6 +58,35 @@ def simulate_tensorrt(
     return _opened(ranges.network, number.precision, content, threads)
 
 
+def simulate_litert(
+    ranges: Ranges,
+    *,
+    keep_float: frozenset[str] = frozenset(),
+    threads: int | None = None,
+    scheme: SchemeName = "uint8",
+    heads: bool = False,
+) -> Engine:
+    """Opens a network as LiteRT would run it with quantizers, for its accuracy; its speed means nothing.
+
+    Args:
+        ranges: Ranges of the float network.
+        keep_float: Layers, by output, that stay in float.
+        threads: Threads of ONNX Runtime.
+        scheme: What the quantizers compute; "uint8" is LiteRT's int8, whose numbers are 128 less.
+        heads: Whether the last layers are on integers as well.
+
+    Raises:
+        CalibrationError: The ranges are incomplete.
+        ConfigError: A layer in `keep_float` does not exist.
+    """
+    arithmetic, tensors = Arithmetic(SCHEMES[scheme], "litert", heads), ranges.tensors
+    graph = ranges.network_for(arithmetic.corrected_for).float_graph()
+    check_layers(graph.producer, keep_float)
+    placement = arithmetic.place(graph, ranges.placement, tensors, keep_float)
+    content = arithmetic.render(graph, placement, tensors).SerializeToString()
+    return _opened(ranges.network, arithmetic.scheme.precision, content, threads, "litert")
+
+
 def simulate_bfloat16(network: Network, *, threads: int | None = None) -> Engine:
     """Opens a network as TensorRT would run it in bfloat16, for its accuracy.
 
@@ -66,6 +97,8 @@ def simulate_bfloat16(network: Network, *, threads: int | None = None) -> Engine
     return _opened(network, "bf16", graph.model.SerializeToString(), threads)
 
 
-def _opened(network: Network, precision: Precision, content: bytes, threads: int | None) -> Engine:
-    described = network.manifest.changed(kind="engine", backend="tensorrt (simulated)", precision=precision)
+def _opened(
+    network: Network, precision: Precision, content: bytes, threads: int | None, backend: str = "tensorrt"
+) -> Engine:
+    described = network.manifest.changed(kind="engine", backend=f"{backend} (simulated)", precision=precision)
     return Engine(OnnxRunner(network.path, described, threads, content=content, optimize=False), network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from jetseg.engine.config import BuildConfig
 from jetseg.engine.engine import open_engine
 from jetseg.engine.layer_timer import quiet_latencies_ms
 from jetseg.engine.mixing import StepCosts
+from jetseg.engine.node_times import named_share
 from jetseg.errors import ConfigError
 from jetseg.evaluation.benchmark import inference_on_noise
 from jetseg.manifest import Precision
@@ -21,7 +23,11 @@ from jetseg.quantization.arithmetic import Arithmetic
 from jetseg.quantization.ranges import Ranges, RangesRecord
 from jetseg.registry import BACKENDS
 
+_LOG = logging.getLogger(__name__)
+
 _ROUNDS, _TURN_SECONDS = 4, 0.05
+_LEAST_NAMED = 0.5
+"""Part of the time that must be known by layer; of less, most layers would seem to cost nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,14 @@ class TrialEngines:
         if arithmetic is None or not all(steps) or not steps:
             return None
         graph = self._corrected.float_graph()
+        known = min(named_share(graph, taken) for taken in steps)
+        if known < _LEAST_NAMED:
+            _LOG.warning(
+                "The backend tells of only %.0f %% of the time which layers it went to, so what pays is not looked "
+                "for layer by layer; mixtures go by multiply-accumulates.",
+                100 * known,
+            )
+            return None
         chosen = frozenset(integer_layers)
         placement = arithmetic.place(graph, self.ranges.placement, self.ranges.tensors, products=chosen)
         movable = placement.integer_nodes - frozenset(self.config.keep_float)

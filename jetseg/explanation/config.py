@@ -15,6 +15,11 @@ class ExplainConfig(Settings):
         None, gt=0, description="Compare on this many frames only, spread evenly over the split; all by default."
     )
     examples: int = Field(6, ge=0, description="Frames to show, those first that compression hurts most.")
+    at: str | None = Field(
+        None,
+        description="Pixel of a frame (FRAME:X,Y) at whose object parent and child are looked at: which places speak "
+        "for its class in each; by default the class and the frame that lost most.",
+    )
     confidence: float = Field(
         0.95,
         gt=0.5,

@@ -14,6 +14,7 @@ from jetseg.explanation.exemplars import Exemplar, group_frames, hurt_frames
 from jetseg.explanation.explained import Explained, Explanation
 from jetseg.explanation.findings import suffering
 from jetseg.explanation.observe import scene_of
+from jetseg.explanation.pointed import Pointed, find_pointed
 from jetseg.explanation.record import size_rows
 from jetseg.explanation.sentences import place_name
 from jetseg.explanation.significance import CALIBRATION, MIOU, Loss
@@ -38,7 +39,7 @@ def write_page(
     entries: Sequence[Entry],
     split: Split,
     config: ExplainConfig,
-    activation_map: ActivationMap | None = None,
+    activation_map: ActivationMap,
 ) -> None:
     """Writes the page.
 
@@ -54,6 +55,7 @@ def write_page(
         StorageError: The page could not be written.
     """
     hurt = hurt_frames(explained.seen, split.classes)
+    pointed = find_pointed(split, config.at) if config.at else None
     figures: dict[str, str] = {}
     sections = []
     for number, child in enumerate(explained.children):
@@ -69,7 +71,9 @@ def write_page(
                 "sizes": size_rows(child),
                 "mistakes": new_mistakes(explained.seen.confusion[0], explained.seen.confusion[number + 1]),
                 "layers": child.effects.causes[:_LAYERS_SHOWN] if child.effects else (),
-                "activations": _activations(entries, number, child, hurt, split, activation_map),
+                "activations": _activations(
+                    [entries[0], entries[number + 1]], pointed or _most_hurt(child, hurt, split), split, activation_map
+                ),
                 "examples": draw_examples([entries[0], entries[number + 1]], split, worst[: config.examples]),
             }
         )
@@ -79,6 +83,7 @@ def write_page(
         "sections": sections,
         "groups": group_frames(explained.seen, hurt),
         "hurt": len(hurt),
+        "pointed": pointed is not None,
         "colors": [series_color(index) for index in range(2)],
         "palette": dict(zip(split.classes, entries[0].engine.manifest.colors, strict=True)),
         "disagreement_colors": {
@@ -91,27 +96,29 @@ def write_page(
 
 
 def _activations(
-    entries: Sequence[Entry],
-    number: int,
-    child: Explanation,
-    hurt: Sequence[Exemplar],
-    split: Split,
-    activation_map: ActivationMap | None,
+    entries: Sequence[Entry], asked: Pointed | None, split: Split, activation_map: ActivationMap
 ) -> list[CaptionedImage]:
-    """Draws what speaks for the class that lost most in the frame that lost most of it, before and now."""
+    """Draws what speaks for a class at some pixels, in the parent and in the child."""
+    if asked is None:
+        return []
+    image = resize_frame(asked.sample.image_hwc_u8, *asked.mask_hw.shape)
+    note = f"{split.classes[asked.number]} in {asked.sample.name}"
+    heats = (
+        (entry, activation_map(entry, asked.sample.image_hwc_u8, asked.mask_hw, asked.number)) for entry in entries
+    )
+    return [
+        CaptionedImage(as_uri(heat_map(image, heat)), entry.name, note) for entry, heat in heats if heat is not None
+    ]
+
+
+def _most_hurt(child: Explanation, hurt: Sequence[Exemplar], split: Split) -> Pointed | None:
+    """Returns the class that lost most, in the frame that lost most of it."""
     subject = suffering(child.findings)
     frame = next((frame for frame in hurt if frame.subject == subject), None)
-    if activation_map is None or not subject or frame is None:
-        return []
-    sample, place = split[frame.index], split.classes.index(subject)
-    scene = scene_of(sample, split)
-    pictures = []
-    for entry in (entries[0], entries[number + 1]):
-        heat = activation_map(entry, sample.image_hwc_u8, scene.mask(place), place)
-        if heat is not None:
-            image = resize_frame(sample.image_hwc_u8, *scene.label_hw_u8.shape)
-            pictures.append(CaptionedImage(as_uri(heat_map(image, heat)), entry.name, f"{subject} in {sample.name}"))
-    return pictures
+    if not subject or frame is None:
+        return None
+    sample, number = split[frame.index], split.classes.index(subject)
+    return Pointed(sample, scene_of(sample, split).mask(number), number)
 
 
 def _headline(child: Explanation) -> dict[str, Loss | None]:

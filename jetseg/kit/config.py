@@ -27,7 +27,11 @@ class PackConfig(Tolerance):
 
     split: str = Field("val", description="Split of the dataset, as in train, val or test.")
     frames: int = Field(6, gt=0, description="Reference frames, spread evenly over the split.")
-    target: str | None = Field(None, description="Computer that it is for: xavier-nx, orin-nano-8gb, orin-nx-16gb, ...")
+    target: str | None = Field(
+        None,
+        description="Computer that it is for: xavier-nx, orin-nano-8gb, orin-nx-16gb, ...; or litert: a folder for an "
+        "Android or iOS app, of a .tflite engine.",
+    )
     threads: int | None = Field(None, gt=0, description="Threads of ONNX Runtime.")
 
     @property

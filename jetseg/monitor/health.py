@@ -13,7 +13,7 @@ _MOST_BYTES = 1 << 20
 
 
 def check_health(port: int, max_seconds: float) -> float:
-    """Returns the seconds since a class map of the run was ready.
+    """Returns the seconds since a class map of the run was ready, of several cameras the one that is worst off.
 
     Args:
         port: Of the run's metrics, on this machine.
@@ -32,10 +32,11 @@ def check_health(port: int, max_seconds: float) -> float:
         raise QualityError(
             f"No run answers at 127.0.0.1:{port}: {error}.", f"Start it with `metrics` at {port}, or look at its log."
         ) from error
-    found = re.search(r"^jetseg_since_last_frame_seconds (\S+)$", text, re.MULTILINE)
-    if found is None:
+    ages = re.findall(r"^jetseg_since_last_frame_seconds(?:\{[^}]*\})? (\S+)$", text, re.MULTILINE)
+    cameras = len(re.findall(r"^jetseg_frames_total(?:\{[^}]*\})? ", text, re.MULTILINE))
+    if not ages or len(ages) < cameras:
         raise QualityError("The run has not had a frame yet.", "Look at its log, and at the camera.")
-    seconds = float(found[1])
+    seconds = max(map(float, ages))
     if not seconds <= max_seconds:
         raise QualityError(
             f"The run's last frame is {seconds:.1f} seconds old, and {max_seconds:g} are allowed.",

@@ -41,8 +41,7 @@ class Metrics:
     """
 
     def __init__(self, events: EventLog) -> None:
-        self.observer: Observer | None = None
-        """Of the run, once there is one."""
+        self._observers: dict[str, Observer] = {}
         self._library = import_optional(
             "prometheus_client", "prometheus-client", "dashboard", "writes metrics for Prometheus"
         )
@@ -52,6 +51,10 @@ class Metrics:
         self._registry.register(self)
         events.listen(self._count)
 
+    def show(self, observer: Observer, camera: str = "") -> None:
+        """Gives the figures of a run from now on; those of a camera with a name have it as a label."""
+        self._observers[camera] = observer
+
     def page(self) -> tuple[bytes, str]:
         """Returns the present figures as text, and its content type."""
         content: bytes = self._library.exposition.generate_latest(self._registry)
@@ -60,12 +63,22 @@ class Metrics:
     def collect(self) -> Iterator[Any]:
         """Yields Prometheus' metric families; called by its registry."""
         yield self._event_counts()
-        if self.observer is not None:
-            observation = self.observer.latest
-            yield from self._rates(observation)
-            yield from self._latencies(observation)
-            yield from self._accuracy(observation)
+        families: dict[str, Any] = {}  # one of each name, with the samples of every camera
+        observations = {camera: observer.latest for camera, observer in self._observers.copy().items()}
+        for camera, observation in observations.items():
+            labels = {"camera": camera} if camera else {}
+            for family in self._of_run(observation):
+                samples = [sample._replace(labels={**sample.labels, **labels}) for sample in family.samples]
+                family.samples = [*getattr(families.get(family.name), "samples", ()), *samples]
+                families[family.name] = family
+        yield from families.values()
+        for observation in list(observations.values())[:1]:
             yield from self._host(observation)
+
+    def _of_run(self, observation: Observation) -> Iterator[Any]:
+        yield from self._rates(observation)
+        yield from self._latencies(observation)
+        yield from self._accuracy(observation)
 
     def _rates(self, observation: Observation) -> Iterator[Any]:
         summary = observation.summary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,28 +98,36 @@ class FrameRate:
 
     def __init__(self) -> None:
         self.count = 0
-        self._first = 0.0
-        self._last = 0.0
+        self.first = 0.0
+        self.last = 0.0
         self._recent: deque[float] = deque(maxlen=64)
 
     def add(self, moment: float) -> None:
         """Adds the moment, in seconds of any steady clock, at which a frame was ready."""
         if not self.count:
-            self._first = moment
-        self._last = moment
+            self.first = moment
+        self.last = moment
         self._recent.append(moment)
         self.count += 1
 
     @property
     def frames_per_second(self) -> float | None:
         """Rate over the whole run; None with fewer than two frames."""
-        return _rate(self.count, self._first, self._last)
+        return _rate(self.count, self.first, self.last)
 
     @property
     def recent_frames_per_second(self) -> float | None:
         """Rate over the last 64 frames; None with fewer than two frames."""
         recent = tuple(self._recent)
         return _rate(len(recent), recent[0], recent[-1]) if recent else None
+
+
+def combined_rate(rates: Sequence[FrameRate]) -> float | None:
+    """Returns the rate of several together, from the first moment of any to the last one; None with too few frames."""
+    begun = [rate for rate in rates if rate.count]
+    if not begun:
+        return None
+    return _rate(sum(rate.count for rate in begun), min(rate.first for rate in begun), max(rate.last for rate in begun))
 
 
 def _rate(count: int, first: float, last: float) -> float | None:

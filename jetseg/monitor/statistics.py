@@ -45,6 +45,8 @@ class LoopSummary:
         frames_per_second: Class maps per second; None with fewer than two frames.
         engine_frames_per_second: The bare engine's rate, measured just before the run.
         frame_age_ms: From capture to the class map being ready for use.
+        frame_age_since: What the age of the last frame counted from: "capture", "arrival" at this machine, or where
+            "reading" the file began.
         worst_frame_age_ms: The longest of these; None without frames.
         deadline_ms: The longest frame age that is in time; None without a deadline.
         deadline_misses: Frames that were older.
@@ -64,6 +66,7 @@ class LoopSummary:
     frames_per_second: float | None
     engine_frames_per_second: float | None
     frame_age_ms: Percentiles | None
+    frame_age_since: str
     worst_frame_age_ms: float | None
     deadline_ms: float | None
     deadline_misses: int
@@ -103,6 +106,8 @@ class LoopStatistics:
         self.busy_since: dict[str, float | None] = dict.fromkeys(STAGES)
         """When each stage began what it is doing now; None while it waits for work."""
         self.frame_age = LatencyRecord()
+        self.age_since = "arrival"
+        """What the age of the last frame counts from; see `LoopSummary`."""
         self.rate = FrameRate()
         self.read = 0
         """Frames that the loop took from the source."""
@@ -189,6 +194,7 @@ class LoopStatistics:
             frames_per_second=self.rate.frames_per_second,
             engine_frames_per_second=self.engine.frames_per_second,
             frame_age_ms=self.frame_age.percentiles(),
+            frame_age_since=self.age_since,
             worst_frame_age_ms=None if worst is None else worst * 1e3,
             deadline_ms=None if deadline is None else deadline * 1e3,
             deadline_misses=self.deadline_misses,

@@ -136,11 +136,15 @@ def _matrix_product(node: onnx.NodeProto, shapes: Shapes) -> int:
 def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
     """Every combination of all indices takes one product; of a single operand none."""
     terms = attribute_text(node, "equation", "").replace(" ", "").split("->")[0].split(",")
-    if "." in "".join(terms):
-        raise KeyError(node.output[0])  # an ellipsis stands for as many axes as there are
-    sizes: dict[str, int] = {}
+    sizes: dict[str | int, int] = {}
     for term, name in zip(terms, node.input, strict=True):
-        sizes.update(zip(term, shapes[name], strict=True))
+        before, dots, after = term.partition("...")
+        spread = len(shapes[name]) - len(before) - len(after)
+        if spread < 0 or (spread and not dots):
+            raise KeyError(node.output[0])
+        # the axes that an ellipsis stands for are the same from the last one on, and of size 1 where they are repeated
+        for index, size in zip([*before, *range(-spread, 0), *after], shapes[name], strict=True):
+            sizes[index] = max(size, sizes.get(index, 1))
     return prod(sizes.values()) if len(terms) > 1 else 0
 
 

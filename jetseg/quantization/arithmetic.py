@@ -17,7 +17,7 @@ from jetseg.quantization.qdq.insertion import (
     render_integers_,
     render_rounded_,
 )
-from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
+from jetseg.quantization.qdq.integer_placement import LITERT, LITERT_WHOLE, ONNX_RUNTIME, place_for_integer_kernels
 from jetseg.quantization.qdq.placement import Placement, place_symmetric
 from jetseg.quantization.qdq.schemes import REDUCED_WEIGHT_LIMIT, SCHEMES, Quantizer, Scheme
 from jetseg.quantization.ranges import TensorRange
@@ -30,20 +30,22 @@ class Arithmetic:
     Attributes:
         scheme: What its quantizers do.
         runtime: Whose arithmetic it is.
+        heads: Whether LiteRT computes the last layers and average poolings on integers as well.
     """
 
     scheme: Scheme
     runtime: ArithmeticName
+    heads: bool = False
 
     @property
     def on_integers(self) -> bool:
         """Whether the runtime has kernels for the scheme's numbers; else it rounds to them and computes in float."""
-        return self.runtime == "tensorrt" or self.scheme.bits == 8
+        return self.runtime != "onnxruntime" or self.scheme.bits == 8
 
     @property
     def multiplies_activations(self) -> bool:
         """Whether its kernels multiply activations; on AVX2 those of signed ones would saturate."""
-        return self._integer_kernels and not self.scheme.symmetric
+        return self._reduced and not self.scheme.symmetric
 
     @property
     def corrects(self) -> bool:
@@ -53,12 +55,12 @@ class Arithmetic:
     @property
     def corrected_for(self) -> ArithmeticName:
         """The arithmetic whose corrected network it computes, where corrections were made."""
-        return "onnxruntime" if self._integer_kernels else "tensorrt"
+        return self.runtime if self.scheme.bits == 8 and not self.scheme.floating else "tensorrt"
 
     @property
     def weight_limit(self) -> int:
         """Largest magnitude of a quantized weight."""
-        return REDUCED_WEIGHT_LIMIT if self._integer_kernels else self.scheme.weight_limit
+        return REDUCED_WEIGHT_LIMIT if self._reduced else self.scheme.weight_limit
 
     def place(
         self,
@@ -69,8 +71,11 @@ class Arithmetic:
         products: frozenset[str] = frozenset(),
     ) -> Placement:
         """Returns where its quantizers stand; those of `products` only where it multiplies activations."""
-        if self._integer_kernels:
-            return place_for_integer_kernels(graph, keep_float, products, tensors)
+        if self.runtime == "litert":
+            kernels = LITERT_WHOLE if self.heads else LITERT
+            return place_for_integer_kernels(graph, keep_float, ranges=tensors, kernels=kernels)
+        if self._reduced:
+            return place_for_integer_kernels(graph, keep_float, products, tensors, ONNX_RUNTIME)
         return place_symmetric(graph, policy, tensors, keep_float)
 
     def quantizers(self, placement: Placement, tensors: Mapping[str, TensorRange]) -> dict[str, Quantizer]:
@@ -83,20 +88,26 @@ class Arithmetic:
 
     def render(self, graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange]) -> onnx.ModelProto:
         """Writes its quantizers into a network."""
-        if self._integer_kernels:
-            return render_integers_(graph, placement, tensors, self.scheme)
-        if self.runtime == "onnxruntime":
+        if self._writes_integers:
+            return render_integers_(graph, placement, tensors, self.scheme, self.weight_limit)
+        if self.runtime != "tensorrt":
             return render_rounded_(graph, placement, tensors, self.scheme)
         return render_explicit_(graph, placement, tensors, self.scheme)
 
     @property
-    def _integer_kernels(self) -> bool:
+    def _writes_integers(self) -> bool:
+        return self.runtime != "tensorrt" and self.scheme.bits == 8
+
+    @property
+    def _reduced(self) -> bool:
+        """Whether its kernels could saturate with weights of all 8 bits."""
         return self.runtime == "onnxruntime" and self.scheme.bits == 8
 
 
 ARITHMETICS = {
     "tensorrt": Arithmetic(SCHEMES["int8"], "tensorrt"),
     "onnxruntime": Arithmetic(SCHEMES["uint8"], "onnxruntime"),
+    "litert": Arithmetic(SCHEMES["uint8"], "litert"),
 }
 """The one that each runtime's engines have by default, and that corrections are made for."""
 

@@ -31,7 +31,7 @@ def current_correction(name: object) -> object:
 Correction = Annotated[
     Literal["input-folding", "shift", "equalize", "reconstruct"], BeforeValidator(current_correction)
 ]
-ArithmeticName = Literal["tensorrt", "onnxruntime"]
+ArithmeticName = Literal["tensorrt", "onnxruntime", "litert"]
 """Arithmetics that weights are corrected for; see `jetseg.quantization.arithmetic`."""
 
 
@@ -83,10 +83,11 @@ class CalibrateConfig(CalibrationImages):
     keep_float: Annotated[tuple[str, ...], Cli(metavar="LAYER")] = Field(
         (), description="Layer, by its output tensor, that the engine will have in float."
     )
-    targets: Annotated[tuple[ArithmeticName, ...], Cli(hidden=True)] = Field(
+    targets: Annotated[tuple[ArithmeticName, ...], Cli(flag="--correct-for", metavar="BACKEND")] = Field(
         ("tensorrt", "onnxruntime"),
         min_length=1,
-        description="Backends to correct weights for; each gets a network of its own, the ranges are the same.",
+        description="Backend to correct weights for: tensorrt, onnxruntime, litert; each gets a network of its own, "
+        "the ranges are the same.",
     )
 
     def allowed(self) -> tuple[Correction, ...]:

@@ -162,7 +162,7 @@ class Ranges:
                 raise CalibrationError(
                     f"{self.path} holds for networks corrected for {', '.join(self.record.networks)}, "
                     f"not for {target}.",
-                    "Run `jetseg calibrate` again: it serves every backend.",
+                    f"Run `jetseg calibrate` again, with `--correct-for {target}`.",
                 )
             return self.network
         if Path(corrected.file).name != corrected.file:

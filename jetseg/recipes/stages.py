@@ -17,7 +17,7 @@ from jetseg.compress.qat.config import RENAMED as RENAMED_IN_QAT
 from jetseg.compress.qat.config import QatConfig
 from jetseg.config import validate_config
 from jetseg.engine.backend import find_backend
-from jetseg.engine.config import BuildConfig
+from jetseg.engine.config import AUTO, BuildConfig
 from jetseg.evaluation.accuracy import Labels
 from jetseg.exporters.config import ExportConfig
 from jetseg.network import Network, open_network
@@ -74,7 +74,7 @@ class Kind:
         if self.uses_data and {"data", "out"} <= known:
             given |= {"data": "later", "out": Path("later")}
         first, *_ = validate_each({**given, **own}, *self.models)
-        if isinstance(first, BuildConfig) and first.precision != "auto":
+        if isinstance(first, BuildConfig) and first.precision != "auto" and first.backend != AUTO:
             backend = find_backend(first.backend)
             backend.check(first.precision, validate_config(backend.options, first.options))
 

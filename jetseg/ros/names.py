@@ -16,6 +16,8 @@ from jetseg.errors import ConfigError
 Transport = Literal["zenoh", "dds", "rclpy"]
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*")
 _NAMESPACE = re.compile(r"/|(?:/[A-Za-z_][A-Za-z0-9_]*)+")
+_LONGEST_NAME = 247
+"""RMW_TOPIC_MAX_NAME_LENGTH of rmw/validate_full_topic_name.h."""
 _NODE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MIDDLEWARE: Mapping[str, Transport] = {
     "rmw_zenoh_cpp": "zenoh",
@@ -86,7 +88,7 @@ class RosSettings(Settings):
 
     def _absolute(self, name: str) -> str:
         _check(_TOPIC, name, "topic", "/camera/image_raw")
-        return name if name.startswith("/") else f"{self.namespace.rstrip('/')}/{name}"
+        return check_topic(name if name.startswith("/") else f"{self.namespace.rstrip('/')}/{name}")
 
     def _remapped(self) -> dict[str, str]:
         pairs = [entry.partition(":=") for entry in self.remap.split(",") if entry]
@@ -120,6 +122,20 @@ def parse_place(place: str, form: str) -> tuple[str, RosSettings]:
         )
     settings = validate_config(RosSettings, dict(pairs))
     return settings.resolve(topic), settings
+
+
+def check_topic(name: str) -> str:
+    """Returns the whole name of a topic if ROS 2 takes it.
+
+    Raises:
+        ConfigError: It is longer than rmw allows.
+    """
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"The topic {name[:40]}... has {len(name)} characters, and ROS 2 takes {_LONGEST_NAME}.",
+            "Give a shorter name or namespace.",
+        )
+    return name
 
 
 def _check(pattern: re.Pattern[str], name: str, kind: str, example: str) -> None:

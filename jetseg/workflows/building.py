@@ -10,8 +10,9 @@ from typing import Any
 
 from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
+from jetseg.engine.any_backend import build_for_any
 from jetseg.engine.build import build_engine as build_one
-from jetseg.engine.config import BuildConfig
+from jetseg.engine.config import AUTO, BuildConfig
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.engine.selection import build_fastest
 from jetseg.errors import ConfigError, MissingDependencyError
@@ -72,7 +73,9 @@ def build_engine(
         check_place(Path(report))
     with report_progress(progress), _opened(network, ranges, key_in_force(key)) as (parent, known):
         try:
-            if config.precision == "auto":
+            if config.backend == AUTO:
+                result = build_for_any(parent, config, dataset=dataset, ranges=known, out=target)
+            elif config.precision == AUTO:
                 result = build_fastest(parent, config, dataset=dataset, ranges=known, out=target)
             else:
                 result = build_one(parent, config, ranges=known, dataset=dataset, out=target)

@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Protocol
 
 from jetseg.address import SourceAddress
-from jetseg.camera.config import OutputConfig, RunConfig, SourceConfig
+from jetseg.camera.config import RunConfig, SourceConfig
 from jetseg.camera.contract import Sink, SinkContext, Source
 from jetseg.camera.ladder import Ladder, LadderEngine
 from jetseg.camera.loop import new_statistics, run_loop
 from jetseg.camera.sinks.collect import open_collection
 from jetseg.camera.sinks.monitors import MonitorSink, open_monitor
-from jetseg.camera.sinks.opening import open_sink
+from jetseg.camera.sinks.opening import open_sink, sinks_of
 from jetseg.camera.sources.opening import open_source
 from jetseg.camera.stopping import StopFlag
-from jetseg.dashboard.pages import Dashboard, MetricsPage
+from jetseg.camera.turns import Turn, Turns
+from jetseg.dashboard.pages import Dashboard, MeteredCamera, MetricsPage
 from jetseg.engine.engine import Engine
 from jetseg.errors import StageStoppedError
 from jetseg.main_thread import opening, phase, working
-from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
+from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
-from jetseg.monitor.host import HostMonitor, HostSummary
+from jetseg.monitor.host import HostMonitor
 from jetseg.monitor.observer import Listener, Observer
 from jetseg.monitor.run_log import RunLog
 from jetseg.monitor.score_tap import ScoreTap
-from jetseg.monitor.statistics import LoopStatistics, LoopSummary
+from jetseg.monitor.statistics import LoopStatistics
 from jetseg.network import Network
 from jetseg.provenance import device_name, toolchain
 from jetseg.report.rows import backend_of
 from jetseg.shipped import find_artifact
+from jetseg.workflows.drive_result import DriveResult
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a camera of several has of what is there once.
+
+    Attributes:
+        camera: Its name; empty if it is alone.
+        turn: Its part in the engines.
+        host: The machine.
+    """
+
+    camera: str
+    turn: Turn
+    host: HostMonitor
 
 
 class Drive:
@@ -48,10 +66,14 @@ class Drive:
         source: Where frames come from.
         events: What happened.
         stop: Ends it from outside.
+        share: What it shares with other cameras, if there are some.
         host: The machine.
         monitor: Drift, shadow and the alarm on accuracy.
         statistics: Its live figures.
+        errors: Always empty, for `run` raises; a run of several cameras has those of its cameras here.
     """
+
+    errors: Mapping[str, Exception] = MappingProxyType({})
 
     def __init__(
         self,
@@ -61,6 +83,7 @@ class Drive:
         config: RunConfig,
         events: EventLog,
         stop: StopFlag,
+        share: Share | None = None,
     ) -> None:
         self.config, self.engine, self.events, self.stop = config, engine, events, stop
         self.monitor: MonitorSink
@@ -76,10 +99,12 @@ class Drive:
                 source = open_source(source, events=events, **asked)
         self.source = source
         stack.callback(self._close_unread)
-        self.host = stack.enter_context(HostMonitor(events))
+        self.share = share or Share("", Turns().join(), stack.enter_context(HostMonitor(events)))
+        self.host = self.share.host
         self._tap = ScoreTap(engine)
         self._name = place_of(engine)
         self._followers: list[Follower] = []
+        self._pages: list[MetricsPage | Dashboard] = []
         self._sinks: list[Sink] = []
         self._watchers: list[Listener] = []
         self._ladder: Ladder
@@ -95,6 +120,7 @@ class Drive:
             statistics=self.statistics,
             stop=self.stop,
             ladder=self._ladder,
+            turn=self.share.turn,
             give_up=give_up,
         )
 
@@ -116,6 +142,21 @@ class Drive:
             monitors["estimate"]["windows"] = self.monitor.windows()
         return DriveResult(conditions, self.statistics.summary(), monitors, self.host.summary())
 
+    @property
+    def source_names(self) -> str:
+        """What the user called the source."""
+        return self.source.name
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether a class map was ready."""
+        return bool(self.statistics.rate.count)
+
+    @property
+    def title(self) -> dict[str, str]:
+        """What a page names at its top."""
+        return {"engine": Path(self._name).name, "source": self.source.name}
+
     def open_pages(self, followers: Sequence[Follower]) -> None:
         """Opens the log, the metrics and the dashboard, beside those that follow already."""
         self._followers.extend(followers)
@@ -123,12 +164,18 @@ class Drive:
         if config.log is not None:
             self._followers.append(self._stack.enter_context(closing(RunLog(config.log, events))))
         if config.metrics is not None:
-            self._followers.append(self._stack.enter_context(closing(MetricsPage(host, config.metrics, events))))
+            page = self._stack.enter_context(closing(MetricsPage(host, config.metrics, events)))
+            self.add(MeteredCamera(page.metrics))
+            self._pages.append(page)
         if config.dashboard is not None:
-            title = {"engine": Path(self._name).name, "source": self.source.name}
-            page = Dashboard(host, config.dashboard, self.engine.manifest, events, title, config.alpha)
-            self._followers.append(self._stack.enter_context(closing(page)))
-            self._sinks.append(page.view)
+            dashboard = Dashboard(host, config.dashboard, self.engine.manifest, events, {"": self.title}, config.alpha)
+            self.add(dashboard.cameras[""], dashboard.cameras[""].view)
+            self._pages.append(self._stack.enter_context(closing(dashboard)))
+
+    def add(self, follower: Follower, *sinks: Sink) -> None:
+        """Has one more follow the run, and its sinks take the frames."""
+        self._followers.append(follower)
+        self._sinks.extend(sinks)
 
     def open_monitor(self, reference: Engine | None) -> None:
         """Opens the monitors of accuracy: drift, shadow, labels."""
@@ -170,31 +217,30 @@ class Drive:
             source.size_hw,
             self._watchers.append,
             source.name,
+            self.config.alpha,
+            self.share.camera,
         )
-        for spec, options in _sinks_of(self.config):
+        for spec, options in sinks_of(self.config):
             self._sinks.append(self._stack.enter_context(open_sink(spec, context, **options)))
         for sink in wanted:
             opened = self._stack.enter_context(open_sink(sink, context)) if isinstance(sink, str) else sink
             self._sinks.append(opened)
 
-    def measure(self, speed: EngineSpeed | None) -> None:
-        """Makes the figures; times the engine alone, where its speed is not known."""
-        if speed is None:
-            _LOG.info("Timing %s alone, for comparison ...", Path(self._name).name)
+    def measure(self, speed_of: Callable[[Engine], EngineSpeed]) -> None:
+        """Makes the figures; `speed_of` times the engine alone."""
         with phase("timing"):
-            self.statistics = new_statistics(
-                self.engine, self.source, stopped=self._stopped, engine=speed, events=self.events
-            )
+            speed = speed_of(self.engine)
+        self.statistics = new_statistics(self.engine, self.source, engine=speed, events=self.events)
 
-    def open_ladder(self, lighter: Sequence[tuple[str, Engine]]) -> None:
-        """Warms the lighter engines before any of them serves."""
+    def open_ladder(self, lighter: Sequence[tuple[str, Engine]], speed_of: Callable[[Engine], EngineSpeed]) -> None:
+        """Warms the lighter engines before any of them serves; `speed_of` measures one."""
         names = [self._name, *(name for name, _ in lighter)]
         short = [Path(name).name for name in names]
         names = short if len(set(short)) == len(short) else names
         engines = [LadderEngine(names[0], self._tap, self.statistics.engine)]
         for name, (_, engine) in zip(names[1:], lighter, strict=True):
             with phase("timing"):
-                engines.append(LadderEngine(name, engine, measure_engine_speed(engine, stopped=self._stopped)))
+                engines.append(LadderEngine(name, engine, speed_of(engine)))
         self._ladder = Ladder(engines, self.events, is_hot=self.host.is_hot)
 
     def follow(self) -> None:
@@ -204,37 +250,14 @@ class Drive:
             observer.listen(watcher)
         for follower in self._followers:
             self._stack.enter_context(follower.follow(observer))
+        for page in self._pages:
+            self._stack.enter_context(page.serve())
         self._stack.enter_context(observer)
-
-    def _stopped(self) -> bool:
-        return self.stop.requested
 
     def _close_unread(self) -> None:
         """Closes a source that the loop never got; else the thread that read from it has closed it."""
         if not self._begun:
             self.source.close()
-
-
-@dataclass(frozen=True)
-class DriveResult:
-    """What a run came to.
-
-    Attributes:
-        conditions: What the figures belong to: engine, source, split, device, backend, precision, toolchain.
-        summary: The figures of the loop.
-        monitors: Where "drift", "estimate" and "shadow" stand; None for what is off.
-        host: What the machine did; None if the run was too short to tell.
-    """
-
-    conditions: Mapping[str, Any]
-    summary: LoopSummary
-    monitors: Mapping[str, Any]
-    host: HostSummary | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns everything as plain values, for JSON."""
-        host = None if self.host is None else asdict(self.host)
-        return {**self.conditions, **asdict(self.summary), **self.monitors, "host": host}
 
 
 class Follower(Protocol):
@@ -250,26 +273,3 @@ def place_of(network: Engine | Network | Path | str) -> str:
     if isinstance(network, Engine):
         return "engine" if network.network is None else str(network.network.path)
     return str(network.path if isinstance(network, Network) else find_artifact(Path(network)))
-
-
-def _sinks_of(config: OutputConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the sinks that have settings of their own, with those."""
-    limits = {"segment_seconds": config.segment_seconds, "limit_gb": config.record_gb}
-    if config.record is not None:
-        yield f"segments:{config.record}", limits
-    if config.record_mcap is not None:
-        yield f"mcap:{config.record_mcap}", {**limits, "lossless": not config.mcap_jpeg}
-    named = {
-        "class_map_files": config.class_maps,
-        "ring": config.ring,
-        "publish": config.publish,
-        "ros2": config.ros2,
-        "mqtt": config.mqtt,
-        "foxglove": None if config.foxglove is None else f"{config.dashboard_host}:{config.foxglove}",
-        "video": config.output,
-    }
-    for name, place in named.items():
-        if place is not None:
-            yield f"{name}:{place}", {}
-    if config.show:
-        yield "window", {}

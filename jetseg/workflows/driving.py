@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,12 @@ from jetseg.camera.contract import Sink, Source
 from jetseg.camera.stopping import StopFlag
 from jetseg.config import validate_config
 from jetseg.engine.engine import Engine
-from jetseg.errors import ConfigError
-from jetseg.kit.following import follow_release
-from jetseg.kit.releases import is_release
-from jetseg.kit.signature import key_in_force
-from jetseg.kit.signed import open_driven
 from jetseg.monitor.engine_speed import EngineSpeed
 from jetseg.monitor.events import EventLog
 from jetseg.network import Network
-from jetseg.workflows.drive import Drive, DriveResult, Follower, place_of
-from jetseg.workflows.opening import enter_engine, manifest_for
+from jetseg.workflows.drive import Drive, Follower
+from jetseg.workflows.drive_result import DriveResult
+from jetseg.workflows.engines import Engines
 
 
 def run_camera(
@@ -112,42 +109,25 @@ def open_drive(
     For those who look at a run or end it while it goes on, or want its figures after it failed;
     `followers` are told of it from its first frame on, as logs are.
     """
-    config, public = validate_config(RunConfig, settings), key_in_force(key)
-    lighter = _lighter_engines(engine, ladder, config)
+    config = validate_config(RunConfig, settings)
     events, stop = events or EventLog(), stop or StopFlag()
-
-    def enter(network: Engine | Network | Path | str, threads: int | None) -> Engine:
-        if not isinstance(network, Engine | Network):
-            network = open_driven(network, manifest_for(network, manifest), public)
-        return enter_engine(stack, network, threads=threads)
-
     with ExitStack() as stack:
-        link = None if isinstance(engine, Engine | Network) or not is_release(Path(engine)) else Path(engine)
-        release = None if link is None else link.resolve()
-        opened = enter(release or engine, threads)
-        if link is not None and release is not None:
-            stack.enter_context(follow_release(link, release, events, stop))
-        drive = Drive(stack, opened, source, config, events, stop)
+        engines = Engines(stack, engine, ladder, config, manifest=manifest, threads=threads, key=key, speed=speed)
+        engines.follow(events, stop)
+        drive = Drive(stack, engines.first, source, config, events, stop)
         drive.open_pages(followers)
-        # more threads than one would not have the shadow's low priority
-        drive.open_monitor(None if shadow is None else enter(shadow, 1))
-        drive.open_sinks(sinks)
-        drive.measure(speed)
-        drive.open_ladder([(place, enter(other, threads)) for place, other in lighter])
-        drive.follow()
+        make_ready(drive, engines, shadow, sinks)
         yield drive
 
 
-def _lighter_engines(
-    engine: Engine | Network | Path | str, ladder: Sequence[Network | Path | str], config: RunConfig
-) -> list[tuple[str, Network | Path | str]]:
-    """Returns the engines of a ladder, with their places, after the first one: the engine, named there or not."""
-    lighter = [(place_of(other), other) for other in ladder]
-    if lighter and config.deadline_ms is None:
-        raise ConfigError("A `ladder` was given without `deadline_ms`.", "Say how old a frame may be.")
-    best = place_of(engine)
-    if lighter and lighter[0][0] == best:
-        del lighter[0]
-    if best in dict(lighter):
-        raise ConfigError(f"The `ladder` names {best} after another engine.", "Give the best engine first.")
-    return lighter
+def make_ready(
+    drive: Drive, engines: Engines, shadow: Engine | Network | Path | str | None, sinks: Sequence[Sink | str]
+) -> None:
+    """Opens what a drive lacks after its source and its pages."""
+    # more threads than one would not have the shadow's low priority
+    drive.open_monitor(None if shadow is None else engines.enter(shadow, 1))
+    drive.open_sinks(sinks)
+    speed_of = partial(engines.speed_of, drive.stop)
+    drive.measure(speed_of)
+    drive.open_ladder(engines.lighter, speed_of)
+    drive.follow()

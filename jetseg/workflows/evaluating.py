@@ -12,7 +12,7 @@ from jetseg.config import changed, validate_config
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset, open_dataset
 from jetseg.engine.engine import Engine
-from jetseg.engine.simulation import simulate_tensorrt
+from jetseg.engine.simulation import simulate_litert, simulate_tensorrt
 from jetseg.errors import ConfigError
 from jetseg.evaluation.accuracy import as_record, measure_accuracy
 from jetseg.evaluation.agreement import Agreement, AgreementMeter
@@ -30,7 +30,7 @@ from jetseg.workflows.opening import as_ranges, enter_engine
 
 _LOG = logging.getLogger(__name__)
 
-Simulation = Literal["tensorrt"]
+Simulation = Literal["tensorrt", "litert"]
 """Backends whose arithmetic can be simulated."""
 
 
@@ -108,7 +108,7 @@ def evaluate(
             scored = enter_engine(opened, engine, threads=config.threads)
         else:
             known = _open_ranges(engine, ranges)
-            scored = opened.enter_context(simulate_tensorrt(known, placement=placement, threads=config.threads))
+            scored = opened.enter_context(_simulated(simulate, known, placement, config.threads))
             reference = reference or known.network
         other = None if reference is None else enter_engine(opened, reference, threads=config.threads)
         engines = {opened_engine for opened_engine in (scored, other) if opened_engine is not None}
@@ -131,6 +131,14 @@ def evaluate(
             "In %d frames scores were not finite numbers: class maps and figures mean nothing there.", not_finite
         )
     return Evaluation(accuracy, agreement, conditions, not_finite, score.cases if score else ())
+
+
+def _simulated(backend: Simulation, ranges: Ranges, placement: Policy | None, threads: int | None) -> Engine:
+    if backend == "tensorrt":
+        return simulate_tensorrt(ranges, placement=placement, threads=threads)
+    if placement is not None:
+        raise ConfigError("LiteRT's quantizers stand in one way only.", "Leave out `placement`.")
+    return simulate_litert(ranges, threads=threads)
 
 
 def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | str | None) -> Ranges:

@@ -18,6 +18,7 @@ from jetseg.errors import ConfigError
 from jetseg.explanation.causes.cause import Cause, Effects, explained_share
 from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.explained import Explained, explain_entries
+from jetseg.explanation.pointed import find_pointed
 from jetseg.network import Network, open_network
 from jetseg.preprocess import FrameU8
 from jetseg.progress import ProgressCallback, report_progress
@@ -74,6 +75,10 @@ def explain(
         if config.repair:
             check_repairable(entries[0], entries[1:])
         frames = match_input(asked, entries[0].engine.manifest.input)
+        if config.at is not None:
+            if out is None:
+                raise ConfigError("`at` is for the page, and none is written.", "Give `out`.")
+            find_pointed(frames, config.at)  # before the frames are compared, which takes minutes
         conditions = {
             "data": dataset.spec,
             "split": split,

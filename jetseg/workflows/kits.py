@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jetseg.config import validate_config
 from jetseg.data.dataset import Dataset, open_dataset
@@ -18,6 +18,9 @@ from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.quantization.ranges import Ranges
 from jetseg.workflows.opening import as_network, as_ranges
+
+if TYPE_CHECKING:
+    from jetseg.kit.app_folder import AppFolder
 
 
 def pack(
@@ -51,6 +54,35 @@ def pack(
     known = None if ranges is None else as_ranges(ranges, opened)
     with report_progress(progress):
         return packing.pack(opened, known, open_dataset(data), config, Path(out))
+
+
+def pack_app(
+    engine: Network | Path | str,
+    *,
+    data: Dataset | str,
+    out: Path | str,
+    progress: ProgressCallback | None = None,
+    **settings: Any,  # noqa: ANN401 - checked by the model
+) -> AppFolder:
+    """Packs a LiteRT engine, its labels, how frames are fed, and golden frames into a folder for an app.
+
+    Args:
+        engine: The .tflite engine, opened or by its path.
+        data: Where the golden frames come from, as a spec or opened. The folder holds them: mind their license.
+        out: The folder.
+        progress: Is told how the work goes on.
+        settings: Fields of `jetseg.kit.config.PackConfig`, as in `frames=4`.
+
+    Raises:
+        ConfigError: Settings are wrong, or the folder exists.
+        ArtifactError: It is no LiteRT engine.
+        QualityError: The packed file gives other numbers when it is run again.
+    """
+    from jetseg.kit import app_folder
+
+    config, opened = validate_config(PackConfig, settings), as_network(engine)
+    with report_progress(progress):
+        return app_folder.pack_app(opened, open_dataset(data), config, Path(out))
 
 
 def verify(

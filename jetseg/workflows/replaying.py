@@ -98,8 +98,8 @@ def replay(
         opened = enter_engine(stack, engine, threads=threads)
         stored = open_recording(path)
         stack.callback(stored.close)
-        _check_topics(stored, path, config, opened.manifest)
-        pairs = _Pairs(stored, config, opened.manifest)
+        _check_topics(stored, path, config)
+        pairs = _Pairs(stored, path, config, opened.manifest)
         return _compare(pairs, opened, path)
 
 
@@ -122,13 +122,13 @@ def _compare(pairs: _Pairs, engine: Engine, path: Path) -> Replay:
 
 
 class _Pairs:
-    """Frames with their class maps."""
+    """Frames with their class maps, in one reading of a recording; classes that it tells are checked on the way."""
 
-    def __init__(self, recording: Recording, config: ReplayConfig, manifest: Manifest) -> None:
+    def __init__(self, recording: Recording, path: Path, config: ReplayConfig, manifest: Manifest) -> None:
         self.unmatched = self.corrupt = 0
-        self._recording = recording
+        self._recording, self._path = recording, path
         self._topics = (config.topic, config.class_maps_topic)
-        self._window = manifest.input.frames
+        self._classes, self._window = manifest.classes, manifest.input.frames
 
     @property
     def damage(self) -> str:
@@ -136,7 +136,10 @@ class _Pairs:
 
     def read(self) -> Iterator[tuple[FrameU8, ClassMap]]:
         waiting: dict[int, Stored] = {}
-        for stored in self._recording.messages(self._topics):
+        for stored in self._recording.messages((*self._topics, LABELS_TOPIC)):
+            if stored.topic == LABELS_TOPIC:
+                self._check_classes(stored)
+                continue
             other = waiting.get(stored.logged_ns)
             if other is None or other.topic == stored.topic:
                 waiting[stored.logged_ns] = stored
@@ -155,14 +158,16 @@ class _Pairs:
             yield picture.image_hwc_u8, np.ascontiguousarray(ids.image_hwc_u8[..., 0])
         self.unmatched += len(waiting)
 
+    def _check_classes(self, labels: Stored) -> None:
+        """Refuses class maps of other classes; each file of a recording begins with its own."""
+        if labels.message_type == LABEL_INFO:
+            named = {entry.class_id: entry.class_name for entry in from_cdr(labels.content, LABEL_INFO).class_map}
+            check_classes(self._classes, tuple(named[number] for number in sorted(named)), str(self._path))
 
-def _check_topics(recording: Recording, path: Path, config: ReplayConfig, manifest: Manifest) -> None:
+
+def _check_topics(recording: Recording, path: Path, config: ReplayConfig) -> None:
     topics = recording.topics()
     lacking = [topic for topic in (config.topic, config.class_maps_topic) if topic not in topics]
     if lacking:
         listed = ", ".join(topics) or "no topic"
         raise DataError(f"{path} has no {' and no '.join(lacking)}; it holds {listed}.", "Record with `--record-mcap`.")
-    labels = next(recording.messages([LABELS_TOPIC]), None)
-    if labels is not None and labels.message_type == LABEL_INFO:
-        named = {entry.class_id: entry.class_name for entry in from_cdr(labels.content, LABEL_INFO).class_map}
-        check_classes(manifest.classes, tuple(named[number] for number in sorted(named)), str(path))

@@ -132,7 +132,7 @@ main()
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("stage", "target"), [("capture", "DatasetSource.read"), ("output", "status_line.StatusLine.write")]
+    ("stage", "target"), [("capture", "DatasetSource.read"), ("output", "status_line.CameraStatus.write")]
 )
 def test_a_stage_that_hangs_ends_the_process_with_code_4(network, tmp_path, stage, target):
     script = HANGING.format(target=target)

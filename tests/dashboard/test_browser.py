@@ -1,11 +1,15 @@
 """The page in headless Chromium."""
 
 import shutil
+from threading import Thread
 from time import perf_counter
 
 import pytest
-from camera_fakes import FakeRunner
-from serving import free_port, running_loop
+from camera_fakes import ANY_SPEED, FakeRunner
+from serving import MovingSource, free_port, running_loop
+
+from jetseg.engine.engine import Engine
+from jetseg.workflows.cameras import open_fleet
 
 pytest.importorskip("uvicorn", reason="uvicorn (extra `dashboard`) is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -92,6 +96,28 @@ def test_numbers_move_and_the_picture_changes(page):
         assert "green" in page.inner_text("#shares")
         assert page.is_hidden("#banner")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.mistakes == []
+
+
+def test_of_several_cameras_one_is_chosen(page):
+    port = free_port()
+    sources = {name: MovingSource(None, live=True, delay=0.02, name=name.upper()) for name in ("front", "rear")}
+    with open_fleet(Engine(FakeRunner()), sources=sources, speed=ANY_SPEED, dashboard=port) as fleet:
+        loop = Thread(target=fleet.run)
+        loop.start()
+        try:
+            open_page(page, port)
+            assert page.inner_text("#title") == "engine on front: FRONT"
+            wait_for(page, lambda: page.locator("#cameras button").count() == 2)
+            page.locator("#cameras button", has_text="rear").click()
+            wait_for(page, lambda: page.inner_text("#title") == "engine on rear: REAR")
+            wait_for(page, lambda: page.locator("#cameras button[aria-pressed=true]").inner_text().startswith("rear"))
+            first = sequence(page)
+            wait_for(page, lambda: sequence(page) > first)
+            wait_for(page, lambda: "since arrival" in page.inner_text("#age-note"))
+        finally:
+            fleet.stop.requested = True
+            loop.join(20)
     assert page.mistakes == []
 
 

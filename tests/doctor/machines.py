@@ -25,6 +25,7 @@ ORIN_ANSWERS: dict[str, object] = {
     "import json, tensorrt": {"version": "10.3.0"},
     "import json, pycuda": {"version": "2025.1"},
     "import json, onnxruntime": {"version": "1.20.0"},
+    "ai_edge_litert": {"version": "2.3.0"},
     "import json, numpy": {"version": "1.26.4", "error": 1e-7},
     "import json, cv2": {"version": "4.8.0", "build": "  Video I/O:\n    GStreamer:                   YES (1.20.3)\n"},
 }

@@ -22,11 +22,11 @@ def test_an_orin_where_all_is_well(tmp_path):
     found = findings(host)
     assert {finding.verdict for finding in found.values()} == {"ok"}
     assert all(finding.next_step == "" for finding in found.values())
-    assert found["board"].found == "NVIDIA Jetson Orin Nano Developer Kit, target orin-nano-8gb"
+    assert found["board"].found == "NVIDIA Jetson Orin Nano Developer Kit, target orin-nano-8gb-super"
     assert found["L4T and JetPack"].found == "L4T 36.4.3, JetPack 6.2+b77"
     assert found["CUDA driver"].found == "for CUDA 12.6; Orin, compute capability 8.7"
     assert found["cameras"].found == "/dev/video0 imx219"
-    assert examine(host).lacking == {"onnxruntime": (), "tensorrt": ()}
+    assert examine(host).lacking == {"onnxruntime": (), "litert": (), "tensorrt": ()}
 
 
 def test_an_empty_machine_lacks_things_and_says_what_to_do(tmp_path):
@@ -111,12 +111,12 @@ def test_this_machine_is_examined_and_the_exit_code_is_0():
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     assert len(content["findings"]) == len(CHECKS)
-    assert set(content["backends"]) == {"onnxruntime", "tensorrt"}
+    assert set(content["backends"]) == {"onnxruntime", "litert", "tensorrt"}
     assert content["backends"]["onnxruntime"]["ready"]
 
 
 @pytest.mark.parametrize(
-    ("backend", "code", "words"), [("onnxruntime", 0, ""), ("tensorflow", 2, "onnxruntime, tensorrt")]
+    ("backend", "code", "words"), [("onnxruntime", 0, ""), ("tensorflow", 2, "onnxruntime, litert, tensorrt")]
 )
 def test_a_health_check_asks_for_a_backend(monkeypatch, capsys, backend, code, words):
     monkeypatch.setattr(sys, "argv", ["jetseg", "doctor", "--need", backend])

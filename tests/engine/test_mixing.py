@@ -6,6 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from jetseg.engine.backend import StepTime
 from jetseg.engine.mixing import StepCosts
+from jetseg.engine.node_times import find_atoms, named_share, spent_ms
 from jetseg.onnx.graph import Graph
 from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
 
@@ -73,3 +74,30 @@ def test_regions_are_told_with_their_times_and_what_their_quantizers_take(graph)
     assert [region.change_ms for region in regions] == pytest.approx([0.2, 0.2, 0.2])
     assert found.any_on_integers(frozenset({"b"}))
     assert not found.any_on_integers(frozenset(LAYERS))
+
+
+def covering(tensor, ms):
+    return StepTime(tensor, "kgen", ms, ELEMENTS, covers=True)
+
+
+def test_a_step_that_covers_several_layers_is_divided_among_them_by_their_work(graph):
+    """A compiler made one kernel of two layers, named after the activation behind the second."""
+    steps = [
+        covering("r", 3.0),
+        covering("c.quantized", 1.0),
+        StepTime(None, "Reformat", 0.5, ELEMENTS),
+        covering("logits", 2.0),
+    ]
+    spent = spent_ms(graph, find_atoms(graph), steps)
+    assert spent == pytest.approx({"a": 1.5, "b": 1.5, "c": 1.5, "d": 1.0, "logits": 1.0})
+    assert named_share(graph, steps) == pytest.approx(6.0 / 6.5)
+    assert named_share(graph, [StepTime(None, "x", 1.0, 1), StepTime("foreign", "y", 1.0, 1)]) == 0.0
+
+
+def test_mixtures_are_found_from_the_steps_of_a_compiler(graph):
+    slow = [covering(name, 2.0) for name in ("a", "r", "c", "d", "logits")]
+    change = [StepTime("x.quantized", "QuantizeLinear", 0.1, ELEMENTS)]
+    fast = [
+        covering(name, ms) for name, ms in (("a", 1.0), ("r.quantized", 2.5), ("c", 1.0), ("d", 1.0), ("logits", 2.0))
+    ]
+    assert StepCosts(graph, place_for_integer_kernels(graph), slow, [*change, *fast]).faster_in_float() == {"b"}

@@ -73,6 +73,12 @@ def test_the_page_shows_what_speaks_for_the_class_before_and_now(shapes, tmp_pat
     page = out.read_text(encoding="utf-8")
     assert "Class activation maps" in page
     assert page.count("data:image/jpeg") == 5 + 2
+    sample = open_split(shapes, "all")[3]
+    y, x = np.argwhere(sample.label_hw_u8 == 2)[0]
+    explain(parent, [child], data=shapes, split="all", out=out, examples=0, causes=False, at=f"{sample.name}:{x},{y}")
+    page = out.read_text(encoding="utf-8")
+    assert f"in {sample.name}" in page
+    assert page.count("data:image/jpeg") == 2
 
 
 def test_an_activation_map_is_bright_where_the_class_is(shapes, tmp_path):

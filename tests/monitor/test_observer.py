@@ -76,7 +76,7 @@ def test_metrics_can_be_scraped(statistics):
     parser = pytest.importorskip("prometheus_client.parser", reason="prometheus-client is not installed")
     statistics.events.add("camera-lost", "alarm", "gone")
     metrics = Metrics(statistics.events)
-    metrics.observer = Observer(statistics, further=lambda: {"drift": {"blur": 1.5, "active": ["blur"]}})
+    metrics.show(Observer(statistics, further=lambda: {"drift": {"blur": 1.5, "active": ["blur"]}}))
     for _ in range(3):
         statistics.events.add("camera-lost", "alarm", "gone")
     content, kind = metrics.page()
@@ -100,7 +100,7 @@ def test_the_estimate_has_metrics_of_its_own(statistics):
     metrics = Metrics(statistics.events)
     found = {}
     for estimate in (empty, full):
-        metrics.observer = Observer(statistics, further=lambda estimate=estimate: {"estimate": estimate})
+        metrics.show(Observer(statistics, further=lambda estimate=estimate: {"estimate": estimate}))
         families = parser.text_string_to_metric_families(metrics.page()[0].decode())
         samples = [(s.name, s.labels, s.value) for family in families for s in family.samples if "estimate" in s.name]
         found[estimate["window"]] = {(name, *sorted(labels.values())): value for name, labels, value in samples}

@@ -55,6 +55,8 @@ def test_products_that_are_no_matmul_count_as_well():
     model = graph([likeness], [1, 2, 6, 4], {"k": floats(1, 2, 5, 4)})
     assert graph_cost(model).macs == 2 * 6 * 5 * 4
     assert products(Graph(model)) == ("out",)
+    likeness = helper.make_node("Einsum", ["image", "k"], ["out"], equation="...qc,...kc->...qk")
+    assert graph_cost(graph([likeness], [1, 2, 6, 4], {"k": floats(1, 5, 4)})).macs == 2 * 6 * 5 * 4
     turned = helper.make_node("Einsum", ["image"], ["out"], equation="bhqc->bqhc")
     assert graph_cost(graph([turned], [1, 2, 6, 4])).macs == 0
     attention = helper.make_node("Attention", ["image", "k", "v"], ["out"])

@@ -20,6 +20,7 @@ from jetseg.camera.sources.opening import open_source
 from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError, DataError, JetsegError
 from jetseg.monitor.events import EventLog
+from jetseg.ros.mcap_reading import McapRecording
 from jetseg.ros.message_types import IMAGE, definition, to_cdr
 from jetseg.ros.messages import compressed_message, image_message
 from jetseg.ros.recording import open_recording
@@ -121,6 +122,15 @@ def test_which_topic_is_meant_must_be_said(recorded):
         open_source("mcap::/topic")
     with pytest.raises(DataError, match="does not exist"):
         open_source("mcap:nowhere.mcap:/topic")
+
+
+def test_a_replay_reads_the_recording_once(recorded, monkeypatch):
+    network, drives = recorded
+    asked = []
+    messages = McapRecording.messages
+    monkeypatch.setattr(McapRecording, "messages", lambda self, topics: asked.append(topics) or messages(self, topics))
+    assert replay(drives, network, threads=1).frames
+    assert len(asked) == len(list(drives.glob("*.mcap")))
 
 
 def test_a_recording_that_was_cut_replays_up_to_there(recorded, tmp_path):

@@ -173,6 +173,7 @@ def test_a_subscriber_that_stands_still_takes_no_time(buses):
 def test_places_that_are_written_wrongly():
     for wrong, reason in (
         ("ros2:/a b", "is no topic"),
+        ("ros2:/" + "a" * 247, "has 248 characters, and ROS 2 takes 247"),
         ("ros2:/a?domain=300", "domain"),
         ("ros2:/a?colour=1", "colour"),
         ("ros2:/a?domain", "domain"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from threading import Event as ThreadEvent
 from threading import Thread
 from time import perf_counter
 from typing import Protocol, TypeVar
@@ -17,7 +18,6 @@ T = TypeVar("T")
 RETRY_SECONDS = 30.0
 """How long an output that failed is left alone."""
 _CLOSE_SECONDS = 10.0
-_NOTE_SECONDS = 0.2
 _MOST_NOTES = 100
 """Figures and events that may wait for an output; older ones are lost then."""
 
@@ -86,6 +86,8 @@ class BackgroundSink:
         self._rests_until: float | None = None
         self._results: Channel[FrameResult] = Channel(1, latest=live)
         self._notes: Channel[Note] = Channel(_MOST_NOTES, latest=True)
+        self._something = ThreadEvent()
+        """Something waits for the output, or nothing more will come."""
         self._thread = Thread(target=self._work, name=f"jetseg-{output.kind}", daemon=True)
         self._thread.start()
 
@@ -97,14 +99,17 @@ class BackgroundSink:
     def write(self, result: FrameResult) -> None:
         """Hands over a frame."""
         self._results.put(result)
+        self._something.set()
 
     def note(self, note: Note) -> None:
         """Hands over figures or an event."""
         self._notes.put(note)
+        self._something.set()
 
     def close(self) -> None:
         """Lets the output finish what it has, for ten seconds at most."""
         self._results.close()
+        self._something.set()
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
             kind = self._output.kind
@@ -115,12 +120,13 @@ class BackgroundSink:
     def _work(self) -> None:
         with suppress(ChannelClosed):
             while True:
-                result = None
-                with suppress(TimeoutError):
-                    result = self._results.get(_NOTE_SECONDS)
+                self._something.wait()
+                self._something.clear()
                 self._work_off_notes()
-                if result is not None:
-                    self._try(self._output.write, result)
+                with suppress(TimeoutError):
+                    while True:
+                        self._try(self._output.write, self._results.get(0))
+                        self._work_off_notes()
         self._work_off_notes()
         try:
             self._output.close()

@@ -21,7 +21,6 @@ _FRAMES, _CLASS_MAPS, _OVERLAYS = "/camera/image/compressed", "/segmentation", "
 _FRAME_ID = "camera"
 _BACKLOG = 8
 """Messages that wait for a slow client; it loses the older ones."""
-_ALPHA = 0.5
 
 
 class FoxgloveSink(Output):
@@ -34,6 +33,7 @@ class FoxgloveSink(Output):
         port: Port to bind; 0 takes a free one.
         manifest: The network's manifest.
         name: Shown to whoever connects.
+        alpha: Weight of the class colors in overlays.
 
     Raises:
         MissingDependencyError: foxglove-sdk or rosbags is not installed.
@@ -50,12 +50,13 @@ class FoxgloveSink(Output):
         host, _, port = place.rpartition(":")
         if not port.isdecimal() or int(port) > 65535:
             raise ConfigError(f"{place!r} is no port for Foxglove.", "Write it as foxglove:8765.")
-        sink = FoxgloveSink(host.strip("[]") or "127.0.0.1", int(port), context.manifest, f"jetseg: {context.source}")
+        name = f"jetseg: {context.source}"
+        sink = FoxgloveSink(host.strip("[]") or "127.0.0.1", int(port), context.manifest, name, context.alpha)
         return in_background(sink, context.events, live=context.live, watch=context.watch)
 
-    def __init__(self, host: str, port: int, manifest: Manifest, name: str = "jetseg") -> None:
+    def __init__(self, host: str, port: int, manifest: Manifest, name: str = "jetseg", alpha: float = 0.5) -> None:
         library = import_optional("foxglove", "foxglove-sdk", "foxglove", "shows a run in Foxglove")
-        self._overlay = Overlay(manifest, _ALPHA)
+        self._overlay = Overlay(manifest, alpha)
         own = self._context = library.Context()  # its channels vanish with it
 
         def channel(topic: str, message_type: str) -> Any:  # noqa: ANN401 - foxglove is optional

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +20,10 @@ from jetseg.monitor.json_text import json_text
 from jetseg.monitor.observer import Observation
 
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883}
-_PREFIX = re.compile(r"[^#+\x00-\x1f]+")
+_PREFIX = re.compile(r"[^$#+\x00-\x1f\x7f-\x9f][^#+\x00-\x1f\x7f-\x9f]*")
+"""No wildcards, and not what a broker keeps for itself; MQTT 5.0, 4.7."""
+_LONGEST_PREFIX_BYTES = 65_000
+"""A topic has at most 65,535 bytes."""
 _KEEP_ALIVE_SECONDS = 15
 _STATISTICS_SECONDS = 1.0
 _MOST_WAITING = 100
@@ -64,7 +67,10 @@ class MqttSink(Output):
         """Opens mqtt://HOST/PREFIX, or where one stands: @FILE or env:NAME; see `SinkKind`."""
         address = SourceAddress.given(place)
         with address.concealing():
-            sink = MqttSink(parse_broker(address), context.events, str(address))
+            broker = parse_broker(address)
+            if context.camera:
+                broker = replace(broker, prefix=f"{broker.prefix}/{context.camera}")
+            sink = MqttSink(broker, context.events, str(address))
         return in_background(sink, context.events, live=context.live, watch=context.watch)
 
     def __init__(self, broker: Broker, events: EventLog, name: str = "The broker") -> None:
@@ -82,8 +88,8 @@ class MqttSink(Output):
         if broker.tls:
             client.tls_set()
         client.connect_async(broker.host, broker.port, keepalive=_KEEP_ALIVE_SECONDS)
-        client.loop_start()
         self._client = client
+        client.loop_start()
 
     def write(self, result: FrameResult) -> None:
         """Takes no frames: a broker gets figures and events."""
@@ -103,12 +109,13 @@ class MqttSink(Output):
 
     def close(self) -> None:
         """Says that the run has ended, and leaves."""
-        if self._client.is_connected():
-            self._client.publish(self._topic("status"), _status("ended"), qos=1, retain=True).wait_for_publish(
-                _CLOSE_SECONDS
-            )
-        self._client.disconnect()
-        self._client.loop_stop()
+        try:
+            if self._client.is_connected():
+                ended = self._client.publish(self._topic("status"), _status("ended"), qos=1, retain=True)
+                ended.wait_for_publish(_CLOSE_SECONDS)
+        finally:  # a full queue raises, and the connection must not go on after the run
+            self._client.disconnect()
+            self._client.loop_stop()
 
     def _topic(self, name: str) -> str:
         return f"{self._prefix}/{name}"
@@ -144,17 +151,25 @@ def parse_broker(address: SourceAddress) -> Broker:
     >>> parse_broker(SourceAddress("mqtt://10.0.0.5/fleet/vehicle7"))
     Broker(host='10.0.0.5', port=1883, prefix='fleet/vehicle7', tls=False, user=None)
     """
-    mistake = ConfigError(f"{address} is no address of a broker.", "Write it as mqtt://10.0.0.5/vehicle7 or mqtts://.")
+    fix = "Write it as mqtt://10.0.0.5/vehicle7, or mqtts:// for an encrypted connection."
+    mistake = ConfigError(f"{address} is no address of a broker.", fix)
     try:
         parts = urlsplit(address.reveal())
-        port = parts.port or _SCHEMES.get(parts.scheme)
+        port = parts.port
     except ValueError:
         raise mistake from None
-    prefix = unquote(parts.path).strip("/") or "jetseg"
-    if port is None or not parts.hostname or not _PREFIX.fullmatch(prefix) or parts.query or parts.fragment:
+    if parts.scheme not in _SCHEMES:
+        raise ConfigError(f"{address} is no address of a broker: it begins with neither mqtt:// nor mqtts://.", fix)
+    if not parts.hostname or parts.query or parts.fragment:
         raise mistake
+    prefix = unquote(parts.path).strip("/") or "jetseg"
+    if not _PREFIX.fullmatch(prefix) or len(prefix.encode()) > _LONGEST_PREFIX_BYTES:
+        raise ConfigError(
+            f"{address}: what follows the host is no topic to publish on.",
+            "Leave out #, +, a leading $ and control characters, as in mqtt://10.0.0.5/fleet/vehicle7.",
+        )
     user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
-    return Broker(parts.hostname, port, prefix, parts.scheme == "mqtts", user, password)
+    return Broker(parts.hostname, port or _SCHEMES[parts.scheme], prefix, parts.scheme == "mqtts", user, password)
 
 
 def _status(state: str) -> bytes:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from jetseg.address import SourceAddress
+from jetseg.camera.config import OutputConfig
 from jetseg.camera.contract import Sink, SinkContext, SinkKind
 from jetseg.errors import ConfigError
 from jetseg.registry import SINKS
@@ -38,3 +39,28 @@ def open_sink(spec: str, context: SinkContext, **options: Any) -> Iterator[Sink]
         with hiding, SINKS.calling(name):
             sink = stack.enter_context(kind.open(place, context, **options))
         yield sink
+
+
+def sinks_of(config: OutputConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the sinks that have settings of their own, with those."""
+    limits = {"segment_seconds": config.segment_seconds, "limit_gb": config.record_gb}
+    if config.record is not None:
+        yield f"segments:{config.record}", limits
+    if config.record_mcap is not None:
+        yield f"mcap:{config.record_mcap}", {**limits, "lossless": not config.mcap_jpeg}
+    named = {
+        "class_map_files": config.class_maps,
+        "ring": config.ring,
+        "publish": config.publish,
+        "ros2": config.ros2,
+        "mqtt": config.mqtt,
+        "foxglove": None if config.foxglove is None else f"{config.dashboard_host}:{config.foxglove}",
+        "rtsp": None if config.rtsp is None else f"{config.dashboard_host}:{config.rtsp}",
+        "gstreamer": config.gstreamer,
+        "video": config.output,
+    }
+    for name, place in named.items():
+        if place is not None:
+            yield f"{name}:{place}", {}
+    if config.show:
+        yield "window", {}

@@ -1,25 +1,7 @@
 """Class maps in shared memory, for other processes on the same machine.
 
-The ring is a POSIX shared memory object (`shm_open("/NAME")` in C, the file /dev/shm/NAME on Linux), little
-endian:
-
-    offset  type     header, 64 bytes
-    0       char[8]  "JETSEGCM"
-    8       u32      version of this layout, 1
-    12      u32      slots
-    16      u32      bytes of a slot, its header included
-    20      u32      process id of the writer, which holds an open file description lock on the object while it lives
-    24      u64      class maps written so far; number n (from 0) is in slot n % slots
-    32      u32      1 after the writer has ended
-
-    offset  type     slot, at 64 + slot * bytes of a slot
-    0       u64      number of the class map, plus 1; 0 while it is being written
-    8       u64      sequence number of the frame
-    16      f64      Unix time, in seconds, at which the frame was captured
-    24      u32      height
-    28      u32      width
-    32      u32      CRC-32 of the 32 bytes before it, followed by the ids
-    64      u8[]     class ids, row by row
+The ring is a POSIX shared memory object (`shm_open("/NAME")` in C, the file /dev/shm/NAME on Linux). Its layout, and a
+reader for C and C++, are in c/jetseg_ring.h, which `jetseg ring-header` prints.
 
 A reader copies a slot, header and ids, and takes the copy only if its CRC is right: then neither a writer that came
 round, nor a processor that reorders memory, nor a writer that was killed gives it a mixture of two class maps.
@@ -36,6 +18,7 @@ import time
 import zlib
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from time import perf_counter
 from typing import IO
@@ -218,6 +201,11 @@ class RingReader:
             return None
         ids = np.frombuffer(copy, np.uint8).reshape(height, width)
         return RingFrame(number, sequence, captured_at, ids)
+
+
+def c_header() -> str:
+    """Returns the header that reads a ring in C and C++."""
+    return (resources.files("jetseg.camera.sinks") / "c" / "jetseg_ring.h").read_text()
 
 
 def _place(name: str) -> Path:

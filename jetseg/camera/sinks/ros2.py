@@ -16,10 +16,10 @@ from jetseg.monitor.observer import Observation
 from jetseg.ros.bus import Bus, Delivery, open_bus
 from jetseg.ros.message_types import COMPRESSED_IMAGE, DIAGNOSTICS, IMAGE, LABEL_INFO, to_cdr
 from jetseg.ros.messages import compressed_message, diagnostics_message, image_message, label_info_message
-from jetseg.ros.names import parse_place
+from jetseg.ros.names import check_topic, parse_place
 from jetseg.ros.stamp import Stamp
 
-_ALPHA = 0.5
+_OVERLAY = "/overlay/compressed"
 _DIAGNOSTICS_SECONDS = 1.0
 
 
@@ -36,6 +36,7 @@ class Ros2Sink(Output):
         manifest: The network's manifest.
         reliable: Class maps and overlays are sent again until they arrive.
         frame_id: Coordinate frame of cameras that do not tell theirs.
+        alpha: Weight of the class colors in overlays.
     """
 
     form = "ros2:TOPIC"
@@ -46,24 +47,39 @@ class Ros2Sink(Output):
     def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
         """Opens `/segmentation`, or with settings of `jetseg.ros.names.RosSettings`; see `SinkKind`."""
         topic, settings = parse_place(place, Ros2Sink.form)
+        check_topic(f"{topic}{_OVERLAY}")  # the longest
         bus = open_bus(settings)
         try:
-            sink = Ros2Sink(bus, topic, context.manifest, reliable=settings.reliable, frame_id=settings.frame_id)
+            sink = Ros2Sink(
+                bus,
+                topic,
+                context.manifest,
+                reliable=settings.reliable,
+                frame_id=settings.frame_id,
+                alpha=context.alpha,
+            )
         except BaseException:
             bus.close()
             raise
         return in_background(sink, context.events, live=context.live, watch=context.watch)
 
     def __init__(
-        self, bus: Bus, topic: str, manifest: Manifest, *, reliable: bool = False, frame_id: str = "camera"
+        self,
+        bus: Bus,
+        topic: str,
+        manifest: Manifest,
+        *,
+        reliable: bool = False,
+        frame_id: str = "camera",
+        alpha: float = 0.5,
     ) -> None:
         pictures = Delivery(reliable=reliable)
         self._bus = bus
         self._frame_id = frame_id
-        self._overlay = Overlay(manifest, _ALPHA)
+        self._overlay = Overlay(manifest, alpha)
         self._next_diagnostics = 0.0
         self._class_maps = bus.publisher(topic, IMAGE, pictures)
-        self._overlays = bus.publisher(f"{topic}/overlay/compressed", COMPRESSED_IMAGE, pictures)
+        self._overlays = bus.publisher(f"{topic}{_OVERLAY}", COMPRESSED_IMAGE, pictures)
         self._diagnostics = bus.publisher("/diagnostics", DIAGNOSTICS, Delivery(reliable=True, depth=10))
         labels = bus.publisher(f"{topic}/label_info", LABEL_INFO, Delivery(reliable=True, latched=True))
         labels.send(to_cdr(label_info_message(manifest.classes, Stamp(time.time_ns(), frame_id))))

@@ -64,7 +64,7 @@ def connect_camera(index: int, window: FrameWindow | None = None) -> CaptureConn
                 "Say in the network's manifest, under `input`, which values count: `frames: {low: 0, high: 4095}`.",
             )
         capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-    return CaptureConnection(delivering(capture, lambda: _silent(index)), window=window)
+    return CaptureConnection(delivering(capture, lambda: _silent(index)), window=window, is_stamped=linux)
 
 
 def _silent(index: int) -> DeviceError:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from time import perf_counter
 
-from jetseg.camera.contract import Source, SourceFrame
+from jetseg.camera.contract import DatedBy, Source, SourceFrame
 
 _PATIENCE_SECONDS = 0.1
 _LONGEST_STEP_SECONDS = 5.0
@@ -56,7 +56,12 @@ class PacedSource(Source):
         if wait > _PATIENCE_SECONDS:
             raise TimeoutError
         self._next = None
-        return replace(frame, captured_at=perf_counter(), shown_at=None, shown_for=None)
+        if self._period is None:  # as it came then, so also as old as it was
+            dated_by: DatedBy = "arrival" if frame.lag_s is None else "capture"
+            captured_at = perf_counter() - (frame.lag_s or 0.0)
+        else:
+            dated_by, captured_at = "capture", perf_counter()
+        return replace(frame, captured_at=captured_at, shown_at=None, shown_for=None, dated_by=dated_by)
 
     def _step(self) -> float:
         """Returns the time between the frame before and the next one."""

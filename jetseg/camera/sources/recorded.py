@@ -6,6 +6,7 @@ from time import perf_counter
 
 from jetseg.camera.contract import Source, SourceContext, SourceFrame
 from jetseg.camera.sources.paced import PacedSource
+from jetseg.camera.sources.sender_clock import plausible_age
 from jetseg.errors import ConfigError, JetsegError
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import SourceLosses
@@ -73,6 +74,7 @@ class RecordedSource(Source):
                     picture.image_hwc_u8,
                     shown_at=self._moment(stored),
                     stamp=picture.stamp,
+                    lag_s=_lag(stored, picture),
                 )
         if self._recording.damage and not self._is_damage_told:
             self._is_damage_told = True
@@ -99,3 +101,9 @@ class RecordedSource(Source):
         self._first_ns = stored.logged_ns if self._first_ns is None else self._first_ns
         self._shown_at = max(self._shown_at, (stored.logged_ns - self._first_ns) / SECOND)
         return self._shown_at
+
+
+def _lag(stored: Stored, picture: Picture) -> float | None:
+    """Returns how long before it was recorded a picture was captured; None if stamps do not tell."""
+    lag = (stored.logged_ns - picture.stamp.nanoseconds) / SECOND
+    return max(lag, 0.0) if picture.stamp.nanoseconds and plausible_age(lag) else None

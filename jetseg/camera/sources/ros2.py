@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Condition
 from time import perf_counter
 
-from jetseg.camera.contract import Source, SourceContext, SourceFrame
+from jetseg.camera.contract import DatedBy, Source, SourceContext, SourceFrame
 from jetseg.camera.sources.sender_clock import SenderClock
 from jetseg.errors import DeviceError, JetsegError
 from jetseg.monitor.statistics import SourceLosses
@@ -144,7 +144,9 @@ class TopicSource(Source):
             self._reason = error.found.rstrip(".")
             return None
         captured_at = self._clock.date(picture.stamp, message.arrived_at)
-        return SourceFrame(number, f"{number:06d}", captured_at, picture.image_hwc_u8, stamp=picture.stamp)
+        dated_by: DatedBy = "arrival" if self._clock.differs else "capture"
+        image, stamp = picture.image_hwc_u8, picture.stamp
+        return SourceFrame(number, f"{number:06d}", captured_at, image, stamp=stamp, dated_by=dated_by)
 
     def _report_corrupt(self) -> None:
         now, count = perf_counter(), self._corrupt - self._reported_corrupt

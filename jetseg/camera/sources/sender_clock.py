@@ -16,6 +16,15 @@ _OLDEST_SECONDS = 10.0
 """An older stamp is rather that of another clock."""
 
 
+def plausible_age(age_s: float) -> bool:
+    """Tells whether a stamp of this age can be of a clock that agrees.
+
+    >>> plausible_age(0.2), plausible_age(-0.2), plausible_age(1e9)
+    (True, False, False)
+    """
+    return -_EARLIEST_SECONDS <= age_s <= _OLDEST_SECONDS
+
+
 class SenderClock:
     """Tells when a picture was captured, on this machine's clock.
 
@@ -37,6 +46,11 @@ class SenderClock:
         self._now: int | None = None
         self._differs = False
 
+    @property
+    def differs(self) -> bool:
+        """Whether the last picture had to be dated by its arrival."""
+        return self._differs
+
     def tell(self, content: bytes) -> None:
         """Takes a message of /clock; what is none is left out."""
         try:
@@ -57,7 +71,7 @@ class SenderClock:
             self._report(differs=True, reason="does not say when its pictures were taken")
             return arrived_at
         age = (now - stamp.nanoseconds) / SECOND
-        differs = not -_EARLIEST_SECONDS <= age <= _OLDEST_SECONDS
+        differs = not plausible_age(age)
         self._report(differs=differs, reason=f"has a clock that differs from this one by {age:.3f} seconds")
         return arrived_at if differs else arrived_at - max(age, 0.0)
 

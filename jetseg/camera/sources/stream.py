@@ -6,15 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 
 import cv2
 
 from jetseg.address import SourceAddress
 from jetseg.camera.contract import Source, SourceContext
 from jetseg.camera.sources.live.capture import CaptureConnection
-from jetseg.camera.sources.live.connection import connect_within
+from jetseg.camera.sources.live.connection import Connection, connect_within
 from jetseg.camera.sources.live.gstreamer import NEWEST, has_hardware_decoder
 from jetseg.camera.sources.live.live_source import LiveSource, open_live
+from jetseg.camera.sources.live.rtsp import RtspConnection
 from jetseg.camera.sources.opencv import DECODER, TIMEOUT_SECONDS, TIMEOUTS, delivering, open_capture, silence_libraries
 from jetseg.camera.sources.video_file import open_video
 from jetseg.data.video_formats import NETWORK_SCHEMES, network_options
@@ -26,6 +28,8 @@ _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # OpenCV's own default, and then: no buffer, and no second of frames to estimate a rate that the stream tells; no frame
 # that is damaged, or drawn over a damaged one, where FFmpeg would rather show something
 _LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer+discardcorrupt|flags;low_delay|fpsprobesize;2|err_detect;explode"
+
+_RTSP_OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer+discardcorrupt", "fpsprobesize": "2"}
 
 
 class Playlist:
@@ -80,8 +84,11 @@ def open_stream(address: SourceAddress, context: SourceContext, *, playlists: bo
     return LiveSource(name, connect, context.events, context.limits, connection=connection)
 
 
-def connect_stream(address: SourceAddress, *, playlists: bool = False) -> CaptureConnection:
+def connect_stream(address: SourceAddress, *, playlists: bool = False) -> Connection:
     """Opens a network stream, on a Jetson with its video decoder; `playlists` as for `open_stream`.
+
+    RTSP goes through PyAV where it is installed, which tells when the sender captured a frame; through OpenCV where the
+    user has options for that.
 
     Raises:
         DeviceError: It does not answer, or holds no video.
@@ -95,9 +102,22 @@ def connect_stream(address: SourceAddress, *, playlists: bool = False) -> Captur
             if capture.isOpened() and capture.grab():
                 return CaptureConnection(capture, is_stream=True)
             capture.release()
+        if url.startswith("rtsp") and _FFMPEG_OPTIONS not in os.environ and find_spec("av") is not None:
+            return _connect_rtsp(address)
         with _live_options(playlists=playlists):
             capture = open_capture(url, TIMEOUTS + DECODER)
     return CaptureConnection(delivering(capture, lambda: _silent(address)), is_stream=True)
+
+
+def _connect_rtsp(address: SourceAddress) -> RtspConnection:
+    try:
+        connection = RtspConnection(address.reveal(), _RTSP_OPTIONS | network_options(), TIMEOUT_SECONDS)
+    except DeviceError as error:
+        raise _silent(address) from error
+    if connection.read() is None:
+        connection.close()
+        raise _silent(address)
+    return connection
 
 
 def stream_pipeline(url: str) -> str:

@@ -72,7 +72,8 @@ class OnnxModule(nn.Module):
         self._keep_starts(constants)
         nodes = [replace(node, inputs=node.inputs[:1]) if node.operator in PAIR else node for node in nodes]
         self._steps = with_releases(nodes, self.output_name)
-        self._keep_constants(constants, {name for node in nodes for name in node.inputs})
+        sizes = {name for node in nodes if node.operator == "Resize" for name in node.inputs[1:]}
+        self._keep_constants(constants, {name for node in nodes for name in node.inputs}, sizes)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -164,12 +165,12 @@ class OnnxModule(nn.Module):
             self.register_buffer(f"unit_{index}", unit, persistent=False)
             self.changes.append(nn.Parameter(torch.zeros_like(unit)))
 
-    def _keep_constants(self, constants: dict[str, Tensor], used: set[str]) -> None:
-        """Keeps floats where the module is, and integers, which are shapes and indices, on the CPU."""
+    def _keep_constants(self, constants: dict[str, Tensor], used: set[str], sizes: set[str]) -> None:
+        """Keeps floats where the module is, and integers and scales, which are shapes and indices, on the CPU."""
         self._integers: dict[str, Tensor] = {}
         self._buffer_keys: dict[str, str] = {}
         for name in sorted(used & (set(constants) - set(self.weight_names) - set(self.scale_sources))):
-            if constants[name].is_floating_point():
+            if constants[name].is_floating_point() and name not in sizes:
                 self._buffer_keys[name] = f"constant_{len(self._buffer_keys)}"
                 self.register_buffer(self._buffer_keys[name], constants[name], persistent=False)
             else:

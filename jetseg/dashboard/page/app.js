@@ -16,7 +16,9 @@ let points = [];
 let lostAt = null;
 let shownSequence = -1;
 let quality = "miou";
+let camera = null; // of several the one that is shown; null is the first
 
+followCameras();
 followState();
 followPicture();
 window.addEventListener("resize", () => points.length && drawCurves());
@@ -27,12 +29,42 @@ async function ask(path) {
   return answer;
 }
 
+/** The address of what belongs to the camera that is shown. */
+function of(path) {
+  return camera === null ? path : `${path}${path.includes("?") ? "&" : "?"}camera=${encodeURIComponent(camera)}`;
+}
+
+/** Several cameras are buttons with their figures; one alone has none. */
+async function followCameras() {
+  for (;;) {
+    try {
+      const cameras = Object.entries(await (await ask("cameras")).json());
+      byId("cameras").hidden = cameras.length < 2;
+      if (cameras.length < 2) return;
+      camera ??= cameras[0][0];
+      fill(byId("cameras"), cameras, ([name, brief]) => {
+        const item = element("li"), button = element("button", name);
+        const silent = !brief || brief.since_last_frame_s === null || brief.since_last_frame_s > OLD_SECONDS;
+        button.className = silent ? "alarm" : "";
+        button.setAttribute("aria-pressed", name === camera);
+        button.append(element("span", silent ? "no frames" : `${number(brief.fps, 0)} fps · ${number(brief.age_p50, 0)} ms`));
+        button.onclick = () => { camera = name; shownSequence = -1; };
+        item.append(button);
+        return item;
+      });
+    } catch {
+      // followState tells the person
+    }
+    await sleep(RETRY_MS);
+  }
+}
+
 async function followState() {
   for (;;) {
     try {
-      const state = await (await ask("state")).json();
+      const state = await (await ask(of("state"))).json();
       if (state.run !== run) {
-        const past = await (await ask("past")).json();
+        const past = await (await ask(of("past"))).json();
         points = past.points;
         run = state.run;
         shownSequence = -1;
@@ -55,7 +87,7 @@ async function followPicture() {
       continue;
     }
     try {
-      const answer = await ask(`picture?other_than=${shownSequence}`);
+      const answer = await ask(of(`picture?other_than=${shownSequence}`));
       if (answer.status === 204) continue;
       const image = await createImageBitmap(await answer.blob());
       if (canvas.width !== image.width || canvas.height !== image.height) {
@@ -129,7 +161,7 @@ function showNumbers(state) {
   byId("fps-note").textContent = bare ? `engine alone ${number(bare, 1)}` : "";
   withUnit(byId("age"), number(point.age_p50, point.age_p50 < 10 ? 1 : 0), "ms");
   byId("age").className = deadline && point.age_p50 > deadline ? "alarm" : "";
-  byId("age-note").textContent = point.age_p99 == null ? "" : `p99 ${number(point.age_p99, 0)} ms`;
+  byId("age-note").textContent = point.age_p99 == null ? "" : `p99 ${number(point.age_p99, 0)} ms, since ${state.summary.frame_age_since}`;
   withUnit(byId("dropped"), point.captured ? number((100 * point.dropped) / point.captured, 1) : "–", "%");
   byId("dropped-note").textContent = `${point.dropped.toLocaleString("en")} of ${point.captured.toLocaleString("en")}`;
   showQuality(point);

@@ -19,6 +19,8 @@ _KINDS = {
     "SoftMax": "Softmax",
     "Reduce": "ReduceMean",
     "Shuffle": "Transpose",
+    "Quantize": "QuantizeLinear",
+    "Dequantize": "DequantizeLinear",
     **dict.fromkeys(("PointWise", "PointWiseV2", "ElementWise", "Activation", "Scale", "Unary"), "Pointwise"),
 }
 """ONNX's words for TensorRT's; where it has others, as for what its own compiler fused, they stay."""
@@ -45,12 +47,18 @@ def read_steps(information: str, fastest: dict[str, float]) -> list[StepTime]:
     Args:
         information: Detailed report in JSON; layers of which it gives the names only have no unit.
         fastest: Milliseconds by the layer's name.
+
+    Returns:
+        Each layer, by the name of its first output, which is that of a tensor of the network where TensorRT kept it.
     """
     described = {layer["Name"]: layer for layer in json.loads(information)["Layers"] if isinstance(layer, dict)}
     found = []
     for name, ms in fastest.items():
-        unit = _unit(described[name]) if name in described else None
-        found.append(StepTime(None, unit.operator if unit else name, ms, unit.written if unit else 0, unit))
+        layer = described.get(name, {})
+        unit = _unit(layer)
+        made = next((output.get("Name") for output in layer.get("Outputs", [])), None)
+        operator, written = (unit.operator, unit.written) if unit else (name, 0)
+        found.append(StepTime(made, operator, ms, written, unit, covers=True))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,13 @@ from jetseg.quantization.qdq.integer_operators import Constants, in_integer_kern
 from jetseg.quantization.qdq.placement import FUSED_ACTIVATIONS, Placement
 from jetseg.quantization.qdq.schemes import (
     REDUCED_WEIGHT_LIMIT,
-    SMALLEST_WEIGHT_SCALE,
     Quantizer,
     Scheme,
+    integer_layer,
     weight_scales,
 )
 from jetseg.quantization.ranges import TensorRange
 
-_BIAS_LIMIT = float(2**30)
 _LONG_DOMAIN = "com.microsoft"
 _FLOAT8_OPSET = 19
 
@@ -33,18 +33,22 @@ _SHARE = TensorRange(low=0.0, high=1.0, amax=1.0, seen_low=0.0, seen_high=1.0)
 
 
 def render_integers_(
-    graph: Graph, placement: Placement, tensors: Mapping[str, TensorRange], scheme: Scheme
+    graph: Graph,
+    placement: Placement,
+    tensors: Mapping[str, TensorRange],
+    scheme: Scheme,
+    weight_limit: int = REDUCED_WEIGHT_LIMIT,
 ) -> onnx.ModelProto:
-    """Renders a network for ONNX Runtime's integer kernels.
+    """Renders a network for integer kernels, as those of ONNX Runtime.
 
-    Activations are uint8 with a zero point, or int8 without; weights int8 per output channel in reduced range, biases
-    int32.
+    Activations are uint8 with a zero point, or int8 without; weights int8 per output channel, biases int32.
 
     Args:
         graph: The float network; it is changed in place.
         placement: Where quantizers stand.
         tensors: Calibrated ranges by activation.
         scheme: What the quantizers of activations compute, in 8 bits.
+        weight_limit: Largest magnitude of a quantized weight; ONNX Runtime's kernels need the reduced range.
 
     Returns:
         The model of `graph`.
@@ -52,7 +56,7 @@ def render_integers_(
     Raises:
         CalibrationError: An activation has no range.
     """
-    model = _render_(graph, placement, tensors, scheme, _quantize_layer_)
+    model = _render_(graph, placement, tensors, scheme, partial(_quantize_layer_, weight_limit=weight_limit))
     if scheme.symmetric:
         _round_before_activations_(graph, placement)
     return model
@@ -226,24 +230,19 @@ def _round_before_activations_(graph: Graph, placement: Placement) -> None:
         graph.replace_input(node, name, last.output[0])
 
 
-def _quantize_layer_(graph: Graph, layer: onnx.NodeProto, axis: int, quantizers: Mapping[str, Constants]) -> None:
+def _quantize_layer_(
+    graph: Graph, layer: onnx.NodeProto, axis: int, quantizers: Mapping[str, Constants], *, weight_limit: int
+) -> None:
     """Puts dequantizers over the weight and bias of a layer whose input is quantized already."""
     activation_scale, _ = quantizers[before_quantizers(graph, layer.input[0])]
     weight = graph.weight(layer.input[1])
-    channels = weight.shape[axis]
     has_bias = len(layer.input) > 2 and bool(layer.input[2])
-    bias = graph.weight(layer.input[2]).astype(np.float64) if has_bias else np.zeros(channels)
-    magnitude = np.abs(np.moveaxis(weight, axis, 0).reshape(channels, -1)).max(axis=1).astype(np.float64)
-    # a channel of tiny weights with a large bias gets a coarser scale, or its bias would not fit 32 bits
-    weight_scale = np.maximum(magnitude / REDUCED_WEIGHT_LIMIT, np.abs(bias) / (activation_scale * _BIAS_LIMIT))
-    weight_scale = np.where(weight_scale >= SMALLEST_WEIGHT_SCALE, weight_scale, 1.0).astype(np.float32)
-    spread = np.expand_dims(weight_scale, [other for other in range(weight.ndim) if other != axis])
-    limit = REDUCED_WEIGHT_LIMIT
-    integers = np.clip(np.round(weight / spread), -limit, limit).astype(np.int8)
-    inputs = [layer.input[0], _dequantized(graph, layer, "weight", integers, weight_scale, axis), *layer.input[2:]]
+    bias = graph.weight(layer.input[2]) if has_bias else np.zeros(weight.shape[axis], np.float32)
+    found = integer_layer(weight, bias, axis, float(activation_scale), weight_limit)
+    weights = _dequantized(graph, layer, "weight", found.weight, found.weight_scale, axis)
+    inputs = [layer.input[0], weights, *layer.input[2:]]
     if has_bias:
-        bias_scale = (weight_scale.astype(np.float64) * np.float32(activation_scale)).astype(np.float32)
-        inputs[2] = _dequantized(graph, layer, "bias", np.round(bias / bias_scale).astype(np.int32), bias_scale, 0)
+        inputs[2] = _dequantized(graph, layer, "bias", found.bias.astype(np.int32), found.bias_scale, 0)
     graph.set_inputs(layer, inputs)
 
 

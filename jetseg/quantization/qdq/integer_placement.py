@@ -1,8 +1,9 @@
-"""Where quantizers stand for ONNX Runtime: its convolutions read and write integers, its matrix products read them."""
+"""Where quantizers stand for ONNX Runtime and LiteRT: convolutions between integers, and what runs beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -11,6 +12,7 @@ from jetseg.quantization.qdq.kernels import is_activation_product, is_matrix_lay
 from jetseg.quantization.qdq.placement import (
     BETWEEN_ZERO_AND_ONE,
     FLOAT_WRITERS,
+    INTEGER_OPERATORS,
     SAME_RANGE,
     Placement,
     absorbed_output,
@@ -20,11 +22,37 @@ from jetseg.quantization.qdq.placement import (
 )
 
 
+@dataclass(frozen=True)
+class IntegerKernels:
+    """The operators that a runtime has integer kernels for, beside convolutions.
+
+    Attributes:
+        operators: Those whose output has a quantizer of its own, as far as `runs_on_integers`.
+        products: Whether matrix products read integers and write float.
+        same_range: Those whose output has the quantizer of their input.
+        heads: Whether the last layers, and what follows them, are on integers as well.
+    """
+
+    operators: frozenset[str]
+    products: bool = True
+    same_range: frozenset[str] = SAME_RANGE
+    heads: bool = False
+
+
+ONNX_RUNTIME = IntegerKernels(INTEGER_OPERATORS | {"ReduceMean"})
+LITERT = IntegerKernels(frozenset({"Add", "Mul", "Concat"}), products=False)
+"""XNNPACK has no average pooling on integers; its matrix products on integers write integers, where what follows in a
+transformer needs float."""
+LITERT_WHOLE = replace(LITERT, same_range=SAME_RANGE | {"AveragePool", "GlobalAveragePool"}, heads=True)
+"""For chips that compute on integers only: LiteRT's own kernel for an average pooling has one scale on both sides."""
+
+
 def place_for_integer_kernels(
     graph: Graph,
     keep_float: frozenset[str] = frozenset(),
     products: frozenset[str] = frozenset(),
     ranges: Container[str] | None = None,
+    kernels: IntegerKernels = ONNX_RUNTIME,
 ) -> Placement:
     """Places quantizers for backends whose integer convolutions also write integers, as ONNX Runtime's do.
 
@@ -40,30 +68,38 @@ def place_for_integer_kernels(
             AVX2 kernels would saturate.
         ranges: Tensors with a range; operators between layers stay in float without one, which an earlier version of
             jetseg did not observe. None stands for all tensors.
+        kernels: What else the backend has integer kernels for.
     """
-    heads = _head_layers(graph) | keep_float
+    last = keep_float if kernels.heads else _head_layers(graph) | keep_float
     activations: dict[str, str] = {}
     weights: dict[str, int] = {}
     integer_nodes: set[str] = set()
     for node in graph.nodes:
         if node.output[0] in products - keep_float and is_activation_product(graph, node):
-            activations.update((name, range_source(graph, name)) for name in node.input)
+            activations.update((name, _source(graph, name, kernels, ranges)) for name in node.input)
             integer_nodes.add(node.output[0])
         constant = all(name in graph.weights for name in node.input[1:] if name)
-        if not (is_matrix_layer(graph, node) and constant) or node.output[0] in heads:
+        if not (is_matrix_layer(graph, node) and constant) or node.output[0] in last:
             continue
         if node.op_type == "Conv":
             output = absorbed_output(graph, node)
             activations[output] = output
             integer_nodes.add(output)
-        elif node.op_type not in FLOAT_WRITERS:
+        elif node.op_type not in FLOAT_WRITERS or not kernels.products:
             continue
-        activations[node.input[0]] = range_source(graph, node.input[0])
+        activations[node.input[0]] = _source(graph, node.input[0], kernels, ranges)
         weights[node.input[1]] = output_axis(node)
         integer_nodes.add(node.output[0])
-    _extend_over_integer_operators_(graph, activations, integer_nodes, keep_float, ranges)
+    wanted = set(graph.outputs) if kernels.heads else set[str]()
+    _extend_over_integer_operators_(graph, activations, integer_nodes, keep_float, ranges, kernels, wanted)
     shares = (name for name in activations if _is_share(graph, name))
     return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True, shares=frozenset(shares))
+
+
+def _source(graph: Graph, name: str, kernels: IntegerKernels, ranges: Container[str] | None) -> str:
+    """Returns the tensor whose range a tensor has; its own where that of what it is made of is not known."""
+    found = graph.origin(name, kernels.same_range)
+    return found if ranges is None or found in ranges else range_source(graph, name)
 
 
 def _is_share(graph: Graph, name: str) -> bool:
@@ -76,12 +112,14 @@ def _extend_over_integer_operators_(
     integer_nodes: set[str],
     keep_float: frozenset[str],
     ranges: Container[str] | None,
+    kernels: IntegerKernels,
+    wanted: set[str],
 ) -> None:
     """Adds the outputs of operators that can stay on integers because all they read is quantized.
 
     An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
     """
-    wanted = {name for node in graph.nodes if node.output[0] in integer_nodes for name in node.input}
+    wanted = wanted | {name for node in graph.nodes if node.output[0] in integer_nodes for name in node.input}
     found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.nodes:
         reads = [name for name in node.input if name and name not in graph.constants]
@@ -91,9 +129,9 @@ def _extend_over_integer_operators_(
             or any(name not in activations and name not in found for name in reads)
         ):
             continue
-        if node.op_type in SAME_RANGE:
+        if node.op_type in kernels.same_range:
             found[node.output[0]] = node, node.output[0]
-        elif runs_on_integers(graph, node):
+        elif node.op_type in kernels.operators and runs_on_integers(graph, node):
             output = absorbed_output(graph, node)
             if ranges is None or output in ranges or _is_share(graph, output):
                 found[output] = node, node.output[0]
@@ -103,7 +141,7 @@ def _extend_over_integer_operators_(
             integer_nodes.update((name, output))
     for output, (node, _) in found.items():
         if output in integer_nodes:
-            source = activations[node.input[0]] if node.op_type in SAME_RANGE else output
+            source = activations[node.input[0]] if node.op_type in kernels.same_range else output
             activations.setdefault(output, source)
 
 

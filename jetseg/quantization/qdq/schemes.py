@@ -23,6 +23,7 @@ SMALLEST_WEIGHT_SCALE = 1e-30
 small for float32."""
 FLOAT8_LIMIT = 448
 """The largest number of E4M3, the 8-bit float with 4 bits of exponent and 3 of mantissa."""
+_BIAS_LIMIT = float(2**30)
 _FLOAT8_LEAST_EXPONENT = -9
 """Of E4M3's smallest step, that of its numbers without a leading one."""
 
@@ -186,6 +187,49 @@ def weight_scales(weight: npt.NDArray[np.float32], axis: int, limit: int = SYMME
     magnitude = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(axis=1)
     scale = magnitude / np.float32(limit)
     return np.where(scale >= SMALLEST_WEIGHT_SCALE, scale, 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """A layer's numbers on integers, with a scale per output channel.
+
+    Attributes:
+        weight: int8, as the weight lies.
+        weight_scale: float32, of each output channel.
+        bias: Whole numbers that fit 32 bits, int64.
+        bias_scale: float32, that of the weight times that of the activation.
+    """
+
+    weight: npt.NDArray[np.int8]
+    weight_scale: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.int64]
+    bias_scale: npt.NDArray[np.float32]
+
+
+def integer_layer(
+    weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], axis: int, activation_scale: float, limit: int
+) -> IntegerLayer:
+    """Returns weight and bias of a layer on integers.
+
+    Args:
+        weight: The weight.
+        bias: One number for each output channel.
+        axis: Of the weight's output channels.
+        activation_scale: Of what the layer reads.
+        limit: Largest magnitude of a quantized weight.
+
+    >>> layer = integer_layer(np.float32([[127.0, -3.0]]), np.float32([10.0]), 0, 0.5, 127)
+    >>> layer.weight.tolist(), layer.bias.tolist(), layer.bias_scale.tolist()
+    ([[127, -3]], [20], [0.5])
+    """
+    exact = bias.astype(np.float64)
+    magnitude = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)).max(axis=1).astype(np.float64)
+    # a channel of tiny weights with a large bias gets a coarser scale, or its bias would not fit 32 bits
+    wanted = np.maximum(magnitude / limit, np.abs(exact) / (activation_scale * _BIAS_LIMIT))
+    scale = np.where(wanted >= SMALLEST_WEIGHT_SCALE, wanted, 1.0).astype(np.float32)
+    integers = np.clip(np.round(weight / _spread(scale, axis, weight.ndim)), -limit, limit).astype(np.int8)
+    bias_scale = (scale.astype(np.float64) * np.float32(activation_scale)).astype(np.float32)
+    return IntegerLayer(integers, scale, np.round(exact / bias_scale).astype(np.int64), bias_scale)
 
 
 def unsigned_scale(low: float, high: float, bits: int = 8) -> tuple[float, int]:

@@ -135,3 +135,25 @@ def test_an_output_that_did_not_ask_gets_no_figures_and_no_events():
     with in_background(output, events, live=True):
         events.add("camera-lost", "alarm", "It is gone.")
     assert not output.notes
+
+
+def test_an_output_sleeps_until_there_is_something_for_it(monkeypatch):
+    looked, noted = [], threading.Event()
+    look = background.BackgroundSink._work_off_notes
+
+    def counted(sink):
+        looked.append(time.monotonic())
+        look(sink)
+
+    class Noting(SlowOutput):
+        def note(self, note):
+            noted.set()
+
+    monkeypatch.setattr(background.BackgroundSink, "_work_off_notes", counted)
+    with in_background(Noting(), EventLog(), live=True) as sink:
+        time.sleep(0.5)
+        assert looked == []
+        sink.note(object())
+        assert noted.wait(5)
+        sink.write(result(3))
+    assert sink._output.written == [3]

@@ -6,6 +6,7 @@ import struct
 from itertools import cycle
 from threading import Thread
 
+import numpy as np
 import pytest
 
 pytest.importorskip("foxglove", reason="foxglove-sdk (extra `foxglove`) is not installed")
@@ -118,3 +119,10 @@ def test_a_port_that_is_taken_or_none_is_named():
     context = SinkContext(MANIFEST, EventLog(), StopFlag())
     with pytest.raises(ConfigError, match="'here' is no port"), open_sink("foxglove:here", context):
         pass
+
+
+def test_overlays_have_the_colors_weight_of_the_run():
+    context = SinkContext(MANIFEST, EventLog(), StopFlag(), alpha=1.0)
+    with open_sink("foxglove:0", context) as sink:
+        picture = sink._output._overlay.draw(np.full((4, 4, 3), 200, np.uint8), np.zeros((4, 4), np.uint8))
+    assert picture[0, 0].tolist() == list(MANIFEST.colors[0])[::-1]

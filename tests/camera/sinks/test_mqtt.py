@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -20,7 +21,7 @@ from small_network import write_small_network
 
 from jetseg.address import SourceAddress
 from jetseg.camera.contract import SinkContext
-from jetseg.camera.sinks.mqtt import parse_broker
+from jetseg.camera.sinks.mqtt import MqttSink, parse_broker
 from jetseg.camera.sinks.opening import open_sink
 from jetseg.camera.stopping import StopFlag
 from jetseg.errors import ConfigError
@@ -157,9 +158,38 @@ def test_a_password_is_used_and_never_shown(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "address", ["http://10.0.0.5/a", "mqtt:///a", "mqtt://u:s3cret@host:99999/a", "mqtt://u:s3cret@host/a#b", "host"]
+    "address",
+    [
+        *("http://10.0.0.5/a", "http://u:s3cret@10.0.0.5:1883/a", "tcp://10.0.0.5:1883/a", "mqtt:///a", "host"),
+        *("mqtt://u:s3cret@host:99999/a", "mqtt://u:s3cret@host/a#b"),
+    ],
 )
 def test_an_address_that_is_none_is_refused_without_its_password(address):
     with pytest.raises(ConfigError, match="is no address of a broker") as caught:
         parse_broker(SourceAddress(address))
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("topic", ["$SYS/vehicle", "fleet/%2B", "fleet/%23", "a%00b", "a" * 65_001])
+def test_a_topic_that_no_broker_takes_is_refused(topic):
+    with pytest.raises(ConfigError, match="no topic to publish on") as caught:
+        parse_broker(SourceAddress(f"mqtt://u:s3cret@host/{topic}"))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_connection_ends_with_the_run_whatever_the_last_message_meets(monkeypatch):
+    def connections():
+        return [thread for thread in enumerate_threads() if thread.name.startswith("paho-mqtt")]
+
+    broker = parse_broker(SourceAddress(f"mqtt://127.0.0.1:{free_port()}/fleet"))
+    sink = MqttSink(broker, EventLog())
+    assert len(connections()) == 1
+
+    def full(*args, **kwargs):
+        raise ValueError("Message is not queued due to ERR_QUEUE_SIZE")
+
+    monkeypatch.setattr(sink._client, "is_connected", lambda: True)
+    monkeypatch.setattr(sink._client, "publish", full)
+    with pytest.raises(ValueError, match="not queued"):
+        sink.close()
+    assert not connections()

@@ -59,7 +59,12 @@ def test_other_layers_have_onnx_words_where_there_are_some(changes, operator):
 
 def test_a_layer_without_shapes_has_a_time_only():
     steps = read_steps(json.dumps({"Layers": ["named only"]}), {"named only": 0.25})
-    assert [(step.ms, step.unit) for step in steps] == [(0.25, None)]
+    assert [(step.ms, step.unit, step.tensor) for step in steps] == [(0.25, None, None)]
+
+
+def test_a_layer_is_of_the_tensor_that_it_makes_and_may_cover_several_nodes():
+    (step,) = read_steps(json.dumps({"Layers": [CONVOLUTION]}), {"conv + relu": 0.5})
+    assert (step.tensor, step.covers) == ("y", True)
 
 
 def test_the_fastest_run_of_each_layer_is_kept(double, tmp_path):

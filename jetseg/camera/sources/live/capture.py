@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,9 @@ from jetseg.manifest import FrameWindow
 from jetseg.preprocess import FrameU8, window_frame
 
 _BACKLOG_SECONDS = 2.0
+_OLDEST_STAMP_SECONDS = 2.0
+"""An older stamp of a driver is of another clock."""
+_COUNTS_MONOTONIC = "CLOCK_MONOTONIC" in time.get_clock_info("perf_counter").implementation
 
 
 class CaptureConnection:
@@ -26,11 +30,19 @@ class CaptureConnection:
             cannot read without a word, and this is how it shows. And the connection ends when the camera was
             started anew, because OpenCV would go on with the size that it had before.
         window: Which values of gray frames of more than 8 bits become 0 to 255.
+        is_stamped: Timestamps are of this machine's monotonic clock, as V4L2 gives them, where they can be: then they
+            are the moment of capture.
     """
 
     def __init__(
-        self, capture: cv2.VideoCapture, *, is_stream: bool = False, window: FrameWindow | None = None
+        self,
+        capture: cv2.VideoCapture,
+        *,
+        is_stream: bool = False,
+        window: FrameWindow | None = None,
+        is_stamped: bool = False,
     ) -> None:
+        self._is_stamped = is_stamped and _COUNTS_MONOTONIC
         self._window = window
         self.frames_per_second = nominal_rate(capture)
         size = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -58,8 +70,10 @@ class CaptureConnection:
         if self._is_stream and self._clock.restarted:
             return None
         missing = self._clock.missing if self._is_stream else 0
+        is_capture = self._is_stamped and 0 < timestamp <= arrived_at < timestamp + _OLDEST_STAMP_SECONDS
         good, image = self._capture.retrieve()
-        return Grab(_whole(image, self._window) if good else None, captured_at, missing)
+        picture = _whole(image, self._window) if good else None
+        return Grab(picture, timestamp if is_capture else captured_at, missing, dated_by_capture=is_capture)
 
     def close(self) -> None:
         """Frees the device; call it in the thread that reads."""

@@ -19,11 +19,15 @@ class Grab:
         image_hwc_u8: height x width x 3, BGR; None if the frame is corrupt.
         captured_at: `perf_counter` seconds, before it was decoded.
         missing: Frames lost just before this one, as far as the stream tells.
+        dated_by_capture: `captured_at` is the camera's own time on this machine's clock, and not that of arrival.
+        sent_ns: When it was captured by the sender's clock, in nanoseconds since 1970, where it tells.
     """
 
     image_hwc_u8: FrameU8 | None
     captured_at: float
     missing: int = 0
+    dated_by_capture: bool = False
+    sent_ns: int | None = None
 
 
 class Connection(Protocol):

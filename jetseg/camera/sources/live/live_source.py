@@ -14,11 +14,13 @@ from threading import Condition, Event, Thread
 from time import perf_counter
 
 from jetseg.camera.config import LiveLimits
-from jetseg.camera.contract import Source, SourceContext, SourceFrame
+from jetseg.camera.contract import DatedBy, Source, SourceContext, SourceFrame
 from jetseg.camera.sources.live.connection import Connect, Connection, Grab, connect_within
+from jetseg.camera.sources.sender_clock import SenderClock
 from jetseg.errors import JetsegError, StageStoppedError
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.statistics import SourceLosses
+from jetseg.ros.stamp import Stamp
 
 _PATIENCE_SECONDS = 0.1
 _CLOSE_SECONDS = 1.0
@@ -74,6 +76,7 @@ class LiveSource(Source):
         self._connect = connect
         self._events = events
         self._limits = limits or LiveLimits()
+        self._clock = SenderClock(name, events)
         self._changed = Condition()
         self._frame: SourceFrame | None = None
         self._is_read = False
@@ -126,10 +129,19 @@ class LiveSource(Source):
                 self.losses.dropped += grab.image_hwc_u8 is not None and self._frame is not None
             if grab.image_hwc_u8 is None:
                 return
-            self._frame = SourceFrame(self._sequence, f"{self._sequence:06d}", grab.captured_at, grab.image_hwc_u8)
+            captured_at, dated_by = self._dated(grab)
+            name, image = f"{self._sequence:06d}", grab.image_hwc_u8
+            self._frame = SourceFrame(self._sequence, name, captured_at, image, dated_by=dated_by)
             self._sequence += 1
             reader.heard_at = perf_counter()
             self._changed.notify()
+
+    def _dated(self, grab: Grab) -> tuple[float, DatedBy]:
+        """Returns when a frame was captured, and what that is, by the sender's clock where it tells and agrees."""
+        if grab.sent_ns is None:
+            return grab.captured_at, "capture" if grab.dated_by_capture else "arrival"
+        captured_at = self._clock.date(Stamp(grab.sent_ns, ""), grab.captured_at)
+        return captured_at, "arrival" if self._clock.differs else "capture"
 
     def wake(self) -> None:
         """Has a waiting `read` look after the reader at once."""

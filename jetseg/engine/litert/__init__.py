@@ -1,0 +1,1 @@
+"""LiteRT, TensorFlow Lite of old: engines for phones and other processors."""

@@ -1,0 +1,95 @@
+"""Converts a float ONNX network by litert-torch, in a process of its own: this half of jetseg never imports torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import OrderedDict
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+import jetseg
+from jetseg.engine.litert.layout import channels_last, moved_ends
+from jetseg.errors import ArtifactError, JetsegError, MissingDependencyError, UnavailableError
+from jetseg.network import Network
+from jetseg.onnx.signature import input_shape
+from jetseg.progress import task
+from jetseg.storage import scratch_folder
+
+_CONVERTER = "jetseg.exporters.litert"
+_REQUIREMENTS = Path(__file__).with_name("converter.txt")
+_UNAVAILABLE = 3
+_HINT = f"Install it with: pip install --no-deps --requirement {_REQUIREMENTS}."
+_KEPT = 4
+_converted: OrderedDict[str, bytes] = OrderedDict()
+"""The last files by the hash of their network: a build that compares engines needs one several times."""
+
+
+def convert(network: Network) -> bytes:
+    """Returns a float network as a LiteRT file, whose images have their channels last at both ends.
+
+    Raises:
+        ArtifactError: The network has an operator that has no torch form, or that LiteRT lacks.
+        MissingDependencyError: torch or litert-torch is not installed.
+    """
+    if network.sha256 not in _converted:
+        with task("Converting for LiteRT"):
+            _converted[network.sha256] = _convert(network)
+        if len(_converted) > _KEPT:
+            _converted.popitem(last=False)
+    return _converted[network.sha256]
+
+
+def check_converter() -> None:
+    """Refuses at once what would fail after a long calibration.
+
+    Raises:
+        MissingDependencyError: torch or litert-torch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise MissingDependencyError("torch", "train", "reads networks for LiteRT's converter")
+    if find_spec("litert_torch") is None:
+        raise MissingDependencyError("litert_torch", "litert", "converts networks for LiteRT", _HINT)
+
+
+def _convert(network: Network) -> bytes:
+    spec, moved = network.manifest.input, [end for end, value in moved_ends(network.manifest).items() if value]
+    shape = channels_last(np.empty(input_shape(spec), np.uint8), network.manifest).shape
+    kind = "uint8" if spec.kind == "frame" else "float32"
+    with scratch_folder("jetseg-litert-") as folder:
+        source, out = folder / "network.onnx", folder / "network.tflite"
+        source.write_bytes(_with_one_output(network).SerializeToString())
+        words = [sys.executable, "-m", _CONVERTER, str(source), str(out), kind, ",".join(moved), *map(str, shape)]
+        root = str(Path(jetseg.__file__).parents[1])
+        paths = os.pathsep.join(path for path in (root, os.environ.get("PYTHONPATH")) if path)
+        done = subprocess.run(
+            words, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+        )
+        if done.returncode or not out.is_file():
+            raise _explained(done.stderr, network.path)
+        return out.read_bytes()
+
+
+def _with_one_output(network: Network) -> onnx.ModelProto:
+    graph = network.float_graph()
+    output = network.manifest.output.name
+    kept = [value for value in graph.model.graph.output if output in (None, value.name)]
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    return model
+
+
+def _explained(stderr: str, path: Path) -> JetsegError:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    code, *told = lines[-1].split("\x1f") if lines else [""]
+    if len(told) != 2:
+        return ArtifactError(f"litert-torch failed on {path}: {lines[-1] if lines else 'it was killed'}")
+    if code == str(_UNAVAILABLE):
+        return UnavailableError(*told)
+    return ArtifactError(f"{path}: {told[0]}", told[1])

@@ -1,0 +1,76 @@
+"""Runs LiteRT files by XNNPACK, with images as the manifest has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jetseg.engine.litert.layout import as_network_gives, channels_last
+from jetseg.engine.litert.library import open_interpreter
+from jetseg.errors import ArtifactError
+from jetseg.network import Network
+from jetseg.preprocess import NetworkInput
+
+
+class LiteRTRunner:
+    """A LiteRT file in an interpreter; see `jetseg.engine.backend.Runner`.
+
+    Inside, images have their channels last; outside they are as the manifest says. Where integers go in or come out,
+    they are made of the manifest's floats and turned back here.
+
+    Args:
+        network: The file, checked against its manifest.
+        threads: Threads of XNNPACK.
+
+    Raises:
+        ArtifactError: The file is damaged, or has several inputs or outputs.
+    """
+
+    def __init__(self, network: Network, threads: int | None) -> None:
+        self.manifest = network.manifest
+        self.path = network.path
+        self._interpreter: Any = open_interpreter(network.read(), str(network.path), threads)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ArtifactError(
+                f"{network.path} has {len(inputs)} inputs and {len(outputs)} outputs.", "Build one with one of each."
+            )
+        self._input, self._output = inputs[0], outputs[0]
+
+    def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
+        """Runs the network; see `jetseg.engine.backend.Runner.infer`."""
+        if self._interpreter is None:
+            raise ArtifactError(f"{self.path} was closed.")
+        given = channels_last(network_input, self.manifest)
+        self._interpreter.set_tensor(self._input["index"], as_file_takes(given, self._input))
+        self._interpreter.invoke()
+        output = _dequantized(self._interpreter.get_tensor(self._output["index"]), self._output)
+        return as_network_gives(output, self.manifest)
+
+    def close(self) -> None:
+        """Frees the interpreter."""
+        self._interpreter = None
+
+
+def as_file_takes(values: npt.NDArray[Any], end: dict[str, Any]) -> npt.NDArray[Any]:
+    """Returns an input as integers, where a file takes these.
+
+    Args:
+        values: The input.
+        end: What the interpreter tells of it.
+    """
+    scale, zero_point = end["quantization"]
+    if not scale or values.dtype == end["dtype"]:
+        return values
+    bounds = np.iinfo(end["dtype"])
+    integers = np.clip(np.rint(values / np.float32(scale)) + zero_point, bounds.min, bounds.max)
+    return np.asarray(integers.astype(end["dtype"]))
+
+
+def _dequantized(values: npt.NDArray[Any], end: dict[str, Any]) -> npt.NDArray[Any]:
+    scale, zero_point = end["quantization"]
+    if not scale or values.dtype == np.float32:
+        return values
+    return np.asarray((values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
