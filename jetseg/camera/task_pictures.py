@@ -47,7 +47,7 @@ def depth_picture(depth_hw: DepthMap, spec: DepthSpec) -> FrameU8:
     """Colors depth by its logarithm, near red, far blue; black where it is not a number.
 
     >>> picture = depth_picture(np.array([[1.0, 100.0, np.nan]], np.float32), DepthSpec(low=1, high=100))
-    >>> picture[0, 0, 2] > picture[0, 0, 0], picture[0, 2].tolist()
+    >>> bool(picture[0, 0, 2] > picture[0, 0, 0]), picture[0, 2].tolist()
     (True, [0, 0, 0])
     """
     known = np.isfinite(depth_hw)

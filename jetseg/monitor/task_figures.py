@@ -15,15 +15,16 @@ _STRIDE = 4
 def task_figures(maps: Mapping[str, TaskMap]) -> dict[str, dict[str, float]]:
     """Returns, by task, the percent of the picture that is of each class but the first, or quantiles of depth.
 
-    >>> task_figures({"lane": np.eye(4, dtype=np.uint8), "depth": np.full((4, 4), 7.0, np.float32)})
-    {'lane': {'percent': 100.0}, 'depth': {'p5': 7.0, 'p50': 7.0, 'p95': 7.0}}
+    >>> lane = np.tile(np.uint8([0, 1]).repeat(8), (16, 1))  # the right half
+    >>> task_figures({"lane": lane, "depth": np.full((16, 16), 7.0, np.float32)})
+    {'lane': {'percent': 50.0}, 'depth': {'p5': 7.0, 'p50': 7.0, 'p95': 7.0}}
     """
     return {name: _figures(values[::_STRIDE, ::_STRIDE]) for name, values in maps.items()}
 
 
 def _figures(values: TaskMap) -> dict[str, float]:
     if values.dtype == np.uint8:
-        return {"percent": round(100.0 * np.count_nonzero(values) / values.size, 2)}
+        return {"percent": round(100.0 * int(np.count_nonzero(values)) / values.size, 2)}
     known = values[np.isfinite(values)]
     if not known.size:
         return {}

@@ -151,7 +151,10 @@ def test_one_that_joins_takes_the_settings_of_the_search():
 )
 def test_what_a_worker_has_otherwise_is_refused_before_anything_is_made(tmp_path, monkeypatch, then, words):
     network = SimpleNamespace(
-        path=tmp_path / "given.safetensors", name="given", sha256="0" * 64, manifest=SimpleNamespace(kind="checkpoint")
+        path=tmp_path / "given.safetensors",
+        name="given",
+        sha256="0" * 64,
+        manifest=SimpleNamespace(kind="checkpoint", output=SimpleNamespace(task="segmentation"), outputs=(0,)),
     )
     module = sys.modules["jetseg.searching.search"]
     monkeypatch.setattr(module, "as_network", lambda given: network)
