@@ -25,13 +25,15 @@ from jetseg.artifact_file import save_onnx
 from jetseg.data.synthetic.classes import CLASSES
 from jetseg.engine.measuring import measure_network
 from jetseg.exporters.onnx_export import example_input, export_module
+from jetseg.input_spec import InputSpec
 from jetseg.latency.estimate import LatencyEstimate
 from jetseg.latency.predictor import TablePredictor
 from jetseg.latency.table import LatencyTable
 from jetseg.latency.unit import parse_unit
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Precision
+from jetseg.manifest import Manifest, ModelSpec, Precision
 from jetseg.models import create_model
 from jetseg.network import open_network
+from jetseg.output_spec import OutputSpec
 from jetseg.storage import write_json
 from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
 from jetseg.workflows.latency import measure_layers

@@ -32,9 +32,11 @@ from jetseg.engine.timing import build_for_timing
 from jetseg.evaluation.accuracy import measure_accuracy, spread
 from jetseg.evaluation.agreement import AgreementMeter
 from jetseg.evaluation.benchmark import inference_on_noise
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models.registry import create_model
 from jetseg.network import Network, open_network, save_manifest
+from jetseg.output_spec import OutputSpec
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.calibration import calibrate
 from jetseg.quantization.config import CalibrateConfig

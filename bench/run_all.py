@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 
 from jetseg.data.synthetic.classes import CLASSES
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models import create_model
+from jetseg.output_spec import OutputSpec
 from jetseg.training.checkpoint import save_checkpoint
 from jetseg.workflows.building import build_engine
 from jetseg.workflows.exporting import export

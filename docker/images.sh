@@ -83,10 +83,10 @@ check() {
 speak() {
     inside sh -euc 'cd "$(mktemp -d)"
         python3 -c "$1" & listener=$!
-        jetseg run camvid-light --source synthetic --no-labels --frames 8 --record-mcap drive \
+        jetseg run camvid-light --watchdog 120 --source synthetic --no-labels --frames 8 --record-mcap drive \
             --ros2 "/segmentation?transport=zenoh&domain=7"
         wait $listener
-        jetseg run camvid-light --source "mcap:$(echo drive/*.mcap):/camera/image/compressed" --no-labels' speak "$LISTENER"
+        jetseg run camvid-light --watchdog 120 --source "mcap:$(echo drive/*.mcap):/camera/image/compressed" --no-labels' speak "$LISTENER"
 }
 
 LISTENER='

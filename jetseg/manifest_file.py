@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from jetseg.config import explain
 from jetseg.errors import ManifestError
-from jetseg.manifest import OF_THE_OUTPUT, Manifest, OutputSpec
+from jetseg.manifest import OF_THE_OUTPUT, Manifest
+from jetseg.output_spec import OutputSpec
 from jetseg.storage import write_text
 from jetseg.text_data import TextDataError, read_data
 

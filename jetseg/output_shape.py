@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from jetseg.config import changed
 from jetseg.errors import ManifestError
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
+from jetseg.output_spec import OutputSpec
 
 MOST_CHANNELS = 255
 """Class ids are uint8, and one value stays free."""

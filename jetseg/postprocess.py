@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.errors import ManifestError
-from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest import Manifest
 from jetseg.output_shape import check_output
+from jetseg.output_spec import OutputSpec
 
 ClassMap = npt.NDArray[np.uint8]
 DepthMap = npt.NDArray[np.float32]

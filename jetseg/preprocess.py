@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.errors import DataError, ManifestError, MissingDependencyError
-from jetseg.manifest import FrameWindow, InputSpec
+from jetseg.input_spec import FrameWindow, InputSpec
 
 try:
     import cv2

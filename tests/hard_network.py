@@ -15,7 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from jetseg.data.dataset import Dataset
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.network import save_manifest
 from jetseg.onnx.session import make_session, run_session
 from jetseg.preprocess import Preprocessor

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.manifest import OF_HISTORY, InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import OF_HISTORY, Manifest
 from jetseg.manifest_file import manifest_path
 from jetseg.network import save_manifest
 

@@ -7,7 +7,8 @@ from small_network import content_sha256
 
 from jetseg.config import validate_config
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
-from jetseg.manifest import InputSpec, Manifest, Stage
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, Stage
 from jetseg.manifest_file import manifest_path
 from jetseg.measured import Accuracy
 from jetseg.network import load_manifest, save_manifest

@@ -3,7 +3,8 @@ import pytest
 
 from jetseg.config import changed
 from jetseg.errors import ManifestError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.postprocess import argmax_channels, class_map, class_scores, resize_class_map
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jetseg.errors import DataError, ManifestError
-from jetseg.manifest import FrameWindow, InputSpec
+from jetseg.input_spec import FrameWindow, InputSpec
 from jetseg.preprocess import Preprocessor, resize_frame, window_frame
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

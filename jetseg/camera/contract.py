@@ -51,7 +51,8 @@ import numpy.typing as npt
 
 from jetseg.camera.config import LiveLimits
 from jetseg.camera.stopping import StopFlag
-from jetseg.manifest import FrameWindow, Manifest, SliceSpec
+from jetseg.input_spec import FrameWindow, SliceSpec
+from jetseg.manifest import Manifest
 from jetseg.monitor.events import EventLog
 from jetseg.monitor.observer import Observation
 from jetseg.monitor.statistics import LoopStatistics, SourceLosses

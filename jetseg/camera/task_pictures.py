@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from jetseg.manifest import DepthSpec, Manifest
+from jetseg.manifest import Manifest
+from jetseg.output_spec import DepthSpec
 from jetseg.postprocess import ClassMap, DepthMap, TaskMap, resize_task_map
 from jetseg.preprocess import FrameU8
 

@@ -31,7 +31,7 @@ from jetseg.compress.config import Method
 from jetseg.compress.groups import Importance, PruningGroup, Slices, mixing_layers, sum_over_readers
 from jetseg.compress.layers import LAYERS
 from jetseg.errors import ConfigError
-from jetseg.manifest import OutputSpec
+from jetseg.output_spec import OutputSpec
 from jetseg.registry import CRITERIA
 from jetseg.training.losses import SegmentationLoss
 from jetseg.training.task_losses import TaskLosses

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.manifest import FrameWindow, OutputSpec, SliceSpec
+from jetseg.input_spec import FrameWindow, SliceSpec
+from jetseg.output_spec import OutputSpec
 from jetseg.palette import Color
 
 SEGMENTATION = "segmentation"

@@ -8,7 +8,8 @@ from jetseg.address import SourceAddress
 from jetseg.data.contract import SEGMENTATION, DatasetKind, SlicedSplit, Split, TargetSplit, WindowedSplit
 from jetseg.data.joined import JoinedSplits
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import FrameWindow, InputSpec, OutputSpec, SliceSpec
+from jetseg.input_spec import FrameWindow, InputSpec, SliceSpec
+from jetseg.output_spec import OutputSpec
 from jetseg.registry import DATASETS
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from jetseg.data.image_file import FRAME_FLAGS, decode_image, read_image_file
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.postprocess import ClassMap
 from jetseg.preprocess import FrameU8, window_frame
 

@@ -21,7 +21,7 @@ from jetseg.data.decode import (
 from jetseg.data.image_header import read_header
 from jetseg.data.label_reading import LabelConfig, check_orientation, decide_reading
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.palette import Color, default_palette
 
 

@@ -42,7 +42,8 @@ from jetseg.data.files import (
 from jetseg.data.folder_targets import TargetConfig, TargetFolder
 from jetseg.data.label_reading import LabelConfig
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import MAX_CLASSES, ClassName, FrameWindow
+from jetseg.input_spec import FrameWindow
+from jetseg.output_spec import MAX_CLASSES, ClassName
 from jetseg.text_data import TextDataError, read_data
 
 CLASSES_FILE = "classes.yaml"

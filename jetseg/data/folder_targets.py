@@ -20,7 +20,7 @@ from jetseg.data.files import FileSplit, label_files, require_folder
 from jetseg.data.image_file import decode_image, read_image_file
 from jetseg.data.label_reading import decide_reading
 from jetseg.errors import DataError
-from jetseg.manifest import ClassName, DepthSpec, OutputSpec
+from jetseg.output_spec import ClassName, DepthSpec, OutputSpec
 from jetseg.palette import Color
 
 _Byte = Annotated[int, Field(ge=0, le=255)]

@@ -8,7 +8,8 @@ from itertools import accumulate
 
 from jetseg.data.contract import Sample, SlicedSplit, Split, TargetSplit, WindowedSplit
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow, OutputSpec, SliceSpec
+from jetseg.input_spec import FrameWindow, SliceSpec
+from jetseg.output_spec import OutputSpec
 
 
 class JoinedSplits:

@@ -12,7 +12,7 @@ from jetseg.data.contract import Sample
 from jetseg.data.files import place_of
 from jetseg.data.video_reader import Timeline, VideoReader, not_a_video
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.palette import Color
 from jetseg.progress import track
 

@@ -19,7 +19,7 @@ from jetseg.address import SourceAddress
 from jetseg.data.image_header import MOST_PIXELS
 from jetseg.data.video_formats import file_options, network_options
 from jetseg.errors import DataError, import_optional
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.preprocess import FrameU8, window_frame
 
 _LOG = logging.getLogger(__name__)

@@ -9,8 +9,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.onnx.layer_shape import LayerShape, Piece
+from jetseg.output_spec import OutputSpec
 
 _IMAGE_CHANNELS = (1, 3)
 _EXIT_CHANNELS = 8

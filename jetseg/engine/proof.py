@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.errors import ManifestError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.measured import Proof
 from jetseg.postprocess import task_map
 from jetseg.preprocess import Preprocessor

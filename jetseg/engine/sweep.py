@@ -9,7 +9,9 @@ from collections.abc import Callable
 import onnx
 
 from jetseg.engine.sketch import Sketch
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
+from jetseg.output_spec import OutputSpec
 
 _SIZES = ((128, 128), (128, 256), (128, 256), (192, 256), (240, 320), (256, 256), (224, 224), (256, 512), (360, 480))
 _ACTIVATIONS = ("Relu", "Relu", "Relu", "Relu6", "HardSwish", "Silu", "Gelu", "LeakyRelu", "")

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from jetseg.errors import ConfigError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.preprocess import FrameU8, NetworkInput, Preprocessor
 from jetseg.progress import task
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.errors import ManifestError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 
 
 def check_same_network(manifests: Mapping[str, Manifest]) -> None:

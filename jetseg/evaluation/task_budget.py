@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from jetseg.errors import ConfigError
 from jetseg.evaluation.tasks import Figures
-from jetseg.manifest import OutputSpec
+from jetseg.output_spec import OutputSpec
 
 METRICS = {"segmentation": ("miou",), "binary": ("iou", "miou"), "depth": ("rmse", "abs_rel", "delta1")}
 """What each kind of task is measured by; the first counts where nothing else is asked for."""

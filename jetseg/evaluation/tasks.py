@@ -13,8 +13,9 @@ from jetseg.data.dataset import match_input, select_targets
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
-from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest import Manifest
 from jetseg.measured import Accuracy
+from jetseg.output_spec import OutputSpec
 from jetseg.postprocess import TaskMap, resize_task_map
 from jetseg.preprocess import FrameU8
 from jetseg.progress import track

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jetseg.exporters.config import Head, InputKind
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.training.normalize import GRAY_BGR, GRAY_BITS
 
 _BLOCK = 4

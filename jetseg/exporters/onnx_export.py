@@ -25,7 +25,8 @@ from jetseg.exporters.config import ExportConfig
 from jetseg.exporters.constants import fold_constants_
 from jetseg.exporters.graph_ends import DeployedNetwork, DeployedTasks
 from jetseg.exporters.parity import measure_parity, parity_frames
-from jetseg.manifest import InputSpec, Manifest, Stage
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, Stage
 from jetseg.models import outputs_apart
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import write_onnx

@@ -22,7 +22,8 @@ from jetseg.exporters.onnx_export import ExportResult, example_input
 from jetseg.exporters.parity import parity_frames
 from jetseg.exporters.plan_builder import build_plan, load_torch_tensorrt
 from jetseg.exporters.plan_graph import HalfInside, capture, check_captured
-from jetseg.manifest import InputSpec, Manifest, Stage
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, Stage
 from jetseg.network import Network, open_network
 from jetseg.postprocess import score_threshold
 from jetseg.preprocess import Preprocessor

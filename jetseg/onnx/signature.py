@@ -11,7 +11,8 @@ import onnx
 
 from jetseg.config import changed
 from jetseg.errors import ManifestError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.output_shape import check_output
 
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from jetseg.config import Record, explain
 from jetseg.errors import CalibrationError
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.network import Network
 from jetseg.quantization.config import Method, Policy, current_correction
 from jetseg.storage import sha256_file, write_text, writing

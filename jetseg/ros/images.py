@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jetseg.data.image_file import FRAME_FLAGS, check_image, decode_image
 from jetseg.data.image_header import MOST_PIXELS
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.preprocess import FrameU8, window_frame
 from jetseg.ros.message_types import COMPRESSED_IMAGE, IMAGE, from_cdr
 from jetseg.ros.stamp import SECOND, Stamp

@@ -10,7 +10,7 @@ from typing import Any
 from jetseg.data.contract import Sample
 from jetseg.data.files import place_of
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.palette import Color
 from jetseg.progress import track
 from jetseg.ros.images import read_picture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.recipes.recipe import Recipe
 from jetseg.searching.config import LAST_RUNG, SearchConfig
 from jetseg.searching.space import Params

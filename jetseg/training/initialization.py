@@ -12,10 +12,12 @@ from jetseg.data.dataset import slices_of, window_of
 from jetseg.errors import ConfigError
 from jetseg.evaluation.accuracy import check_classes
 from jetseg.evaluation.tasks import has_tasks, target_names
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec, Stage
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec, Stage
 from jetseg.models import adapt_outputs_, create_model, find_heads, find_outputs, is_foreign, takes_option
 from jetseg.models.imagenet import load_imagenet_
 from jetseg.network import load_manifest
+from jetseg.output_spec import OutputSpec
 from jetseg.training.checkpoint import load_checkpoint
 from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import open_labelled_split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 
 GRAY_BITS = 15
 GRAY_BGR = (3735, 19235, 9798)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from jetseg.errors import ConfigError
-from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest import Manifest
 from jetseg.models.layers import resize_like, two_channels
+from jetseg.output_spec import OutputSpec
 from jetseg.training.checkpoint import load_checkpoint
 from jetseg.training.config import DistillConfig
 from jetseg.training.distillation_losses import channel_wise_loss, relational_loss, soft_label_loss

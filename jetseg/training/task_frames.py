@@ -15,7 +15,7 @@ from jetseg.data.contract import Split
 from jetseg.data.dataset import select_targets
 from jetseg.errors import DataError
 from jetseg.evaluation.tasks import truth_of
-from jetseg.manifest import OutputSpec
+from jetseg.output_spec import OutputSpec
 from jetseg.preprocess import FrameU8, resize_frame
 from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import Batch, Crops, LabelledFrames, open_labelled_split

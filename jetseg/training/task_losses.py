@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jetseg.manifest import DepthSpec, OutputSpec
+from jetseg.output_spec import DepthSpec, OutputSpec
 from jetseg.training.losses import SegmentationLoss
 from jetseg.training.task_balance import Balance
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jetseg.compress.config import ResizeConfig
 from jetseg.config import changed, validate_config
 from jetseg.errors import ArtifactError
-from jetseg.manifest import InputSpec, Stage
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Stage
 from jetseg.network import Network, open_network
 from jetseg.storage import check_output
 from jetseg.workflows.opening import as_network

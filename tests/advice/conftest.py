@@ -7,7 +7,8 @@ from jetseg.advice.config import AdviseConfig
 from jetseg.advice.stopwatch import Comparison
 from jetseg.advice.workbench import Workbench
 from jetseg.data.dataset import open_dataset
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, Stage
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec, Stage
 from jetseg.network import open_network
 
 DATA = "synthetic:12"

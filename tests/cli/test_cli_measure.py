@@ -9,7 +9,8 @@ import pytest
 import torch
 from small_network import edit_manifest, write_dataset, write_small_network
 
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.manifest_file import manifest_path
 from jetseg.models import create_model
 from jetseg.network import open_network

@@ -13,7 +13,8 @@ from onnx import numpy_helper
 from small_network import CLASSES, HEIGHT, WIDTH, edit_manifest, small_manifest, write_dataset, write_small_network
 
 from jetseg.engine.engine import open_engine
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.manifest_file import manifest_path
 from jetseg.models import create_model
 from jetseg.network import save_manifest

@@ -11,10 +11,12 @@ from jetseg.compress.config import PruneConfig
 from jetseg.compress.prune import prune_network
 from jetseg.data.dataset import open_dataset, open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.measured import Accuracy
 from jetseg.models import create_model
 from jetseg.network import load_manifest, open_network
+from jetseg.output_spec import OutputSpec
 from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
 from jetseg.workflows.pruning import prune
 

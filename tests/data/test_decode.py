@@ -9,7 +9,7 @@ from image_files import chunk, png
 
 from jetseg.data.decode import LabelCode, read_frame, read_label
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 
 IDS = np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8)
 PALETTE = bytes([10, 20, 30, 200, 0, 0, 0, 200, 0, 5, 5, 5])

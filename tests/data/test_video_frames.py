@@ -15,7 +15,7 @@ from video_files import picture, write_timed
 from jetseg.camera.sources.opening import open_source
 from jetseg.data.dataset import open_split
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 
 LENGTH = 20
 

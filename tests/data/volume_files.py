@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from jetseg.manifest import FrameWindow, InputSpec, Manifest, SliceGrid, SliceSpec
+from jetseg.input_spec import FrameWindow, InputSpec, SliceGrid, SliceSpec
+from jetseg.manifest import Manifest
 from jetseg.network import save_manifest
 
 WINDOW = FrameWindow(low=0, high=255)

@@ -11,7 +11,8 @@ from jetseg.data.dataset import open_dataset
 from jetseg.engine.accuracy_gate import AccuracyGate
 from jetseg.engine.config import Budget
 from jetseg.engine.engine import Engine
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.network import open_network, save_manifest
 
 HEIGHT, WIDTH, CLASSES = 20, 30, ("dark", "light")

@@ -10,8 +10,10 @@ from small_network import CLASSES, content_sha256, write_dataset, write_small_ne
 import jetseg
 from jetseg.engine.proof import check_proof, prove
 from jetseg.errors import JetsegError, ManifestError
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.manifest_file import manifest_path, read_manifest
+from jetseg.output_spec import OutputSpec
 
 FRAMES = {"low": 16.0, "high": 4095.0}
 

@@ -10,7 +10,8 @@ from jetseg.data.contract import Sample
 from jetseg.errors import DataError, ManifestError, QualityError
 from jetseg.evaluation.config import Bounds
 from jetseg.evaluation.parity import VOID, LadderParity, Rung, measure_parity
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.palette import default_palette
 
 CLASSES = ("road", "car", "sky")

@@ -15,7 +15,7 @@ from jetseg.engine.engine import open_engine
 from jetseg.errors import ConfigError
 from jetseg.evaluation.surface_distance import count_lesions, surface_distances
 from jetseg.evaluation.volumes import score_volume
-from jetseg.manifest import SliceSpec
+from jetseg.input_spec import SliceSpec
 from jetseg.measured import Accuracy, OrganScore, VolumeAccuracy
 from jetseg.network import open_network
 from jetseg.workflows.evaluating import evaluate

@@ -16,7 +16,8 @@ from jetseg.errors import ArtifactError, ConfigError, MissingDependencyError, Qu
 from jetseg.exporters import parity
 from jetseg.exporters.graph_ends import FrameNormalization
 from jetseg.exporters.onnx_export import export_module
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models import create_model
 from jetseg.network import load_manifest
 from jetseg.onnx.session import make_session, run_session

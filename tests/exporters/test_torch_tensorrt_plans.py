@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from jetseg.cli.main import app
 from jetseg.errors import ArtifactError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.network import load_manifest
 
 torch = pytest.importorskip("torch")

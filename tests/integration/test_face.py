@@ -14,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import jetseg
 from jetseg.data.camvid import CLASSES
-from jetseg.manifest import InputSpec, Manifest, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.network import save_manifest
+from jetseg.output_spec import OutputSpec
 
 PROGRAM = """
 import jetseg

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from jetseg.errors import ArtifactError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models.outputs import adapt_outputs_, find_outputs, leaves
 
 CLASSES, SIZE = 4, (24, 32)

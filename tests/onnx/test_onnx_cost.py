@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from jetseg.errors import ArtifactError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.models.cost import module_cost
 from jetseg.onnx.cost import Cost, graph_cost, onnx_cost, products
 from jetseg.onnx.graph import Graph

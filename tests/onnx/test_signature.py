@@ -5,7 +5,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from jetseg.engine.engine import open_engine
 from jetseg.errors import JetsegError, ManifestError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.manifest_file import manifest_path, read_manifest
 from jetseg.network import open_network, save_manifest
 

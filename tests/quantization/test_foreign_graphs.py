@@ -14,13 +14,14 @@ from jetseg.config import changed
 from jetseg.engine.engine import open_engine
 from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ArtifactError, CalibrationError, JetsegError, ManifestError
-from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest import Manifest
 from jetseg.manifest_file import write_manifest
 from jetseg.network import save_manifest
 from jetseg.onnx.file import load_onnx
 from jetseg.onnx.float_graph import load_float_graph
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
+from jetseg.output_spec import OutputSpec
 from jetseg.postprocess import class_map
 from jetseg.quantization.correct.activation_shift import shift_
 from jetseg.quantization.ranges import CorrectedNetwork, Ranges, TensorRange

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags (extra `ros2`) is not installed")
 
 from jetseg.errors import DataError, JetsegError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.ros.images import read_picture
 from jetseg.ros.message_types import COMPRESSED_IMAGE, IMAGE, LABEL_INFO, from_cdr, make, to_cdr
 from jetseg.ros.messages import compressed_message, diagnostics_message, image_message, label_info_message

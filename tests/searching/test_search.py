@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from jetseg.address import StorageAddress
 from jetseg.cli.main import app
 from jetseg.errors import ConfigError
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.network import load_manifest
 from jetseg.recipes.recipe import load_recipe
 from jetseg.recipes.run import run_recipe

@@ -18,7 +18,8 @@ from jetseg.camera.sinks.ring import RingReader
 from jetseg.errors import ManifestError
 from jetseg.evaluation.task_budget import budgets_of, task_violations
 from jetseg.evaluation.tasks import make_meter, measure_tasks
-from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest import Manifest
+from jetseg.output_spec import OutputSpec
 from jetseg.postprocess import depth_map, same_share, task_maps
 
 HEIGHT, WIDTH = 24, 32

@@ -14,8 +14,8 @@ from jetseg.compress.importance import Subject, Taylor
 from jetseg.data.dataset import open_split, select_targets
 from jetseg.data.synthetic.classes import Class
 from jetseg.errors import DataError, GateError
-from jetseg.manifest import OutputSpec
 from jetseg.models import create_model, outputs_apart
+from jetseg.output_spec import OutputSpec
 from jetseg.training.task_balance import GradNorm, UncertaintyBalance, last_shared_weight
 from jetseg.training.task_losses import TaskLosses
 

@@ -8,7 +8,8 @@ import torch
 
 from jetseg.data.contract import Sample
 from jetseg.errors import DataError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.training.config import TrainConfig
 
 CLASSES = ("road", "car", "sky")

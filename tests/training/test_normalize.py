@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.preprocess import Preprocessor
 from jetseg.training.normalize import Normalize
 

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from jetseg.data.dataset import open_split
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.evaluation.confusion import ConfusionMatrix
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.models import create_model
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.preprocess import Preprocessor

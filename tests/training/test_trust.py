@@ -11,7 +11,8 @@ from small_network import edit_manifest
 import jetseg
 from jetseg import trust
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models import create_model
 from jetseg.registry import NETWORKS
 from jetseg.training.checkpoint import load_checkpoint, save_checkpoint

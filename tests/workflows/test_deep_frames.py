@@ -14,7 +14,7 @@ import jetseg
 from jetseg.config import changed
 from jetseg.data.dataset import open_split, window_of
 from jetseg.errors import DataError, ManifestError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.network import save_manifest
 from jetseg.workflows.comparing import follow_parity
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 import jetseg
 from jetseg import trust
 from jetseg.errors import ArtifactError, ConfigError, ManifestError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models import adapt_outputs_
 from jetseg.training.checkpoint import load_checkpoint
 from jetseg.workflows import probing, training

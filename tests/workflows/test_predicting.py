@@ -15,7 +15,7 @@ from jetseg.cli.main import app
 from jetseg.data.dataset import match_input, open_split
 from jetseg.engine.engine import open_engine
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import SliceSpec
+from jetseg.input_spec import SliceSpec
 from jetseg.workflows.predicting import predict
 
 

@@ -13,8 +13,9 @@ from small_network import CLASSES, edit_manifest, write_dataset, write_small_net
 import jetseg
 from jetseg.errors import ConfigError, DataError, JetsegError, MissingDependencyError, StorageError
 from jetseg.evaluation.accuracy import check_frames
+from jetseg.input_spec import InputSpec
 from jetseg.installation import install_hint
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.manifest_file import manifest_path
 from jetseg.models import create_model
 from jetseg.progress import report_progress

@@ -14,8 +14,8 @@ from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.camera.sinks.background import Output, in_background
 from jetseg.errors import ConfigError, DeviceError
 from jetseg.locking import hold
-from jetseg.manifest import task_file_name
 from jetseg.monitor.events import EventLog
+from jetseg.output_spec import task_file_name
 from jetseg.postprocess import TaskMap
 from jetseg.storage import make_folder, storage_error
 

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext, SourceFrame
 from jetseg.errors import ConfigError, DataError, DeviceError, StorageError
-from jetseg.manifest import OutputSpec, task_file_name
+from jetseg.output_spec import OutputSpec, task_file_name
 from jetseg.postprocess import TaskMap
 from jetseg.storage import temporary_path
 

@@ -14,7 +14,7 @@ from jetseg.camera.sources.live.capture import CaptureConnection
 from jetseg.camera.sources.live.live_source import LiveSource, open_live
 from jetseg.camera.sources.opencv import delivering
 from jetseg.errors import DataError, DeviceError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 
 _DEEP_GRAY = tuple(cv2.VideoWriter.fourcc(*name) for name in ("Y16 ", "Y12 ", "Y10 "))
 _NAME = re.compile(r"(?:/dev/video)?(\d+)")

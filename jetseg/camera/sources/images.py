@@ -9,7 +9,7 @@ from time import perf_counter
 from jetseg.camera.contract import Source, SourceFrame
 from jetseg.data.decode import IMAGE_SUFFIXES, read_frame
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 
 
 def is_image(path: Path) -> bool:

@@ -18,7 +18,7 @@ from jetseg.camera.sources.stream import open_stream
 from jetseg.camera.sources.video_file import open_video
 from jetseg.data.dataset import known_forms, match_slices, match_window, open_split
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import FrameWindow, SliceSpec
+from jetseg.input_spec import FrameWindow, SliceSpec
 from jetseg.monitor.events import EventLog
 from jetseg.registry import DATASETS, SOURCES
 

@@ -8,7 +8,7 @@ from time import perf_counter
 from jetseg.address import SourceAddress
 from jetseg.camera.contract import Source, SourceFrame
 from jetseg.data.video_reader import VideoReader, not_a_video
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 
 
 def open_video(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from jetseg.config import Cli, Settings
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.training.config import FREE_ON_RESUME, DistillConfig, LoggerName, TrainConfig
 from jetseg.training.renamed import RENAMED as RENAMED_IN_TRAINING
 from jetseg.training.renamed import accept_old_names

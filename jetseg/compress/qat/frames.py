@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jetseg.data.contract import Sample, Split
-from jetseg.manifest import Manifest, OutputSpec
+from jetseg.manifest import Manifest
+from jetseg.output_spec import OutputSpec
 from jetseg.preprocess import resize_frame
 from jetseg.training.config import TrainConfig
 from jetseg.training.loaders import LabelledFrames, open_labelled_split, open_splits, read_frames

@@ -13,7 +13,7 @@ from jetseg.data.contract import Sample
 from jetseg.data.synthetic.classes import CLASSES, Class
 from jetseg.data.synthetic.drive import SyntheticDrive
 from jetseg.errors import DataError
-from jetseg.manifest import DepthSpec, OutputSpec
+from jetseg.output_spec import DepthSpec, OutputSpec
 from jetseg.palette import default_palette
 
 RENDERER_VERSION = 2

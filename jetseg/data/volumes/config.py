@@ -15,7 +15,7 @@
 
 A volume belongs to one split ("train" by default), or the ranges of slices that it names do and the others train.
 Where masks of organs overlap, the one that is listed last counts. Slices count from 0 in the direction of
-`jetseg.manifest.SliceSpec`: axial ones from the feet up, coronal ones from the front, sagittal ones from the right.
+`jetseg.input_spec.SliceSpec`: axial ones from the feet up, coronal ones from the front, sagittal ones from the right.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from jetseg.config import Record, explain
 from jetseg.errors import ConfigError
-from jetseg.manifest import MAX_CLASSES, ClassName, FrameWindow, SliceSpec
+from jetseg.input_spec import FrameWindow, SliceSpec
+from jetseg.output_spec import MAX_CLASSES, ClassName
 from jetseg.palette import Color
 from jetseg.text_data import TextDataError, read_data
 

@@ -18,7 +18,7 @@ from jetseg.data.volumes.labels import VolumeCode
 from jetseg.data.volumes.split import Part, VolumeSplit
 from jetseg.data.volumes.volume import Axis, Planes, Volume
 from jetseg.errors import ConfigError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.postprocess import ClassMap
 
 _Floats = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from jetseg.data.volumes.volume import Planes
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow, SliceGrid, SliceSpec
+from jetseg.input_spec import FrameWindow, SliceGrid, SliceSpec
 from jetseg.postprocess import ClassMap
 from jetseg.preprocess import FrameU8, resize_frame, window_frame
 

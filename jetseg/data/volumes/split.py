@@ -17,7 +17,7 @@ from jetseg.data.volumes.nifti_file import NIFTI_SUFFIXES, is_nifti, write_class
 from jetseg.data.volumes.slicing import Layout, frame_of, lay_out, layout_of, take_out
 from jetseg.data.volumes.volume import Axis, Planes, Volume
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import FrameWindow, SliceSpec
+from jetseg.input_spec import FrameWindow, SliceSpec
 from jetseg.palette import Color, default_palette
 from jetseg.postprocess import ClassMap
 

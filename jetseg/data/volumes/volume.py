@@ -60,7 +60,7 @@ class Planes:
     Attributes:
         shape: Of the volume, as its file has it.
         affine: Of the volume.
-        axis: The plane of a slice; see `jetseg.manifest.SliceSpec`.
+        axis: The plane of a slice; see `jetseg.input_spec.SliceSpec`.
 
     >>> affine = np.diag([2.0, 2.0, 5.0, 1.0])
     >>> planes = Planes((4, 3, 2), affine, "axial")

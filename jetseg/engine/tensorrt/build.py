@@ -24,7 +24,8 @@ from jetseg.engine.tensorrt.source import BuildSource, float_source, strongly_ty
 from jetseg.engine.tensorrt.timing import save_timing_cache, timing_cache_path, use_timing_cache_
 from jetseg.errors import CalibrationError, ConfigError, DeviceError
 from jetseg.evaluation.accuracy import spread
-from jetseg.manifest import InputSpec, Precision
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Precision
 from jetseg.onnx.signature import input_shape
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.quantization.tensorrt.cache import missing_names, render_cache

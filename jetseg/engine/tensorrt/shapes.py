@@ -8,7 +8,7 @@ import onnx
 
 from jetseg.engine.tensorrt.options import TensorRTOptions
 from jetseg.errors import ConfigError
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.onnx.signature import input_shape, size_axes
 
 

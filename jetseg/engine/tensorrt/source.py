@@ -12,7 +12,8 @@ import onnx
 from jetseg.engine.backend import BuildRequest
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.errors import ArtifactError
-from jetseg.manifest import QUANTIZED, InputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import QUANTIZED
 from jetseg.onnx.bfloat import to_bfloat16_
 from jetseg.onnx.cost import product_macs, products
 from jetseg.onnx.graph import Graph

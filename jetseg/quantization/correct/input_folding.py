@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.node import attribute_int
 from jetseg.quantization.correct.activation_shift import absorb_shift_

@@ -4,7 +4,7 @@ import pytest
 
 from jetseg.camera.sources.camera import connect_camera
 from jetseg.errors import DataError
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 
 Y16 = cv2.VideoWriter.fourcc(*"Y16 ")
 VALUES = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48)

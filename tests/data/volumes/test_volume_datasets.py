@@ -14,7 +14,7 @@ from jetseg.data.volumes.dicom_series import read_series
 from jetseg.data.volumes.nifti_file import read_nifti, write_class_volume
 from jetseg.data.volumes.volume import Planes, Volume
 from jetseg.errors import ConfigError, DataError
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 
 
 def _configure(folder: Path, text: str) -> str:

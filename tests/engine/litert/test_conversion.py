@@ -13,10 +13,12 @@ from jetseg.engine.engine import open_engine
 from jetseg.engine.timing import noise_ranges
 from jetseg.errors import ArtifactError
 from jetseg.evaluation.benchmark import noise_frame
-from jetseg.manifest import InputSpec, Manifest, ModelSpec, OutputSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models.registry import create_model
 from jetseg.network import Network, open_network, save_manifest
 from jetseg.onnx.session import make_session, run_session
+from jetseg.output_spec import OutputSpec
 from jetseg.preprocess import Preprocessor
 from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.registry import NETWORKS

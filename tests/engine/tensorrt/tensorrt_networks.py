@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from jetseg.engine.backend import BuildRequest
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.network import Network
 from jetseg.onnx.file import read_onnx
 from jetseg.onnx.float_graph import load_float_graph

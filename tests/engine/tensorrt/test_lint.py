@@ -15,7 +15,7 @@ from jetseg.cli.main import app
 from jetseg.engine.tensorrt.legalize import legalize_
 from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.errors import ArtifactError, ConfigError
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.network import save_manifest
 from jetseg.onnx.graph import Graph
 from jetseg.workflows.linting import lint

@@ -22,7 +22,8 @@ from jetseg.engine.tensorrt.plan import build_plan
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt_rtx.backend import TensorRTRTX, TensorRTRTXOptions
 from jetseg.errors import ConfigError, DeviceError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.network import load_manifest, open_network
 from jetseg.onnx.bfloat import to_bfloat16_
 from jetseg.onnx.graph import Graph

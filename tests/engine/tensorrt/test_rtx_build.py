@@ -23,7 +23,8 @@ from jetseg.engine.tensorrt.monitor import make_monitor
 from jetseg.engine.tensorrt.source import strongly_typed_source
 from jetseg.engine.tensorrt_rtx.backend import TensorRTRTX, TensorRTRTXOptions
 from jetseg.errors import ArtifactError, ConfigError, DeviceError, MissingDependencyError
-from jetseg.manifest import InputSpec, Manifest
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
 from jetseg.network import load_manifest
 from jetseg.progress import report_progress
 from jetseg.shipped import find_artifact, shipped_names

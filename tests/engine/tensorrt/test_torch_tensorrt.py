@@ -14,7 +14,8 @@ from jetseg.cli.main import app
 from jetseg.engine.engine import open_engine
 from jetseg.engine.tensorrt.layers import LayerReport
 from jetseg.errors import ArtifactError, DeviceError, MissingDependencyError, QualityError
-from jetseg.manifest import InputSpec, Manifest, ModelSpec
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
 from jetseg.network import load_manifest
 from jetseg.workflows.exporting import export
 

@@ -7,7 +7,7 @@ from onnx import helper
 from small_network import HEIGHT, WIDTH, small_manifest, small_network, write_dataset, write_small_network
 
 from jetseg.config import changed
-from jetseg.manifest import InputSpec
+from jetseg.input_spec import InputSpec
 from jetseg.network import save_manifest
 from jetseg.onnx.session import make_session
 from jetseg.preprocess import Preprocessor

@@ -12,7 +12,7 @@ import numpy as np
 from jetseg.camera.sources.live.connection import Grab
 from jetseg.camera.sources.live.frame_clock import FrameClock
 from jetseg.camera.sources.opencv import nominal_rate
-from jetseg.manifest import FrameWindow
+from jetseg.input_spec import FrameWindow
 from jetseg.preprocess import FrameU8, window_frame
 
 _BACKLOG_SECONDS = 2.0
