@@ -36,6 +36,7 @@ REGISTRY = {
     "efficientnet-lite-fpn": {"width": 16, "deep_blocks": 1},
     "unet": {"width": 8},
     "tiny": {"width": 8},
+    "multi-task": {"width": 8},
 }
 FOREIGN = {
     "camvid_teacher/teacher_camvid_480x360.onnx": (360, 480),
