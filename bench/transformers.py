@@ -29,7 +29,7 @@ from jetseg.engine.layer_timer import quiet_latencies_ms
 from jetseg.engine.simulation import simulate_tensorrt
 from jetseg.evaluation.accuracy import spread
 from jetseg.network import Network, open_network, save_manifest
-from jetseg.onnx.file import save_onnx
+from jetseg.onnx.file import write_onnx
 from jetseg.preprocess import NetworkInput, Preprocessor
 from jetseg.quantization.calibration import calibrate
 from jetseg.quantization.config import CalibrateConfig
@@ -101,7 +101,7 @@ def with_outliers(network: Network, path: Path) -> Network:
             values = graph.weight(name).copy()
             values[channels] *= factor
             graph.set_weight(name, values)
-    save_onnx(path, graph.model)
+    write_onnx(path, graph.model)
     save_manifest(path, network.manifest)
     return open_network(path)
 
