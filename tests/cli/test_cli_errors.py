@@ -197,7 +197,8 @@ def test_a_checkpoint_without_torch_names_the_extra(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["run", "deploy", "verify", "lint", "sign"])
-def test_a_name_that_is_too_long_is_wrong_input(jetseg, verb):
+def test_a_name_that_is_too_long_is_wrong_input(jetseg, verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where `deploy` makes a folder for its releases
     more = {"run": ["--source", "synthetic:1"], "sign": ["--sign", "key"]}.get(verb, [])
     code, _, err = jetseg(verb, "x" * 300, *more)
     assert (code, "name of a file is too long" in err) == (2, True), err
