@@ -17,6 +17,7 @@ def calibrated(jetseg, tmp_path):
     return ranges, ("build-engine", model, *common)
 
 
+@pytest.mark.long
 def test_a_rejected_engine_gets_a_page_that_names_classes_and_layers(jetseg, calibrated, tmp_path):
     ranges, command = calibrated
     content = json.loads(ranges.read_text())

@@ -19,6 +19,7 @@ def network(tmp_path):
     return write_color_network(tmp_path)
 
 
+@pytest.mark.long
 def test_several_sources_are_one_run(network, jetseg, tmp_path):
     sources = ["--source", "front=synthetic:4", "--source", "synthetic:3"]
     code, out, err = jetseg("run", network, *sources, "--threads", 1, "--json", "--class-maps", tmp_path / "maps")
@@ -71,6 +72,7 @@ def test_a_latency_test_without_a_clock_in_sight_fails_and_says_what_to_do(netwo
     assert "Point the camera at the clock" in " ".join(err.split())
 
 
+@pytest.mark.long
 def test_a_latency_test_tells_glass_to_mask(network, jetseg, tmp_path):
     if shutil.which("ffmpeg") is None:
         pytest.skip("needs ffmpeg: apt-get install ffmpeg")

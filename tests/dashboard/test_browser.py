@@ -136,6 +136,7 @@ def test_frames_that_stop_are_told(page):
         page.wait_for_selector("#stale", state="hidden")
 
 
+@pytest.mark.long
 def test_banner_appears_when_the_process_is_gone_and_goes_when_it_is_back(page):
     port = free_port()
     with running_loop(dashboard=port):

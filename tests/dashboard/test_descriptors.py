@@ -37,6 +37,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.long
 def test_lack_of_descriptors_is_one_event_and_the_loop_goes_on(capfd, caplog):
     port = free_port()
     with running_loop(metrics=port) as running:

@@ -64,6 +64,7 @@ def test_the_first_sentence_names_the_layer_whose_quantizer_is_to_blame(pair, sh
     assert first.repair.recovered is None
 
 
+@pytest.mark.long
 def test_a_repair_that_was_tried_tells_what_came_back_and_what_it_costs(pair, shapes):
     child = explain(pair[0], [pair[1]], data=shapes, split="all", repair=True).children[0]
     repair = child.findings[0].repair

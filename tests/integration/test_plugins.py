@@ -21,6 +21,7 @@ def jetseg(plugins, tmp_path):
     return call
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("verb", "name"),
     [

@@ -178,6 +178,7 @@ def test_a_manifest_without_a_hash_is_not_signed(tmp_path, keys):
         open_driven(model, key=keys[1])
 
 
+@pytest.mark.long
 def test_a_run_takes_only_what_is_signed(tmp_path, keys, cli):
     model, film = write_small_network(tmp_path), write_dataset(tmp_path / "film")
     sign_file(signed_part(model), keys[0], never)

@@ -35,6 +35,7 @@ def test_what_is_between_operators_is_part_of_the_latency(predictor):
     assert predictor.network(units).latency_ms == pytest.approx(1.1 * sum(map(law_ms, units)), rel=0.05)
 
 
+@pytest.mark.long
 def test_an_estimate_tells_whose_it_is_and_how_sure(predictor):
     found = predictor.network(network(3000))
     assert found.low < found.latency_ms < found.high

@@ -80,6 +80,7 @@ def test_others_decode_what_is_recorded(recorded):
     assert all("summary" in found for topic, found in topics if topic == "/jetseg/statistics")
 
 
+@pytest.mark.long
 def test_a_recording_replays_to_identical_class_maps(recorded):
     network, drives = recorded
     found = replay(drives, network, threads=1)

@@ -238,6 +238,7 @@ def test_fine_tuning_starts_from_the_checkpoint(toy_config, tmp_path):
         toy_config(model=None, model_options=None, init=first.best, color="rgb")
 
 
+@pytest.mark.long
 def test_plain_weights_are_a_start(toy_config, tmp_path):
     first = loop.train(toy_config(epochs=1))
     module, _ = load_checkpoint(first.best)

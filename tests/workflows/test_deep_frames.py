@@ -62,6 +62,7 @@ class Collected:
         self.found.append((result.frame.image_hwc_u8, result.class_map_hw_u8.copy()))
 
 
+@pytest.mark.long
 def test_dataset_engine_and_camera_see_the_same_pixels(data, tmp_path):
     files = sorted((data / "images").iterdir())
     split = open_split(f"folder:{data}", "all")

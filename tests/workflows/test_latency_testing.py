@@ -33,6 +33,7 @@ class FilmedClock(FakeSource):
         return SourceFrame(frame.sequence, frame.name, perf_counter(), image)
 
 
+@pytest.mark.long
 def test_glass_to_mask_holds_what_the_frame_age_lacks():
     found = measure_glass_to_mask(
         Engine(FakeRunner(0.01)), source=FilmedClock(None, live=True, delay=0.03), seconds=1.5, window=False

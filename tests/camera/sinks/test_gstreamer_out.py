@@ -43,6 +43,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.long
 def test_ffmpeg_reads_a_hundred_frames_over_rtsp(tmp_path):
     if shutil.which("ffmpeg") is None:
         pytest.skip("needs ffmpeg: apt-get install ffmpeg")

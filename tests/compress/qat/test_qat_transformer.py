@@ -51,6 +51,7 @@ def transformer(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("placement", ["conv-inputs", "full"])
 def test_transformer_with_its_quantizers_is_that_of_onnx_runtime(transformer, tmp_path, placement):
     data = write_dataset(tmp_path / "data")

@@ -128,6 +128,7 @@ def test_foreign_networks_are_built(trt, shared_dir, tmp_path, name, precision):
     assert out.stat().st_size > 10_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("name", shipped_names())
 def test_shipped_networks_are_built(trt, tmp_path, name, precision):

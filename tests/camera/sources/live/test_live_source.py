@@ -111,6 +111,7 @@ def test_a_hanging_driver_is_left_behind_and_the_camera_opened_anew(camera, sour
     camera.wait_while_hanging = waiting
 
 
+@pytest.mark.long
 def test_a_lost_camera_is_reported_once_and_opened_until_it_is_back(camera, events):
     limits = LiveLimits(first_pause=0.02, longest_pause=0.6)
     source = LiveSource("fake", camera.connect, events, limits, connection=camera.connect())
