@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import jetseg
 from jetseg.camera.sinks.class_map_files import ClassMapFiles
 from jetseg.camera.sinks.ring import RingReader
+from jetseg.data.dataset import select_targets
+from jetseg.data.joined import JoinedSplits
 from jetseg.errors import ManifestError
 from jetseg.evaluation.task_budget import budgets_of, task_violations
 from jetseg.evaluation.tasks import make_meter, measure_tasks
@@ -236,6 +238,11 @@ def test_a_folder_has_several_labels_and_may_lack_some(tmp_path: Path):
     assert list(second) == ["depth"]
     assert np.isnan(second["depth"][0, 0])
     assert second["depth"][0, 1:4].tolist() == [1.0, 2.0, 2.5]
+    joined, outputs = select_targets(JoinedSplits([split, split]), ["segmentation", "lane"])
+    assert (len(joined), list(joined[2].targets), outputs[1]) == (4, ["lane"], split.targets["lane"])
+    (tmp_path / "classes.yaml").write_text("classes: [road, car]\n")
+    plain = jetseg.open_dataset(f"folder:{tmp_path}").split("all")
+    assert len(select_targets(JoinedSplits([plain, plain]), ["segmentation"])[0]) == 4
     (tmp_path / "classes.yaml").write_text("classes: [road, car]\ntargets: {lane: {folder: ../lanes}}\n")
     with pytest.raises(jetseg.JetsegError, match="folder"):
         jetseg.open_dataset(f"folder:{tmp_path}").split("all")
