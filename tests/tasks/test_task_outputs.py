@@ -215,6 +215,24 @@ def test_tasks_are_scored_where_there_are_labels():
     assert figures["depth"]["rmse"] == pytest.approx(0.0)
 
 
+def test_a_mask_alone_is_compared_with_a_reference(tmp_path: Path):
+    path = tmp_path / "mask.onnx"
+    shape = [1, 1, HEIGHT, WIDTH]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])
+    end = helper.make_tensor_value_info("drivable", TensorProto.FLOAT, shape)
+    weight = numpy_helper.from_array(np.array([[[[1.0]], [[-2.0]], [[1.0]]]], np.float32), "w")
+    node = helper.make_node("Conv", ["image", "w"], ["drivable"])
+    graph = helper.make_graph([node], "mask", [image], [end], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    mask = {"name": "drivable", "task": "binary", "classes": ["not drivable", "drivable"]}
+    (tmp_path / "mask.onnx.json").write_text(json.dumps({"input": manifest().input.model_dump(), "outputs": [mask]}))
+    alone = jetseg.evaluate(path, data="synthetic:2", split="val", threads=1)
+    found = jetseg.evaluate(path, data="synthetic:2", split="val", threads=1, reference=path)
+    assert (alone.agreement, found.agreement.percent, found.agreement.frames) == (None, 100.0, 2)
+    assert found.accuracy == alone.accuracy
+    assert found.accuracy.tasks["drivable"]["iou"] is not None
+
+
 def test_a_folder_has_several_labels_and_may_lack_some(tmp_path: Path):
     for folder in ("images", "labels", "lanes", "far"):
         (tmp_path / folder).mkdir()
