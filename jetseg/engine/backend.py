@@ -230,6 +230,11 @@ class Backend(ABC):
             JetsegError: The file is damaged or another device's, or a library is missing.
         """
 
+    def takes_ranges(self, precision: Precision, options: Any) -> bool:  # noqa: ANN401 - an instance of its own `options`
+        """Tells whether an engine is calibrated first, for quantizers of fixed ranges."""
+        del options
+        return precision in QUANTIZED
+
     def find_scheme(self, precision: Precision, asked: SchemeName | None) -> SchemeName | None:
         """Returns what the quantizers of an engine compute: what was asked for, or what is usual.
 

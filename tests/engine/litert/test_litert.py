@@ -125,6 +125,12 @@ def test_dynamic_rounds_activations_as_they_come(model, data):
     assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
+def test_dynamic_needs_no_ranges_and_so_no_data(model, tmp_path):
+    result = build_engine(model, backend="litert", options={"activations": "dynamic"}, out=tmp_path / "small.tflite")
+    assert (result.ranges, result.manifest.calibration_sha256) == (None, None)
+    assert not list(tmp_path.glob("*.ranges.json"))
+
+
 def test_a_conversion_that_computes_something_else_is_refused(data, tmp_path):
     (tmp_path / "other").mkdir()
     path = write_small_network(tmp_path / "other", seed=1)
@@ -138,6 +144,7 @@ def test_a_conversion_that_computes_something_else_is_refused(data, tmp_path):
     [
         ({"precision": "bf16"}, "has no bf16 kernels"),
         ({"precision": "fp32", "options": {"activations": "dynamic"}}, "dynamic is for int8"),
+        ({"options": {"activations": "dynamic"}, "keep_float": ("c2",)}, "keep_float` is for engines with calibrated"),
     ],
 )
 def test_what_litert_lacks_is_refused_at_once(model, data, settings, message):
