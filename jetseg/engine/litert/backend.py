@@ -56,6 +56,7 @@ class LiteRT(Backend):
     candidates = (Candidate("fp32", "fp32"), Candidate("int8", "int8"))
     options = LiteRTOptions
     in_calling_thread = True
+    one_output = True
 
     def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `LiteRTOptions`
         """Refuses what cannot be built, before any long work.
