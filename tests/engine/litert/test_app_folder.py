@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from jetseg.cli.main import app
 from jetseg.engine.engine import open_engine
 from jetseg.engine.litert.library import open_interpreter
-from jetseg.errors import ArtifactError, ManifestError
+from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.network import open_network
 from jetseg.preprocess import Preprocessor
 from jetseg.workflows.calibration import calibrate
-from jetseg.workflows.kits import pack, verify
+from jetseg.workflows.kits import pack, pack_app, verify
 from jetseg.workflows.sealing import seal
 
 pytestmark = pytest.mark.usefixtures("converted")
@@ -53,6 +53,23 @@ def test_only_a_litert_engine_makes_an_app_folder(model, data, tmp_path):
     assert isinstance(result.exception, ArtifactError)
     assert "is no LiteRT engine" in str(result.exception)
     assert not (tmp_path / "a").exists()
+
+
+def test_an_app_is_told_which_values_of_deeper_frames_count(converted, model, data, tmp_path):
+    place = write_keras_file(converted, model, tmp_path / "ct.tflite", frames={"low": -160, "high": 240})
+    pack_app(place, data=data, split="all", frames=1, out=tmp_path / "app")
+    feeding = json.loads((tmp_path / "app" / "preprocessing.json").read_text())
+    assert feeding["input"]["window"] == {"low": -160.0, "high": 240.0}
+
+
+def test_depth_makes_no_app_folder(converted, model, data, tmp_path):
+    place = write_keras_file(converted, model, tmp_path / "depth.tflite")
+    described = json.loads(place.with_name("depth.tflite.json").read_text())
+    described = {"kind": "engine", "backend": "litert", "input": described["input"], "outputs": [{"task": "depth"}]}
+    place.with_name("depth.tflite.json").write_text(json.dumps(described))
+    seal(place)
+    with pytest.raises(ConfigError, match="one map of classes, and this one has depth"):
+        pack_app(place, data=data, split="all", out=tmp_path / "app")
 
 
 def write_keras_file(content, model, place, **changes):
