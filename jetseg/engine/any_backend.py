@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from jetseg.artifact_file import move_artifact, remove_artifact
@@ -19,9 +18,8 @@ from jetseg.engine.engine_build import EngineBuild
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.engine.selection import build_fastest
 from jetseg.errors import CalibrationError, ConfigError, UnavailableError
-from jetseg.evaluation.benchmark import Latency, benchmark, noise_frame
+from jetseg.evaluation.benchmark import Latency, benchmark, inference_on_noise
 from jetseg.network import Network, save_manifest
-from jetseg.preprocess import Preprocessor
 from jetseg.quantization.ranges import Ranges
 from jetseg.registry import BACKENDS
 from jetseg.storage import check_place, writing
@@ -109,11 +107,10 @@ def _backends(config: BuildConfig, attempts: list[str]) -> Iterator[tuple[str, B
 
 def _time(passed: dict[str, BuildResult], config: BuildConfig, rounds: int, seconds: float) -> dict[str, Latency]:
     with ExitStack() as stack:
-        runs = {}
-        for name, result in passed.items():
-            engine = stack.enter_context(open_engine(result.path, threads=config.threads))
-            spec = engine.manifest.input
-            runs[name] = partial(engine.infer, Preprocessor(spec)(noise_frame(spec)).copy())
+        runs = {
+            name: inference_on_noise(stack.enter_context(open_engine(result.path, threads=config.threads)))
+            for name, result in passed.items()
+        }
         return benchmark(runs, rounds=rounds, seconds=seconds)
 
 

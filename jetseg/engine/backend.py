@@ -188,6 +188,7 @@ class Backend(ABC):
         candidates: What precision "auto" tries; none where its engines cannot run on the machine that builds them.
         options: Model of its own settings.
         in_calling_thread: With one thread, inference runs in the thread that asks for it.
+        one_output: Its engines give the main output only.
     """
 
     suffix: ClassVar[str]
@@ -196,6 +197,7 @@ class Backend(ABC):
     candidates: ClassVar[tuple[Candidate, ...]] = ()
     options: ClassVar[type[BaseModel]] = NoOptions
     in_calling_thread: ClassVar[bool] = False
+    one_output: ClassVar[bool] = False
 
     def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of its own `options`
         """Refuses at once what would fail after a long calibration.
@@ -229,6 +231,11 @@ class Backend(ABC):
         Raises:
             JetsegError: The file is damaged or another device's, or a library is missing.
         """
+
+    def takes_ranges(self, precision: Precision, options: Any) -> bool:  # noqa: ANN401 - an instance of its own `options`
+        """Tells whether an engine is calibrated first, for quantizers of fixed ranges."""
+        del options
+        return precision in QUANTIZED
 
     def find_scheme(self, precision: Precision, asked: SchemeName | None) -> SchemeName | None:
         """Returns what the quantizers of an engine compute: what was asked for, or what is usual.

@@ -18,7 +18,6 @@ from jetseg.engine.engine_build import EngineBuild
 from jetseg.engine.result import BuildResult, EngineRejectedError
 from jetseg.engine.retries import Attempt, attempts
 from jetseg.errors import ConfigError
-from jetseg.manifest import QUANTIZED
 from jetseg.network import Network
 from jetseg.quantization.ranges import Ranges
 from jetseg.storage import writing
@@ -78,7 +77,7 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
     """Builds until an engine passes and is faster than any in float, and puts that one in its place."""
     network, asked = build.network, build.config
     config = asked
-    if build.precision not in QUANTIZED:
+    if not build.takes_ranges:
         return _finish(build, _best_attempt(build, attempts(config), gate))
     checked = ranges is None or gate is not None or build.corrected(ranges) == network
     contest = (

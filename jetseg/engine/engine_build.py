@@ -25,7 +25,7 @@ from jetseg.engine.retries import Attempt
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.learning import learn_estimator
 from jetseg.evaluation.profile import measure_profile
-from jetseg.manifest import QUANTIZED, EnginePrecision, Manifest, Stage
+from jetseg.manifest import EnginePrecision, Manifest, Stage
 from jetseg.network import Network, save_manifest
 from jetseg.quantization.arithmetic import Arithmetic
 from jetseg.quantization.calibration import calibrate
@@ -64,14 +64,27 @@ class EngineBuild:
         """How its quantizers round; None where the backend does not tell."""
         return self.backend.find_arithmetic(self.scheme)
 
+    @property
+    def takes_ranges(self) -> bool:
+        """Whether the engine has quantizers of calibrated ranges."""
+        return self.backend.takes_ranges(self.precision, self.options)
+
     def check(self) -> None:
         """Refuses at once what would fail after a long calibration."""
         self.backend.check(self.precision, self.options)
         self.backend.find_scheme(self.precision, self.config.scheme)
         check_place(self.place)
-        if self.config.keep_float and self.precision not in QUANTIZED:
+        outputs = self.network.manifest.outputs
+        if self.backend.one_output and len(outputs) > 1:
             raise ConfigError(
-                f"`keep_float` is for precisions with quantizers, and this is {self.precision}.", "Leave it out."
+                f"An engine of {self.config.backend} gives one output, and the network has "
+                f"{', '.join(output.label for output in outputs)}.",
+                "Take the backend onnxruntime.",
+            )
+        if self.config.keep_float and not self.takes_ranges:
+            raise ConfigError(
+                f"`keep_float` is for engines with calibrated quantizers, and this {self.precision} one has none.",
+                "Leave it out.",
             )
         if self.config.auto and self.dataset is None:
             raise ConfigError("`auto` needs data to judge by.", "Give `data`.")

@@ -19,6 +19,7 @@ from jetseg.engine.litert.library import open_interpreter
 from jetseg.engine.litert.runner import as_file_takes
 from jetseg.errors import ArtifactError, ConfigError, QualityError
 from jetseg.evaluation.accuracy import spread
+from jetseg.evaluation.tasks import refuse_several
 from jetseg.kit.config import PackConfig
 from jetseg.manifest import Manifest
 from jetseg.network import Network
@@ -60,7 +61,7 @@ def pack_app(engine: Network, dataset: Dataset, config: PackConfig, out: Path) -
         out: Folder to make.
 
     Raises:
-        ConfigError: The folder exists.
+        ConfigError: The folder exists, or the network tells depth.
         ArtifactError: The network is no LiteRT engine.
         QualityError: The file gives other numbers when it is run again.
     """
@@ -69,6 +70,7 @@ def pack_app(engine: Network, dataset: Dataset, config: PackConfig, out: Path) -
             f"{engine.path} is no LiteRT engine.",
             "Build one first: `jetseg build-engine MODEL.onnx --backend litert --data SPEC`.",
         )
+    refuse_several(engine.manifest, "An app's folder")
     check_place(out)
     if out.exists():
         raise ConfigError(f"{out} exists already.", "Give another `out`, or remove it.")
@@ -141,6 +143,7 @@ def _feeding(manifest: Manifest, interpreter: Any) -> dict[str, Any]:  # noqa: A
             "width": spec.width,
             "resize": "bilinear or area",
             "color": spec.color,
+            "window": spec.frames.model_dump() if spec.frames else None,
             "value": "(pixel * pixel_scale - mean) / std" if spec.kind == "normalized" else "pixel",
             "pixel_scale": spec.scale,
             "mean": list(spec.mean),
@@ -164,7 +167,9 @@ def _readme(manifest: Manifest, frames: int) -> str:
 `{MODEL}` is a LiteRT (TensorFlow Lite) file; `{MODEL}.json` tells where it comes from and what it lost.
 
 1. Resize the frame to {spec.width}x{spec.height}, bring its channels into the order {spec.color}, and compute each
-   value as `{FEEDING}` says. Where `scale` is given, the file takes integers: round(value / scale) + zero_point.
+   value as `{FEEDING}` says. Where `window` is given, frames have more than 8 bits, and a pixel is
+   round((value - low) * 255 / (high - low)), within 0 and 255. Where `scale` is given, the
+   file takes integers: round(value / scale) + zero_point.
 2. Run the file. Its output has its channels last; the class of a pixel is its largest channel (or the number itself
    where `kind` is classmap; with one channel, the second class where it exceeds `score_threshold`). Names are in
    `{LABELS}`, a line each, from 0.

@@ -121,5 +121,7 @@ def test_unknown_classes_and_auto_without_data_are_refused(calibrated, tmp_path)
 
 
 def test_layers_are_kept_in_float_only_beside_integers(calibrated, tmp_path):
-    with pytest.raises(ConfigError, match="`keep_float` is for precisions with quantizers, and this is fp32"):
+    with pytest.raises(
+        ConfigError, match="`keep_float` is for engines with calibrated quantizers, and this fp32 one has none"
+    ):
         build_engine(**{**calibrated, "precision": "fp32"}, out=tmp_path / "e.onnx", keep_float=("c3",))

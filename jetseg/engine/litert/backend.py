@@ -56,6 +56,7 @@ class LiteRT(Backend):
     candidates = (Candidate("fp32", "fp32"), Candidate("int8", "int8"))
     options = LiteRTOptions
     in_calling_thread = True
+    one_output = True
 
     def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `LiteRTOptions`
         """Refuses what cannot be built, before any long work.
@@ -70,6 +71,10 @@ class LiteRT(Backend):
             raise ConfigError("`activations` dynamic is for int8 with float ends.", "Leave out the other option.")
         load_schema()
         check_converter()
+
+    def takes_ranges(self, precision: Precision, options: Any) -> bool:  # noqa: ANN401 - an instance of `LiteRTOptions`
+        """Tells whether an engine is calibrated first: not where activations are rounded as they come."""
+        return super().takes_ranges(precision, options) and options.activations == "static"
 
     def build(self, request: BuildRequest) -> BuildReport:
         """Builds an engine; what litert-torch made is compared with the network tensor by tensor before.
@@ -89,7 +94,7 @@ class LiteRT(Backend):
         if request.precision == "fp16":
             halve_weights_(file)
             note = "fp16: weights are half as large; XNNPACK computes in float32 on this processor."
-        elif request.precision in ("int8", "int16") and options.activations == "dynamic":
+        elif request.precision == "int8" and options.activations == "dynamic":
             note = f"{quantize_weights_(file)} layers have 8-bit weights; activations are rounded as they come."
         elif request.ranges is not None and request.precision != "fp32":
             check_layers(graph.producer, request.keep_float)

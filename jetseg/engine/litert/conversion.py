@@ -9,14 +9,12 @@ from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 import jetseg
-from jetseg.engine.litert.layout import channels_last, moved_ends
+from jetseg.engine.litert.layout import file_shape, moved_ends
 from jetseg.errors import ArtifactError, JetsegError, MissingDependencyError, UnavailableError
 from jetseg.network import Network
-from jetseg.onnx.signature import input_shape
 from jetseg.progress import task
 from jetseg.storage import scratch_folder
 
@@ -60,12 +58,20 @@ def check_converter() -> None:
 
 def _convert(network: Network) -> bytes:
     spec, moved = network.manifest.input, [end for end, value in moved_ends(network.manifest).items() if value]
-    shape = channels_last(np.empty(input_shape(spec), np.uint8), network.manifest).shape
     kind = "uint8" if spec.kind == "frame" else "float32"
     with scratch_folder("jetseg-litert-") as folder:
         source, out = folder / "network.onnx", folder / "network.tflite"
         source.write_bytes(_with_one_output(network).SerializeToString())
-        words = [sys.executable, "-m", _CONVERTER, str(source), str(out), kind, ",".join(moved), *map(str, shape)]
+        words = [
+            sys.executable,
+            "-m",
+            _CONVERTER,
+            str(source),
+            str(out),
+            kind,
+            ",".join(moved),
+            *map(str, file_shape(spec)),
+        ]
         root = str(Path(jetseg.__file__).parents[1])
         paths = os.pathsep.join(path for path in (root, os.environ.get("PYTHONPATH")) if path)
         done = subprocess.run(

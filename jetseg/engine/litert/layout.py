@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jetseg.config import changed
+from jetseg.input_spec import InputSpec
 from jetseg.manifest import Manifest
-from jetseg.onnx.signature import size_axes
+from jetseg.onnx.signature import input_shape, size_axes
 
 Values = npt.NDArray[Any]
 
@@ -16,6 +18,15 @@ Values = npt.NDArray[Any]
 def moved_ends(manifest: Manifest) -> dict[str, bool]:
     """Tells at which ends, "input" and "output", a network has images with the channels second."""
     return {"input": size_axes(manifest.input) == (2, 3), "output": manifest.output.layout == "nchw"}
+
+
+def file_shape(spec: InputSpec) -> tuple[int, ...]:
+    """Returns the shape of the input of a network's LiteRT file, batch 1.
+
+    >>> file_shape(InputSpec(height=2, width=4))
+    (1, 2, 4, 3)
+    """
+    return input_shape(changed(spec, layout="nhwc"))
 
 
 def channels_last(values: Values, manifest: Manifest) -> Values:

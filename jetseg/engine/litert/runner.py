@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.engine.litert.layout import as_network_gives, channels_last
+from jetseg.engine.litert.layout import as_network_gives, channels_last, file_shape
 from jetseg.engine.litert.library import open_interpreter
-from jetseg.errors import ArtifactError
+from jetseg.errors import ArtifactError, ManifestError
 from jetseg.network import Network
 from jetseg.preprocess import NetworkInput
 
@@ -26,6 +26,7 @@ class LiteRTRunner:
 
     Raises:
         ArtifactError: The file is damaged, or has several inputs or outputs.
+        ManifestError: Its input is not what the manifest says.
     """
 
     def __init__(self, network: Network, threads: int | None) -> None:
@@ -38,6 +39,7 @@ class LiteRTRunner:
                 f"{network.path} has {len(inputs)} inputs and {len(outputs)} outputs.", "Build one with one of each."
             )
         self._input, self._output = inputs[0], outputs[0]
+        self._check_input()
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network; see `jetseg.engine.backend.Runner.infer`."""
@@ -52,6 +54,18 @@ class LiteRTRunner:
     def close(self) -> None:
         """Frees the interpreter."""
         self._interpreter = None
+
+    def _check_input(self) -> None:
+        spec, end = self.manifest.input, self._input
+        quantized = end["quantization"][0] and spec.kind == "normalized"
+        found = "float32" if quantized else np.dtype(end["dtype"]).name, tuple(map(int, end["shape"]))
+        wanted = "uint8" if spec.kind == "frame" else "float32", file_shape(spec)
+        if found != wanted:
+            raise ManifestError(
+                f"{self.path}: its input is {found[0]} of shape {list(found[1])}, but by the manifest it is "
+                f"{wanted[0]} of shape {list(wanted[1])} (input.kind {spec.kind}).",
+                "Correct the manifest's input; if the file has its channels second, convert it with them last.",
+            )
 
 
 def as_file_takes(values: npt.NDArray[Any], end: dict[str, Any]) -> npt.NDArray[Any]:

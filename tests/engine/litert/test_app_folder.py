@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from jetseg.cli.main import app
 from jetseg.engine.engine import open_engine
 from jetseg.engine.litert.library import open_interpreter
-from jetseg.errors import ArtifactError
+from jetseg.errors import ArtifactError, ConfigError, ManifestError
 from jetseg.network import open_network
 from jetseg.preprocess import Preprocessor
 from jetseg.workflows.calibration import calibrate
-from jetseg.workflows.kits import pack, verify
+from jetseg.workflows.kits import pack, pack_app, verify
 from jetseg.workflows.sealing import seal
 
 pytestmark = pytest.mark.usefixtures("converted")
@@ -55,26 +55,56 @@ def test_only_a_litert_engine_makes_an_app_folder(model, data, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_a_file_of_keras_runs_with_a_manifest_that_says_how_its_images_lie(converted, model, tmp_path):
-    place = tmp_path / "keras.tflite"
-    place.write_bytes(converted)
-    spec = open_network(model).manifest.input
-    place.with_name("keras.tflite.json").write_text(
-        json.dumps(
-            {
-                "kind": "engine",
-                "backend": "litert",
-                "classes": ["road", "car", "sky"],
-                "input": {**spec.model_dump(mode="json"), "layout": "nhwc"},
-                "output": {"kind": "logits", "layout": "nhwc"},
-            }
-        )
-    )
+def test_an_app_is_told_which_values_of_deeper_frames_count(converted, model, data, tmp_path):
+    place = write_keras_file(converted, model, tmp_path / "ct.tflite", frames={"low": -160, "high": 240})
+    pack_app(place, data=data, split="all", frames=1, out=tmp_path / "app")
+    feeding = json.loads((tmp_path / "app" / "preprocessing.json").read_text())
+    assert feeding["input"]["window"] == {"low": -160.0, "high": 240.0}
+
+
+def test_depth_makes_no_app_folder(converted, model, data, tmp_path):
+    place = write_keras_file(converted, model, tmp_path / "depth.tflite")
+    described = json.loads(place.with_name("depth.tflite.json").read_text())
+    described = {"kind": "engine", "backend": "litert", "input": described["input"], "outputs": [{"task": "depth"}]}
+    place.with_name("depth.tflite.json").write_text(json.dumps(described))
     seal(place)
+    with pytest.raises(ConfigError, match="one map of classes, and this one has depth"):
+        pack_app(place, data=data, split="all", out=tmp_path / "app")
+
+
+def write_keras_file(content, model, place, **changes):
+    """Writes a LiteRT file of somebody else, with a manifest by hand."""
+    place.write_bytes(content)
+    spec = open_network(model).manifest.input.model_dump(mode="json")
+    described = {"kind": "engine", "backend": "litert", "classes": ["road", "car", "sky"]}
+    described |= {"input": {**spec, "layout": "nhwc", **changes}, "output": {"kind": "logits", "layout": "nhwc"}}
+    place.with_name(f"{place.name}.json").write_text(json.dumps(described))
+    seal(place)
+    return place
+
+
+def test_a_file_of_keras_runs_with_a_manifest_that_says_how_its_images_lie(converted, model, tmp_path):
+    place = write_keras_file(converted, model, tmp_path / "keras.tflite")
     frame = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     with open_engine(place) as engine, open_engine(model) as parent:
         np.testing.assert_array_equal(engine.segment(frame), parent.segment(frame))
         assert Preprocessor(engine.manifest.input)(frame).shape == (1, 24, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"height": 25}, r"float32 of shape \[1, 25, 32, 3\]"),
+        ({"color": "gray", "mean": [0.5], "std": [0.25]}, r"float32 of shape \[1, 24, 32, 1\]"),
+        ({"kind": "frame"}, r"uint8 of shape \[1, 24, 32, 3\]"),
+    ],
+)
+def test_a_manifest_of_another_input_is_refused_when_the_file_is_opened(converted, model, tmp_path, changes, wanted):
+    place = write_keras_file(converted, model, tmp_path / "keras.tflite", **changes)
+    with pytest.raises(
+        ManifestError, match=rf"is float32 of shape \[1, 24, 32, 3\], but by the manifest it is {wanted}"
+    ):
+        open_engine(place)
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5", "saved"])

@@ -1,10 +1,12 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_network import write_small_network
 
+from jetseg.config import changed
 from jetseg.data.dataset import open_split
 from jetseg.engine.engine import open_engine
 from jetseg.engine.litert.library import open_interpreter
@@ -125,6 +127,12 @@ def test_dynamic_rounds_activations_as_they_come(model, data):
     assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
+def test_dynamic_needs_no_ranges_and_so_no_data(model, tmp_path):
+    result = build_engine(model, backend="litert", options={"activations": "dynamic"}, out=tmp_path / "small.tflite")
+    assert (result.ranges, result.manifest.calibration_sha256) == (None, None)
+    assert not list(tmp_path.glob("*.ranges.json"))
+
+
 def test_a_conversion_that_computes_something_else_is_refused(data, tmp_path):
     (tmp_path / "other").mkdir()
     path = write_small_network(tmp_path / "other", seed=1)
@@ -138,11 +146,21 @@ def test_a_conversion_that_computes_something_else_is_refused(data, tmp_path):
     [
         ({"precision": "bf16"}, "has no bf16 kernels"),
         ({"precision": "fp32", "options": {"activations": "dynamic"}}, "dynamic is for int8"),
+        ({"options": {"activations": "dynamic"}, "keep_float": ("c2",)}, "keep_float` is for engines with calibrated"),
     ],
 )
 def test_what_litert_lacks_is_refused_at_once(model, data, settings, message):
     with pytest.raises(ConfigError, match=message):
         build(model, data, **settings)
+
+
+def test_a_network_of_several_outputs_is_refused_before_it_is_calibrated(model, data):
+    network = open_network(model)
+    outputs = tuple(changed(network.manifest.output, name=name) for name in ("logits", "lane"))
+    several = replace(network, manifest=network.manifest.changed(outputs=outputs))
+    with pytest.raises(ConfigError, match="gives one output, and the network has logits, lane"):
+        build_engine(several, backend="litert", data=data, split="all", out=model.with_name("small.tflite"))
+    assert not list(model.parent.glob("*.ranges.json"))
 
 
 def test_a_damaged_file_is_refused(model, data):
