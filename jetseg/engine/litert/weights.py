@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from jetseg.engine.litert.model_file import ModelFile
+from jetseg.errors import ArtifactError
 from jetseg.quantization.qdq.schemes import SCHEMES
 
 _DYNAMIC = {"CONV_2D": 0, "FULLY_CONNECTED": 0}
@@ -14,7 +16,11 @@ _LAYERS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPO
 
 
 def halve_weights_(file: ModelFile) -> None:
-    """Stores weights and biases in half precision; a dequantizer makes float32 of them when the file is opened."""
+    """Stores weights and biases in half precision; a dequantizer makes float32 of them when the file is opened.
+
+    Raises:
+        ArtifactError: Half precision cannot hold one.
+    """
     order, made = [], dict[int, int]()
     for operator in file.operators:
         inputs = [int(place) for place in operator.inputs]
@@ -22,12 +28,24 @@ def halve_weights_(file: ModelFile) -> None:
             values = file.constant(place)
             if place not in made and values is not None and values.dtype == np.float32:
                 name = file.tensors[place].name.decode()
-                half = file.add_constant(f"{name}.half", values.astype(np.float16))
+                half = file.add_constant(f"{name}.half", to_half(name, values))
                 made[place] = file.add_tensor(f"{name}.float", values.shape, "FLOAT32")
                 order.append(file.make_operator("DEQUANTIZE", half, made[place]))
         operator.inputs = [made.get(place, place) for place in inputs]
         order.append(operator)
     file.set_operators(order)
+
+
+def to_half(name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Rounds a constant to half precision.
+
+    Raises:
+        ArtifactError: Half precision cannot hold it.
+    """
+    most = float(np.abs(values).max(initial=0.0))
+    if most > np.finfo(np.float16).max:
+        raise ArtifactError(f"{name} is {most:.3g}, which half precision cannot hold.", "Build with `precision` fp32.")
+    return values.astype(np.float16)
 
 
 def quantize_weights_(file: ModelFile) -> int:
