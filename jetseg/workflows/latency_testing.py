@@ -112,6 +112,8 @@ def measure_glass_to_mask(
                 drive.run()
             except Exception as error:
                 failed.append(error)
+            finally:
+                stop.requested = True
 
         loop = Thread(target=work, name="jetseg-latency-test", daemon=True)
         loop.start()
