@@ -201,20 +201,26 @@ def _print(result: dict[str, Any]) -> None:
     console.print(f"{result['engine_threads']} engine thread(s); {result['device']}", style="dim", highlight=False)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def bench_parser(document: str | None, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
+    """Makes what reads the options that every benchmark of the loop has; see `bench_engine`, `MemorySource`."""
+    parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
     engine = parser.add_mutually_exclusive_group(required=True)
     engine.add_argument("engine", type=Path, nargs="?", help="engine or ONNX file")
     engine.add_argument("--made-up", type=float, metavar="MS", help="instead of one, something that takes this time")
     parser.add_argument("--manifest", type=Path, help="manifest, if it is not beside the file")
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of one round of the loop")
-    parser.add_argument("--pace", type=float, default=30.0, help="frames per second of the live feed")
-    parser.add_argument("--width", type=int, default=960, help="of the camera's frames")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seconds", type=float, default=seconds, help="length of one round of the loop")
+    parser.add_argument("--pace", type=float, default=30.0, help="frames per second of a live camera")
+    parser.add_argument("--width", type=int, default=960, help="of a camera's frames")
     parser.add_argument("--height", type=int, default=540)
-    parser.add_argument("--full", action="store_true", help="with overlay and mIoU")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _options() -> argparse.Namespace:
+    parser = bench_parser(__doc__, rounds=5, seconds=4.0)
+    parser.add_argument("--full", action="store_true", help="with overlay and mIoU")
     return parser.parse_args()
 
 

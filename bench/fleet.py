@@ -3,20 +3,19 @@
     python bench/fleet.py ENGINE [--cameras 4] [--source VIDEO ...] [--rounds 3] [--seconds 6] [--json]
     python bench/fleet.py --made-up 10 --cameras 4
 
-Frames come from memory as fast as the loops take them, or from the given sources, each anew. A
-round lies between two measurements of the bare engine and is compared with their mean. Fairness: the largest p99 of the
-frame age of one camera over the smallest, without loss (`queued`) and as live cameras of --pace frames per second.
+Frames come from memory as fast as the loops take them, or from the given sources, each anew. A round lies between two
+measurements of the bare engine and is compared with their mean. Fairness: the largest p99 of the frame age of one
+camera over the smallest, without loss (`queued`) and as live cameras of --pace frames per second.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from camera_loop import MemorySource, bench_engine
+from camera_loop import MemorySource, bench_engine, bench_parser
 
 from jetseg.camera.contract import Source
 from jetseg.camera.sources.paced import PacedSource
@@ -82,20 +81,9 @@ def measure_round(engine: Engine, options: argparse.Namespace, *, pace: float | 
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    engine = parser.add_mutually_exclusive_group(required=True)
-    engine.add_argument("engine", type=Path, nargs="?", help="engine or ONNX file")
-    engine.add_argument("--made-up", type=float, metavar="MS", help="instead of one, something that takes this time")
-    parser.add_argument("--manifest", type=Path, help="manifest, if it is not beside the file")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the engine")
+    parser = bench_parser(__doc__, rounds=3, seconds=6.0)
     parser.add_argument("--cameras", type=int, default=4)
     parser.add_argument("--source", action="append", help="instead of frames in memory; several are used in turn")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of a round")
-    parser.add_argument("--pace", type=float, default=30.0, help="frames per second of a live camera")
-    parser.add_argument("--width", type=int, default=960, help="of the cameras' frames")
-    parser.add_argument("--height", type=int, default=540)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.camera.task_pictures import draw_tasks
+from jetseg.camera.task_pictures import color_table, draw_tasks
 from jetseg.manifest import Manifest
 from jetseg.monitor.statistics import LoopStatistics
 from jetseg.postprocess import ClassMap, TaskMap
@@ -30,8 +30,7 @@ class Overlay:
 
     def __init__(self, manifest: Manifest, alpha: float, *, legend: bool = False) -> None:
         self._manifest, self._alpha = manifest, alpha
-        self._table = np.zeros((256, 1, 3), dtype=np.uint8)
-        self._table[: manifest.num_classes, 0] = np.array(manifest.colors, dtype=np.uint8)[:, ::-1]
+        self._table = color_table(manifest)
         self._legend = _legend(manifest) if legend else None
 
     def draw(

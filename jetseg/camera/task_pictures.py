@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from jetseg.manifest import Manifest
 from jetseg.output_spec import DepthSpec
@@ -59,17 +60,23 @@ def depth_picture(depth_hw: DepthMap, spec: DepthSpec) -> FrameU8:
     return picture
 
 
+def color_table(manifest: Manifest) -> npt.NDArray[np.uint8]:
+    """Returns the BGR color of each id, 256 x 1 x 3 as `cv2.LUT` takes it; black for ids beyond the classes."""
+    table = np.zeros((256, 1, 3), dtype=np.uint8)
+    table[: manifest.num_classes, 0] = np.array(manifest.colors, dtype=np.uint8)[:, ::-1]
+    return table
+
+
 def _tint(picture: FrameU8, mask_hw: ClassMap, color: tuple[int, int, int], alpha: float) -> None:
     mask = resize_task_map(mask_hw, *picture.shape[:2]) == 1
-    tinted = cv2.addWeighted(picture, 1 - alpha / 2, np.full_like(picture, color), alpha / 2, 0)
-    picture[mask] = np.asarray(tinted, dtype=np.uint8)[mask]
+    levels = np.arange(256)[:, None, None]
+    table = np.rint((1 - alpha / 2) * levels + alpha / 2 * np.array(color)).astype(np.uint8)
+    cv2.copyTo(cv2.LUT(picture, table), mask.view(np.uint8), picture)
 
 
 def _classes(ids: ClassMap, task: Manifest) -> FrameU8:
     """Colors a further class map."""
-    table = np.zeros((256, 1, 3), dtype=np.uint8)
-    table[: task.num_classes, 0] = np.array(task.colors, dtype=np.uint8)[:, ::-1]
-    return np.asarray(cv2.LUT(cv2.cvtColor(ids, cv2.COLOR_GRAY2BGR), table), dtype=np.uint8)
+    return np.asarray(cv2.LUT(cv2.cvtColor(ids, cv2.COLOR_GRAY2BGR), color_table(task)), dtype=np.uint8)
 
 
 def _put_corner(picture: FrameU8, inset: FrameU8, name: str, place: int) -> None:

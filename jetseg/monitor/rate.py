@@ -26,6 +26,11 @@ class Percentiles:
     p95: float
     p99: float
 
+    @classmethod
+    def of(cls, durations_ms: Sequence[float] | npt.NDArray[np.float64]) -> Percentiles:
+        """Returns those of durations in milliseconds, of which there is one at least."""
+        return cls(*map(float, np.percentile(durations_ms, [50, 95, 99])))
+
 
 class LatencyRecord:
     """Counts durations in a log-spaced histogram: the whole run, fixed memory.
@@ -80,10 +85,7 @@ class LatencyRecord:
     def recent_percentiles(self) -> Percentiles | None:
         """Returns the percentiles of the last 256 durations; None before the first one."""
         filled = self._recent[: min(self.count, _RECENT)]
-        if not len(filled):
-            return None
-        p50, p95, p99 = (float(value) for value in np.percentile(filled, [50, 95, 99]) * 1e3)
-        return Percentiles(p50, p95, p99)
+        return Percentiles.of(filled * 1e3) if len(filled) else None
 
 
 class FrameRate:

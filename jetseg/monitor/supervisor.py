@@ -62,7 +62,7 @@ class Supervisor:
         if status != self._told_status:
             lines.append(f"STATUS={status}")
         if lines and self._tell(*lines):
-            self._told_ready, self._told_status = ready, status
+            self._told_ready, self._told_status = self._told_ready or ready, status
 
     def _tell(self, *lines: str) -> bool:
         """Returns whether it was taken: a supervisor whose queue is full hears it at the next look."""

@@ -13,7 +13,7 @@ _STRIDE = 4
 
 
 def task_figures(maps: Mapping[str, TaskMap]) -> dict[str, dict[str, float]]:
-    """Returns, by task, the percent of the picture that is of each class but the first, or quantiles of depth.
+    """Returns, by task, the percent of the picture that is not of the first class, or quantiles of depth.
 
     >>> lane = np.tile(np.uint8([0, 1]).repeat(8), (16, 1))  # the right half
     >>> task_figures({"lane": lane, "depth": np.full((16, 16), 7.0, np.float32)})

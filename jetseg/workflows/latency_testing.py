@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -45,12 +44,12 @@ class LatencyTest:
     @property
     def glass_to_mask(self) -> Percentiles:
         """The percentiles of that."""
-        return _percentiles(self.glass_to_mask_ms)
+        return Percentiles.of(self.glass_to_mask_ms)
 
     @property
     def frame_age(self) -> Percentiles:
         """The percentiles of the age."""
-        return _percentiles(self.frame_age_ms)
+        return Percentiles.of(self.frame_age_ms)
 
     @property
     def unseen_ms(self) -> float:
@@ -112,6 +111,8 @@ def measure_glass_to_mask(
                 drive.run()
             except Exception as error:
                 failed.append(error)
+            finally:
+                stop.requested = True
 
         loop = Thread(target=work, name="jetseg-latency-test", daemon=True)
         loop.start()
@@ -149,8 +150,3 @@ class _ClockReader(Output):
         if shown_at is not None and 0 <= ready_at - shown_at <= _OLDEST_SECONDS:
             self.latencies_ms.append((ready_at - shown_at) * 1e3)
             self.ages_ms.append((result.ready_at - result.frame.captured_at) * 1e3)
-
-
-def _percentiles(values: Sequence[float]) -> Percentiles:
-    p50, p95, p99 = (float(value) for value in np.percentile(values, [50, 95, 99]))
-    return Percentiles(p50, p95, p99)

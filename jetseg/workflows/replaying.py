@@ -143,6 +143,7 @@ class _Pairs:
             other = waiting.get(stored.logged_ns)
             if other is None or other.topic == stored.topic:
                 waiting[stored.logged_ns] = stored
+                self.unmatched += other is not None  # another frame of that moment
                 if len(waiting) > _MOST_WAITING:
                     del waiting[next(iter(waiting))]
                     self.unmatched += 1

@@ -35,6 +35,15 @@ def test_outputs_that_are_overwritten_are_noticed(ring, stays):
     assert measure_engine_speed(SleepingRunner(0.0, ring), seconds=0.01).outputs_stay is stays
 
 
+def test_every_output_counts():
+    class TwoOutputs(SleepingRunner):
+        def infer_all(self, network_input):
+            return [self.infer(network_input), further]
+
+    further = np.zeros((1, 1, 8, 8), np.float32)
+    assert measure_engine_speed(TwoOutputs(0.0), seconds=0.01).outputs_stay is False
+
+
 def test_stop_ends_the_measurement():
     runner = SleepingRunner(0.0)
     speed = measure_engine_speed(runner, seconds=60, stopped=lambda: runner.calls > 10)

@@ -52,6 +52,16 @@ def test_the_watchdog_is_fed_by_frames_and_by_an_idle_wait_and_by_nothing_else(h
     assert "WATCHDOG=1" in look()
 
 
+def test_a_camera_that_has_no_frame_yet_does_not_have_ready_said_again(heard):
+    listen, address = heard
+    first, second = LoopStatistics(ANY_SPEED), LoopStatistics(ANY_SPEED)
+    supervisor = Supervisor(address)
+    first.add_class_map(perf_counter(), perf_counter())
+    for observer in [Observer(first), Observer(second)] * 2:
+        supervisor._hear(observer.observe())
+    assert listen().count("READY=1") == 1
+
+
 @pytest.mark.parametrize(
     ("period", "process", "watched"),
     [("2000000", None, True), ("2000000", "own", True), ("2000000", "1", False), ("", None, False), ("x", None, False)],

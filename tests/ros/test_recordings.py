@@ -96,6 +96,19 @@ def test_another_engine_is_told_apart(recorded, tmp_path):
     assert found.worst_agreement <= found.agreement
 
 
+def test_of_two_frames_of_one_moment_one_counts_as_unmatched(recorded, monkeypatch):
+    network, drives = recorded
+    messages = McapRecording.messages
+
+    def frames_twice(self, topics):
+        for stored in messages(self, topics):
+            yield from [stored] * (1 + (stored.topic == FRAMES_TOPIC))
+
+    monkeypatch.setattr(McapRecording, "messages", frames_twice)
+    found = replay(drives, network, threads=1)
+    assert (found.frames, found.unmatched) == (FRAMES, FRAMES)
+
+
 def test_a_recording_is_a_source_and_data(recorded):
     drives = recorded[1]
     source = open_source(f"mcap:{drives}:{FRAMES_TOPIC}")

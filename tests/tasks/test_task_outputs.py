@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import jetseg
 from jetseg.camera.sinks.class_map_files import ClassMapFiles
 from jetseg.camera.sinks.ring import RingReader
+from jetseg.camera.task_pictures import draw_tasks
 from jetseg.data.dataset import select_targets
 from jetseg.data.joined import JoinedSplits
 from jetseg.errors import ManifestError
@@ -114,6 +115,16 @@ def test_scores_become_maps():
     assert depth_map(np.array([[[1.0, 7.0]]], np.float32), one).tolist() == [[2.0, 7.0]]
     with pytest.raises(ManifestError, match="one channel"):
         depth_map(np.zeros((1, 3, 1, 2), np.float32), one)
+
+
+def test_a_mask_tints_what_it_covers_and_nothing_else():
+    picture = np.full((4, 6, 3), 100, np.uint8)
+    mask = np.zeros((2, 3), np.uint8)
+    mask[1, 2], mask[0, 0] = 1, 255
+    draw_tasks(picture, {"lane": mask}, manifest(), 0.5)
+    assert picture[2:, 4:].reshape(-1, 3).tolist() == [[95, 130, 95]] * 4  # three quarters of 100, a quarter of green
+    picture[2:, 4:] = 100
+    assert (picture == 100).all()
 
 
 def test_depth_is_scored_within_its_range_alone():

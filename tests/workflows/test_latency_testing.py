@@ -11,7 +11,7 @@ from camera_fakes import FakeRunner, FakeSource
 from jetseg.camera.contract import SourceFrame
 from jetseg.camera.qr_clock import clock_picture, read_clock
 from jetseg.engine.engine import Engine
-from jetseg.errors import QualityError
+from jetseg.errors import ConfigError, QualityError
 from jetseg.workflows.latency_testing import measure_glass_to_mask
 
 DELAY = 0.12
@@ -47,6 +47,22 @@ def test_glass_to_mask_holds_what_the_frame_age_lacks():
 def test_no_clock_in_sight_is_said():
     with pytest.raises(QualityError, match="None of 5 frames showed a clock"):
         measure_glass_to_mask(Engine(FakeRunner()), source=FakeSource(5), seconds=2, window=False)
+
+
+def test_the_clock_is_not_shown_on_after_a_loop_that_could_not_begin(monkeypatch):
+    def show_clock(stop):
+        until = perf_counter() + 2
+        while not stop.requested and perf_counter() < until:
+            time.sleep(0.01)
+        assert stop.requested
+
+    def fail(*args, **options):
+        raise ConfigError("The main output is depth.")
+
+    monkeypatch.setattr("jetseg.workflows.latency_testing.show_clock", show_clock)
+    monkeypatch.setattr("jetseg.workflows.drive.run_loop", fail)
+    with pytest.raises(ConfigError, match="main output is depth"):
+        measure_glass_to_mask(Engine(FakeRunner()), source=FakeSource(5))
 
 
 @pytest.mark.parametrize("picture", [np.zeros((1, 1, 3), np.uint8), np.full((90, 120, 3), 200, np.uint8)])

@@ -12,6 +12,7 @@ import numpy as np
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext
 from jetseg.camera.sinks.background import Output, in_background
+from jetseg.camera.sinks.depth_steps import depth_steps
 from jetseg.errors import ConfigError, DeviceError
 from jetseg.locking import hold
 from jetseg.monitor.events import EventLog
@@ -21,10 +22,6 @@ from jetseg.storage import make_folder, storage_error
 
 # The ids of a class map lie in long runs, for which a plain search costs a tenth of the default's time.
 _PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-
-
-_PER_UNIT = 256
-"""Steps of a file of depth in one unit."""
 
 
 class ClassMapFiles(Output):
@@ -123,8 +120,7 @@ class ClassMapFiles(Output):
 
 def _png(values: TaskMap) -> memoryview:
     if values.dtype != np.uint8:
-        steps = np.rint(np.clip(np.nan_to_num(values, posinf=0, neginf=0) * _PER_UNIT, 0, 65535)).astype(np.uint16)
-        good, content = cv2.imencode(".png", steps)
+        good, content = cv2.imencode(".png", depth_steps(values.astype(np.float32, copy=False)))
     else:
         good, content = cv2.imencode(".png", np.ascontiguousarray(values), _PNG_SETTINGS)
     if not good:

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.camera.contract import FrameResult, Sink, SinkContext, SourceFrame
+from jetseg.camera.sinks.depth_steps import depth_steps
 from jetseg.errors import ConfigError, DataError, DeviceError, StorageError
 from jetseg.output_spec import OutputSpec, task_file_name
 from jetseg.postprocess import TaskMap
@@ -190,8 +191,7 @@ class RingSet:
 def _bytes_of(values: TaskMap) -> npt.NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
-    steps = np.clip(np.nan_to_num(values, posinf=0, neginf=0) * 256, 0, 65535)
-    return np.asarray(np.rint(steps).astype("<u2").view(np.uint8))
+    return depth_steps(values.astype(np.float32, copy=False)).astype("<u2", copy=False).view(np.uint8)
 
 
 class RingReader:
