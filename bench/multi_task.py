@@ -1,6 +1,6 @@
 r"""One network for three tasks against three networks, pruned together and quantized, on the synthetic drive.
 
-    python bench/multi_task.py --out DIR                       # about 20 minutes on two quiet cores
+    python bench/multi_task.py --out DIR
     python bench/multi_task.py --out DIR --frames 24 --epochs 1 --tune 1 --seeds 0    # to see that it works
 
 Segmentation, drivable area and depth at 240x180. Trained on `train`, every choice made on `val`, all figures from

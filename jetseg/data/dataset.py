@@ -141,6 +141,12 @@ def main_output(split: Split) -> OutputSpec:
     return OutputSpec(name=SEGMENTATION, classes=split.classes, palette=split.palette, ignore_index=split.ignore_index)
 
 
+def known_targets(split: Split) -> dict[str, OutputSpec]:
+    """Returns what a split knows of its frames, by name, as outputs that tell it: its labels, and further targets."""
+    known = {SEGMENTATION: main_output(split)} if split.classes else {}
+    return {**known, **split.targets} if isinstance(split, TargetSplit) else known
+
+
 def select_targets(split: Split, names: Sequence[str]) -> tuple[Split, tuple[OutputSpec, ...]]:
     """Has a split give what some tasks learn from.
 
@@ -154,9 +160,7 @@ def select_targets(split: Split, names: Sequence[str]) -> tuple[Split, tuple[Out
     Raises:
         DataError: The split does not know it; what it knows is listed.
     """
-    known = {SEGMENTATION: main_output(split)} if split.classes else {}
-    if isinstance(split, TargetSplit):
-        known |= split.targets
+    known = known_targets(split)
     for name in names:
         if name not in known:
             raise DataError(

@@ -112,6 +112,23 @@ def place_of(spec: str, place: str) -> Path:
     return Path(place).expanduser()
 
 
+def count_of(spec: str, place: str, what: str, most: int = 10**9) -> int | None:
+    """Returns N of the spec of drawn data, as in synthetic:N; None where it has none.
+
+    Raises:
+        ConfigError: N is not a number of `what`, from 1 to `most`.
+
+    >>> count_of("synthetic:200", "200", "frames")
+    200
+    """
+    name, colon, _ = spec.partition(":")
+    if not colon:
+        return None
+    if not (place.isascii() and place.isdigit() and len(place) <= len(str(most)) and 1 <= int(place) <= most):
+        raise ConfigError(f"In the spec {spec!r}, {place!r} is not a number of {what}.", f"Write it as {name}:8.")
+    return int(place)
+
+
 def require_folder(path: Path, holds: str) -> Path:
     """Checks that a folder exists.
 

@@ -57,7 +57,8 @@ class JoinedSplits:
 
     def with_targets(self, names: Sequence[str]) -> JoinedSplits:
         """Returns the same splits whose samples have these targets."""
-        return JoinedSplits([part.with_targets(names) for part in self._parts if isinstance(part, TargetSplit)])
+        parts = [part.with_targets(names) if isinstance(part, TargetSplit) else part for part in self._parts]
+        return JoinedSplits(parts)
 
     @property
     def slices(self) -> SliceSpec | None:

@@ -1,4 +1,4 @@
-"""Scores each task of a network: IoU of classes, error of depth; and what a network lost of them, by a budget."""
+"""Scores each task of a network: IoU of classes, error of depth."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jetseg.data.contract import SEGMENTATION, Sample, Split, TargetSplit
-from jetseg.data.dataset import match_input, select_targets
+from jetseg.data.contract import SEGMENTATION, Sample, Split
+from jetseg.data.dataset import known_targets, match_input, select_targets
 from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix
@@ -138,7 +138,8 @@ def task_targets(manifest: Manifest, split: Split) -> tuple[Split, tuple[str | N
     Raises:
         DataError: The classes of a target are not those of the output.
     """
-    names = [name if name in _known(split) else None for name in target_names(manifest)]
+    known = known_targets(split)
+    names = [name if name in known else None for name in target_names(manifest)]
     if names[0] is None and split.classes and manifest.classes == split.classes:
         names[0] = SEGMENTATION  # a mask by another name
     wanted = tuple(names)
@@ -152,11 +153,6 @@ def task_targets(manifest: Manifest, split: Split) -> tuple[Split, tuple[str | N
                 "Use the dataset that the network was trained for, or correct the manifest.",
             )
     return split, wanted
-
-
-def _known(split: Split) -> set[str]:
-    further = set(split.targets) if isinstance(split, TargetSplit) else set()
-    return further | ({SEGMENTATION} if split.classes else set())
 
 
 def truth_of(sample: Sample, target: str | None) -> npt.NDArray[Any] | None:

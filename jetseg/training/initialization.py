@@ -69,10 +69,7 @@ def start_network(config: TrainConfig, dataset: Split) -> tuple[nn.Module, Manif
         module, parent = load_checkpoint(config.init)
         check_classes(parent.classes, dataset.classes, dataset.spec)
         output = changed(parent.output, **known)
-        seen = {"frames": window_of(dataset), "slices": slices_of(dataset)}
-        stated = {name: value for name, value in seen.items() if value is not None}
-        spec = changed(parent.input, height=config.height, width=config.width, **stated)
-        return module.train(), parent.derive(stage, outputs=(output,), input=spec)
+        return module.train(), parent.derive(stage, outputs=(output,), input=_input_after(parent, config, dataset))
     known |= {"activation": config.activation, "threshold": config.threshold}
     output = validate_config(OutputSpec, known)
     model = ModelSpec(factory=config.model, options=config.model_options)
@@ -109,9 +106,12 @@ def start_tasks(config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, 
             )
         for mine, other in zip(parent.outputs, outputs, strict=True):
             check_classes(mine.classes, other.classes, dataset.spec)
-        size = {"height": config.height, "width": config.width}
-        spec = changed(parent.input, **size, frames=window_of(dataset) or parent.input.frames)
-        return module.train(), parent.derive(_stage(config), input=spec)
+        outputs = tuple(
+            changed(mine, palette=other.palette, ignore_index=other.ignore_index)
+            for mine, other in zip(parent.outputs, outputs, strict=True)
+        )
+        spec = _input_after(parent, config, dataset)
+        return module.train(), parent.derive(_stage(config), outputs=outputs, input=spec)
     options = dict(config.model_options)
     if len(outputs) > 1 and takes_option(config.model, "heads"):
         options.setdefault("heads", {output.label: output.channels for output in outputs})
@@ -124,6 +124,13 @@ def start_tasks(config: TrainConfig, dataset: Split, outputs: tuple[OutputSpec, 
 
 def _stage(config: TrainConfig) -> Stage:
     return Stage(name="distill" if config.teacher else "train", settings=config.identity())
+
+
+def _input_after(parent: Manifest, config: TrainConfig, dataset: Split) -> InputSpec:
+    """Returns the input of a checkpoint that goes on learning; what the data do not say stays as it was."""
+    seen = {"frames": window_of(dataset), "slices": slices_of(dataset)}
+    stated = {name: value for name, value in seen.items() if value is not None}
+    return changed(parent.input, height=config.height, width=config.width, **stated)
 
 
 def _fill_(module: nn.Module, config: TrainConfig) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest
 from jetseg.models.layers import resize_like, two_channels
+from jetseg.network import load_manifest
 from jetseg.output_spec import OutputSpec
 from jetseg.training.checkpoint import load_checkpoint
 from jetseg.training.config import DistillConfig
@@ -116,7 +117,7 @@ def teachers_by_task(manifest: Manifest, teacher: Path | None, further: Mapping[
             raise ConfigError(f"The network has no task {task} to teach.", f"It has: {', '.join(names)}.")
     found = dict(further)
     if teacher is not None:
-        known = {output.label for output in load_checkpoint(teacher)[1].outputs}
+        known = {output.label for output in load_manifest(teacher).outputs}
         found = {name: teacher for name in names if name in known} | found
         if not found:
             raise ConfigError(

@@ -31,8 +31,6 @@ from jetseg.training.torch_runner import TorchRunner
 class TaskTraining(Training):
     """One run of a network of several tasks."""
 
-    title = "Training"
-
     def open(self) -> tuple[nn.Module, Manifest]:
         """Opens the splits, and builds the network for the tasks that they know."""
         learn_from, watched, outputs = open_task_splits(self.config)
@@ -142,12 +140,11 @@ def validate_tasks(
         ):
             truth = planes[..., number]
             if task.output.task != "depth":
-                void = len(task.classes) if task.ignore_index is None else task.ignore_index
                 unlabelled = np.isnan(truth)
-                if unlabelled.all() or (task.ignore_index is None and unlabelled.any()):
+                if unlabelled.all():
                     continue  # a task that this frame says nothing of
-                truth = truth.copy()
-                truth[unlabelled] = void
+                if task.ignore_index is not None:
+                    truth = np.where(unlabelled, task.ignore_index, truth)
             meter.update(truth, task_map(output, task))
     return {output.label: meter.figures() for output, meter in zip(manifest.outputs, meters, strict=True)}
 

@@ -114,9 +114,9 @@ def evaluate(
         other = None if reference is None else enter_engine(opened, reference, threads=config.threads)
         engines = {opened_engine for opened_engine in (scored, other) if opened_engine is not None}
         before = sum(opened_engine.frames_not_finite for opened_engine in engines)
-        score, agreement, accuracy = None, None, None
+        score, accuracy = None, None
         if has_tasks(scored.manifest):
-            accuracy = _measure_tasks(scored, other, split, config.frames)
+            accuracy, agreement = _measure_tasks(scored, other, split, config.frames)
         else:
             score, agreement = _measure(scored, other, split, config.frames)
         not_finite = sum(opened_engine.frames_not_finite for opened_engine in engines) - before
@@ -156,12 +156,18 @@ def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | 
     return as_ranges(ranges, network)
 
 
-def _measure_tasks(engine: Engine, other: Engine | None, split: Split, frames: int | None) -> Accuracy:
-    """Returns the figures of each task."""
-    if other is not None:
-        refuse_several(engine.manifest, "`reference`")
-    figures = measure_tasks(engine.maps, engine.manifest, split, frames=frames)
-    return task_accuracy(figures, split, len(spread(len(split), frames)))
+def _measure_tasks(
+    engine: Engine, other: Engine | None, split: Split, frames: int | None
+) -> tuple[Accuracy, Agreement | None]:
+    """Returns the figures of each task, and of a mask alone the agreement with another network, if there is one."""
+    count = len(spread(len(split), frames))
+    if other is None:
+        return task_accuracy(measure_tasks(engine.maps, engine.manifest, split, frames=frames), split, count), None
+    refuse_several(engine.manifest, "A comparison with `reference`, which `simulate` makes as well,")
+    meter = AgreementMeter(engine.segment, other.segment, engine.manifest, other.manifest)
+    name = engine.manifest.output.label
+    figures = measure_tasks(lambda frame: {name: meter(frame)}, engine.manifest, split, frames=frames)
+    return task_accuracy(figures, split, count), meter.agreement
 
 
 def _measure(

@@ -71,7 +71,8 @@ def predict(
 
     Raises:
         ConfigError: Settings are wrong, or `out` would be written over what is read.
-        DataError: The data are damaged, or need a window that the network's manifest does not have.
+        DataError: The data are damaged, need a window that the network's manifest does not have, or two frames have
+            the same name.
         StorageError: A file could not be written.
 
     >>> found = predict("camvid-light", data="synthetic:2", split="val", out="maps", threads=1)
@@ -137,11 +138,17 @@ def _predict_volumes(engine: Engine, split: VolumetricSplit, out: Path, config: 
 
 def _predict_frames(engine: Engine, split: Split, out: Path, config: PredictConfig) -> tuple[Path, ...]:
     _make_folder(out, split)
-    drawing = Overlay(engine.manifest, _OPACITY)
+    drawing, names = Overlay(engine.manifest, _OPACITY), set[str]()
     for index in track(range(len(split)), "Segmenting frames"):
         sample = split[index]
-        found = engine.segment(sample.image_hwc_u8)
         name = sample.name.replace("/", "_")
+        if name in names:
+            raise DataError(
+                f"Two frames of {split.spec} ({split.split}) would be written as {name}.png.",
+                "Predict the splits one after the other, or rename one of the frames.",
+            )
+        names.add(name)
+        found = engine.segment(sample.image_hwc_u8)
         _write_picture(out / f"{name}.png", resize_class_map(found, *sample.image_hwc_u8.shape[:2]))
         if config.overlay:
             _write_picture(out / f"{name}.jpg", drawing.draw(sample.image_hwc_u8, found))

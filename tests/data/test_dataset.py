@@ -12,7 +12,13 @@ from jetseg.errors import ConfigError, DataError
 from jetseg.installation import install_hint
 
 
-@pytest.mark.parametrize("spec", ["kitti:/data", "", "camvid", "camvid:", "synthetic:", "synthetic:0", "synthetic:x"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("kitti:/data", "", "camvid", "camvid:", "synthetic:", "synthetic:0", "synthetic:x", "phantom:1001"),
+        pytest.param(f"synthetic:{'9' * 5000}", id="more digits than Python reads"),
+    ],
+)
 def test_malformed_spec_is_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match=r"Known forms|Write it as"):
         open_split(spec, "train")

@@ -7,7 +7,7 @@ from gpu_stand_in import LABEL, answer_for_a_gpu
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
-from jetseg.errors import ArtifactError
+from jetseg.errors import ArtifactError, MissingDependencyError
 from jetseg.input_spec import InputSpec
 from jetseg.manifest import Manifest, ModelSpec
 from jetseg.network import load_manifest
@@ -31,7 +31,7 @@ def library():
         patch.setattr(torch_tensorrt, "_gpu_label", lambda: LABEL)
         try:
             yield plan_builder.load_torch_tensorrt()
-        except Exception as error:
+        except MissingDependencyError as error:
             pytest.skip(f"torch-tensorrt is not installed: {error}")
 
 

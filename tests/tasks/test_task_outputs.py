@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import jetseg
 from jetseg.camera.sinks.class_map_files import ClassMapFiles
 from jetseg.camera.sinks.ring import RingReader
+from jetseg.data.dataset import select_targets
+from jetseg.data.joined import JoinedSplits
 from jetseg.errors import ManifestError
 from jetseg.evaluation.task_budget import budgets_of, task_violations
 from jetseg.evaluation.tasks import make_meter, measure_tasks
@@ -213,6 +215,24 @@ def test_tasks_are_scored_where_there_are_labels():
     assert figures["depth"]["rmse"] == pytest.approx(0.0)
 
 
+def test_a_mask_alone_is_compared_with_a_reference(tmp_path: Path):
+    path = tmp_path / "mask.onnx"
+    shape = [1, 1, HEIGHT, WIDTH]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])
+    end = helper.make_tensor_value_info("drivable", TensorProto.FLOAT, shape)
+    weight = numpy_helper.from_array(np.array([[[[1.0]], [[-2.0]], [[1.0]]]], np.float32), "w")
+    node = helper.make_node("Conv", ["image", "w"], ["drivable"])
+    graph = helper.make_graph([node], "mask", [image], [end], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    mask = {"name": "drivable", "task": "binary", "classes": ["not drivable", "drivable"]}
+    (tmp_path / "mask.onnx.json").write_text(json.dumps({"input": manifest().input.model_dump(), "outputs": [mask]}))
+    alone = jetseg.evaluate(path, data="synthetic:2", split="val", threads=1)
+    found = jetseg.evaluate(path, data="synthetic:2", split="val", threads=1, reference=path)
+    assert (alone.agreement, found.agreement.percent, found.agreement.frames) == (None, 100.0, 2)
+    assert found.accuracy == alone.accuracy
+    assert found.accuracy.tasks["drivable"]["iou"] is not None
+
+
 def test_a_folder_has_several_labels_and_may_lack_some(tmp_path: Path):
     for folder in ("images", "labels", "lanes", "far"):
         (tmp_path / folder).mkdir()
@@ -236,6 +256,11 @@ def test_a_folder_has_several_labels_and_may_lack_some(tmp_path: Path):
     assert list(second) == ["depth"]
     assert np.isnan(second["depth"][0, 0])
     assert second["depth"][0, 1:4].tolist() == [1.0, 2.0, 2.5]
+    joined, outputs = select_targets(JoinedSplits([split, split]), ["segmentation", "lane"])
+    assert (len(joined), list(joined[2].targets), outputs[1]) == (4, ["lane"], split.targets["lane"])
+    (tmp_path / "classes.yaml").write_text("classes: [road, car]\n")
+    plain = jetseg.open_dataset(f"folder:{tmp_path}").split("all")
+    assert len(select_targets(JoinedSplits([plain, plain]), ["segmentation"])[0]) == 4
     (tmp_path / "classes.yaml").write_text("classes: [road, car]\ntargets: {lane: {folder: ../lanes}}\n")
     with pytest.raises(jetseg.JetsegError, match="folder"):
         jetseg.open_dataset(f"folder:{tmp_path}").split("all")

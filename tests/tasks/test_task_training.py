@@ -11,12 +11,16 @@ from torch import nn
 
 import jetseg
 from jetseg.compress.importance import Subject, Taylor
+from jetseg.config import changed
 from jetseg.data.dataset import open_split, select_targets
 from jetseg.data.synthetic.classes import Class
 from jetseg.errors import DataError, GateError
 from jetseg.models import create_model, outputs_apart
 from jetseg.output_spec import OutputSpec
+from jetseg.training.config import TrainConfig
+from jetseg.training.initialization import resolve, start_tasks
 from jetseg.training.task_balance import GradNorm, UncertaintyBalance, last_shared_weight
+from jetseg.training.task_frames import open_task_splits
 from jetseg.training.task_losses import TaskLosses
 
 TASKS = ("segmentation", "drivable", "depth")
@@ -217,6 +221,15 @@ def test_one_task_may_be_depth_and_many_have_a_teacher(trained: Path, tmp_path: 
     assert jetseg.open_network(student.best).manifest.stages[-1].name == "distill"
     with pytest.raises(jetseg.JetsegError, match="one map of classes"):
         jetseg.quantization_aware_train(trained, data="synthetic:8", out=tmp_path / "qat.onnx")
+
+
+@pytest.mark.long
+def test_a_network_that_learns_on_takes_from_the_data_what_is_not_scored(trained: Path, tmp_path: Path):
+    config = resolve(TrainConfig(data=SETTINGS["data"], init=trained, out=tmp_path / "run"))
+    learn_from, _, outputs = open_task_splits(config)
+    told = [changed(output, ignore_index=255 if output.classes else None) for output in outputs]
+    _, manifest = start_tasks(config, learn_from, tuple(told))
+    assert [output.ignore_index for output in manifest.outputs] == [255, 255, None]
 
 
 @pytest.mark.long

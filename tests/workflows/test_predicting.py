@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -130,3 +131,13 @@ def test_folders_of_images_and_videos(tmp_path):
     assert (again.frames, len(list((tmp_path / "again").iterdir()))) == (3, 3)
     with pytest.raises(ConfigError, match="must not be written over"):
         predict(network, data=tmp_path / "drawn.mp4", out=tmp_path / "drawn.mp4", threads=1)
+
+
+def test_frames_of_the_same_name_are_not_written_over_each_other(tmp_path):
+    network, spec = write_small_network(tmp_path), write_dataset(tmp_path / "data", frames=2)
+    shutil.rmtree(tmp_path / "data" / "labels")
+    for number, split in enumerate(("day", "night")):
+        (tmp_path / "data" / "images" / split).mkdir()
+        (tmp_path / "data" / "images" / f"{number:03}.png").rename(tmp_path / "data" / "images" / split / "a.png")
+    with pytest.raises(DataError, match=r"would be written as a\.png"):
+        predict(network, data=spec, split="day+night", out=tmp_path / "maps", threads=1)

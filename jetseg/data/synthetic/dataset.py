@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from jetseg.data.files import count_of
 from jetseg.data.synthetic.roads import SyntheticSplit
-from jetseg.errors import ConfigError
 
 
 class Synthetic:
@@ -19,8 +19,4 @@ class Synthetic:
             ConfigError: N is not a number of frames.
             DataError: There is no such split.
         """
-        if ":" in spec and not (place.isascii() and place.isdigit() and int(place)):
-            raise ConfigError(
-                f"In the spec {spec!r}, {place!r} is not a number of frames.", "Write it as synthetic:200."
-            )
-        return SyntheticSplit(spec, split, int(place) if place else None)
+        return SyntheticSplit(spec, split, count_of(spec, place, "frames"))

@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.data.contract import VolumeScoring
-from jetseg.data.files import require_split
+from jetseg.data.files import count_of, require_split
 from jetseg.data.volumes.labels import VolumeCode
 from jetseg.data.volumes.split import Part, VolumeSplit
 from jetseg.data.volumes.volume import Axis, Planes, Volume
-from jetseg.errors import ConfigError
 from jetseg.input_spec import FrameWindow
 from jetseg.postprocess import ClassMap
 
@@ -46,10 +45,9 @@ class Phantom:
             ConfigError: N is not a number of volumes.
             DataError: There is no such split.
         """
-        if ":" in spec and not (place.isascii() and place.isdigit() and 1 <= int(place) <= _MOST_VOLUMES):
-            raise ConfigError(f"In the spec {spec!r}, {place!r} is not a number of volumes.", "Write it as phantom:8.")
+        given = count_of(spec, place, "volumes", _MOST_VOLUMES)
         require_split(split, list(_COUNTS), Path("phantom"))
-        count = int(place) if place else _COUNTS[split]
+        count = given or _COUNTS[split]
         parts = [
             DrawnPart(f"{split}{number:03}", Path("phantom"), seed=_FIRST_SEED[split] + number)
             for number in range(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -111,7 +112,9 @@ class VolumeSplit:
 
     def with_window(self, window: FrameWindow | None) -> VolumeSplit:
         """Returns the same split whose values become pixels in another way."""
-        return self._with(window, self.slices)
+        other = copy.copy(self)
+        other.window = window
+        return other
 
     def with_slices(self, slices: SliceSpec | None) -> VolumeSplit:
         """Returns the same split whose volumes become frames in another way.
@@ -126,11 +129,16 @@ class VolumeSplit:
                 f"{self.spec} holds out {self._view.axis} slices, and the network sees {axis} ones.",
                 "Write `slices: {axis: }` into classes.yaml, and the ranges along it.",
             )
-        return self._with(self.window, slices)
-
-    def _with(self, window: FrameWindow | None, slices: SliceSpec | None) -> VolumeSplit:
-        parts, look = self._parts, {"palette": self.palette, "scoring": self.scoring}
-        return VolumeSplit(self.spec, self.split, self._code, parts, window=window, slices=slices, **look)  # type: ignore[arg-type]
+        return VolumeSplit(
+            self.spec,
+            self.split,
+            self._code,
+            self._parts,
+            window=self.window,
+            slices=slices,
+            palette=self.palette,
+            scoring=self.scoring,
+        )
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
