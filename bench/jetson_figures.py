@@ -146,7 +146,7 @@ def _figures() -> list[Figure]:
     found += [
         Figure("EfficientViT-B1 seg", _seg("b1", 64, 3), 512, 512, orin, 4.0, segments),
         Figure("EfficientViT-B3 seg", _seg("b3", 128, 3), 512, 512, orin, 12.5, segments),
-        Figure("ResNet-18 of NanoSAM", lambda: _backbone("resnet18"), 1024, 1024, orin, 4.2, NANOSAM),
+        Figure("ResNet-18 of NanoSAM without its head", lambda: _backbone("resnet18"), 1024, 1024, orin, 4.2, NANOSAM),
         Figure(
             "DDRNet-23-slim",
             lambda: create_model("ddrnet-23-slim", 19),

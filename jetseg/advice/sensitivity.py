@@ -35,7 +35,7 @@ class GroupSensitivity:
         self.groups, _ = find_groups(self._module, trace, ())
         self._threshold = score_threshold(bench.manifest.output)
         self._score = Magnitude().channel_importance(Subject(self._module))
-        self._before = self._classes(self._estimated(self._module))
+        self._before = self._classes(copied(self._module))
 
     def changed(self, group: PruningGroup, ratio: float) -> float:
         """Returns the pixels that change their class without a fraction of a group's channels, in percent."""
@@ -48,15 +48,11 @@ class GroupSensitivity:
             for part in group.slices:
                 if not part.reads and part.name.rpartition(".")[2] in _MADE:
                     thinned.get_parameter(part.name).index_fill_(part.axis, part.indices[gone].flatten(), 0.0)
-        after = self._classes(self._estimated(thinned))
-        return 100 * float((self._before != after).float().mean())
-
-    def _estimated(self, module: nn.Module) -> nn.Module:
-        own = copied(module)
-        reestimate_(own, self._images)
-        return own
+        return 100 * float((self._before != self._classes(thinned)).float().mean())
 
     def _classes(self, module: nn.Module) -> torch.Tensor:
+        """Returns what a network says once its batch norms are estimated anew, in place."""
+        reestimate_(module, self._images)
         with torch.no_grad():
             logits = torch.cat([module(images) for images in self._images])
         return logits.argmax(1) if self._threshold is None else logits[:, 0] > self._threshold

@@ -115,7 +115,7 @@ class _Explainer:
         if self.search_causes is not None and subject is not None:
             indices = worst_frames(seen, number, subject, config.cause_frames, self.split.classes)
             effects = self.search_causes(parent, entry, indices, subject)
-            findings = with_causes(findings, [effects] if effects is not None else [])
+            findings = with_causes(findings, effects) if effects is not None else findings
         told: list[Finding] = []
         for finding in findings:
             words = sentence(finding, seen, number, config.confidence)

@@ -72,17 +72,15 @@ def order(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=gravity)
 
 
-def with_causes(findings: Sequence[Finding], effects: Sequence[Effects]) -> list[Finding]:
-    """Gives the findings about a class the strongest cause that was found for it, and sorts them anew."""
-    strongest = {
-        effect.subject: effect.causes[0] for effect in effects if effect.causes and _explains(effect.causes[0])
-    }
-    found = []
-    for finding in findings:
-        subject = "" if finding.kind == "miou" else finding.subject
-        known = finding.kind in ("class", "miou") and subject in strongest
-        found.append(replace(finding, cause=strongest[subject]) if known else finding)
-    return order(found)
+def with_causes(findings: Sequence[Finding], effects: Effects) -> list[Finding]:
+    """Gives the finding about a class the strongest cause that was found for it, and sorts them anew."""
+    if not effects.causes or not _explains(effects.causes[0]):
+        return list(findings)
+    about = ("class" if effects.subject else "miou", effects.subject)
+    return order(
+        replace(finding, cause=effects.causes[0]) if (finding.kind, finding.subject) == about else finding
+        for finding in findings
+    )
 
 
 def _explains(cause: Cause) -> bool:

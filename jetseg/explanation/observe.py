@@ -155,8 +155,8 @@ class _Watched:
         height, width = scene.label_hw_u8.shape
         prediction = self.predict(sample.image_hwc_u8, height, width)
         own = ConfusionMatrix(self.confusion.classes, self.confusion.ignore_index)
-        for matrix in (own, self.confusion):
-            matrix.update(scene.label_hw_u8, prediction.ids_hw_u8)
+        own.update(scene.label_hw_u8, prediction.ids_hw_u8)
+        self.confusion.add(own)
         self.counted.append(count_frame(scene, prediction, own))
         self.reliability.append(reliability(scene, prediction))
         if prediction.scores_chw is not None:

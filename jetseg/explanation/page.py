@@ -56,11 +56,11 @@ def write_page(
     """
     hurt = hurt_frames(explained.seen, split.classes)
     pointed = find_pointed(split, config.at) if config.at else None
+    worst = [(frame.index, f"{frame.lost:.1f} points lost, {frame.subject} most") for frame in hurt[: config.examples]]
     figures: dict[str, str] = {}
     sections = []
     for number, child in enumerate(explained.children):
         figures |= _figures(explained, number)
-        worst = [(frame.index, f"{frame.lost:.1f} points lost, {frame.subject} most") for frame in hurt]
         sections.append(
             {
                 "child": child,
@@ -74,7 +74,7 @@ def write_page(
                 "activations": _activations(
                     [entries[0], entries[number + 1]], pointed or _most_hurt(child, hurt, split), split, activation_map
                 ),
-                "examples": draw_examples([entries[0], entries[number + 1]], split, worst[: config.examples]),
+                "examples": draw_examples([entries[0], entries[number + 1]], split, worst),
             }
         )
     content = {

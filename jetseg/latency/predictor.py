@@ -9,7 +9,7 @@ error: Papadopoulos et al., 2008).
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -137,8 +137,7 @@ class _KindModel:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         units, spent = [unit for unit, _ in steps], np.array([max(_LEAST_MS, ms) for _, ms in steps])
-        words = Counter(word for unit in units for word in unit.fused)
-        self._words = sorted(words)
+        self._words = sorted({word for unit in units for word in unit.fused})
         works = np.array([work(unit) for unit in units])
         # relative errors count, so every row is divided by its latency
         line = LinearRegression(positive=True, fit_intercept=False)

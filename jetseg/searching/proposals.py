@@ -31,9 +31,10 @@ def propose(entries: Sequence[Entry], entry: Entry, space: Space, facts: Facts) 
         space: What is chosen from.
         facts: What holds for the search.
     """
-    if entry.slot < len(_FIRST_SCALES):
-        first = usual_of(space)
-        return first | {"input_scale": _FIRST_SCALES[entry.slot]} if "input_scale" in space else first
+    usual = usual_of(space)
+    first = [usual | {"input_scale": scale} for scale in _FIRST_SCALES] if "input_scale" in space else [usual]
+    if entry.slot < len(first):
+        return first[entry.slot]
     objectives = _objectives if facts.budget_ms is None else _one_objective
     study = _learned(entries, space, facts, objectives, seed=1_000_003 * facts.config.seed + entry.slot)
     return study.ask(distributions_of(space)).params

@@ -99,8 +99,7 @@ def _begin_or_go_on(
     if checkpoint is None or data is None:
         raise ConfigError("A search needs a network and data.", "Give `checkpoint` and `data`, or `join`.")
     network = as_network(checkpoint)
-    folder = Path(out) if out else Path("runs") / f"search-{network.name}"
-    _check(network, folder)
+    folder = _checked_folder(network, out)
     name = name or network.name
     identity = _identity(network, data, config)
     with open_storage(address or StorageAddress(str(folder / JOURNAL)), make=True) as storage:
@@ -132,23 +131,24 @@ def _join(
         if facts is None:
             raise ConfigError(f"There is no search {name} in {storage.address}.", "Begin it first.")
         network = as_network(checkpoint or Path(facts.checkpoint))
-        folder = Path(out) if out else Path("runs") / f"search-{network.name}"
+        folder = _checked_folder(network, out)
         config = changed(facts.config, **settings)
-        _check(network, folder)
         spec = data or _own_spec(facts.data)
         check_same(facts, _identity(network, spec, config))
         with GivenNetwork(network, spec, config, folder / STAGES) as given:
             return _work(Board(storage, name, space_of(config)), facts, given, folder)
 
 
-def _check(network: Network, folder: Path) -> None:
-    """Refuses what would fail after long work."""
+def _checked_folder(network: Network, out: Path | str | None) -> Path:
+    """Returns the folder of the results; refuses what would fail after long work."""
+    folder = Path(out) if out else Path("runs") / f"search-{network.name}"
     check_place(folder / RECIPE)
     refuse_several(network.manifest, "The search")
     if network.manifest.kind != "checkpoint":
         raise ConfigError(
             f"{network.path} is no checkpoint, and only these can be trained.", "Give a .safetensors file."
         )
+    return folder
 
 
 def _own_spec(data: str) -> str:

@@ -40,7 +40,7 @@ def measure_layers(
         networks: Float ONNX files; further ones are drawn at random, as many as the setting `sweep` says.
         out: Table to write.
         progress: Is told how the work goes on.
-        settings: Fields of `jetseg.workflows.config.MeasureLayersConfig`: backend, precision, threads, sweep, seed.
+        settings: Fields of `jetseg.latency.config.MeasureLayersConfig`: backend, precision, threads, sweep, seed.
     """
     config = validate_config(MeasureLayersConfig, settings)
     place = Path(out)

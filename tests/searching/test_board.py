@@ -16,10 +16,12 @@ from cheap_search import NAME, begin_cheap, cheap_facts, cheap_score
 from jetseg.address import StorageAddress
 from jetseg.errors import ConfigError, DeviceError, StorageError
 from jetseg.searching.board import Board
+from jetseg.searching.entries import Entry
 from jetseg.searching.findings import count, find
 from jetseg.searching.liveness import Watch, is_gone, worker_name
 from jetseg.searching.optuna_library import open_storage
 from jetseg.searching.proposals import propose
+from jetseg.searching.space import space_of, usual_of
 from jetseg.searching.studies import check_same, only_search
 from jetseg.searching.worker import work
 
@@ -162,6 +164,15 @@ def test_proposals_that_are_random_are_those_of_the_slot_on_whatever_worker(jour
     facts, entries = cheap_facts(trials=6), board.entries()
     assert propose(entries, entries[5], board.space, facts) == propose(entries[:1], entries[5], board.space, facts)
     assert propose(entries, entries[5], board.space, facts) != propose(entries, entries[4], board.space, facts)
+
+
+@pytest.mark.parametrize("fix", [{}, {"input_scale": "0.75"}])
+def test_no_two_of_the_first_trials_are_the_same(fix):
+    facts = cheap_facts(fix=fix)
+    space = space_of(facts.config)
+    tried = [propose([], Entry(slot, slot, "running"), space, facts) for slot in range(4)]
+    assert tried[0] == usual_of(space)
+    assert all(params not in tried[:slot] for slot, params in enumerate(tried))
 
 
 def test_what_decides_about_accuracy_is_the_most_important_choice(journal):
