@@ -43,7 +43,7 @@ def to_half(name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float1
         ArtifactError: Half precision cannot hold it.
     """
     most = float(np.abs(values).max(initial=0.0))
-    if most > np.finfo(np.float16).max:
+    if most > float(np.finfo(np.float16).max):
         raise ArtifactError(f"{name} is {most:.3g}, which half precision cannot hold.", "Build with `precision` fp32.")
     return values.astype(np.float16)
 
