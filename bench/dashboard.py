@@ -1,9 +1,10 @@
-"""Compares the camera loop without a dashboard, with one viewer, and with hostile clients, by alternated rounds.
+"""Compares the camera loop without viewers, with a dashboard and its clients, and with Foxglove, by alternated rounds.
 
     python bench/dashboard.py ENGINE [--manifest FILE] [--rounds 5] [--seconds 4] [--json]
 
-Frames come from memory as fast as the loop takes them. Overlay and statistics are on in every round, so the
-ratios show what the dashboard and its clients cost. The clients run in another process and need a core.
+Frames come from memory as fast as the loop takes them. Overlay and statistics are on in every round, so the ratios
+show what the viewers cost: encoding frames and overlays, and sending them. The clients run in another process and
+need a core.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from camera_loop import MemorySource, OverlayTaker
 
@@ -25,10 +27,16 @@ from jetseg.provenance import device_name
 from jetseg.workflows.driving import open_drive
 from jetseg.workflows.opening import open_engine
 
-CLIENTS = {
-    "no dashboard": None,
-    "one viewer": ["viewer"],
-    "one viewer, one that never reads, one with 200 connections": ["viewer", "never-reads", "many-connections"],
+CLIENTS: dict[str, list[str]] = {
+    "no viewer": [],
+    "dashboard, one viewer": ["viewer"],
+    "dashboard, one viewer, one that never reads, one with 200 connections": [
+        "viewer",
+        "never-reads",
+        "many-connections",
+    ],
+    "Foxglove, one client that takes the class maps": ["foxglove:/segmentation"],
+    "Foxglove, one client that takes everything": ["foxglove:"],
 }
 
 
@@ -39,7 +47,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, clients in CLIENTS.items():
                 rates[name].append(measure(engine, clients, options))
-    without = rates["no dashboard"]
+    without = rates["no viewer"]
     ratios = {
         name: median(rate / base for rate, base in zip(found, without, strict=True)) for name, found in rates.items()
     }
@@ -51,13 +59,17 @@ def main() -> None:
     print(f"{options.threads} engine thread(s); {device_name()}")
 
 
-def measure(engine: Engine, clients: list[str] | None, options: argparse.Namespace) -> float:
+def measure(engine: Engine, clients: list[str], options: argparse.Namespace) -> float:
     """Returns the loop's rate over one round."""
     source = MemorySource(engine.manifest, options, labels=False)
-    settings = {"seconds": options.seconds, "dashboard": None if clients is None else options.port}
+    sinks: list[Any] = [OverlayTaker()]
+    foxglove = any(client.startswith("foxglove") for client in clients)
+    if foxglove:
+        sinks.append(f"foxglove:{options.port}")
+    settings = {"seconds": options.seconds, "dashboard": options.port if clients and not foxglove else None}
     speed = measure_engine_speed(engine, 0.2)
     with (
-        open_drive(engine, source=source, sinks=[OverlayTaker()], speed=speed, **settings) as drive,
+        open_drive(engine, source=source, sinks=sinks, speed=speed, **settings) as drive,
         running(clients, options.port),
     ):
         drive.run()
@@ -65,9 +77,9 @@ def measure(engine: Engine, clients: list[str] | None, options: argparse.Namespa
 
 
 @contextmanager
-def running(clients: list[str] | None, port: int) -> Iterator[None]:
-    """Runs clients of the dashboard in another process."""
-    if clients is None:
+def running(clients: list[str], port: int) -> Iterator[None]:
+    """Runs clients in another process."""
+    if not clients:
         yield
         return
     command = [sys.executable, str(Path(__file__).with_name("dashboard_clients.py")), str(port), *clients]

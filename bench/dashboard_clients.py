@@ -1,9 +1,10 @@
-"""Clients of a dashboard, good and bad, in a process of their own: until it is ended.
+"""Clients of a dashboard, good and bad, and of Foxglove, in a process of their own: until it is ended.
 
-    python bench/dashboard_clients.py PORT viewer|never-reads|many-connections ...
+    python bench/dashboard_clients.py PORT viewer|never-reads|many-connections|foxglove:[TOPIC] ...
 
 viewer asks as the page does. never-reads asks for pictures and takes no answer, again whenever it is cut.
-many-connections opens two hundred connections each second, of which half ask for something.
+many-connections opens two hundred connections each second, of which half ask for something. foxglove subscribes to the
+topics whose names begin as given.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from threading import Thread
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 MANY = 200
 
@@ -26,8 +32,10 @@ def main() -> None:
         "never-reads": [_never_read],
         "many-connections": [_open_many],
     }
-    for behave in (behave for kind in kinds for behave in behaviors[kind]):
-        Thread(target=_forever, args=(behave, port), daemon=True).start()
+    for kind in kinds:
+        name, _, topic = kind.partition(":")
+        for behave in [partial(_watch_foxglove, topic)] if name == "foxglove" else behaviors[kind]:
+            Thread(target=_forever, args=(behave, port), daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()
 
@@ -36,7 +44,7 @@ def _forever(behave: object, port: int) -> None:
     while True:
         try:
             behave(port)  # type: ignore[operator]
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, WebSocketException):
             time.sleep(0.05)
 
 
@@ -56,6 +64,16 @@ def _watch_state(port: int) -> None:
         connection.request("GET", "/state")
         json.loads(connection.getresponse().read())
         time.sleep(0.5)
+
+
+def _watch_foxglove(topic: str, port: int) -> None:
+    with connect(f"ws://127.0.0.1:{port}", subprotocols=[Subprotocol("foxglove.sdk.v1")], max_size=None) as socket:
+        for message in socket:
+            channels = json.loads(message).get("channels", []) if isinstance(message, str) else []
+            wanted = [channel["id"] for channel in channels if channel["topic"].startswith(topic)]
+            if wanted:
+                subscriptions = [{"id": number, "channelId": number} for number in wanted]
+                socket.send(json.dumps({"op": "subscribe", "subscriptions": subscriptions}))
 
 
 def _never_read(port: int) -> None:
