@@ -100,7 +100,7 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
         remove_artifact(best.made.path)
         made = _in_float(build, contest, gate, out)
         return replace(made, float_because="no mixture", attempts=(*best.made.attempts, *made.attempts))
-    if contest is not None and best.ranges is not None and best.config.keep_float != config.keep_float:
+    if contest is not None and best.ranges is not None and _other_than_timed(build, best, config, ranges):
         before = build.without_strangers(config, build.corrected(best.ranges))
         place, accurate = best.made.path, best.in_float
         contest = compare_with_float(network, best.ranges, before, place, contest, for_accuracy=accurate)
@@ -110,6 +110,14 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
             return replace(made, float_because="no gain", attempts=(*best.made.attempts, *made.attempts))
         best.result = build.tell_speed(best.made, contest)
     return _finish(replace(build, contest=contest), best)
+
+
+def _other_than_timed(build: EngineBuild, best: Attempt, config: BuildConfig, ranges: Ranges | None) -> bool:
+    """Tells whether an engine has other layers in float than the one that was timed, or multiplications that had not."""
+    if best.config.keep_float != config.keep_float or best.ranges is None:
+        return True
+    stages = build.corrected(best.ranges).manifest.stages
+    return ranges is None and any("rescale" in stage.settings.get("corrections", ()) for stage in stages)
 
 
 def _best_attempt(build: EngineBuild, tries: Iterator[Attempt], gate: AccuracyGate | None) -> Attempt:
