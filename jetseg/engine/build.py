@@ -113,7 +113,7 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
 
 
 def _other_than_timed(build: EngineBuild, best: Attempt, config: BuildConfig, ranges: Ranges | None) -> bool:
-    """Tells whether an engine has other layers in float than the one that was timed, or multiplications that had not."""
+    """Tells whether an engine has other layers in float than the one that was timed, or is rescaled as that was not."""
     if best.config.keep_float != config.keep_float or best.ranges is None:
         return True
     stages = build.corrected(best.ranges).manifest.stages
