@@ -41,6 +41,7 @@ def main() -> None:
                 images=sum(_COUNTS["train"]),
                 eval_split="test",
                 min_agreement=options.min_agreement,
+                max_float_share=options.max_float_share,
                 auto=True,
                 force=options.force,
                 threads=1,
@@ -98,6 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--video", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--min-agreement", type=float, default=97.0)
+    parser.add_argument("--max-float-share", type=float, default=100.0)
     parser.add_argument("--force", action="store_true", help="keep 8 bits even where float is as fast")
     parser.add_argument("--no-mixture-for-speed", action="store_true")
     return parser.parse_args()

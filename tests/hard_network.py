@@ -1,7 +1,7 @@
 """A network that 8 bits are hard for: dilated depthwise branches whose channels have ranges three decades apart.
 
 It computes the same as one with even ranges: what the depthwise convolutions blow up or shrink, the batch norm behind
-their sums takes back. Its features are noise; its head may be trained on them, and what counts is that 8 bits decide as
+their sums takes back; or, where each branch has ranges of its own, the convolution that reads the sums. Its features are noise; its head may be trained on them, and what counts is that 8 bits decide as
 float does.
 """
 
@@ -28,9 +28,10 @@ CLASSES = ("sky", "building", "vegetation", "road", "lane marking", "pavement", 
 
 
 class _Builder:
-    def __init__(self, seed: int, dilations: tuple[int, ...]) -> None:
+    def __init__(self, seed: int, dilations: tuple[int, ...], *, own: bool) -> None:
         self.rng = np.random.default_rng(seed)
         self.dilations = dilations
+        self.own = own
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[TensorProto] = []
 
@@ -54,26 +55,38 @@ class _Builder:
 
     def block(self, name: str) -> str:
         """Reduces, filters by depthwise branches of growing dilation, sums them up in steps, joins, expands."""
-        width = CHANNELS // len(self.dilations)
-        scale = 10 ** self.rng.uniform(-1.5, 1.5, width)
+        width, count = CHANNELS // len(self.dilations), len(self.dilations)
+        drawn = 10 ** self.rng.uniform(-1.5, 1.5, (count if self.own else 1, width))
+        scales = np.broadcast_to(drawn, (count, width))
         reduced = self.node("Relu", [self.conv(name, width, CHANNELS)])
         sums: list[str] = []
-        for dilation in self.dilations:
+        for dilation, scale in zip(self.dilations, scales, strict=True):
             around = {"pads": [dilation] * 4, "dilations": [dilation] * 2, "group": width}
             found = self.conv(reduced, width, 1, 3, scale, **around)
             sums.append(self.node("Add", [sums[-1], found]) if sums else found)
         joined = self.node("Concat", sums, axis=1)
-        spread = np.tile(scale, len(self.dilations))
-        norm = [np.ones(CHANNELS), np.zeros(CHANNELS), np.zeros(CHANNELS), spread**2]
-        even = self.node("BatchNormalization", [joined, *map(self.weight, norm)], epsilon=1e-12)
+        spread = np.maximum.accumulate(scales).ravel()
+        if not self.own:
+            norm = [np.ones(CHANNELS), np.zeros(CHANNELS), np.zeros(CHANNELS), spread**2]
+            joined = self.node("BatchNormalization", [joined, *map(self.weight, norm)], epsilon=1e-12)
         slopes = self.weight(self.rng.uniform(0.1, 0.4, (CHANNELS, 1, 1)))
-        expanded = self.conv(self.node("PRelu", [even, slopes]), CHANNELS, CHANNELS)
+        expanded = self.conv(self.node("PRelu", [joined, slopes]), CHANNELS, CHANNELS)
+        if self.own:
+            tensor = self.weights[-2]  # of the convolution: its bias is the last one
+            values = numpy_helper.to_array(tensor) / spread[None, :, None, None]
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
         return self.node("Relu", [self.node("Add", [expanded, name])])
 
 
-def hard_network(seed: int = 0, dilations: tuple[int, ...] = DILATIONS) -> onnx.ModelProto:
-    """The network: a stem of stride 2, blocks, a head, an upsampling."""
-    build = _Builder(seed, dilations)
+def hard_network(seed: int = 0, dilations: tuple[int, ...] = DILATIONS, *, own: bool = False) -> onnx.ModelProto:
+    """The network: a stem of stride 2, blocks, a head, an upsampling.
+
+    Args:
+        seed: Of its weights.
+        dilations: One for each branch.
+        own: Whether each branch has ranges of its own, and no batch norm stands behind the sums.
+    """
+    build = _Builder(seed, dilations, own=own)
     name = build.node("Relu", [build.conv("image", CHANNELS, 3, 3, strides=[2, 2], pads=[1, 1, 1, 1])])
     for _ in range(BLOCKS):
         name = build.block(name)
@@ -89,12 +102,12 @@ def hard_network(seed: int = 0, dilations: tuple[int, ...] = DILATIONS) -> onnx.
 
 
 def write_hard_network(
-    folder: Path, seed: int = 0, dilations: tuple[int, ...] = DILATIONS, *, trained: bool = False
+    folder: Path, seed: int = 0, dilations: tuple[int, ...] = DILATIONS, *, trained: bool = False, own: bool = False
 ) -> Path:
     """Writes the network and its manifest; returns the ONNX file."""
     path = folder / "hard.onnx"
     spec = InputSpec(height=HEIGHT, width=WIDTH, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    model = hard_network(seed, dilations)
+    model = hard_network(seed, dilations, own=own)
     if trained:
         _train_head_(model, spec)
     onnx.save(model, str(path))

@@ -55,6 +55,7 @@ def summary(result: BuildResult) -> dict[str, Any]:
         "guilty_layers": layers,
         "attempts": result.attempts,
         "speed": result.contest.record() if result.contest else None,
+        "float_because": result.float_because,
     }
 
 
@@ -76,6 +77,8 @@ def show(result: BuildResult) -> None:
         print_lines(f"{report.not_run_here}{predicted}", style="yellow")
     if result.contest is not None:
         _show_contest(result.contest, result.manifest.precision)
+    if result.float_because is not None:
+        print_lines(_why_float(result), style="yellow")
     table = _losses(result)
     if table is None:
         text = "What it lost was not measured; give --data SPEC, on a machine that computes this precision."
@@ -139,8 +142,13 @@ def _show_contest(contest: Contest, precision: str) -> None:
         if contest.less_accurate_ms is not None:
             more = contest.latencies_ms[precision] - contest.less_accurate_ms
             print_lines(f"What is in float for accuracy costs {more:+.2f} ms of {contest.less_accurate_ms:.2f} ms.")
-    else:
-        print_lines(f"int8 gains nothing here: {gain:.2f}; {best} kept (or --force).", style="yellow")
+
+
+def _why_float(result: BuildResult) -> str:
+    kept = result.manifest.precision
+    if result.float_because == "no gain" and result.contest is not None:
+        return f"int8 gains nothing here: {result.contest.gain:.2f}; {result.contest.best_float} kept (or --force)."
+    return f"No mixture with layers in 8 bits passes; {kept} kept. What each one reached is listed below."
 
 
 def _losses(result: BuildResult) -> Table | None:

@@ -11,7 +11,7 @@ from jetseg.artifact_file import move_artifact, remove_artifact
 from jetseg.config import changed, validate_config
 from jetseg.data.dataset import Dataset
 from jetseg.engine.accuracy_gate import AccuracyGate
-from jetseg.engine.backend import find_backend
+from jetseg.engine.backend import Candidate, find_backend
 from jetseg.engine.config import BuildConfig
 from jetseg.engine.contest import Contest, compare_with_float, hold_contest
 from jetseg.engine.engine_build import EngineBuild
@@ -85,7 +85,7 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
     )  # before a calibration, which takes longer; corrections of another mixture may harm, so they are not built unseen
     if contest is not None:
         if contest.gain < 1.0 and not config.force:
-            return _in_float(build, contest, gate, out)
+            return replace(_in_float(build, contest, gate, out), float_because="no gain")
         config = changed(config, keep_float=tuple(dict.fromkeys((*config.keep_float, *sorted(contest.keep_float)))))
         build = replace(build, contest=contest)
     start = ranges or build.calibrate(config)
@@ -96,15 +96,28 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
     mixtures = partial(build.mixtures, gate)
     tries = attempts(config, start, build.calibrate, calibrated=known, plain=plain, mixtures=mixtures)
     best = _best_attempt(build, tries, gate)
-    if contest is not None and best.ranges is not None and best.config.keep_float != config.keep_float:
+    if best.in_float and not best.made.report.integer_layers:
+        remove_artifact(best.made.path)
+        made = _in_float(build, contest, gate, out)
+        return replace(made, float_because="no mixture", attempts=(*best.made.attempts, *made.attempts))
+    if contest is not None and best.ranges is not None and _other_than_timed(build, best, config, ranges):
         before = build.without_strangers(config, build.corrected(best.ranges))
         place, accurate = best.made.path, best.in_float
         contest = compare_with_float(network, best.ranges, before, place, contest, for_accuracy=accurate)
         if contest.gain < 1.0 and not config.force:
             remove_artifact(best.made.path)
-            return _in_float(build, contest, gate, out)
+            made = _in_float(build, contest, gate, out)
+            return replace(made, float_because="no gain", attempts=(*best.made.attempts, *made.attempts))
         best.result = build.tell_speed(best.made, contest)
     return _finish(replace(build, contest=contest), best)
+
+
+def _other_than_timed(build: EngineBuild, best: Attempt, config: BuildConfig, ranges: Ranges | None) -> bool:
+    """Tells whether an engine has other layers in float than the one that was timed, or is rescaled as that was not."""
+    if best.config.keep_float != config.keep_float or best.ranges is None:
+        return True
+    stages = build.corrected(best.ranges).manifest.stages
+    return ranges is None and any("rescale" in stage.settings.get("corrections", ()) for stage in stages)
 
 
 def _best_attempt(build: EngineBuild, tries: Iterator[Attempt], gate: AccuracyGate | None) -> Attempt:
@@ -124,7 +137,8 @@ def _best_attempt(build: EngineBuild, tries: Iterator[Attempt], gate: AccuracyGa
         blamed = next((attempt for attempt in made if attempt.made.sensitive_layers), made[-1])
         layers = build.blame(blamed, gate).sensitive_layers
         result = replace(made[-1].made, attempts=told, sensitive_layers=layers, contest=build.contest)
-        raise EngineRejectedError(result)
+        closest = min(made, key=lambda attempt: attempt.made.loss) if len(made) > 1 else None
+        raise EngineRejectedError(result, _told(closest) if closest else None)
     remove_artifact(build.beside("rejected"))
     best.result = replace(best.made, path=build.beside("passed"), attempts=told)
     return best
@@ -147,9 +161,9 @@ def _finish(build: EngineBuild, best: Attempt) -> BuildResult:
     return replace(result, path=build.place, contest=build.contest)
 
 
-def _in_float(build: EngineBuild, contest: Contest, gate: AccuracyGate | None, out: Path | None) -> BuildResult:
-    """Builds the float engine that is as fast as any with 8 bits."""
-    best = contest.floats[contest.best_float]
+def _in_float(build: EngineBuild, contest: Contest | None, gate: AccuracyGate | None, out: Path | None) -> BuildResult:
+    """Builds the fastest float engine in place of one with 8 bits; without a comparison that in single precision."""
+    best = contest.floats[contest.best_float] if contest else Candidate("fp32", "fp32")
     options = {**build.config.options, **best.options}
     changes: dict[str, object] = {"precision": best.precision, "scheme": None, "options": options}
     config = changed(build.config, **changes, keep_float=(), auto=False)

@@ -82,6 +82,13 @@ class BuildConfig(CalibrationImages, NumberFormat, Budget):
         description="Learn to estimate accuracy without labels, from 60 frames or more: some 1,600 runs of the engine.",
     )
     auto: bool = Field(False, description="If the engine fails, calibrate anew, then keep the worst layers in float.")
+    max_float_share: float = Field(
+        100.0,
+        ge=0,
+        le=100,
+        description="Percent of the multiply-accumulates that may go to float for speed or accuracy, with those that "
+        "always are.",
+    )
     force: bool = Field(False, description="Hand over the int8 engine even if a float engine is as fast.")
     options: Annotated[dict[str, str], Cli(flag="--option", metavar="KEY=VALUE")] = Field(
         default_factory=dict, description="Setting of the backend."

@@ -118,7 +118,7 @@ def hold_contest(network: Network, ranges: Ranges | None, config: BuildConfig, *
         mixtures, kept = {_INT8: whole}, {_INT8: frozenset[str]()}
         costs = trial.step_costs(floats[fastest], whole, report.integer_layers)
         for in_float in [costs.faster_in_float(caution) for caution in _CAUTIONS] if costs and mix else []:
-            if costs is not None and in_float not in kept.values() and costs.any_on_integers(in_float):
+            if costs is not None and in_float not in kept.values() and _is_mixture(costs, in_float, config):
                 name = f"mixed {len(kept)}"
                 kept[name], (mixtures[name], _) = in_float, trial.mixed(name, in_float)
         contest = Contest(
@@ -130,6 +130,11 @@ def hold_contest(network: Network, ranges: Ranges | None, config: BuildConfig, *
         if costs is None:
             return replace(contest, keep_float=chosen)
         return replace(contest, keep_float=chosen, regions=costs.regions(chosen), costs=costs)
+
+
+def _is_mixture(costs: StepCosts, in_float: frozenset[str], config: BuildConfig) -> bool:
+    """Tells whether layers are left on integers, and no more in float than may be."""
+    return costs.any_on_integers(in_float) and costs.share_in_float(in_float) <= config.max_float_share
 
 
 def compare_with_float(

@@ -148,7 +148,8 @@ class EngineBuild:
             graph, integer = self.corrected(ranges).float_graph(), frozenset(made.report.integer_layers)
             placement = self.arithmetic.place(graph, ranges.placement, ranges.tensors, kept, integer)
             costs = costs_of_layers(graph, placement, effects)
-        return find_mixtures(costs.without(kept), effects, 100.0 - made.agreement.percent)
+        lost, most = 100.0 - made.agreement.percent, self.config.max_float_share
+        return find_mixtures(costs.without(kept), effects, lost, most)
 
     def blame(self, attempt: Attempt, gate: AccuracyGate | None) -> BuildResult:
         """Notes in what came of an attempt which layers are to blame; that takes a while, so it is done but once."""

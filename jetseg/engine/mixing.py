@@ -137,14 +137,27 @@ class StepCosts:
     @cached_property
     def _work_ms(self) -> dict[str, float]:
         """The time in float, divided among the products by their multiply-accumulates."""
-        macs = product_macs(self.graph)
-        per_mac = sum(self._float_ms.values()) / max(1, sum(macs.values()))
-        return {name: per_mac * count for name, count in macs.items()}
+        per_mac = sum(self._float_ms.values()) / max(1, sum(self._macs.values()))
+        return {name: per_mac * count for name, count in self._macs.items()}
+
+    @cached_property
+    def _macs(self) -> dict[str, int]:
+        return product_macs(self.graph)
 
     def any_on_integers(self, in_float: frozenset[str]) -> bool:
         """Tells whether a layer is left on integers, with these nodes in float."""
         layers = (node.output[0] for node in self.graph.nodes if is_product(self.graph, node))
         return any(name in self.placement.integer_nodes - in_float for name in layers)
+
+    def share_in_float(self, in_float: frozenset[str]) -> float:
+        """Returns the percent of the multiply-accumulates that are in float with these nodes."""
+        integer = self.placement.integer_nodes - in_float
+        on_integers = sum(count for name, count in self._macs.items() if name in integer)
+        return 100.0 * (1.0 - on_integers / max(1, sum(self._macs.values())))
+
+    def by_work(self) -> StepCosts:
+        """Returns the costs where nothing takes time but multiply-accumulates in float."""
+        return replace(self, in_float=[StepTime(name, "", count, 0) for name, count in self._macs.items()], in_int8=())
 
     def regions(self, in_float: frozenset[str]) -> tuple[Region, ...]:
         """Returns the regions of a network with these nodes in float, in graph order."""

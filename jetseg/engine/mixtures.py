@@ -35,7 +35,9 @@ class Mixture:
     loss: float
 
 
-def find_mixtures(costs: StepCosts, effects: Sequence[LayerEffect], lost: float) -> list[Mixture]:
+def find_mixtures(
+    costs: StepCosts, effects: Sequence[LayerEffect], lost: float, max_share: float = 100.0
+) -> list[Mixture]:
     """Returns mixtures with more and more in float, each of the least time for what it loses.
 
     Quantizers are taken to be independent: what they lose adds up by its squares, and, to scale, to what was lost.
@@ -44,6 +46,8 @@ def find_mixtures(costs: StepCosts, effects: Sequence[LayerEffect], lost: float)
         costs: What nodes cost in float, with those left out that are in float already.
         effects: What each quantizer does alone.
         lost: Pixels that changed their class with all of them, in percent.
+        max_share: Percent of the multiply-accumulates that may be in float; where that is not all, mixtures are looked
+            for that save them, and not time, too.
     """
     movable = costs.placement.integer_nodes
     noises = [
@@ -53,13 +57,10 @@ def find_mixtures(costs: StepCosts, effects: Sequence[LayerEffect], lost: float)
         if part.nodes
     ]
     power = sum(noise.power for noise in noises)
-    price = abs(costs.longer_ms(costs.placement.integer_nodes)) / power if power else 0.0
-    tried = {
-        costs.quieter_in_float(noises, worth, caution)
-        for worth in price * np.logspace(-2.0, 3.0, _STEPS)
-        for caution in _CAUTIONS
-        if worth
-    }
+    tried = _cheapest(costs, noises, power)
+    if max_share < 100.0:
+        tried |= _cheapest(costs.by_work(), noises, power)
+        tried = {in_float for in_float in tried if costs.share_in_float(in_float) <= max_share}
     found: list[Mixture] = []
     for in_float in sorted(tried - {frozenset()}, key=costs.longer_ms):
         left = sum(noise.power for noise in noises if not noise.nodes or not in_float.issuperset(noise.nodes))
@@ -67,6 +68,17 @@ def find_mixtures(costs: StepCosts, effects: Sequence[LayerEffect], lost: float)
         if loss < (found[-1].loss if found else lost):  # else a faster one is quieter
             found.append(Mixture(in_float, loss))
     return found
+
+
+def _cheapest(costs: StepCosts, noises: Sequence[Noise], power: float) -> set[frozenset[str]]:
+    """Returns what is best in float, for each price that a pixel may have."""
+    price = abs(costs.longer_ms(costs.placement.integer_nodes)) / power if power else 0.0
+    return {
+        costs.quieter_in_float(noises, worth, caution)
+        for worth in price * np.logspace(-2.0, 3.0, _STEPS)
+        for caution in _CAUTIONS
+        if worth
+    }
 
 
 def costs_of_layers(graph: Graph, placement: Placement, effects: Sequence[LayerEffect]) -> StepCosts:

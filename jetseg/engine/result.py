@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from jetseg.engine.backend import BuildReport
 from jetseg.engine.contest import Contest
@@ -35,6 +36,8 @@ class BuildResult:
         ranges: The ranges that an int8 engine was built from.
         latencies: How fast the candidates of precision "auto" were that passed, alternated on this machine, by name.
         contest: Whether 8 bits pay, and where; None if that was not looked at.
+        float_because: Why this is a float engine where one with 8 bits was asked for: they gain no time here, or only
+            what has none of them passes.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class BuildResult:
     ranges: Ranges | None = None
     latencies: Mapping[str, Latency] = field(default_factory=dict)
     contest: Contest | None = None
+    float_because: Literal["no gain", "no mixture"] | None = None
 
     @property
     def scheme(self) -> str | None:
@@ -70,16 +74,19 @@ class BuildResult:
 class EngineRejectedError(GateError):
     """An engine lost more accuracy than allowed.
 
-    Attributes:
-        result: What was built, kept aside for study.
+    Args:
+        result: What was built last, kept aside for study.
+        closest: Of several attempts, which one lost least, and what.
     """
 
-    def __init__(self, result: BuildResult) -> None:
+    def __init__(self, result: BuildResult, closest: str | None = None) -> None:
         self.result = result
         layers = ", ".join(f"{effect.layer} ({effect.agreement:.2f} %)" for effect in result.sensitive_layers[:3])
         blame = f" Most harmful layers, by pixels that keep their class: {layers}." if layers else ""
+        nearest = f" The closest of {len(result.attempts)} attempts: {closest}." if closest else ""
+        ways = "" if closest else "keep the named layers in float with `keep_float`; let `auto` try all this; "
         super().__init__(
-            f"The engine is rejected: {'; '.join(result.violations)}.{blame} It is kept as {result.path}.",
-            "Calibrate on more images, with another `method` or `preset` best; keep the named layers in float with "
-            "`keep_float`; let `auto` try all this; or train with quantization (`jetseg qat`).",
+            f"The engine is rejected: {'; '.join(result.violations)}.{blame}{nearest} It is kept as {result.path}.",
+            f"Calibrate on more images, with another `method` or `preset` best; {ways}or train with quantization "
+            "(`jetseg qat`).",
         )

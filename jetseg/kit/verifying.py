@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetseg.artifact_file import move_artifact, rewrite_manifest
+from jetseg.config import validate_config
 from jetseg.engine.backend import find_backend
 from jetseg.engine.build import build_engine, engine_path
 from jetseg.engine.config import BuildConfig
@@ -15,7 +16,7 @@ from jetseg.kit.config import VerifyConfig
 from jetseg.kit.contents import KitIndex
 from jetseg.kit.opening import Kit
 from jetseg.kit.reference import KitComparison, compare_with_kit
-from jetseg.manifest import QUANTIZED, EnginePrecision, Manifest
+from jetseg.manifest import EnginePrecision, Manifest
 from jetseg.measured import Parity
 from jetseg.network import Network, open_network
 from jetseg.storage import writing
@@ -97,13 +98,13 @@ def _precision(kit: Kit, config: VerifyConfig) -> EnginePrecision:
 
 def _build(kit: Kit, config: VerifyConfig, place: Path) -> Network:
     """Builds the engine aside; returns it where it lies until it has passed."""
-    suffix, precision = find_backend(config.backend).suffix, _precision(kit, config)
-    quantized = precision in QUANTIZED
-    if quantized and kit.ranges is None:
+    backend, precision = find_backend(config.backend), _precision(kit, config)
+    takes_ranges = backend.takes_ranges(precision, validate_config(backend.options, config.options))
+    if takes_ranges and kit.ranges is None:
         raise ConfigError(
             f"{kit.path} has no ranges, so no {precision} engine can be built from it.", "Pack it with its ranges."
         )
-    aside = place.with_name(f"{place.name.removesuffix(suffix)}.unverified{suffix}")
+    aside = place.with_name(f"{place.name.removesuffix(backend.suffix)}.unverified{backend.suffix}")
     settings = BuildConfig(
         precision=precision,
         scheme=config.scheme,
@@ -112,7 +113,7 @@ def _build(kit: Kit, config: VerifyConfig, place: Path) -> Network:
         options=config.options,
         force=True,
     )
-    build_engine(kit.network, settings, ranges=kit.ranges if quantized else None, out=aside)
+    build_engine(kit.network, settings, ranges=kit.ranges if takes_ranges else None, out=aside)
     return open_network(aside)
 
 

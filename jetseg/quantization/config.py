@@ -29,7 +29,7 @@ def current_correction(name: object) -> object:
 
 
 Correction = Annotated[
-    Literal["input-folding", "shift", "equalize", "reconstruct"], BeforeValidator(current_correction)
+    Literal["input-folding", "shift", "equalize", "rescale", "reconstruct"], BeforeValidator(current_correction)
 ]
 ArithmeticName = Literal["tensorrt", "onnxruntime", "litert"]
 """Arithmetics that weights are corrected for; see `jetseg.quantization.arithmetic`."""
@@ -78,7 +78,9 @@ class CalibrateConfig(CalibrationImages):
         "additions, concatenations and poolings.",
     )
     corrections: Annotated[tuple[Correction, ...] | None, Cli(flag="--correct", metavar="NAME")] = Field(
-        None, description="Corrections to try in place of the preset's: input-folding, shift, equalize, reconstruct."
+        None,
+        description="Corrections to try in place of the preset's: input-folding, shift, equalize, rescale, "
+        "reconstruct.",
     )
     keep_float: Annotated[tuple[str, ...], Cli(metavar="LAYER")] = Field(
         (), description="Layer, by its output tensor, that the engine will have in float."
@@ -96,4 +98,4 @@ class CalibrateConfig(CalibrationImages):
             return self.corrections
         if self.preset == "fast":
             return ()
-        return ("input-folding", "shift", "equalize", "reconstruct")
+        return ("input-folding", "shift", "equalize", "rescale", "reconstruct")

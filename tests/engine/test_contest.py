@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from jetseg.cli.main import app
 from jetseg.engine.backend import StepTime
+from jetseg.engine.mixtures import Mixture
 from jetseg.engine.onnxruntime.backend import OnnxRuntime
 from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ConfigError
@@ -200,3 +201,20 @@ def test_the_command_line_says_so(settings, take, tmp_path):
     summary = json.loads(told[told.index("{") :])
     assert summary["precision"] == "int8"
     assert summary["speed"]["latencies_ms"] == {"fp32": 4.0, "int8": 6.0}
+
+
+def test_where_only_float_passes_it_is_called_float(settings, take, tmp_path, monkeypatch):
+    """No layer is on integers in what passes, so it is no int8 engine, whatever was asked for."""
+    take({"fp32": 9.0, "int8": 3.0})
+    monkeypatch.setattr("jetseg.engine.engine_build.find_mixtures", lambda costs, *_: [everything(costs)])
+    settings |= {"min_agreement": 100.0, "auto": True, "method": "percentile", "preset": "accurate", "force": True}
+    built = build_engine(**settings, out=tmp_path / "e.onnx")
+    manifest = load_manifest(tmp_path / "e.onnx")
+    assert (built.float_because, manifest.precision) == ("no mixture", "fp32")
+    assert "keep_float" not in manifest.stages[-1].settings
+    assert any("nodes in float" in attempt for attempt in built.attempts)
+    assert not list(tmp_path.glob("*.passed.onnx*"))
+
+
+def everything(costs):
+    return Mixture(costs.placement.integer_nodes, 0.0)

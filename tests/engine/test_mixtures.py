@@ -89,3 +89,14 @@ def test_without_steps_what_is_known_of_layers_decides(graph):
 
 def test_without_a_loss_there_is_nothing_to_mix(graph):
     assert find_mixtures(costs(graph, [2.0] * 4), [effect("a", 0.0)], 1.0) == []
+
+
+def test_no_more_work_is_in_float_than_may_be(graph):
+    """Half of the work is in the noisiest layer, which takes no longer in float."""
+    noisy = [effect("a", 2.0), effect("b", 3.0), effect("d", 2.0)]
+    known = costs(graph, [2.0, 1.0, 2.0, 2.0])
+    whole = find_mixtures(known, noisy, 4.0)
+    bounded = find_mixtures(known, noisy, 4.0, 40.0)
+    assert any("b" in found.in_float for found in whole)
+    assert max(known.share_in_float(found.in_float) for found in bounded) <= 40.0
+    assert bounded[-1].in_float == {"a", "d"}

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,11 +10,13 @@ from small_network import CLASSES, forget_hash, write_dataset, write_small_netwo
 
 from jetseg.cli.main import main
 from jetseg.engine.engine import open_engine
+from jetseg.engine.onnxruntime.backend import OnnxRuntime
 from jetseg.errors import ArtifactError, ConfigError, QualityError
 from jetseg.kit.opening import open_kit
 from jetseg.manifest_file import manifest_path
 from jetseg.network import load_manifest, save_manifest
 from jetseg.quantization.ranges import RangesRecord
+from jetseg.registry import BACKENDS
 from jetseg.storage import sha256_file
 from jetseg.workflows.calibration import calibrate
 from jetseg.workflows.kits import pack, verify
@@ -67,6 +70,24 @@ def test_float_agrees_with_itself(kit, tmp_path):
     assert result.comparison.agreement == 100.0
     assert result.comparison.before == result.comparison.after
     assert set(result.comparison.kept.values()) == {100.0}
+
+
+class RoundsAsTheyCome(OnnxRuntime):
+    """Its int8 engines need no ranges, as LiteRT's of `activations` dynamic."""
+
+    def takes_ranges(self, precision, options):
+        return False
+
+    def build(self, request):
+        assert request.ranges is None
+        return super().build(replace(request, precision="fp32"))
+
+
+def test_a_backend_that_takes_no_ranges_builds_int8_from_a_kit_without(float_kit, tmp_path, monkeypatch):
+    monkeypatch.setitem(BACKENDS.own, "own", "")
+    monkeypatch.setitem(BACKENDS._loaded, "own", RoundsAsTheyCome)
+    result = verify(float_kit, backend="own", precision="int8", out=tmp_path / "f.onnx")
+    assert (result.manifest.precision, result.comparison.violations) == ("int8", ())
 
 
 def test_a_kit_without_ranges_or_labels(material, tmp_path):

@@ -11,16 +11,17 @@ import numpy as np
 from jetseg.manifest import Manifest
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import Tensor, probe
-from jetseg.onnx.memory import return_freed_memory
 from jetseg.postprocess import ClassMap, TaskMap
 from jetseg.quantization.arithmetic import ARITHMETICS
 from jetseg.quantization.config import Correction, Policy
 from jetseg.quantization.correct import input_folding
 from jetseg.quantization.correct.activation_shift import shift_
 from jetseg.quantization.correct.candidate import ChooseRanges, CorrectedGraph, Feed, Outcome, Variant
+from jetseg.quantization.correct.channel_groups import Factors
 from jetseg.quantization.correct.equalization import EVEN, equalize_
 from jetseg.quantization.correct.judge import Judge, decisions
 from jetseg.quantization.correct.positions import rarity
+from jetseg.quantization.correct.rescaling import rescale_
 from jetseg.quantization.correct.weight_reconstruction import reconstruct_weights_
 from jetseg.quantization.observe.observer import Observed
 
@@ -57,7 +58,8 @@ class Corrector:
     def variants(self, graph: Graph, allowed: Sequence[Correction]) -> list[Variant]:
         """Returns the network as it is, equalized, and shifted and equalized, as far as that is allowed.
 
-        All but the first read pixels, if that is allowed.
+        All but the first read pixels, if that is allowed. If ranges of channels are far apart in the last one even so,
+        that is rescaled as well.
         """
         found = [self._watched(graph, ())]
         seen = found[0].glimpse
@@ -77,6 +79,8 @@ class Corrector:
                 channels = probe(start, self.frames[0](), self.threads).channels
                 shifted = self.watch(start, _GLIMPSE_FRAMES)
                 found.append(self._equalized(start, shifted, channels, (*before, "shift")))
+        if "rescale" in allowed:
+            found.extend(self._rescaled(found[-1]))
         return [found[0], *(replace(variant, pixels=pixels) for variant in found[1:])]
 
     def run(
@@ -111,12 +115,14 @@ class Corrector:
         tried = [self._reconstructed(start, targets[0], few) for start in starts] if reconstruct else starts
         winner = judge.best(tried, targets[0])
         place = next(place for place, found in enumerate(tried) if found is winner)
+        del tried  # each holds all weights
         start = variants[place].settle(starts[place], choose)
         candidates = [start] if place == 0 else [start, plain]
         if reconstruct:
             whole = start is starts[place] and len(few) == len(frames)
             candidates.append(winner if whole else self._reconstructed(start, targets[0], frames))
         lead = judge.best(candidates, targets[0])
+        del candidates, winner
         if lead is plain:  # no correction helped, and all targets share the ranges
             place = 0
             lead = start = variants[0].settle(plain, choose)
@@ -129,10 +135,17 @@ class Corrector:
         self, start: Graph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
     ) -> Variant:
         graph = start.copy()
-        magnitudes = {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
+        magnitudes = _magnitudes(seen)
         # factors by noise look at what convolutions read; where all is quantized, even ranges did better
         equalize_(graph, magnitudes, channels, None if self.policy == "conv-inputs" else EVEN)
         return self._watched(graph, (*before, "equalize"))
+
+    def _rescaled(self, variant: Variant) -> list[Variant]:
+        """Returns a variant with multiplications where its channels are far apart; nothing where they are not."""
+        graph = variant.graph.copy()
+        if not rescale_(graph, _magnitudes(variant.glimpse)):
+            return []
+        return [self._watched(graph, (*variant.corrections, "rescale"))]
 
     def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
         graph.check()
@@ -147,10 +160,23 @@ class Corrector:
         placement = arithmetic.place(graph, self.policy, start.tensors, self.keep_float)
         quantizers = arithmetic.quantizers(placement, start.tensors)
         limit = arithmetic.weight_limit
-        return_freed_memory()
         feeds, interest = [feed() for feed, _ in frames], [weights for _, weights in frames]
-        reconstruct_weights_(graph, placement, quantizers, feeds, interest, weight_limit=limit, threads=self.threads)
+        reconstruct_weights_(
+            graph,
+            placement,
+            quantizers,
+            feeds,
+            interest,
+            original=start.graph,
+            weight_limit=limit,
+            threads=self.threads,
+        )
         return CorrectedGraph(graph, start.tensors, (*start.corrections, "reconstruct"), len(frames))
+
+
+def _magnitudes(seen: Observed) -> dict[str, Factors]:
+    """Returns the range of each channel, by activation."""
+    return {name: np.maximum(-low, seen.channel_high[name]) for name, low in seen.channel_low.items()}
 
 
 def _classes_of(maps: Sequence[TaskMap]) -> ClassMap:

@@ -63,7 +63,8 @@ def equalize_(
     writers = [node for node in tied if writes_factors(graph, node, axes)]
     terms = {term: node.output[0] for node in tied if (term := constant_term(graph, node, axes))}
     for node in writers:
-        _rescale_(graph, node, groups, by_group)
+        reads = groups.factors(node.input[0], by_group) if node.input[0] in groups.of else None
+        rescale_layer_(graph, node, groups.factors(node.output[0], by_group), reads)
     for term, output in terms.items():
         own = groups.factors(output, by_group)
         graph.set_weight(term, graph.weight(term) / own.reshape(graph.weights[term].dims))
@@ -79,11 +80,18 @@ def _factors(groups: ChannelGroups, seen: Factors, strength: float) -> Factors:
     return by_group
 
 
-def _rescale_(graph: Graph, node: onnx.NodeProto, groups: ChannelGroups, by_group: Factors) -> None:
-    own = groups.factors(node.output[0], by_group)
-    reads = groups.factors(node.input[0], by_group) if node.input[0] in groups.of else None
+def rescale_layer_(graph: Graph, node: onnx.NodeProto, own: Factors | None, reads: Factors | None) -> None:
+    """Lets a layer or norm divide each channel that it writes, and multiply each that it reads, by a factor.
+
+    Args:
+        graph: The network; the node's constants are changed.
+        node: One of `SCALABLE_WRITERS` with constants of its own.
+        own: Factor of each channel that it writes; None for none.
+        reads: Factor of each channel that it reads; None for none.
+    """
     if node.op_type == "BatchNormalization":
         scale, shift, mean, variance = (graph.weight(name).astype(np.float64) for name in node.input[1:5])
+        own = np.ones(len(scale)) if own is None else own
         epsilon = attribute_float(node, "epsilon", 1e-5)
         gain = scale / np.sqrt(variance + epsilon)
         shift = (shift - mean * gain) / own
@@ -95,29 +103,32 @@ def _rescale_(graph: Graph, node: onnx.NodeProto, groups: ChannelGroups, by_grou
         return
     weight = graph.weight(node.input[1]).astype(np.float64)
     if node.op_type == "LayerNormalization":
-        weight = weight / own
+        weight = weight / (1.0 if own is None else own)
     elif node.op_type in ("MatMul", "Gemm"):
         turned = node.op_type == "Gemm" and attribute_int(node, "transB", 0)
-        by_input = (weight.T if turned else weight) / own * (1.0 if reads is None else reads[:, None])
+        by_input = weight.T if turned else weight
+        by_input = by_input / (1.0 if own is None else own) * (1.0 if reads is None else reads[:, None])
         weight = by_input.T if turned else by_input
     else:
         weight = _rescaled_kernel(node, weight, own, reads)
     graph.set_weight(node.input[1], weight)
-    if len(node.input) > 2 and node.input[2]:
+    if own is not None and len(node.input) > 2 and node.input[2]:
         graph.set_weight(node.input[2], graph.weight(node.input[2]).astype(np.float64) / own)
 
 
-def _rescaled_kernel(node: onnx.NodeProto, weight: Factors, own: Factors, reads: Factors | None) -> Factors:
+def _rescaled_kernel(node: onnx.NodeProto, weight: Factors, own: Factors | None, reads: Factors | None) -> Factors:
     per_group = attribute_int(node, "group", 1)
     spatial = [1] * (weight.ndim - 2)
     if node.op_type == "Conv":
-        weight = weight / own.reshape(-1, 1, *spatial)
+        if own is not None:
+            weight = weight / own.reshape(-1, 1, *spatial)
         if reads is not None:
             rows = np.repeat(reads.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
             weight = weight * rows.reshape(weight.shape[0], weight.shape[1], *spatial)
     else:
         if reads is not None:
             weight = weight * reads.reshape(-1, 1, *spatial)
-        columns = np.repeat(own.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
-        weight = weight / columns.reshape(weight.shape[0], weight.shape[1], *spatial)
+        if own is not None:
+            columns = np.repeat(own.reshape(per_group, -1), weight.shape[0] // per_group, axis=0)
+            weight = weight / columns.reshape(weight.shape[0], weight.shape[1], *spatial)
     return weight

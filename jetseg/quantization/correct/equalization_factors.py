@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from jetseg.onnx.graph import Graph
-from jetseg.onnx.node import attribute_int
+from jetseg.onnx.node import attribute_float, attribute_int
 from jetseg.quantization.correct.channel_groups import ChannelGroups, Factors, Group
 from jetseg.quantization.qdq.kernels import is_matrix_layer
 from jetseg.quantization.qdq.placement import range_source
@@ -41,21 +42,18 @@ class Reading:
 
 
 def readings(graph: Graph, groups: ChannelGroups, magnitudes: Mapping[str, Factors]) -> list[Reading]:
-    """Returns what convolutions and linear layers read, as far as its channels and ranges are known."""
+    """Returns what convolutions, linear layers and batch norms read, as far as its channels and ranges are known.
+
+    A batch norm that is left has branches before it that are added or joined, which some runtimes write in 8 bits.
+    """
     found = []
     for node in graph.nodes:
         source = range_source(graph, node.input[0]) if node.input else ""
         known = node.input and node.input[0] in groups.of and source in groups.of and source in magnitudes
-        if not known or not is_matrix_layer(graph, node):
+        norm = node.op_type == "BatchNormalization" and graph.owns(node)
+        if not known or not (norm or is_matrix_layer(graph, node)):
             continue
-        power = graph.weight(node.input[1]).astype(np.float64) ** 2
-        if node.op_type == "Conv":
-            parts = power.reshape(attribute_int(node, "group", 1), -1, power.shape[1], int(np.prod(power.shape[2:])))
-            gains = parts.sum(axis=(1, 3)).ravel()
-        elif node.op_type == "Gemm" and attribute_int(node, "transB", 0):
-            gains = power.sum(axis=0)
-        else:
-            gains = power.reshape(power.shape[0], -1).sum(axis=1)
+        gains = input_gains(graph, node)
         if len(gains) != len(groups.of[node.input[0]]):
             continue  # it does not sum over channels
         widest = magnitudes[source].max()
@@ -63,6 +61,21 @@ def readings(graph: Graph, groups: ChannelGroups, magnitudes: Mapping[str, Facto
         if widest > 0:
             found.append(Reading(groups.of[source], ranges, groups.of[node.input[0]], gains))
     return found
+
+
+def input_gains(graph: Graph, node: onnx.NodeProto) -> Factors:
+    """Returns the power that the weights of a layer or batch norm give each channel that it reads."""
+    power = graph.weight(node.input[1]).astype(np.float64) ** 2
+    if node.op_type == "BatchNormalization":
+        gains = power / (graph.weight(node.input[4]).astype(np.float64) + attribute_float(node, "epsilon", 1e-5))
+    elif node.op_type == "Conv":
+        parts = power.reshape(attribute_int(node, "group", 1), -1, power.shape[1], int(np.prod(power.shape[2:])))
+        gains = parts.sum(axis=(1, 3)).ravel()
+    elif node.op_type == "Gemm" and attribute_int(node, "transB", 0):
+        gains = power.sum(axis=0)
+    else:
+        gains = power.reshape(power.shape[0], -1).sum(axis=1)
+    return np.asarray(gains)
 
 
 def balance(layers: Sequence[Reading], groups: ChannelGroups, start: Factors) -> Factors:

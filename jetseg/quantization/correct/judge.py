@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from weakref import ref
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from jetseg.manifest import Manifest
 from jetseg.onnx.session import make_session, run_session
 from jetseg.postprocess import TaskMap, same_share, task_maps
 from jetseg.quantization.arithmetic import ARITHMETICS
-from jetseg.quantization.config import Policy
+from jetseg.quantization.config import Correction, Policy
 from jetseg.quantization.correct.candidate import CorrectedGraph, Feed
 from jetseg.quantization.ranges import Trial
 
@@ -77,9 +78,10 @@ class Judge:
     def _score(self, candidate: CorrectedGraph, target: str) -> _Score:
         """Returns the score of a candidate so far."""
         for score in self._scores:
-            if score.candidate is candidate and score.target == target:
+            if score.of() is candidate and score.target == target:
                 return score
-        self._scores.append(_Score(candidate, target))
+        known = candidate.corrections, candidate.reconstruction_frames
+        self._scores.append(_Score(ref(candidate), *known, target))
         return self._scores[-1]
 
     def _session(self, score: _Score) -> _Session:
@@ -91,11 +93,21 @@ class Judge:
 
 @dataclass
 class _Score:
-    """A candidate, and the share of pixels that are the same in each frame so far."""
+    """The share of pixels that are the same in each frame so far; the candidate is not kept alive, as it is large."""
 
-    candidate: CorrectedGraph
+    of: ref[CorrectedGraph]
+    corrections: tuple[Correction, ...]
+    reconstruction_frames: int
     target: str
     same: list[float] = field(default_factory=list)
+
+    @property
+    def candidate(self) -> CorrectedGraph:
+        """The candidate, while it is compared."""
+        found = self.of()
+        if found is None:
+            raise RuntimeError("The candidate is gone.")
+        return found
 
     def mean(self) -> float:
         return float(np.mean(self.same))
@@ -103,8 +115,8 @@ class _Score:
     def trial(self) -> Trial:
         return Trial(
             target=self.target,
-            corrections=self.candidate.corrections,
-            reconstruction_frames=self.candidate.reconstruction_frames,
+            corrections=self.corrections,
+            reconstruction_frames=self.reconstruction_frames,
             held_out_frames=len(self.same),
             agreement=round(100.0 * self.mean(), 3),
         )

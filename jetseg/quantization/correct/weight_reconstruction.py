@@ -10,6 +10,7 @@ import onnx
 
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.layerwise import LayerwiseRunner, Tensor
+from jetseg.onnx.memory import return_freed_memory
 from jetseg.onnx.node import attribute_int
 from jetseg.progress import track
 from jetseg.quantization.correct.activation_shift import add_to_bias_
@@ -29,6 +30,8 @@ _BLOCK = 64
 _DAMPING = 0.01
 _PRUNED = 0.1
 """A layer with a larger fraction of zeros was pruned, and keeps its weights."""
+_LARGE_BYTES = 4e6
+"""What is freed of activations as large as this is given back at once; it would not all fit what comes next."""
 _WITH_BIAS = frozenset({"Conv", "ConvTranspose", "BatchNormalization"})
 
 Matrix = npt.NDArray[np.float64]
@@ -41,6 +44,7 @@ def reconstruct_weights_(
     feeds: Sequence[Mapping[str, Tensor]],
     interest: Sequence[Tensor],
     *,
+    original: Graph | None = None,
     weight_limit: int = SYMMETRIC_LIMIT,
     threads: int | None = None,
     seed: int = 0,
@@ -58,12 +62,14 @@ def reconstruct_weights_(
         quantizers: Quantizer of each activation in `placement.activations`.
         feeds: Graph inputs, one mapping per frame; all frames are held in memory.
         interest: How often to look at each part of a frame, one array (height x width) per frame.
+        original: The network as it is, which stays so; by default a copy is made.
         weight_limit: Largest magnitude of an integer weight.
         threads: Threads of ONNX Runtime.
         seed: Of the choice of positions.
     """
     sampler = Sampler(interest, seed)
-    original = graph.copy()
+    original = original or graph.copy()
+    return_freed_memory()
     target, own = LayerwiseRunner(original, feeds, threads), LayerwiseRunner(graph, feeds, threads)
     pairs = list(zip(original.nodes, graph.nodes, strict=True))
     for reference, node in track(pairs, "Reconstructing weights"):
@@ -76,6 +82,8 @@ def reconstruct_weights_(
             _reconstruct_weight_(graph, node, read, quantizer, target.values(name), weight_limit, sampler)
             del read  # the runner forgets frame by frame what no later node reads
         own.advance(node, own.evaluate(node, rounded))
+        if own.values(name)[0].nbytes >= _LARGE_BYTES:
+            return_freed_memory()
         if layer or (node.op_type == "BatchNormalization" and graph.owns(node)):
             _correct_bias_(graph, node, own.values(name), target.values(name))
         elif term := _linear_term(graph, node, placement):

@@ -31,15 +31,18 @@ class IntegerKernels:
         products: Whether matrix products read integers and write float.
         same_range: Those whose output has the quantizer of their input.
         heads: Whether the last layers, and what follows them, are on integers as well.
+        vectors: Whether convolutions of one position are on integers, as those of gates that see the whole image.
+            They take next to no time, and what they lose every pixel loses.
     """
 
     operators: frozenset[str]
     products: bool = True
     same_range: frozenset[str] = SAME_RANGE
     heads: bool = False
+    vectors: bool = True
 
 
-ONNX_RUNTIME = IntegerKernels(INTEGER_OPERATORS | {"ReduceMean"})
+ONNX_RUNTIME = IntegerKernels(INTEGER_OPERATORS | {"ReduceMean"}, vectors=False)
 LITERT = IntegerKernels(frozenset({"Add", "Mul", "Concat"}), products=False)
 """XNNPACK has no average pooling on integers; its matrix products on integers write integers, where what follows in a
 transformer needs float."""
@@ -71,6 +74,8 @@ def place_for_integer_kernels(
         kernels: What else the backend has integer kernels for.
     """
     last = keep_float if kernels.heads else _head_layers(graph) | keep_float
+    if not kernels.vectors:
+        last |= {node.output[0] for node in graph.nodes if node.op_type == "Conv" and _is_vector(graph, node.output[0])}
     activations: dict[str, str] = {}
     weights: dict[str, int] = {}
     integer_nodes: set[str] = set()
@@ -102,6 +107,11 @@ def _source(graph: Graph, name: str, kernels: IntegerKernels, ranges: Container[
     return found if ranges is None or found in ranges else range_source(graph, name)
 
 
+def _is_vector(graph: Graph, name: str) -> bool:
+    """Tells whether a tensor has one position, as what is seen of the whole image."""
+    return (graph.shapes.get(name) or ())[2:] == (1, 1)
+
+
 def _is_share(graph: Graph, name: str) -> bool:
     return name in graph.producer and graph.producer[name].op_type in BETWEEN_ZERO_AND_ONE
 
@@ -117,17 +127,18 @@ def _extend_over_integer_operators_(
 ) -> None:
     """Adds the outputs of operators that can stay on integers because all they read is quantized.
 
-    An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing.
+    An operator whose result only float operators read stays in float: rounding it would cost accuracy for nothing. What
+    is pooled to one position for a convolution in float is pooled on integers all the same, and what comes of that is
+    rounded where it meets the image again, which so need not leave the integers.
     """
     wanted = wanted | {name for node in graph.nodes if node.output[0] in integer_nodes for name in node.input}
+    vectors = {name for node in graph.nodes for name in node.output if not kernels.vectors and _is_vector(graph, name)}
+    loose = {name for name in vectors if ranges is None or name in ranges or _is_share(graph, name)}
     found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.nodes:
-        reads = [name for name in node.input if name and name not in graph.constants]
-        if (
-            node.output[0] in keep_float
-            or not reads
-            or any(name not in activations and name not in found for name in reads)
-        ):
+        reads = {name for name in node.input if name and name not in graph.constants}
+        between = node.output[0] in vectors and reads <= vectors
+        if node.output[0] in keep_float or not reads or between or not reads <= {*activations, *found, *loose}:
             continue
         if node.op_type in kernels.same_range:
             found[node.output[0]] = node, node.output[0]
@@ -136,11 +147,12 @@ def _extend_over_integer_operators_(
             if ranges is None or output in ranges or _is_share(graph, output):
                 found[output] = node, node.output[0]
     for output, (node, name) in reversed(found.items()):
-        if output in wanted:
+        if output in wanted or output in vectors:
             wanted.update(node.input)
             integer_nodes.update((name, output))
     for output, (node, _) in found.items():
         if output in integer_nodes:
+            activations.update((name, activations.get(name, name)) for name in node.input if name in loose)
             source = activations[node.input[0]] if node.op_type in kernels.same_range else output
             activations.setdefault(output, source)
 
