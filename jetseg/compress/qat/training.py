@@ -22,7 +22,8 @@ from jetseg.compress.qat.module import OnnxModule
 from jetseg.data.dataset import Dataset
 from jetseg.errors import ArtifactError, ConfigError
 from jetseg.evaluation.accuracy import as_record
-from jetseg.manifest import Stage
+from jetseg.evaluation.tasks import has_one_class_map
+from jetseg.manifest import Manifest, Stage
 from jetseg.measured import Accuracy, Parity
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import load_onnx
@@ -40,7 +41,6 @@ from jetseg.training.open_teacher import open_teacher
 from jetseg.training.optimize import learning_rate
 from jetseg.training.parameters import RunningMean
 from jetseg.training.state import check_processes, check_resumable, read_progress
-from jetseg.training.teacher import Teacher
 from jetseg.training.validate import defined_miou, validate
 
 _LR_UNIT = "channel"
@@ -102,7 +102,8 @@ def train_quantized(
         if progress is not None:
             check_resumable(folder, progress.config, identity)
             check_processes(folder, progress, fabric.world_size, config.batch_size)
-        training = _Training(fabric, config, settings, start, taught_by, identity, resume=progress is not None)
+        kind = _kind(start.manifest)
+        training = kind(fabric, config, settings, start, taught_by, identity, resume=progress is not None)
         training.run()
         return training.write(out)
 
@@ -117,7 +118,16 @@ def check_places(out: Path, reads: Sequence[Path]) -> None:
     check_output(float_twin_path(out), ".onnx", reads)
 
 
-class _Training(EpochLoop):
+def _kind(manifest: Manifest) -> type[QatTraining]:
+    """Returns what trains: several tasks, or depth, are trained by planes of labels."""
+    if has_one_class_map(manifest):
+        return QatTraining
+    from jetseg.compress.qat.task_training import TaskQatTraining
+
+    return TaskQatTraining
+
+
+class QatTraining(EpochLoop):
     """One run: what it needs, and what belongs to a step and to an epoch."""
 
     title = "Training in 8 bits"
@@ -138,33 +148,46 @@ class _Training(EpochLoop):
         spec = start.manifest.input
         self.model = load_onnx(start.path, start.sha256)
         self.trained, self.manifest = open_trainable(self.model, start.manifest, qat.scales)
-        teacher = None if taught_by is None else open_teacher(taught_by)
-        if teacher is not None:
-            check_same_classes(teacher.manifest.classes, self.manifest.classes)
-        learn_from, self.watched = open_run_frames(config, start.manifest, teacher, labels=qat.labels)
+        self.taught_by = taught_by
+        learn_from, self.watched = self.read()
         augment, size = config.augment_config(), (spec.height, spec.width)
-        crops = Crops(learn_from, size, augment, config.seed)
+        crops = self.make_crops(learn_from, size)
         self.feed = Feed(fabric, crops, batch_size=qat.batch_size, seed=config.seed, workers=config.workers)
         self.trained.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = CropNetwork(self.trained, self.manifest, augment.crop, fabric.device)
-        self.loss, self.distillation = self._make_losses(learn_from, teacher, size)
+        self.make_losses(learn_from, size)
         self.optimizer = self.stepper = _make_optimizer(self.trained, qat)
         self.mean = RunningMean(self.trained, config.ema_decay)
-        self.score_name = "val_miou" if qat.labels else "val_agreement"
         self.measured: dict[str, Any] = {}
         """The newest measurement, as the manifest records it."""
         self.begin(identity, resume=resume)
 
-    def _make_losses(
-        self, frames: LabelledFrames, teacher: Teacher | None, size: tuple[int, int]
-    ) -> tuple[SegmentationLoss | None, DistillationLoss | None]:
-        loss, distillation = None, None
+    @property
+    def score_name(self) -> str:
+        """What the epochs are compared by."""
+        return "val_miou" if self.qat.labels else "val_agreement"
+
+    def read(self) -> tuple[LabelledFrames, LabelledFrames]:
+        """Opens the teacher, and reads the frames to learn from and those to choose the best epoch by."""
+        self.teacher = None if self.taught_by is None else open_teacher(self.taught_by)
+        if self.teacher is not None:
+            check_same_classes(self.teacher.manifest.classes, self.manifest.classes)
+        return open_run_frames(self.config, self.start.manifest, self.teacher, labels=self.qat.labels)
+
+    def make_crops(self, frames: LabelledFrames, size: tuple[int, int]) -> Crops:
+        """Returns augmented crops of the frames to learn from."""
+        return Crops(frames, size, self.config.augment_config(), self.config.seed)
+
+    def make_losses(self, frames: LabelledFrames, size: tuple[int, int]) -> None:
+        """Makes the losses against labels and against the teacher, whichever there are."""
+        self.loss: SegmentationLoss | None = None
+        self.distillation: DistillationLoss | None = None
         if self.qat.labels:
             weights = class_weights(self.qat.class_weights, frames, self.config.out)
-            loss = SegmentationLoss(self.manifest.ignore_index, weights).to(self.fabric.device)
-        if teacher is not None:
-            distillation = DistillationLoss(WithoutVoid(teacher, self.network.channels), size, self.qat.distill)
-        return loss, distillation
+            self.loss = SegmentationLoss(self.manifest.ignore_index, weights).to(self.fabric.device)
+        if self.teacher is not None:
+            teacher = WithoutVoid(self.teacher, self.network.channels)
+            self.distillation = DistillationLoss(teacher, size, self.qat.distill)
 
     def before_first_epoch(self, running: Task) -> None:
         """Scores the untrained graph, which takes part as epoch 0."""

@@ -32,11 +32,16 @@ pytestmark = [
 ]
 
 
-def exported(name: str, folder: Path, **settings) -> Network:
+SCENE = OutputSpec(name="scene", classes=("road", "car", "sky"))
+
+
+def exported(name: str, folder: Path, outputs: tuple[OutputSpec, ...] = (SCENE,), **settings) -> Network:
     spec = InputSpec(height=128, width=160, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    outputs = (OutputSpec(classes=("road", "car", "sky")),)
-    manifest = Manifest(kind="checkpoint", outputs=outputs, input=spec, model=ModelSpec(factory=name))
-    module = create_model(name, 3).eval()
+    heads = {output.name: output.channels for output in outputs} if len(outputs) > 1 else {}
+    options = {"heads": heads} if heads else {}
+    made = ModelSpec(factory=name, options=options, heads=tuple(heads))
+    manifest = Manifest(kind="checkpoint", outputs=outputs, input=spec, model=made)
+    module = create_model(name, 3, **options).eval()
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):  # scales as of a trained network
             torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -60,7 +65,7 @@ def test_networks_of_the_registry_are_exact_in_float_and_as_simulated_in_int8(na
     graph, arithmetic, ranges = network.float_graph(), ARITHMETICS["litert"], noise_ranges(network)
     placement = arithmetic.place(graph, "conv-inputs", ranges.tensors)
     simulated = make_session(arithmetic.render(graph, placement, ranges.tensors).SerializeToString(), optimize=False)
-    (expected,) = run_session(simulated, ["logits"], {"image": given})
+    (expected,) = run_session(simulated, [network.float_graph().outputs[0]], {"image": given})
     with (
         open_engine(network) as parent,
         open_engine(built(network, "fp32", tmp_path / "net.fp32.tflite")) as single,
@@ -70,6 +75,28 @@ def test_networks_of_the_registry_are_exact_in_float_and_as_simulated_in_int8(na
         np.testing.assert_allclose(single.infer(given), exact, atol=1e-4 * np.abs(exact).max())
     assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.98  # untrained, on noise: scores lie close together
     assert np.abs(found - expected).max() < 0.1 * np.abs(exact).max()
+
+
+def test_a_network_of_several_tasks_gives_all_of_them(tmp_path):
+    tasks = (SCENE, OutputSpec(name="lane", task="binary"), OutputSpec(name="depth", task="depth"))
+    network = exported("multi-task", tmp_path, tasks)
+    given = Preprocessor(network.manifest.input)(noise_frame(network.manifest.input))
+    graph, arithmetic, ranges = network.float_graph(), ARITHMETICS["litert"], noise_ranges(network)
+    placement = arithmetic.place(graph, "conv-inputs", ranges.tensors)
+    simulated = make_session(arithmetic.render(graph, placement, ranges.tensors).SerializeToString(), optimize=False)
+    expected = run_session(simulated, ["scene", "lane", "depth"], {"image": given})
+    with (
+        open_engine(network) as parent,
+        open_engine(built(network, "fp32", tmp_path / "net.fp32.tflite")) as single,
+        open_engine(built(network, "int8", tmp_path / "net.int8.tflite")) as integers,
+    ):
+        exact, floats, rounded = (
+            [np.array(values) for values in engine.infer_all(given)] for engine in (parent, single, integers)
+        )
+    for one, other, wanted, found in zip(exact, floats, expected, rounded, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4 * np.abs(one).max())
+        assert found.shape == one.shape
+        assert np.abs(found - wanted).max() < 0.1 * np.abs(one).max()
 
 
 def test_a_graph_that_takes_pixels_and_gives_classes_is_converted_whole(tmp_path):

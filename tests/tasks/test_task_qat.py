@@ -1,0 +1,78 @@
+"""Several tasks trained under the rounding of their INT8 engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import jetseg
+from jetseg.artifact_file import save_onnx
+from jetseg.compress.qat.crops import JoinedTasks, open_module
+from jetseg.data.dataset import open_split
+from jetseg.errors import ConfigError
+from jetseg.exporters.onnx_export import export_module
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest
+from jetseg.models import create_model
+from jetseg.network import Network, open_network
+from jetseg.output_spec import OutputSpec
+from jetseg.preprocess import Preprocessor
+
+ROAD = OutputSpec(name="segmentation", classes=open_split("synthetic:4", "train").classes)
+TASKS = (ROAD, OutputSpec(name="drivable", task="binary"), OutputSpec(name="depth", task="depth"))
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    torch.manual_seed(0)
+    spec = InputSpec(height=48, width=80, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    module = create_model("multi-task", 10, width=8, heads={task.name: task.channels for task in TASKS}).eval()
+
+    class Apart(torch.nn.Module):
+        def forward(self, x):
+            return tuple(module(x).values())
+
+    model = export_module(Apart(), torch.zeros(1, 3, 48, 80), [task.name for task in TASKS])
+    path = tmp_path_factory.mktemp("qat") / "net.onnx"
+    save_onnx(path, model, Manifest(kind="onnx", input=spec, outputs=TASKS))
+    return open_network(path)
+
+
+def test_the_graph_of_several_tasks_trains_as_one_tensor(network: Network):
+    module, manifest = open_module(onnx.load(network.path), network.manifest)
+    frame = open_split("synthetic:4", "val")[0].image_hwc_u8
+    given = Preprocessor(manifest.input)(frame)
+    with torch.no_grad(), jetseg.open_engine(network.path) as engine:
+        joined = module(torch.from_numpy(given)).numpy()
+        expected = np.concatenate(engine.infer_all(given), axis=1)
+
+    assert isinstance(module, JoinedTasks)
+    np.testing.assert_allclose(joined, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_all_tasks_learn_under_quantization_from_labels_and_from_the_float_network(network: Network, tmp_path: Path):
+    made = jetseg.quantization_aware_train(
+        network,
+        data="synthetic:6",
+        out=tmp_path / "net.qat.onnx",
+        epochs=2,
+        images=3,
+        lr=0.003,
+        label_weight=1.0,
+        ema_decay=0.0,
+    )
+    tasks = made.qdq.manifest.accuracy[0].tasks
+    assert set(tasks) == {"segmentation", "drivable", "depth"}
+    assert made.best_epoch > 0
+    with jetseg.open_engine(made.qdq.path) as engine, jetseg.open_engine(made.float_twin.path) as twin:
+        frame = open_split("synthetic:4", "val")[0].image_hwc_u8
+        rounded, floats = engine.maps(frame), twin.maps(frame)
+    assert np.mean(rounded["segmentation"] == floats["segmentation"]) > 0.9
+    np.testing.assert_allclose(rounded["depth"], floats["depth"], rtol=0.2)
+    with pytest.raises(ConfigError, match="best epoch of several tasks"):
+        jetseg.quantization_aware_train(network, data="synthetic:6", out=tmp_path / "other.onnx", labels=False)
