@@ -126,7 +126,7 @@ def _prune(options: argparse.Namespace, checkpoint: str, how: str, seed: int) ->
         seed=seed,
         batches=8,
     )
-    for ratio in np.arange(0.3, 0.85, 0.05):
+    for ratio in np.arange(options.ratio, 0.9, 0.05):
         if _macs(prune(ratio=ratio)) >= options.speedup:
             break
     result = prune(
@@ -196,6 +196,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--test", type=int, default=120, help="to score on")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--tune", type=int, default=8, help="epochs after pruning")
+    parser.add_argument("--ratio", type=float, default=0.3, help="of the channels, with which the search begins")
     parser.add_argument("--speedup", type=float, default=2.0, help="multiply-accumulates before by those after pruning")
     parser.add_argument("--weightings", nargs="+", default=["equal", "uncertainty", "gradnorm"], help="of the losses")
     parser.add_argument("--width", type=int, default=16)

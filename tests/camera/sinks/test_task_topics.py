@@ -97,7 +97,7 @@ def test_a_recording_holds_all_tasks(tmp_path):
     ("outputs", "message"),
     [
         ((MANIFEST.output, changed(DEPTH, depth=DepthSpec(unit="1/m"))), "depth is in 1/m"),
-        ((MANIFEST.output, LANE, changed(LANE, name="head.lane.0")), "would share a topic"),
+        ((MANIFEST.output, changed(LANE, name="ego-lane"), changed(LANE, name="ego_lane")), "would share a topic"),
     ],
 )
 def test_what_ros_could_not_tell_is_refused(outputs, message):
