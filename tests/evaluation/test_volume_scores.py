@@ -138,9 +138,9 @@ def test_a_network_is_scored_in_the_voxels_of_the_volume(tmp_path):
 def test_joined_splits_are_scored_as_the_volumes_of_each(tmp_path):
     ras = scene((10, 8, 6))
     labels = np.where(np.random.default_rng(5).random(ras.shape) < 0.9, ras > 127, ras <= 127)
-    _split(tmp_path, labels, "[background, bright]")
+    _split(tmp_path, labels, "[background, bright, bright before]")
     (tmp_path / "classes.yaml").write_text(
-        "classes: [background, bright]\nframes: {low: 0, high: 255}\n"
+        "classes: [background, bright, bright before]\nframes: {low: 0, high: 255}\n"
         "volumes: [{image: a.nii.gz, labels: labels.nii.gz, slices: {val: [[0, 1]], test: [[2, 2], [4, 5]]}}]"
     )
     data, network = Dataset(f"nifti:{tmp_path}"), write_threshold_network(tmp_path, 8, 10)
