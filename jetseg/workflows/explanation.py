@@ -96,7 +96,7 @@ def explain(
             **({"task": config.task} if one_task else {}),
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         }
-        search = partial(_causes, frames, config) if config.causes and not one_task else None
+        search = partial(_causes, frames, config) if config.causes else None
         repair = None if one_task else Repairs(dataset, frames, config).find
         result = explain_entries(entries, frames, config, conditions, search, repair)
         if out is not None:
@@ -140,9 +140,11 @@ def _causes(
     split: Split, config: ExplainConfig, parent: Entry, child: Entry, indices: Sequence[int], subject: str
 ) -> Effects | None:
     if subject and parent.manifest.kind == child.manifest.kind == "checkpoint":
-        found = _lost_channels(parent, child, split, indices, subject)
+        found = _lost_channels(parent, child, split, indices, subject, config.task)
         if found is not None:
             return found
+    if config.task is not None:  # quantizers and weights serve all tasks together
+        return None
     from jetseg.explanation.causes.search import search_causes
 
     return search_causes(parent, child, split, indices, subject, config.threads)
@@ -159,12 +161,14 @@ def _activation_map(
     return class_activation(open_network(entry.path), frame_hwc_u8, where_hw, number)
 
 
-def _lost_channels(parent: Entry, child: Entry, split: Split, indices: Sequence[int], subject: str) -> Effects | None:
+def _lost_channels(
+    parent: Entry, child: Entry, split: Split, indices: Sequence[int], subject: str, task: str | None
+) -> Effects | None:
     """Tells what the channels that pruning took meant to a class; None where none are known to be gone."""
     from jetseg.compress.relevance import lost_relevance
 
     model = child.manifest.model
-    found = model and lost_relevance(open_network(parent.path), model, split, indices, subject)
+    found = model and lost_relevance(open_network(parent.path), model, split, indices, subject, task)
     if not found:
         return None
     lost = found.dense - found.masked
