@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jetseg.compress.qat.crops import CropNetwork, open_module
-from jetseg.compress.qat.training import QatTraining
+from jetseg.compress.qat.loop import QatTraining
 from jetseg.config import changed
 from jetseg.errors import DataError
 from jetseg.evaluation.accuracy import spread
