@@ -9,6 +9,7 @@ from typing import Any
 
 import jetseg.models  # isort: skip  # noqa: F401 - says plainly that torch is missing
 import lightning_fabric
+import torch
 from torch import Tensor
 from torch.optim import Adam
 

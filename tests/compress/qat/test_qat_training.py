@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_manifest, small_network, write_dataset, write_small_network
 from symmetric_qdq import quantize_symmetric
 
-from jetseg.compress.qat import loop
+from jetseg.compress.qat import loop, training
 from jetseg.compress.qat.config import QatConfig
 from jetseg.compress.qat.crops import CropNetwork, open_trainable
 from jetseg.compress.qat.module import OnnxModule
