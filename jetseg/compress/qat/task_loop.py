@@ -9,7 +9,7 @@ from torch import Tensor
 from jetseg.compress.qat.crops import CropNetwork, open_module
 from jetseg.compress.qat.loop import QatTraining
 from jetseg.config import changed
-from jetseg.errors import DataError
+from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.tasks import mean_score, task_accuracy, task_targets
 from jetseg.network import Network
@@ -56,12 +56,14 @@ class TaskQatTraining(QatTraining):
             self.task_distillation = TaskDistillation(self.manifest, [teacher], self.qat.distill)
 
     def _open_teacher(self, network: Network) -> TaskTeacher:
+        tasks = taught_tasks(self.manifest, network.manifest)
+        if not tasks:
+            raise ConfigError(f"The teacher {network.path} has none of the network's tasks.", "Give another teacher.")
         if network.manifest.kind == "checkpoint":
-            return open_task_teacher(network.path, taught_tasks(self.manifest, network.manifest), self.manifest)
+            return open_task_teacher(network.path, tasks, self.manifest)
         module, manifest = open_module(load_onnx(network.path, network.sha256), network.manifest)
         module.eval().requires_grad_(False).to(self.fabric.device)
         run = CropNetwork(module, manifest, self.config.augment_config().crop, self.fabric.device)
-        tasks = taught_tasks(self.manifest, manifest)
         return TaskTeacher.of(run, manifest, tasks, self.manifest, str(network.path))
 
     def batch_loss(self, batch: Batch) -> Tensor:
