@@ -8,15 +8,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from small_network import write_task_network
 
 import jetseg
 from jetseg.compress.qat.crops import JoinedTasks, open_module
 from jetseg.data.dataset import open_split
 from jetseg.errors import ConfigError
-from jetseg.input_spec import InputSpec
-from jetseg.manifest import Manifest
-from jetseg.network import Network, open_network, save_manifest
+from jetseg.network import Network, open_network
 from jetseg.output_spec import OutputSpec
 from jetseg.preprocess import Preprocessor
 
@@ -26,26 +24,7 @@ TASKS = (ROAD, OutputSpec(name="drivable", task="binary"), OutputSpec(name="dept
 
 @pytest.fixture
 def network(tmp_path: Path) -> Network:
-    """Two convolutions that all tasks share, one of its own for each, at half of the input's size."""
-    rng, size = np.random.default_rng(0), (48, 80)
-    weights = {"w1": rng.normal(0, 0.4, (8, 3, 3, 3)), "w2": rng.normal(0, 0.2, (8, 8, 3, 3))}
-    weights |= {f"w_{task.name}": rng.normal(0, 0.3, (task.channels, 8, 1, 1)) for task in TASKS}
-    nodes = [
-        helper.make_node("Conv", ["image", "w1"], ["c1"], pads=[1, 1, 1, 1], strides=[2, 2]),
-        helper.make_node("Relu", ["c1"], ["r1"]),
-        helper.make_node("Conv", ["r1", "w2"], ["c2"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c2"], ["r2"]),
-        *(helper.make_node("Conv", ["r2", f"w_{task.name}"], [task.name]) for task in TASKS),
-    ]
-    ends = [helper.make_tensor_value_info(task.name, TensorProto.FLOAT, [1, task.channels, 24, 40]) for task in TASKS]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *size])
-    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
-    graph = helper.make_graph(nodes, "tasks", [image], ends, constants)
-    path = tmp_path / "net.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-    spec = InputSpec(height=size[0], width=size[1], scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    save_manifest(path, Manifest(input=spec, outputs=TASKS))
-    return open_network(path)
+    return open_network(write_task_network(tmp_path / "net.onnx", TASKS))
 
 
 def test_the_graph_of_several_tasks_trains_as_one_tensor(network: Network):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_network import write_task_network
 
 from jetseg.artifact_file import save_onnx
 from jetseg.engine.backend import BuildRequest, find_backend
@@ -32,16 +33,11 @@ pytestmark = [
 ]
 
 
-SCENE = OutputSpec(name="scene", classes=("road", "car", "sky"))
-
-
-def exported(name: str, folder: Path, outputs: tuple[OutputSpec, ...] = (SCENE,), **settings) -> Network:
+def exported(name: str, folder: Path, **settings) -> Network:
     spec = InputSpec(height=128, width=160, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    heads = {output.name: output.channels for output in outputs} if len(outputs) > 1 else {}
-    options = {"heads": heads} if heads else {}
-    made = ModelSpec(factory=name, options=options, heads=tuple(heads))
-    manifest = Manifest(kind="checkpoint", outputs=outputs, input=spec, model=made)
-    module = create_model(name, 3, **options).eval()
+    outputs = (OutputSpec(classes=("road", "car", "sky")),)
+    manifest = Manifest(kind="checkpoint", outputs=outputs, input=spec, model=ModelSpec(factory=name))
+    module = create_model(name, 3).eval()
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):  # scales as of a trained network
             torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -65,7 +61,7 @@ def test_networks_of_the_registry_are_exact_in_float_and_as_simulated_in_int8(na
     graph, arithmetic, ranges = network.float_graph(), ARITHMETICS["litert"], noise_ranges(network)
     placement = arithmetic.place(graph, "conv-inputs", ranges.tensors)
     simulated = make_session(arithmetic.render(graph, placement, ranges.tensors).SerializeToString(), optimize=False)
-    (expected,) = run_session(simulated, [network.float_graph().outputs[0]], {"image": given})
+    (expected,) = run_session(simulated, ["logits"], {"image": given})
     with (
         open_engine(network) as parent,
         open_engine(built(network, "fp32", tmp_path / "net.fp32.tflite")) as single,
@@ -78,8 +74,9 @@ def test_networks_of_the_registry_are_exact_in_float_and_as_simulated_in_int8(na
 
 
 def test_a_network_of_several_tasks_gives_all_of_them(tmp_path):
-    tasks = (SCENE, OutputSpec(name="lane", task="binary"), OutputSpec(name="depth", task="depth"))
-    network = exported("multi-task", tmp_path, tasks)
+    scene, lane = OutputSpec(name="scene", classes=("road", "car", "sky")), OutputSpec(name="lane", task="binary")
+    tasks = (scene, lane, OutputSpec(name="depth", task="depth"))
+    network = open_network(write_task_network(tmp_path / "net.onnx", tasks))
     given = Preprocessor(network.manifest.input)(noise_frame(network.manifest.input))
     graph, arithmetic, ranges = network.float_graph(), ARITHMETICS["litert"], noise_ranges(network)
     placement = arithmetic.place(graph, "conv-inputs", ranges.tensors)
