@@ -12,14 +12,12 @@ from small_network import write_task_network
 
 import jetseg
 from jetseg.compress.qat.crops import JoinedTasks, open_module
-from jetseg.data.dataset import open_split
+from jetseg.data.dataset import open_split, select_targets
 from jetseg.errors import ConfigError
 from jetseg.network import Network, open_network
-from jetseg.output_spec import OutputSpec
 from jetseg.preprocess import Preprocessor
 
-ROAD = OutputSpec(name="segmentation", classes=open_split("synthetic:4", "train").classes)
-TASKS = (ROAD, OutputSpec(name="drivable", task="binary"), OutputSpec(name="depth", task="depth"))
+TASKS = select_targets(open_split("synthetic:4", "train"), ["segmentation", "drivable", "depth"])[1]
 
 
 @pytest.fixture
