@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +43,7 @@ class TensorRtRunner:
         self.manifest = network.manifest
         self.path = network.path
         self._network = network
-        self._buffers: list[Buffer] = []
+        self._buffers: dict[str, list[Buffer]] = {}
         self._lending: dict[str, Lending[Buffer]] = {}
         self._stream: Stream | None = None
         self._runtime: Any = None
@@ -69,7 +70,7 @@ class TensorRtRunner:
     def _run(self, network_input: NetworkInput, outputs: list[str]) -> list[npt.NDArray[Any]]:
         if self._gpu is None or (stream := self._stream) is None:
             raise ArtifactError(f"{self.path} was closed.")
-        source, lending = self._source, [self._lending[name] for name in outputs]
+        source, lending = self._buffers[self._input][0], [self._lending[name] for name in outputs]
         np.copyto(source.host, network_input)
         with self._gpu.active():
             source.upload(stream)
@@ -102,9 +103,10 @@ class TensorRtRunner:
                 self._stream.synchronize()  # after an error a copy may still be under way
         with suppress(JetsegError), gpu.active():
             self._context = self._engine = self._runtime = None
-            for owned in (*self._buffers, *((self._stream,) if self._stream else ())):
+            for owned in (*chain(*self._buffers.values()), *((self._stream,) if self._stream else ())):
                 owned.free()
         self._buffers.clear()
+        self._lending.clear()
         gpu.close()
 
     def _open(self, trt: ModuleType, gpu: Gpu) -> None:
@@ -120,18 +122,15 @@ class TensorRtRunner:
             raise self._failed("The engine's memory could not be allocated")
         if -1 in tuple(engine.get_tensor_shape(self._input)):
             context.set_input_shape(self._input, input_shape(self.manifest.input))
-        self._stream = gpu.stream()
+        self._stream, mapped = gpu.stream(), options.memory == "mapped"
         for name in _names(engine):
             shape, dtype = tuple(context.get_tensor_shape(name)), np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
-            made = []
+            buffers = self._buffers[name] = []
             for _ in range(2 if name in self._outputs else 1):
-                made.append(gpu.buffer(shape, dtype, mapped=options.memory == "mapped"))
-                self._buffers.append(made[-1])
-            self._set_address(name, made[0])
-            if name == self._input:
-                self._source = made[0]
-            elif name in self._outputs:
-                self._lending[name] = Lending(*made)
+                buffers.append(gpu.buffer(shape, dtype, mapped=mapped))  # noqa: PERF401 - or the first would be lost
+            if name in self._outputs:
+                self._lending[name] = Lending(*buffers)
+            self._set_address(name, buffers[0])
 
     def _set_address(self, name: str, buffer: Buffer) -> None:
         if not self._context.set_tensor_address(name, buffer.address):
