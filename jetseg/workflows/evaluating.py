@@ -163,7 +163,7 @@ def _open_ranges(engine: Engine | Network | Path | str, ranges: Ranges | Path | 
 def _measure_tasks(
     engine: Engine, other: Engine | None, split: Split, frames: int | None
 ) -> tuple[Accuracy | None, Agreement | None]:
-    """Returns the figures of each task, None without any label, and the agreement with another network, if there is one; see `TaskGate`."""
+    """Returns the figures of each task, and the agreement with another network, if there is one; see `TaskGate`."""
     count = len(spread(len(split), frames))
     if other is None:
         return task_accuracy(measure_tasks(engine.maps, engine.manifest, split, frames=frames), split, count), None
