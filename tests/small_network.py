@@ -16,6 +16,7 @@ from jetseg.input_spec import InputSpec
 from jetseg.manifest import OF_HISTORY, Manifest
 from jetseg.manifest_file import manifest_path
 from jetseg.network import save_manifest
+from jetseg.output_spec import OutputSpec
 
 HEIGHT, WIDTH, CLASSES = 24, 32, ("road", "car", "sky")
 
@@ -75,6 +76,29 @@ def write_small_network(folder: Path, seed: int = 0) -> Path:
     path = folder / "small.onnx"
     onnx.save(small_network(seed), str(path))
     save_manifest(path, small_manifest())
+    return path
+
+
+def write_task_network(path: Path, outputs: tuple[OutputSpec, ...]) -> Path:
+    """Writes a network of several tasks: two convolutions that all share, and one each, at half of 48 x 80."""
+    rng = np.random.default_rng(0)
+    weights = {"w1": rng.normal(0, 0.4, (8, 3, 3, 3)), "w2": rng.normal(0, 0.2, (8, 8, 3, 3))}
+    weights |= {f"w_{task.name}": rng.normal(0, 0.3, (task.channels, 8, 1, 1)) for task in outputs}
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["image", "w1"], ["c1"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        node("Relu", ["c1"], ["r1"]),
+        node("Conv", ["r1", "w2"], ["c2"], pads=[1, 1, 1, 1]),
+        node("Relu", ["c2"], ["r2"]),
+        *(node("Conv", ["r2", f"w_{task.name}"], [task.name]) for task in outputs),
+    ]
+    ends = [helper.make_tensor_value_info(task.name, TensorProto.FLOAT, [1, task.channels, 24, 40]) for task in outputs]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 48, 80])
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "tasks", [image], ends, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    spec = InputSpec(height=48, width=80, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    save_manifest(path, Manifest(input=spec, outputs=outputs))
     return path
 
 

@@ -60,6 +60,7 @@ def evaluate(
 
         jetseg eval foreign.onnx --manifest foreign.yaml --data folder:data/mine --split val --json
     """
+    from jetseg.evaluation.tasks import has_one_class_map
     from jetseg.network import open_network
     from jetseg.workflows.evaluating import evaluate as run
     from jetseg.workflows.opening import manifest_for
@@ -72,16 +73,19 @@ def evaluate(
     elif simulate is not None:
         reference = artifact
     result = run(network, data=data, reference=other, simulate=simulate, ranges=ranges, placement=placement, **settings)
+    by_task = not has_one_class_map(network.manifest)
     if as_json:
-        print_json(_content(artifact, reference, result))
+        print_json(_content(artifact, reference, result, by_task=by_task))
         return
     if result.accuracy:
         _print(network.path, result.accuracy, result.conditions)
-    if result.agreement:
+    if result.agreement and by_task:
+        print_lines(*(f"{percent:.3f} % as {reference} in {task}" for task, percent in result.agreement.kept.items()))
+    elif result.agreement:
         print_lines(f"{result.agreement.percent:.3f} % of the pixels get the class that {reference} gives them")
 
 
-def _content(artifact: Path, reference: Path | None, result: Evaluation) -> dict[str, Any]:
+def _content(artifact: Path, reference: Path | None, result: Evaluation, *, by_task: bool) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     if accuracy := result.accuracy:
         dice = accuracy.mean_dice
@@ -91,6 +95,8 @@ def _content(artifact: Path, reference: Path | None, result: Evaluation) -> dict
     content = {"artifact": str(artifact), **scores, **result.conditions, "frames_not_finite": result.frames_not_finite}
     if result.agreement:
         content |= {"reference": str(reference), "agreement": round(result.agreement.percent, 3)}
+        if by_task:
+            content["agreement_by_task"] = {name: round(each, 3) for name, each in result.agreement.kept.items()}
     return content
 
 

@@ -40,6 +40,8 @@ def explain(
 
         jetseg explain student.onnx student.int8.onnx --data camvid:data/camvid --repair
 
+        jetseg explain joint.onnx joint.int8.onnx --data synthetic --task drivable
+
         jetseg explain dense.safetensors pruned.safetensors --data camvid:data/camvid --at 12:240,150 --out lost.html
     """
     from jetseg.explanation.record import as_record

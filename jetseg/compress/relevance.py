@@ -22,11 +22,13 @@ from jetseg.compress.importance import change_by_input_channel
 from jetseg.data.contract import Split
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.manifest import Manifest, ModelSpec
+from jetseg.models.layers import two_channels
 from jetseg.network import Network
 from jetseg.postprocess import class_map, resize_class_map
 from jetseg.preprocess import Preprocessor
 from jetseg.progress import track
 from jetseg.training.checkpoint import load_checkpoint
+from jetseg.training.task_losses import split_scores
 
 MOST = 5
 """How many channels of a layer are said to matter most to a class."""
@@ -71,7 +73,7 @@ class LostRelevance:
 
 
 def lost_relevance(
-    parent: Network, child: ModelSpec, split: Split, indices: Sequence[int], subject: str
+    parent: Network, child: ModelSpec, split: Split, indices: Sequence[int], subject: str, task: str | None = None
 ) -> LostRelevance | None:
     """Finds out which of the channels that pruning took mattered to a class.
 
@@ -81,6 +83,7 @@ def lost_relevance(
         split: Labelled frames.
         indices: Which of them to look at.
         subject: The class.
+        task: Of a network of several, the one that has the class.
 
     Returns:
         What was found; None where the child lost no channels that are known.
@@ -100,9 +103,19 @@ def lost_relevance(
     units = {number: found for number, group in enumerate(groups) if (found := _units(group, gone))}
     if not units:
         return None
+    if task is not None:
+        manifest = _only_task_(module, manifest, task)
     frames = list(_frames(split, indices, manifest))
     scored = _Scored(module, groups, frames, manifest, split.ignore_index, subject)
     return _silenced(scored, units, _relevance(module, groups, frames, split.classes.index(subject)))
+
+
+def _only_task_(module: nn.Module, manifest: Manifest, task: str) -> Manifest:
+    """Lets a network give the scores of one task only; returns the manifest that describes it so."""
+    number = [output.label for output in manifest.outputs].index(task)
+    outputs = manifest.outputs
+    module.register_forward_hook(lambda _module, _inputs, joined: split_scores(joined, outputs)[number])
+    return manifest.tasks[number]
 
 
 def _silenced(scored: _Scored, units: Mapping[int, Sequence[int]], relevance: Mapping[int, Tensor]) -> LostRelevance:
@@ -171,7 +184,7 @@ def _relevance(
         at = resize_class_map(label.numpy(), *logits.shape[2:]) == number
         if not at.any():
             continue
-        likelihood = torch.log_softmax(logits, dim=1)[0, number][torch.from_numpy(at)].sum()
+        likelihood = torch.log_softmax(two_channels(logits), dim=1)[0, number][torch.from_numpy(at)].sum()
         likelihood.backward()  # type: ignore[no-untyped-call]
         for reader in readers:
             rows[reader].append(change_by_input_channel(reader))

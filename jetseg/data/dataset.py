@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jetseg.address import SourceAddress
 from jetseg.data.contract import SEGMENTATION, DatasetKind, SlicedSplit, Split, TargetSplit, WindowedSplit
-from jetseg.data.joined import JoinedSplits
+from jetseg.data.joined import join_splits
 from jetseg.errors import ConfigError, DataError
 from jetseg.input_spec import FrameWindow, InputSpec, SliceSpec
 from jetseg.output_spec import OutputSpec
@@ -57,7 +57,7 @@ class Dataset:
 
     def _open(self, name: str) -> Split:
         if "+" in name:
-            return JoinedSplits([self.split(part) for part in name.split("+")])
+            return join_splits([self.split(part) for part in name.split("+")])
         with DATASETS.calling(self.name):
             return self._kind.open_split(self.spec, self._place, name)
 

@@ -188,7 +188,6 @@ class Backend(ABC):
         candidates: What precision "auto" tries; none where its engines cannot run on the machine that builds them.
         options: Model of its own settings.
         in_calling_thread: With one thread, inference runs in the thread that asks for it.
-        one_output: Its engines give the main output only.
     """
 
     suffix: ClassVar[str]
@@ -197,7 +196,6 @@ class Backend(ABC):
     candidates: ClassVar[tuple[Candidate, ...]] = ()
     options: ClassVar[type[BaseModel]] = NoOptions
     in_calling_thread: ClassVar[bool] = False
-    one_output: ClassVar[bool] = False
 
     def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of its own `options`
         """Refuses at once what would fail after a long calibration.

@@ -74,13 +74,6 @@ class EngineBuild:
         self.backend.check(self.precision, self.options)
         self.backend.find_scheme(self.precision, self.config.scheme)
         check_place(self.place)
-        outputs = self.network.manifest.outputs
-        if self.backend.one_output and len(outputs) > 1:
-            raise ConfigError(
-                f"An engine of {self.config.backend} gives one output, and the network has "
-                f"{', '.join(output.label for output in outputs)}.",
-                "Take the backend onnxruntime.",
-            )
         if self.config.keep_float and not self.takes_ranges:
             raise ConfigError(
                 f"`keep_float` is for engines with calibrated quantizers, and this {self.precision} one has none.",

@@ -1,7 +1,8 @@
 """Distances between the surfaces of two masks in millimeters, from exact distance transforms.
 
 HD95 and normalized surface Dice as Maier-Hein, Reinke et al. define them ("Metrics reloaded", Nature Methods 2024;
-the latter after Nikolov et al., arXiv:1809.04430). The surface of a mask are its voxels with a neighbor outside.
+the latter after Nikolov et al., arXiv:1809.04430). The surface of a mask are its voxels with a neighbor outside; of a
+single slice, with one in its plane.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def surface_distances(one: Mask, other: Mask, spacing_mm: Spacing) -> SurfaceDis
     2.0
     """
     box = _box(one | other)
-    surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (one, other)]
+    around = _neighbors(one.shape)
+    surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box], around) for mask in (one, other)]
     first, second = surfaces
     away = [ndimage.distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
     return SurfaceDistances(there=away[1][first], back=away[0][second])
@@ -74,6 +76,15 @@ def count_lesions(truth: Mask, answer: Mask) -> tuple[int, int, int]:
     found = len(np.unique(lesions[answer & truth]))
     right = len(np.unique(parts[answer & truth]))
     return found, count - found, answers - right
+
+
+def _neighbors(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Returns a voxel and those that share a face with it, along the axes that have more than one voxel."""
+    around = ndimage.generate_binary_structure(len(shape), 1)
+    for axis, length in enumerate(shape):
+        if length == 1:
+            around[(slice(None),) * axis + ([0, 2],)] = False
+    return np.asarray(around)
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:

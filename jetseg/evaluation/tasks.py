@@ -110,13 +110,18 @@ def has_tasks(manifest: Manifest) -> bool:
     return len(manifest.outputs) > 1 or manifest.output.task != "segmentation"
 
 
+def has_one_class_map(manifest: Manifest) -> bool:
+    """Tells whether a network gives one map of classes: those of a mask count, and neither several nor depth."""
+    return len(manifest.outputs) == 1 and manifest.output.task != "depth"
+
+
 def refuse_several(manifest: Manifest, what: str) -> None:
     """Refuses a network of several tasks, or of depth, where only one map of classes is looked at.
 
     Raises:
         ConfigError: It is one.
     """
-    if len(manifest.outputs) > 1 or manifest.output.task == "depth":
+    if not has_one_class_map(manifest):
         listed = ", ".join(output.label for output in manifest.outputs)
         raise ConfigError(f"{what} serves networks with one map of classes, and this one has {listed}.")
 

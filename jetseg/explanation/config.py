@@ -15,6 +15,7 @@ class ExplainConfig(Settings):
         None, gt=0, description="Compare on this many frames only, spread evenly over the split; all by default."
     )
     examples: int = Field(6, ge=0, description="Frames to show, those first that compression hurts most.")
+    task: str | None = Field(None, description="Of a network of several tasks, the one to look at; it needs classes.")
     at: str | None = Field(
         None,
         description="Pixel of a frame (FRAME:X,Y) at whose object parent and child are looked at: which places speak "

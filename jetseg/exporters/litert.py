@@ -23,7 +23,7 @@ class ChannelsLast(nn.Module):
 
     Args:
         network: The network.
-        moved: At which of its ends, "input" and "output", it has images with the channels second.
+        moved: At which of its ends, "input" and the numbers of its outputs, it has images with the channels second.
     """
 
     def __init__(self, network: nn.Module, moved: Collection[str]) -> None:
@@ -31,35 +31,41 @@ class ChannelsLast(nn.Module):
         self.network = network
         self.moved = frozenset(moved)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Runs the network.
 
         Args:
             x: N x H x W x C.
 
         Returns:
-            N x H x W x C, or whatever else than images the network gives.
+            N x H x W x C, or whatever else than images the network gives; a tuple of several.
         """
-        y: Tensor = self.network(x.permute(0, 3, 1, 2) if "input" in self.moved else x)
-        return y.permute(0, 2, 3, 1) if "output" in self.moved and y.ndim == 4 else y
+        given = self.network(x.permute(0, 3, 1, 2) if "input" in self.moved else x)
+        outputs = given if isinstance(given, tuple) else (given,)
+        laid = tuple(
+            y.permute(0, 2, 3, 1) if str(number) in self.moved and y.ndim == 4 else y
+            for number, y in enumerate(outputs)
+        )
+        return laid if len(laid) > 1 else laid[0]
 
 
 def convert(model: onnx.ModelProto, example: Tensor, out: Path, moved: Collection[str]) -> None:
     """Converts a float network of ONNX; it is proven by the caller, who has what runs both files.
 
     Args:
-        model: The network, with one input and one output.
+        model: The network, with one input.
         example: An input of the file.
         out: File to write.
-        moved: Ends of the ONNX network, "input" and "output", where images have their channels second: those of the
-            file have them last.
+        moved: Ends of the ONNX network, "input" and the numbers of its outputs, where images have their channels
+            second: those of the file have them last.
 
     Raises:
         ArtifactError: It has an operator that has no torch form, or that LiteRT lacks.
         MissingDependencyError: litert-torch is not installed.
     """
     converter = import_optional("litert_torch", "litert_torch", "litert", "converts networks for LiteRT")
-    network = ChannelsLast(OnnxModule(model), moved).eval().requires_grad_(False)
+    outputs = [value.name for value in model.graph.output]
+    network = ChannelsLast(OnnxModule(model, outputs), moved).eval().requires_grad_(False)
     try:
         converter.convert(network, (example,)).export(str(out))
     except Exception as error:  # whatever torch.export and the converter's compiler raise

@@ -36,37 +36,33 @@ class TinyEncoder(nn.Module):
         return half, quarter, eighth, self.stage16(eighth)
 
 
-def add_decoder_(module: nn.Module, width: int, channels: int) -> None:
-    """Gives a module the layers that `decode` runs.
+def add_pyramid_(module: nn.Module, width: int) -> None:
+    """Gives a module the layers that `merge_scales` runs.
 
     Args:
         module: Gets them as attributes.
         width: Of the encoder.
-        channels: Channels of the scores.
     """
     module.top = ConvBN(4 * width, 2 * width, 1)
     module.lateral8 = ConvBN(4 * width, 2 * width, 1)
     module.lateral4 = ConvBN(2 * width, 2 * width, 1)
     module.reduce = ConvBN(2 * width, width, 1)
     module.relu = nn.ReLU()
-    module.refine = ConvBNReLU(width, width)
-    module.classifier = nn.Conv2d(width, channels, 1)
 
 
-def decode(layers: Any, features: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:  # noqa: ANN401 - has attributes
-    """Adds the scales from coarse to fine; returns scores at half resolution.
+def merge_scales(layers: Any, features: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:  # noqa: ANN401 - has attributes
+    """Adds the scales from coarse to fine; returns as many channels at half resolution as the encoder is wide.
 
     Args:
-        layers: A module that went through `add_decoder_`.
+        layers: A module that went through `add_pyramid_`.
         features: Of `TinyEncoder.features`.
     """
     half, quarter, eighth, sixteenth = features
     merged = layers.top(sixteenth)
     merged = layers.relu(resize_like(merged, eighth) + layers.lateral8(eighth))
     merged = layers.relu(resize_like(merged, quarter) + layers.lateral4(quarter))
-    merged = layers.relu(resize_like(layers.reduce(merged), half) + half)
-    scores: Tensor = layers.classifier(layers.refine(merged))
-    return scores
+    finest: Tensor = layers.relu(resize_like(layers.reduce(merged), half) + half)
+    return finest
 
 
 class Tiny(TinyEncoder):
@@ -85,9 +81,12 @@ class Tiny(TinyEncoder):
 
     def __init__(self, num_classes: int, in_channels: int = 3, width: int = 16) -> None:
         super().__init__(in_channels, width)
-        add_decoder_(self, width, num_classes)
+        add_pyramid_(self, width)
+        self.refine = ConvBNReLU(width, width)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
         initialize_(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns logits, N x num_classes x H x W, for an input N x in_channels x H x W of any size."""
-        return resize_like(decode(self, self.features(x)), x)
+        merged = merge_scales(self, self.features(x))
+        return resize_like(self.classifier(self.refine(merged)), x)

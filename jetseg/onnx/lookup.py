@@ -99,9 +99,9 @@ class GraphLookup:
             node = self.producer.get(name)
         return name
 
-    def needed_by(self, output: str) -> tuple[onnx.NodeProto, ...]:
-        """Returns the nodes that a tensor depends on, in graph order."""
-        wanted, kept = {output}, []
+    def needed_by(self, *outputs: str) -> tuple[onnx.NodeProto, ...]:
+        """Returns the nodes that some tensors depend on, in graph order."""
+        wanted, kept = set(outputs), []
         for node in reversed(self._nodes):
             if wanted.intersection(node.output):
                 wanted.update(tensors_read(node))

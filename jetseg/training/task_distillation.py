@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jetseg.errors import ConfigError
 from jetseg.manifest import Manifest
@@ -22,13 +22,48 @@ from jetseg.training.task_losses import log_depth, split_scores
 
 
 @dataclass(frozen=True)
-class _Teacher:
-    """A frozen network, and which of its outputs teach which of the student's."""
+class TaskTeacher:
+    """A frozen network, and which of its outputs teach which of the student's.
 
-    module: nn.Module
-    normalize: Normalize
+    Attributes:
+        run: Crops, uint8, N x H x W x 3, BGR, to joined scores.
+        outputs: Its outputs.
+        teaches: Number of the student's output to number of its own.
+    """
+
+    run: Callable[[Tensor], Tensor]
     outputs: tuple[OutputSpec, ...]
     teaches: dict[int, int]
+
+    @classmethod
+    def of(
+        cls, run: Callable[[Tensor], Tensor], manifest: Manifest, tasks: Sequence[str], student: Manifest, name: str
+    ) -> TaskTeacher:
+        """Makes a teacher of some tasks of a student.
+
+        Args:
+            run: See the attributes.
+            manifest: The teacher's.
+            tasks: What it teaches, by the student's names; a teacher of one task may call it otherwise.
+            student: The student's manifest.
+            name: What messages call the teacher.
+
+        Raises:
+            ConfigError: It lacks a task, or means other classes by it.
+        """
+        names = [output.label for output in manifest.outputs]
+        mine = [output.label for output in student.outputs]
+        for task in tasks:
+            if task not in names and len(names) > 1:
+                raise ConfigError(f"The teacher {name} has no task {task}.", f"It has: {', '.join(names)}.")
+        teaches = {mine.index(task): names.index(task) if len(names) > 1 else 0 for task in tasks}
+        for own, other in teaches.items():
+            if student.outputs[own].classes != manifest.outputs[other].classes:
+                raise ConfigError(
+                    f"The teacher {name} means other classes by {mine[own]} than the student.",
+                    "Choose another teacher, or correct `classes` in its manifest.",
+                )
+        return cls(run, manifest.outputs, teaches)
 
 
 class TaskDistillation:
@@ -36,24 +71,20 @@ class TaskDistillation:
 
     Args:
         student: The student's manifest.
-        teachers: Checkpoints by the tasks that they teach.
+        teachers: Who teaches which of the tasks.
         config: Weights; those of soft labels and of depth, whose logarithm is compared, are the same.
 
     Raises:
-        ConfigError: A teacher lacks its task, or means other classes by it.
+        ConfigError: Features are to be compared.
     """
 
-    def __init__(self, student: Manifest, teachers: Mapping[str, Path], config: DistillConfig) -> None:
+    def __init__(self, student: Manifest, teachers: Sequence[TaskTeacher], config: DistillConfig) -> None:
         if config.compares_features:
             raise ConfigError(
                 "Features are not compared between networks of several tasks.",
                 "Leave out `relation_weight` and `mimic_weight`.",
             )
-        self._outputs, self._config = student.outputs, config
-        by_file: dict[Path, list[str]] = {}
-        for task, path in teachers.items():
-            by_file.setdefault(path, []).append(task)
-        self._teachers = [_open(path, tasks, student) for path, tasks in by_file.items()]
+        self._outputs, self._config, self._teachers = student.outputs, config, teachers
 
     def __call__(self, joined: Tensor, frames_nhwc_u8: Tensor) -> Tensor:
         """Returns the sum of the losses against all teachers.
@@ -64,9 +95,8 @@ class TaskDistillation:
         """
         mine, total = split_scores(joined, self._outputs), joined.new_zeros(())
         for teacher in self._teachers:
-            teacher.module.to(joined.device)
             with torch.no_grad():
-                said = teacher.module(teacher.normalize.to(joined.device)(frames_nhwc_u8))
+                said = teacher.run(frames_nhwc_u8)
             theirs = split_scores(said, teacher.outputs)
             for own, other in teacher.teaches.items():
                 total = total + self._compare(mine[own], theirs[other], self._outputs[own], teacher.outputs[other])
@@ -88,28 +118,39 @@ class TaskDistillation:
         return loss
 
 
-def _open(path: Path, tasks: Sequence[str], student: Manifest) -> _Teacher:
+def open_task_teacher(path: Path, tasks: Sequence[str], student: Manifest) -> TaskTeacher:
+    """Opens a checkpoint as the teacher of some tasks; see `TaskTeacher.of`."""
     module, manifest = load_checkpoint(path)
-    names = [output.label for output in manifest.outputs]
-    mine = [output.label for output in student.outputs]
-    for task in tasks:
-        if task not in names and len(names) > 1:
-            raise ConfigError(f"The teacher {path} has no task {task}.", f"It has: {', '.join(names)}.")
-    teaches = {mine.index(task): names.index(task) if len(names) > 1 else 0 for task in tasks}
-    for own, other in teaches.items():
-        if student.outputs[own].classes != manifest.outputs[other].classes:
-            raise ConfigError(
-                f"The teacher {path} means other classes by {mine[own]} than the student.",
-                "Choose another teacher, or correct `classes` in its manifest.",
-            )
-    return _Teacher(module.eval().requires_grad_(False), Normalize(manifest.input), manifest.outputs, teaches)
+    module.eval().requires_grad_(False)
+    normalize = Normalize(manifest.input)
+
+    def run(frames_nhwc_u8: Tensor) -> Tensor:
+        device = frames_nhwc_u8.device
+        scores: Tensor = module.to(device)(normalize.to(device)(frames_nhwc_u8))
+        return scores
+
+    return TaskTeacher.of(run, manifest, tasks, student, str(path))
 
 
-def teachers_by_task(manifest: Manifest, teacher: Path | None, further: Mapping[str, Path]) -> dict[str, Path]:
-    """Returns the teacher of each task: its own, or else the one that teaches all that it can.
+def taught_tasks(student: Manifest, teacher: Manifest) -> list[str]:
+    """Returns the tasks of a student that a teacher has as well, by their names."""
+    known = {output.label for output in teacher.outputs}
+    return [output.label for output in student.outputs if output.label in known]
+
+
+def open_task_teachers(
+    manifest: Manifest, teacher: Path | None, further: Mapping[str, Path]
+) -> tuple[TaskTeacher, ...]:
+    """Opens the teacher of each task: its own, or else the one that teaches all that it can.
+
+    Args:
+        manifest: The student's.
+        teacher: Checkpoint that teaches every task that it has.
+        further: Checkpoints by the tasks that they teach.
 
     Raises:
-        ConfigError: A task that the network does not have has a teacher.
+        ConfigError: A task that the network does not have has a teacher, or a teacher lacks its task, or means other
+            classes by it.
     """
     names = [output.label for output in manifest.outputs]
     for task in further:
@@ -117,11 +158,13 @@ def teachers_by_task(manifest: Manifest, teacher: Path | None, further: Mapping[
             raise ConfigError(f"The network has no task {task} to teach.", f"It has: {', '.join(names)}.")
     found = dict(further)
     if teacher is not None:
-        known = {output.label for output in load_manifest(teacher).outputs}
-        found = {name: teacher for name in names if name in known} | found
+        found = dict.fromkeys(taught_tasks(manifest, load_manifest(teacher)), teacher) | found
         if not found:
             raise ConfigError(
                 f"The teacher {teacher} has none of the tasks {', '.join(names)}.",
                 "Give it for the task that it teaches, by `task_teachers`.",
             )
-    return found
+    by_file: dict[Path, list[str]] = {}
+    for task, path in found.items():
+        by_file.setdefault(path, []).append(task)
+    return tuple(open_task_teacher(path, tasks, manifest) for path, tasks in by_file.items())

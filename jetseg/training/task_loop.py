@@ -22,7 +22,7 @@ from jetseg.training.initialization import start_tasks
 from jetseg.training.loaders import Batch, Crops, LabelledFrames
 from jetseg.training.loop import Training
 from jetseg.training.task_balance import Balance, GradNorm, UncertaintyBalance, last_shared_weight
-from jetseg.training.task_distillation import TaskDistillation, teachers_by_task
+from jetseg.training.task_distillation import TaskDistillation, open_task_teachers
 from jetseg.training.task_frames import TaskCrops, TaskFrames, open_task_splits
 from jetseg.training.task_losses import TaskLosses, split_scores, total_loss
 from jetseg.training.torch_runner import TorchRunner
@@ -61,7 +61,7 @@ class TaskTraining(Training):
     def make_distillation(self) -> None:
         """Opens the teachers."""
         config = self.config
-        teachers = teachers_by_task(self.manifest, config.teacher, config.task_teachers)
+        teachers = open_task_teachers(self.manifest, config.teacher, config.task_teachers)
         self.task_distillation = TaskDistillation(self.manifest, teachers, config.distill) if teachers else None
 
     def make_trained(self) -> FeatureNetwork:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,10 @@ import numpy.typing as npt
 from jetseg.config import validate_config
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset, match_input, open_dataset
+from jetseg.data.target_labels import labels_of_target
+from jetseg.engine.one_task import engine_of_task
 from jetseg.errors import ConfigError
-from jetseg.evaluation.tasks import refuse_several
+from jetseg.evaluation.tasks import has_one_class_map, target_names
 from jetseg.explanation.causes.cause import Cause, Effects, explained_share
 from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.explained import Explained, explain_entries
@@ -58,7 +61,7 @@ def explain(
         `jetseg.explanation.significance`.
 
     Raises:
-        ConfigError: Settings are wrong, or there is no child.
+        ConfigError: Settings are wrong, or there is no child, or of several tasks none was chosen.
         MissingDependencyError: What draws the page is not installed.
         JetsegError: A network or the data is wrong, or the page cannot be written.
     """
@@ -72,8 +75,9 @@ def explain(
         check_place(Path(out))
     dataset = open_dataset(data)
     asked = dataset.split(split)
-    with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as entries:
-        refuse_several(entries[0].engine.manifest, "The explanation")
+    with report_progress(progress), open_entries(networks, manifest, config.threads, deployed=True) as opened:
+        one_task = not has_one_class_map(opened[0].engine.manifest) or config.task is not None
+        entries, asked = _of_task(opened, asked, config) if one_task else (opened, asked)
         if config.repair:
             check_repairable(entries[0], entries[1:])
         frames = match_input(asked, entries[0].engine.manifest.input)
@@ -89,24 +93,58 @@ def explain(
             "confidence": config.confidence,
             "device": device_name(),
             "toolchain": toolchain(),
+            **({"task": config.task} if one_task else {}),
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         }
         search = partial(_causes, frames, config) if config.causes else None
-        result = explain_entries(entries, frames, config, conditions, search, Repairs(dataset, frames, config).find)
+        repair = None if one_task else Repairs(dataset, frames, config).find
+        result = explain_entries(entries, frames, config, conditions, search, repair)
         if out is not None:
             from jetseg.explanation.page import write_page
 
-            write_page(Path(out), result, entries, frames, config, _activation_map)
+            write_page(Path(out), result, entries, frames, config, _no_map if one_task else _activation_map)
         return result
+
+
+def _of_task(entries: Sequence[Entry], split: Split, config: ExplainConfig) -> tuple[list[Entry], Split]:
+    """Returns networks of several tasks, and the frames, as if there were one task only."""
+    manifest = entries[0].engine.manifest
+    names = [output.label for output in manifest.outputs]
+    known = [output.label for output in manifest.outputs if output.classes]
+    if config.task not in known:
+        raise ConfigError(
+            f"The networks have the tasks {', '.join(names)}, and one is explained at a time.",
+            f"Give `task` as one of {', '.join(known)}." if known else "Depth has no classes: `jetseg eval` scores it.",
+        )
+    if config.repair:
+        raise ConfigError("Repairs are tried for networks of one task.", "Leave out `repair`.")
+    views = []
+    for entry in entries:
+        labels = [output.label for output in entry.engine.manifest.outputs]
+        if config.task not in labels:
+            raise ConfigError(f"{entry.path} has no task {config.task}.", f"It has: {', '.join(labels)}.")
+        views.append(replace(entry, engine=engine_of_task(entry.engine, labels.index(config.task))))
+    target = target_names(manifest)[names.index(config.task)]
+    return views, labels_of_target(split, target)
+
+
+def _no_map(
+    entry: Entry, frame_hwc_u8: FrameU8, where_hw: npt.NDArray[np.bool_], number: int
+) -> npt.NDArray[np.float32] | None:
+    """Makes no class activation map: that of a joined output would be of all tasks."""
+    del entry, frame_hwc_u8, where_hw, number
+    return None
 
 
 def _causes(
     split: Split, config: ExplainConfig, parent: Entry, child: Entry, indices: Sequence[int], subject: str
 ) -> Effects | None:
     if subject and parent.manifest.kind == child.manifest.kind == "checkpoint":
-        found = _lost_channels(parent, child, split, indices, subject)
+        found = _lost_channels(parent, child, split, indices, subject, config.task)
         if found is not None:
             return found
+    if config.task is not None:  # quantizers and weights serve all tasks together
+        return None
     from jetseg.explanation.causes.search import search_causes
 
     return search_causes(parent, child, split, indices, subject, config.threads)
@@ -123,12 +161,14 @@ def _activation_map(
     return class_activation(open_network(entry.path), frame_hwc_u8, where_hw, number)
 
 
-def _lost_channels(parent: Entry, child: Entry, split: Split, indices: Sequence[int], subject: str) -> Effects | None:
+def _lost_channels(
+    parent: Entry, child: Entry, split: Split, indices: Sequence[int], subject: str, task: str | None
+) -> Effects | None:
     """Tells what the channels that pruning took meant to a class; None where none are known to be gone."""
     from jetseg.compress.relevance import lost_relevance
 
     model = child.manifest.model
-    found = model and lost_relevance(open_network(parent.path), model, split, indices, subject)
+    found = model and lost_relevance(open_network(parent.path), model, split, indices, subject, task)
     if not found:
         return None
     lost = found.dense - found.masked

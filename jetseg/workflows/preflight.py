@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetseg.errors import DataError
+from jetseg.data.contract import Split
+from jetseg.errors import ConfigError, DataError
 from jetseg.evaluation.accuracy import check_frames
+from jetseg.evaluation.tasks import has_one_class_map, task_targets
 from jetseg.manifest import Manifest
 from jetseg.network import load_manifest
 from jetseg.storage import check_place
@@ -54,20 +56,35 @@ def check_qat(config: QatConfig, network: Manifest, dataset: Dataset, out: Path)
     """Looks whether quantization-aware training can begin, before its network is exported and calibrated.
 
     Raises:
-        ConfigError: The teacher has other classes, or the folder of the run holds one with other settings.
+        ConfigError: The teacher has other classes, or the folder of the run holds one with other settings, or a network
+            of several tasks shall learn without labels.
         DataError: A split is missing or empty, or labels are asked for that are not there or of other classes.
         ArtifactError: The teacher is broken.
     """
+    one_map = has_one_class_map(network)
+    if not (one_map or config.labels):
+        raise ConfigError("Without `labels` nothing tells the best epoch of several tasks.", "Leave `labels` on.")
     for name in (config.split, config.eval_split):
         split = dataset.split(name)
-        if config.labels:
+        if not one_map:
+            _check_targets(network, split)
+        elif config.labels:
             check_frames(network.classes, split, frames=config.frames, advice="Turn `labels` off to learn without.")
         elif len(split) == 0:
             raise DataError(f"{dataset.spec} has no frames in split {name}.", "Choose another split.")
-    _check_teacher(config.teacher, config.teacher_manifest, network.classes)
+    if one_map:
+        _check_teacher(config.teacher, config.teacher_manifest, network.classes)
     if config.resume:
         identity = {**config.identity(), "data": dataset.spec}
         _check_run(out.with_suffix(".run"), identity, ("qdq_sha256", "teacher_sha256"))
+
+
+def _check_targets(network: Manifest, split: Split) -> None:
+    """Refuses a split that has labels for none of a network's tasks."""
+    labelled, targets = task_targets(network, split)
+    if not len(labelled) or not any(targets):
+        tasks = ", ".join(output.label for output in network.outputs)
+        raise DataError(f"{split.spec} ({split.split}) has no labels for {tasks}.", "Choose another dataset or split.")
 
 
 def _check_teacher(teacher: Path | None, manifest: Path | None, classes: tuple[str, ...]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jetseg.compress.qat.config import QatConfig
-from jetseg.evaluation.tasks import refuse_several
 from jetseg.network import Network
 from jetseg.progress import ProgressCallback, report_progress
 from jetseg.storage import check_output
@@ -74,7 +73,6 @@ def quantization_aware_train(
     """
     config, start = validate_each(settings, QatConfig, StartRanges)
     given, target = as_network(network), Path(out)
-    refuse_several(given.manifest, "Quantization-aware training")
     from jetseg.compress.qat.training import check_places, train_quantized
     from jetseg.data.dataset import open_dataset
     from jetseg.quantization.render import write_qdq, write_trained_ranges

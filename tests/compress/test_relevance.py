@@ -9,9 +9,15 @@ from jetseg.compress.config import PruneConfig
 from jetseg.compress.layers import channel_counts
 from jetseg.compress.prune import prune_network
 from jetseg.compress.relevance import lost_relevance
+from jetseg.config import changed
 from jetseg.data.dataset import open_dataset, open_split
+from jetseg.data.target_labels import labels_of_target
+from jetseg.input_spec import InputSpec
+from jetseg.manifest import Manifest, ModelSpec
+from jetseg.models import create_model
 from jetseg.network import open_network
-from jetseg.training.checkpoint import load_checkpoint
+from jetseg.output_spec import OutputSpec
+from jetseg.training.checkpoint import load_checkpoint, save_checkpoint
 from jetseg.workflows.pruning import prune
 
 
@@ -55,6 +61,33 @@ def test_relevance_is_what_the_class_loses_without_the_channels(checkpoint, tmp_
     assert all(0 <= lost.relevance <= 1 and len(lost.most) <= 5 for lost in found.layers)
     again = lost_relevance(open_network(checkpoint), open_network(out).manifest.model, split, [0, 1], subject)
     assert again == found  # silenced channels come back
+
+
+def test_a_channel_that_one_task_alone_reads_is_lost_by_that_task_alone(tmp_path):
+    split = open_dataset("synthetic:4").split("train")
+    drivable = split.targets["drivable"]
+    outputs = (
+        OutputSpec(name="segmentation", classes=split.classes),
+        OutputSpec(name="drivable", task="binary", classes=drivable.classes),
+    )
+    heads = {output.name: output.channels for output in outputs}
+    model = ModelSpec(factory="multi-task", options={"width": 8, "heads": heads}, heads=tuple(heads))
+    spec = InputSpec(height=48, width=80, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    module = create_model("multi-task", 10, width=8, heads=heads).eval()
+    dense = tmp_path / "dense.safetensors"
+    save_checkpoint(dense, module, Manifest(kind="checkpoint", outputs=outputs, input=spec, model=model))
+    layer = "heads.segmentation.0.0"
+    child = changed(model, removed={layer: (0, 3)})
+
+    def lost(task, labels):
+        subject = labels.classes[1]
+        return lost_relevance(open_network(dense), child, labels, [0, 1], subject, task).layers[0]
+
+    own = lost("segmentation", split)
+    other = lost("drivable", labels_of_target(split, "drivable"))
+    assert own.layer == other.layer == layer
+    assert own.most
+    assert (other.most, other.relevance, other.alone) == ((), 0.0, 0.0)
 
 
 def test_a_network_that_lost_no_channels_has_nothing_to_tell(checkpoint):

@@ -8,6 +8,7 @@ from volume_files import grid, scene, write_nifti, write_threshold_network
 
 from jetseg.data.contract import VolumeScoring
 from jetseg.data.dataset import Dataset, open_split
+from jetseg.data.volumes.nifti_file import read_nifti
 from jetseg.engine.accuracy_gate import AccuracyGate
 from jetseg.engine.budget import volume_violations
 from jetseg.engine.config import Budget
@@ -64,6 +65,15 @@ def test_two_cubes_that_are_moved_by_known_millimeters():
     assert surface_distances(one, one, SPACING).hd95_mm == 0
     assert found.nsd(4.0) == 100
     assert found.nsd(0.5) < 60
+
+
+def test_the_surface_of_a_single_slice_is_its_outline():
+    one, other = (np.zeros((1, 20, 20), bool) for _ in range(2))
+    one[0, 2:18, 2:18], other[0, 2:18, 2:15] = True, True
+    found = surface_distances(one, other, (50.0, 1.0, 1.0))
+
+    assert (len(found.there), len(found.back)) == (60, 54)
+    assert found.hd95_mm == pytest.approx(3.0)
 
 
 def test_lesions_are_counted_one_by_one():
@@ -123,6 +133,24 @@ def test_a_network_is_scored_in_the_voxels_of_the_volume(tmp_path):
     assert result.accuracy.volumes.tolerance_mm == 2.5
     assert result.cases[0].organs["bright"].hd95_mm == pytest.approx(organ.hd95_mm, abs=0.01)
     assert evaluate(network, data=f"nifti:{tmp_path}", frames=3).accuracy.volumes is None
+
+
+def test_joined_splits_are_scored_as_the_volumes_of_each(tmp_path):
+    ras = scene((10, 8, 6))
+    labels = np.where(np.random.default_rng(5).random(ras.shape) < 0.9, ras > 127, ras <= 127)
+    _split(tmp_path, labels, "[background, bright, bright before]")
+    (tmp_path / "classes.yaml").write_text(
+        "classes: [background, bright, bright before]\nframes: {low: 0, high: 255}\n"
+        "volumes: [{image: a.nii.gz, labels: labels.nii.gz, slices: {val: [[0, 1]], test: [[2, 2], [4, 5]]}}]"
+    )
+    data, network = Dataset(f"nifti:{tmp_path}"), write_threshold_network(tmp_path, 8, 10)
+    apart = [case for split in ("val", "test") for case in evaluate(network, data=data, split=split).cases]
+
+    assert list(evaluate(network, data=data, split="val+test").cases) == apart
+    joined = data.split("val+test").with_window(None)
+    assert [joined.place_of(index) for index in range(5)] == [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]
+    joined.save(2, np.ones((2, 8, 10), np.uint8), tmp_path / "out.nii.gz")
+    assert read_nifti(tmp_path / "out.nii.gz").values.sum(axis=(0, 1)).tolist() == [0, 0, 0, 0, 80, 80]
 
 
 def _accuracy(dice: float, hd95_mm: float, missed: int) -> Accuracy:

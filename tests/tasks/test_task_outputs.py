@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from small_network import write_dataset
 
 import jetseg
 from jetseg.camera.sinks.class_map_files import ClassMapFiles
@@ -242,6 +244,25 @@ def test_a_mask_alone_is_compared_with_a_reference(tmp_path: Path):
     assert (alone.agreement, found.agreement.percent, found.agreement.frames) == (None, 100.0, 2)
     assert found.accuracy == alone.accuracy
     assert found.accuracy.tasks["drivable"]["iou"] is not None
+
+
+def test_several_tasks_are_compared_with_a_reference_one_by_one(tmp_path: Path):
+    first, data = three_outputs(tmp_path / "first.onnx"), write_dataset(tmp_path / "data", frames=2)
+    model = onnx.load(first)
+    for tensor in model.graph.initializer:
+        if tensor.name == "w_lane":
+            tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), "w_lane"))
+    second = tmp_path / "second.onnx"
+    onnx.save(model, second)
+    shutil.copy(f"{first}.json", f"{second}.json")
+
+    def compared(path, reference):
+        return jetseg.evaluate(path, data=data, split="all", threads=1, reference=reference).agreement
+
+    same, other = compared(first, first), compared(second, first)
+    assert (same.percent, same.kept) == (100.0, {"drivable": 100.0, "lane": 100.0, "depth": 100.0})
+    assert (other.kept["drivable"], other.kept["depth"]) == (100.0, 100.0)
+    assert other.percent == other.kept["lane"] < 60
 
 
 def test_a_folder_has_several_labels_and_may_lack_some(tmp_path: Path):

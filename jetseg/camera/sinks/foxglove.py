@@ -11,6 +11,7 @@ from jetseg.camera.overlay import Overlay
 from jetseg.camera.sinks.background import Note, Output, in_background
 from jetseg.camera.sinks.json_topics import EVENTS_TOPIC, STATISTICS_TOPIC, note_message, schema_of
 from jetseg.camera.sinks.stamping import stamp_of
+from jetseg.camera.sinks.task_topics import task_topics
 from jetseg.errors import ConfigError, import_optional
 from jetseg.manifest import Manifest
 from jetseg.ros.message_types import COMPRESSED_IMAGE, IMAGE, definition, to_cdr
@@ -37,7 +38,7 @@ class FoxgloveSink(Output):
 
     Raises:
         MissingDependencyError: foxglove-sdk or rosbags is not installed.
-        ConfigError: The address cannot be bound.
+        ConfigError: The address cannot be bound, or depth has a unit that is no length.
     """
 
     form = "foxglove:HOST:PORT"
@@ -66,6 +67,8 @@ class FoxgloveSink(Output):
 
         self._frames, self._overlays = channel(_FRAMES, COMPRESSED_IMAGE), channel(_OVERLAYS, COMPRESSED_IMAGE)
         self._class_maps = channel(_CLASS_MAPS, IMAGE)
+        self._tasks = {task.task: task for task in task_topics(_CLASS_MAPS, manifest)}
+        self._further = {task.task: channel(task.topic, IMAGE) for task in self._tasks.values()}
         self._notes = {
             topic: library.Channel(topic, schema=schema_of(topic)[1], context=own)
             for topic in (STATISTICS_TOPIC, EVENTS_TOPIC)
@@ -81,13 +84,16 @@ class FoxgloveSink(Output):
         self.port: int = self._server.port
 
     def write(self, result: FrameResult) -> None:
-        """Sends a frame, its class map and an overlay to those who watch them."""
+        """Sends a frame, its maps and an overlay to those who watch them."""
         stamp, image, ids = stamp_of(result.frame, _FRAME_ID), result.frame.image_hwc_u8, result.class_map_hw_u8
         now = time.time_ns()
         if self._frames.has_sinks():
             self._frames.log(to_cdr(compressed_message(image, stamp)), log_time=now)
         if self._class_maps.has_sinks():
             self._class_maps.log(to_cdr(image_message(ids, "mono8", stamp)), log_time=now)
+        for task, values in result.further.items():
+            if self._further[task].has_sinks():
+                self._further[task].log(to_cdr(self._tasks[task].message(values, stamp)), log_time=now)
         if self._overlays.has_sinks():
             picture = self._overlay.draw(image, ids, further=result.further)
             self._overlays.log(to_cdr(compressed_message(picture, stamp)), log_time=now)

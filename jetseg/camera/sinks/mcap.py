@@ -13,6 +13,7 @@ from jetseg.camera.sinks.background import Note, Output, in_background
 from jetseg.camera.sinks.json_topics import note_message, schema_of
 from jetseg.camera.sinks.segment_folder import SegmentFolder, bytes_of
 from jetseg.camera.sinks.stamping import stamp_of
+from jetseg.camera.sinks.task_topics import task_topics
 from jetseg.manifest import Manifest
 from jetseg.monitor.events import EventLog
 from jetseg.ros.mcap_writing import McapWriter
@@ -30,7 +31,8 @@ class McapSink(Output):
     """Writes MCAP files of a minute each; an `Output`.
 
     /camera/image/compressed is each frame as it came, /segmentation its class map (mono8), both with the frame's
-    stamp and logged at the same time; /segmentation/label_info, once a file, which id is which class;
+    stamp and logged at the same time; /segmentation/TASK the same of each further task, depth as 32FC1 in meters;
+    /segmentation/label_info and /segmentation/TASK/label_info, once a file, which id is which class;
     /jetseg/statistics and /jetseg/events are JSON. `kill -9` costs the last second at most.
 
     Args:
@@ -42,6 +44,7 @@ class McapSink(Output):
         events: Gets "recording-deleted".
 
     Raises:
+        ConfigError: Depth has a unit that is no length.
         MissingDependencyError: mcap or rosbags is not installed.
         StorageError: The folder cannot be written to.
     """
@@ -80,7 +83,9 @@ class McapSink(Output):
         events: EventLog | None = None,
     ) -> None:
         self._folder = folder
-        self._classes = manifest.classes
+        self._tasks = {task.task: task for task in task_topics(CLASS_MAPS_TOPIC, manifest)}
+        further = {task.labels_topic: task.classes for task in self._tasks.values() if task.classes}
+        self._classes = {LABELS_TOPIC: manifest.classes, **further}
         self._segments = SegmentFolder(folder, ".mcap", limit_bytes)
         self._segment_ns = round(segment_seconds * SECOND)
         self._lossless = lossless
@@ -95,7 +100,7 @@ class McapSink(Output):
             raise storage_error(folder, error) from error
 
     def write(self, result: FrameResult) -> None:
-        """Adds a frame and its class map.
+        """Adds a frame and its maps.
 
         Raises:
             StorageError: The disk is full or read-only.
@@ -103,11 +108,14 @@ class McapSink(Output):
         frame = result.frame
         stamp, logged_ns = stamp_of(frame, _FRAME_ID), self._moment(frame)
         picture = compressed_message(frame.image_hwc_u8, stamp, lossless=self._lossless)
-        class_map = image_message(result.class_map_hw_u8, "mono8", stamp)
+        maps = {CLASS_MAPS_TOPIC: image_message(result.class_map_hw_u8, "mono8", stamp)}
+        for task, values in result.further.items():
+            maps[self._tasks[task].topic] = self._tasks[task].message(values, stamp)
 
         def add(file: McapWriter) -> None:
             file.add_message(FRAMES_TOPIC, COMPRESSED_IMAGE, to_cdr(picture), logged_ns, stamp.nanoseconds)
-            file.add_message(CLASS_MAPS_TOPIC, IMAGE, to_cdr(class_map), logged_ns, stamp.nanoseconds)
+            for topic, message in maps.items():
+                file.add_message(topic, IMAGE, to_cdr(message), logged_ns, stamp.nanoseconds)
 
         self._write(logged_ns, add)
 
@@ -144,8 +152,9 @@ class McapSink(Output):
     def _begin(self, moment: int) -> McapWriter:
         file = self._file = McapWriter(self._segments.next_path())
         self._file_began_ns = moment
-        labels = to_cdr(label_info_message(self._classes, Stamp(moment, _FRAME_ID)))
-        file.add_message(LABELS_TOPIC, LABEL_INFO, labels, moment, moment)
+        for topic, classes in self._classes.items():
+            labels = to_cdr(label_info_message(classes, Stamp(moment, _FRAME_ID)))
+            file.add_message(topic, LABEL_INFO, labels, moment, moment)
         file.flush()
         return file
 

@@ -11,6 +11,7 @@ from jetseg.camera.overlay import Overlay
 from jetseg.camera.sinks.background import Note, Output, in_background
 from jetseg.camera.sinks.figures import flat_figures, judge
 from jetseg.camera.sinks.stamping import stamp_of
+from jetseg.camera.sinks.task_topics import task_topics
 from jetseg.manifest import Manifest
 from jetseg.monitor.observer import Observation
 from jetseg.ros.bus import Bus, Delivery, open_bus
@@ -27,8 +28,9 @@ class Ros2Sink(Output):
     """Publishes to ROS 2; an `Output`.
 
     TOPIC is a sensor_msgs/Image (mono8) of class ids, with the time stamp and frame_id of the picture that it belongs
-    to; TOPIC/overlay/compressed the frame with colored classes, which is drawn while somebody subscribes to it;
-    TOPIC/label_info, latched, which id is which class; /diagnostics the figures of the run, once a second.
+    to; TOPIC/TASK the same of each further task of the network, depth as 32FC1 in meters; TOPIC/overlay/compressed the
+    frame with colored classes, which is drawn while somebody subscribes to it; TOPIC/label_info and
+    TOPIC/TASK/label_info, latched, which id is which class; /diagnostics the figures of the run, once a second.
 
     Args:
         bus: It is closed with the sink.
@@ -47,7 +49,9 @@ class Ros2Sink(Output):
     def open(place: str, context: SinkContext) -> AbstractContextManager[Sink]:
         """Opens `/segmentation`, or with settings of `jetseg.ros.names.RosSettings`; see `SinkKind`."""
         topic, settings = parse_place(place, Ros2Sink.form)
-        check_topic(f"{topic}{_OVERLAY}")  # the longest
+        further = task_topics(topic, context.manifest)
+        for name in (f"{topic}{_OVERLAY}", *(task.labels_topic for task in further)):  # the longest
+            check_topic(name)
         bus = open_bus(settings)
         try:
             sink = Ros2Sink(
@@ -81,14 +85,21 @@ class Ros2Sink(Output):
         self._class_maps = bus.publisher(topic, IMAGE, pictures)
         self._overlays = bus.publisher(f"{topic}{_OVERLAY}", COMPRESSED_IMAGE, pictures)
         self._diagnostics = bus.publisher("/diagnostics", DIAGNOSTICS, Delivery(reliable=True, depth=10))
-        labels = bus.publisher(f"{topic}/label_info", LABEL_INFO, Delivery(reliable=True, latched=True))
-        labels.send(to_cdr(label_info_message(manifest.classes, Stamp(time.time_ns(), frame_id))))
-        self._labels = labels
+        self._tasks = {task.task: task for task in task_topics(topic, manifest)}
+        self._further = {task.task: bus.publisher(task.topic, IMAGE, pictures) for task in self._tasks.values()}
+        classes = {task.labels_topic: task.classes for task in self._tasks.values() if task.classes}
+        self._labels = []
+        for name, known in {f"{topic}/label_info": manifest.classes, **classes}.items():
+            labels = bus.publisher(name, LABEL_INFO, Delivery(reliable=True, latched=True))
+            labels.send(to_cdr(label_info_message(known, Stamp(time.time_ns(), frame_id))))
+            self._labels.append(labels)
 
     def write(self, result: FrameResult) -> None:
-        """Publishes one class map, and the overlay where somebody wants it."""
+        """Publishes the maps of one frame, and the overlay where somebody wants it."""
         stamp = stamp_of(result.frame, self._frame_id)
         self._class_maps.send(to_cdr(image_message(result.class_map_hw_u8, "mono8", stamp)))
+        for task, values in result.further.items():
+            self._further[task].send(to_cdr(self._tasks[task].message(values, stamp)))
         if self._overlays.is_wanted():
             picture = self._overlay.draw(result.frame.image_hwc_u8, result.class_map_hw_u8, further=result.further)
             self._overlays.send(to_cdr(compressed_message(picture, stamp)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 import torch
 from torch import Tensor, nn
@@ -9,31 +11,72 @@ from torch import Tensor, nn
 from jetseg.compress.qat.graph import logits_name
 from jetseg.compress.qat.module import OnnxModule
 from jetseg.compress.qat.quantizers import Ranges
+from jetseg.config import changed
 from jetseg.errors import ArtifactError, ConfigError
+from jetseg.evaluation.tasks import has_one_class_map
 from jetseg.manifest import Manifest
+from jetseg.models.layers import resize_like
 from jetseg.onnx.graph import Graph
+from jetseg.onnx.signature import size_axes
 from jetseg.training.normalize import Normalize
 
 
-def open_trainable(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> tuple[OnnxModule, Manifest]:
-    """Makes a module of a graph that gives logits, those before the choice of the class if it gives a class map.
+class JoinedTasks(OnnxModule):
+    """A graph of several tasks, which gives the scores of all of them joined along the channels, of the input's size.
+
+    Args:
+        model: As for `OnnxModule`.
+        manifest: Says the outputs, and how their scores lie.
+        names: The tensor of each.
+        ranges: As for `OnnxModule`.
+    """
+
+    def __init__(self, model: onnx.ModelProto, manifest: Manifest, names: Sequence[str], ranges: Ranges) -> None:
+        super().__init__(model, names, ranges)
+        self._outputs, self._axes = manifest.outputs, size_axes(manifest.input)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns scores, N x sum of channels x H x W."""
+        found = super().forward(x)
+        size = x.new_empty([x.shape[axis] for axis in self._axes])
+        parts = []
+        for scores, output in zip(found if isinstance(found, tuple) else (found,), self._outputs, strict=True):
+            planes = scores.permute(0, 3, 1, 2) if output.layout == "nhwc" else scores
+            parts.append(resize_like(planes[:, : output.channels], size))
+        return torch.cat(parts, dim=1)
+
+
+def open_module(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges = "learned") -> tuple[OnnxModule, Manifest]:
+    """Makes a module of a graph that gives logits, those before the choice of the class if it gives class maps.
 
     Returns:
-        The module, and the manifest as it holds for the module.
+        The module, and the manifest as it holds for the module; of several tasks, or of depth, a `JoinedTasks`.
+
+    Raises:
+        ArtifactError: An operator or a quantizer cannot be trained.
+    """
+    graph = Graph(model)
+    if has_one_class_map(manifest):
+        output = manifest.output.name or (graph.outputs[0] if len(graph.outputs) == 1 else None)
+        module = OnnxModule(model, () if output is None else (logits_name(graph, output),), ranges)
+        return module, manifest.with_output(name=module.output_names[0], kind="logits")
+    names = [logits_name(graph, output.name or graph.outputs[0]) for output in manifest.outputs]
+    told = manifest.changed(outputs=tuple(changed(output, kind="logits") for output in manifest.outputs))
+    return JoinedTasks(model, manifest, names, ranges), told
+
+
+def open_trainable(model: onnx.ModelProto, manifest: Manifest, ranges: Ranges) -> tuple[OnnxModule, Manifest]:
+    """Makes a module of a graph with quantizers; see `open_module`.
 
     Raises:
         ArtifactError: An operator or a quantizer cannot be trained, or nothing is quantized.
     """
-    graph = Graph(model)
-    output = manifest.output.name or (graph.outputs[0] if len(graph.outputs) == 1 else None)
-    if output is not None:
-        output = logits_name(graph, output)
-    module = OnnxModule(model, output, ranges)
+    module, told = open_module(model, manifest, ranges)
     if not module.quantizer_of:
         raise ArtifactError(
             "The network has no quantizers to train under.", "Give a Q/DQ file, not the float network it came from."
         )
-    return module, manifest.with_output(name=module.output_name, kind="logits")
+    return module, told
 
 
 class CropNetwork:
@@ -53,7 +96,8 @@ class CropNetwork:
 
     def __init__(self, module: nn.Module, manifest: Manifest, crop: tuple[int, int], device: torch.device) -> None:
         spec = self._spec = manifest.input
-        self._module, self._layout = module, manifest.output.layout
+        self._module = module
+        self._layout = "nchw" if isinstance(module, JoinedTasks) else manifest.output.layout
         self._normalize = Normalize(spec).to(device)
         self._one_by_one = False
         own = (spec.height, spec.width)

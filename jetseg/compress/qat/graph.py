@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,14 +20,14 @@ _PASSING = frozenset({*PAIR, "Identity", "Transpose"})
 _AFTER_DECISION = frozenset({"Cast", "Squeeze", "Identity", "Reshape"})
 
 
-def read_graph(graph: Graph, output: str) -> tuple[list[Node], dict[str, Tensor]]:
-    """Returns the nodes that an output depends on, and the constants; constant nodes are among the latter.
+def read_graph(graph: Graph, outputs: Sequence[str]) -> tuple[list[Node], dict[str, Tensor]]:
+    """Returns the nodes that some outputs depend on, and the constants; constant nodes are among the latter.
 
     Raises:
         ArtifactError: A constant holds no numbers.
     """
     nodes = []
-    for node in graph.needed_by(output):
+    for node in graph.needed_by(*outputs):
         if node.op_type != "Constant":
             nodes.append(parse_node(node))
         elif node.output[0] not in graph.constants:
@@ -75,12 +77,13 @@ def _adds_bias(graph: Graph, node: Node) -> bool:
     return any(graph.origin(name, _PASSING) in graph.constants for maker in products for name in maker.input)
 
 
-def with_releases(nodes: list[Node], output: str) -> list[tuple[Node, tuple[str, ...]]]:
+def with_releases(nodes: list[Node], outputs: Sequence[str]) -> list[tuple[Node, tuple[str, ...]]]:
     """Pairs each node with the tensors that nobody reads after it, so that their memory can be freed."""
     last_reader: dict[str, int] = {}
     for index, node in enumerate(nodes):
         last_reader.update(dict.fromkeys([*node.inputs, *node.outputs], index))
-    last_reader.pop(output, None)
+    for output in outputs:
+        last_reader.pop(output, None)
     unused: list[list[str]] = [[] for _ in nodes]
     for name, index in last_reader.items():
         unused[index].append(name)

@@ -37,20 +37,20 @@ class OnnxModule(nn.Module):
     Args:
         model: A float network, or one with symmetric int8 QuantizeLinear and DequantizeLinear pairs. It has one
             input beside its weights.
-        output: Tensor to compute; by default the only output of the graph.
+        outputs: Tensors to compute; by default the only output of the graph.
         ranges: "learned" trains the scales of activations, "fixed" keeps them.
 
     Raises:
         ArtifactError: An operator is not supported, or a quantizer is not symmetric int8.
     """
 
-    def __init__(self, model: onnx.ModelProto, output: str | None = None, ranges: Ranges = "learned") -> None:
+    def __init__(self, model: onnx.ModelProto, outputs: Sequence[str] = (), ranges: Ranges = "learned") -> None:
         super().__init__()
         graph = Graph(model)
         check_opset(graph)
         self.input_name = _only("input", graph.inputs)
-        self.output_name = output or _only("output", graph.outputs)
-        nodes, constants = read_graph(graph, self.output_name)
+        self.output_names = tuple(outputs) or (_only("output", graph.outputs),)
+        nodes, constants = read_graph(graph, self.output_names)
         trained = trained_names(graph, nodes, constants)
         self.weight_names = tuple(name for name in constants if name in trained)
         """Initializers that are trained, in the order of `weights`."""
@@ -71,7 +71,7 @@ class OnnxModule(nn.Module):
                 check_trainable(graph, node)
         self._keep_starts(constants)
         nodes = [replace(node, inputs=node.inputs[:1]) if node.operator in PAIR else node for node in nodes]
-        self._steps = with_releases(nodes, self.output_name)
+        self._steps = with_releases(nodes, self.output_names)
         sizes = {name for node in nodes if node.operator == "Resize" for name in node.inputs[1:]}
         self._keep_constants(constants, {name for node in nodes for name in node.inputs}, sizes)
 
@@ -83,8 +83,8 @@ class OnnxModule(nn.Module):
             for index, (name, change) in enumerate(zip(self.weight_names, self.changes, strict=True))
         }
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Runs the graph.
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Runs the graph; returns its output, or a tuple of several.
 
         Args:
             x: The graph's input; another batch or size than the graph's is fine if nothing in it is fixed to that.
@@ -101,7 +101,8 @@ class OnnxModule(nn.Module):
             values.update(zip(node.outputs, results, strict=False))
             for name in unused:
                 values.pop(name, None)
-        return values[self.output_name]
+        found = tuple(values[name] for name in self.output_names)
+        return found[0] if len(found) == 1 else found
 
     def _run(self, node: Node, inputs: Sequence[Tensor | None]) -> Result:
         x = inputs[0] if inputs else None

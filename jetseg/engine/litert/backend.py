@@ -56,7 +56,6 @@ class LiteRT(Backend):
     candidates = (Candidate("fp32", "fp32"), Candidate("int8", "int8"))
     options = LiteRTOptions
     in_calling_thread = True
-    one_output = True
 
     def check(self, precision: Precision, options: Any) -> None:  # noqa: ANN401 - an instance of `LiteRTOptions`
         """Refuses what cannot be built, before any long work.
@@ -67,6 +66,10 @@ class LiteRT(Backend):
         """
         if precision not in _PRECISIONS:
             raise ConfigError(f"LiteRT has no {precision} kernels.", f"Choose `precision` {', '.join(_PRECISIONS)}.")
+        if options.integers != "inner" and precision != "int8":
+            raise ConfigError(
+                f"`integers` {options.integers} is for int8, and this is {precision}.", "Leave out the option."
+            )
         if options.activations == "dynamic" and (precision != "int8" or options.integers != "inner"):
             raise ConfigError("`activations` dynamic is for int8 with float ends.", "Leave out the other option.")
         load_schema()

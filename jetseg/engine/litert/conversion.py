@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 import jetseg
-from jetseg.engine.litert.layout import file_shape, moved_ends
+from jetseg.engine.litert.layout import file_shape, moves_input, moves_output, output_names
 from jetseg.errors import ArtifactError, JetsegError, MissingDependencyError, UnavailableError
 from jetseg.network import Network
 from jetseg.progress import task
@@ -34,7 +34,7 @@ def convert(network: Network) -> bytes:
         ArtifactError: The network has an operator that has no torch form, or that LiteRT lacks.
         MissingDependencyError: torch or litert-torch is not installed.
     """
-    ends = network.manifest.input, network.manifest.output
+    ends = network.manifest.input, *network.manifest.outputs
     key = " ".join([network.sha256, *(end.model_dump_json() for end in ends)])
     if key not in _converted:
         with task("Converting for LiteRT"):
@@ -57,11 +57,13 @@ def check_converter() -> None:
 
 
 def _convert(network: Network) -> bytes:
-    spec, moved = network.manifest.input, [end for end, value in moved_ends(network.manifest).items() if value]
+    spec, outputs = network.manifest.input, network.manifest.outputs
+    moved = ["input"] if moves_input(spec) else []
+    moved += [str(number) for number, output in enumerate(outputs) if moves_output(output)]
     kind = "uint8" if spec.kind == "frame" else "float32"
     with scratch_folder("jetseg-litert-") as folder:
         source, out = folder / "network.onnx", folder / "network.tflite"
-        source.write_bytes(_with_one_output(network).SerializeToString())
+        source.write_bytes(_with_its_outputs(network).SerializeToString())
         words = [
             sys.executable,
             "-m",
@@ -82,14 +84,14 @@ def _convert(network: Network) -> bytes:
         return out.read_bytes()
 
 
-def _with_one_output(network: Network) -> onnx.ModelProto:
+def _with_its_outputs(network: Network) -> onnx.ModelProto:
     graph = network.float_graph()
-    output = network.manifest.output.name
-    kept = [value for value in graph.model.graph.output if output in (None, value.name)]
+    values = {value.name: value for value in graph.model.graph.output}
+    names = output_names(network.manifest, graph.outputs)
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     del model.graph.output[:]
-    model.graph.output.extend(kept)
+    model.graph.output.extend(values[name] for name in names)
     return model
 
 

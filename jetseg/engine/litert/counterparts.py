@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 
-from jetseg.engine.litert.layout import channels_last
+from jetseg.engine.litert.layout import channels_last, output_names
 from jetseg.engine.litert.library import open_interpreter
 from jetseg.engine.litert.model_file import ModelFile, Values
 from jetseg.errors import QualityError
@@ -39,17 +39,19 @@ def find_counterparts(network: Network, graph: Graph, content: bytes, file: Mode
         QualityError: The file computes another output than the network.
     """
     network_input = Preprocessor(network.manifest.input)(noise_frame(network.manifest.input))
-    floats, output = graph.float_tensors(), network.manifest.output.name or graph.outputs[0]
+    floats, outputs = graph.float_tensors(), output_names(network.manifest, graph.outputs)
     names = [name for node in graph.nodes for name in node.output if name in floats and name not in graph.constants]
-    *values, expected = _run_onnx(graph, [*names, output], network.image_input, network_input)
-    known = {**dict(zip(names, values, strict=True)), network.image_input: network_input}
+    values = _run_onnx(graph, [*names, *outputs], network.image_input, network_input)
+    expected = values[len(names) :]
+    known = {**dict(zip(names, values, strict=False)), network.image_input: network_input}
     interpreter = open_interpreter(content, "The converted file", plain=True)
     (place,) = file.inputs
     interpreter.set_tensor(place, channels_last(network_input, network.manifest))
     interpreter.invoke()
     made = {place, *(int(other) for operator in file.operators for other in operator.outputs)}
     found = {index: _same(interpreter.get_tensor(index), known.items()) for index in sorted(made)}
-    if not _is_output(interpreter.get_tensor(file.outputs[0]), expected):
+    given = [interpreter.get_tensor(index) for index in file.outputs]
+    if len(given) != len(expected) or not all(map(_is_output, given, expected)):
         raise QualityError(
             f"litert-torch's file does not compute what {network.path} computes, on a frame of noise.",
             "No file was written. Build for onnxruntime.",

@@ -25,7 +25,7 @@ class LiteRTRunner:
         threads: Threads of XNNPACK.
 
     Raises:
-        ArtifactError: The file is damaged, or has several inputs or outputs.
+        ArtifactError: The file is damaged, or has other outputs than its manifest, or several inputs.
         ManifestError: Its input is not what the manifest says.
     """
 
@@ -34,22 +34,31 @@ class LiteRTRunner:
         self.path = network.path
         self._interpreter: Any = open_interpreter(network.read(), str(network.path), threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
+        wanted = len(self.manifest.outputs)
+        if len(inputs) != 1 or len(outputs) != wanted:
             raise ArtifactError(
-                f"{network.path} has {len(inputs)} inputs and {len(outputs)} outputs.", "Build one with one of each."
+                f"{network.path} has {len(inputs)} inputs and {len(outputs)} outputs; there must be one input, and "
+                f"{wanted} by its manifest.",
+                "List the outputs in the manifest in the order of the file, or build it again.",
             )
-        self._input, self._output = inputs[0], outputs[0]
+        self._input, self._outputs = inputs[0], outputs
         self._check_input()
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
         """Runs the network; see `jetseg.engine.backend.Runner.infer`."""
+        return self.infer_all(network_input)[0]
+
+    def infer_all(self, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
+        """Runs the network; see `jetseg.engine.backend.SeveralOutputs`."""
         if self._interpreter is None:
             raise ArtifactError(f"{self.path} was closed.")
         given = channels_last(network_input, self.manifest)
         self._interpreter.set_tensor(self._input["index"], as_file_takes(given, self._input))
         self._interpreter.invoke()
-        output = _dequantized(self._interpreter.get_tensor(self._output["index"]), self._output)
-        return as_network_gives(output, self.manifest)
+        return [
+            as_network_gives(_dequantized(self._interpreter.get_tensor(end["index"]), end), output)
+            for end, output in zip(self._outputs, self.manifest.outputs, strict=True)
+        ]
 
     def close(self) -> None:
         """Frees the interpreter."""

@@ -116,13 +116,13 @@ def test_weight_of_two_layers_keeps_one_set_of_scales():
         node.input[1:] = ["other.scale", "other.zero"]
     model.graph.node.append(helper.make_node("Conv", ["r1", "other.dequantized"], ["also"], pads=[1, 1, 1, 1]))
     with torch.no_grad():
-        assert OnnxModule(model, "also")(torch.from_numpy(image())).shape == (1, 8, HEIGHT // 2, WIDTH // 2)
+        assert OnnxModule(model, ["also"])(torch.from_numpy(image())).shape == (1, 8, HEIGHT // 2, WIDTH // 2)
     model.graph.node.append(helper.make_node("Add", ["also", "c2"], ["both of them"]))
-    module = OnnxModule(model, "both of them")
+    module = OnnxModule(model, ["both of them"])
     assert module.scale_sources["other.scale"] == module.scale_sources["c2.weight.scale"] == "w2"
     scale = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "other.scale")
     with pytest.raises(ArtifactError, match="w2 is quantized with other scales as well"):
-        OnnxModule(changed(model, "other.scale", 2 * scale), "both of them")
+        OnnxModule(changed(model, "other.scale", 2 * scale), ["both of them"])
 
 
 def changed(model, name, values):
@@ -164,7 +164,9 @@ def test_several_outputs_need_a_choice():
     with pytest.raises(ArtifactError, match=r"2 outputs \(logits, r1\)"):
         OnnxModule(model)
     with torch.no_grad():
-        assert OnnxModule(model, "r1")(torch.from_numpy(image())).shape == (1, 8, HEIGHT // 2, WIDTH // 2)
+        first, logits = OnnxModule(model, ["r1", "logits"])(torch.from_numpy(image()))
+        assert first.shape == (1, 8, HEIGHT // 2, WIDTH // 2)
+        assert torch.equal(logits, OnnxModule(model, ["logits"])(torch.from_numpy(image())))
 
 
 def test_training_does_not_depend_on_the_size_that_weights_happen_to_have():

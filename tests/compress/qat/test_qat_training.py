@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from small_network import HEIGHT, WIDTH, small_manifest, small_network, write_dataset, write_small_network
 from symmetric_qdq import quantize_symmetric
 
-from jetseg.compress.qat import training
+from jetseg.compress.qat import loop, training
 from jetseg.compress.qat.config import QatConfig
 from jetseg.compress.qat.crops import CropNetwork, open_trainable
 from jetseg.compress.qat.module import OnnxModule
@@ -179,7 +179,7 @@ def test_fixed_ranges_stay(make):
 
 def test_interrupted_run_ends_as_an_uninterrupted_one(make, monkeypatch, tmp_path):
     whole = run(make(out=tmp_path / "whole.onnx"))
-    epochs = training._Training._epoch
+    epochs = loop.QatTraining._epoch
 
     def interrupted(self, epoch, *rest):
         if epoch == 2:
@@ -187,7 +187,7 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(make, monkeypatch, tmp_pat
         return epochs(self, epoch, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training._Training, "_epoch", interrupted)
+        patch.setattr(loop.QatTraining, "_epoch", interrupted)
         run(make())
     with pytest.raises(ConfigError, match="lr: 0.002 then, 0.5 now"):
         run(make(lr=0.5))
@@ -201,7 +201,7 @@ def test_interrupted_run_ends_as_an_uninterrupted_one(make, monkeypatch, tmp_pat
 
 def test_loss_that_is_no_number_stops_the_run(make, monkeypatch):
     monkeypatch.setattr(
-        training._Training, "batch_loss", lambda self, batch: torch.tensor(float("nan"), requires_grad=True)
+        loop.QatTraining, "batch_loss", lambda self, batch: torch.tensor(float("nan"), requires_grad=True)
     )
     with pytest.raises(TrainingDivergedError, match="epoch 1, step 1"):
         run(make())

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_network import write_task_network
 
 from jetseg.artifact_file import save_onnx
 from jetseg.engine.backend import BuildRequest, find_backend
@@ -70,6 +71,29 @@ def test_networks_of_the_registry_are_exact_in_float_and_as_simulated_in_int8(na
         np.testing.assert_allclose(single.infer(given), exact, atol=1e-4 * np.abs(exact).max())
     assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.98  # untrained, on noise: scores lie close together
     assert np.abs(found - expected).max() < 0.1 * np.abs(exact).max()
+
+
+def test_a_network_of_several_tasks_gives_all_of_them(tmp_path):
+    scene, lane = OutputSpec(name="scene", classes=("road", "car", "sky")), OutputSpec(name="lane", task="binary")
+    tasks = (scene, lane, OutputSpec(name="depth", task="depth"))
+    network = open_network(write_task_network(tmp_path / "net.onnx", tasks))
+    given = Preprocessor(network.manifest.input)(noise_frame(network.manifest.input))
+    graph, arithmetic, ranges = network.float_graph(), ARITHMETICS["litert"], noise_ranges(network)
+    placement = arithmetic.place(graph, "conv-inputs", ranges.tensors)
+    simulated = make_session(arithmetic.render(graph, placement, ranges.tensors).SerializeToString(), optimize=False)
+    expected = run_session(simulated, ["scene", "lane", "depth"], {"image": given})
+    with (
+        open_engine(network) as parent,
+        open_engine(built(network, "fp32", tmp_path / "net.fp32.tflite")) as single,
+        open_engine(built(network, "int8", tmp_path / "net.int8.tflite")) as integers,
+    ):
+        exact, floats, rounded = (
+            [np.array(values) for values in engine.infer_all(given)] for engine in (parent, single, integers)
+        )
+    for one, other, wanted, found in zip(exact, floats, expected, rounded, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4 * np.abs(one).max())
+        assert found.shape == one.shape
+        assert np.abs(found - wanted).max() < 0.1 * np.abs(one).max()
 
 
 def test_a_graph_that_takes_pixels_and_gives_classes_is_converted_whole(tmp_path):

@@ -8,6 +8,7 @@ from small_network import write_small_network
 
 from jetseg.config import changed
 from jetseg.data.dataset import open_split
+from jetseg.engine.backend import find_backend
 from jetseg.engine.engine import open_engine
 from jetseg.engine.litert.library import open_interpreter
 from jetseg.engine.litert.model_file import ModelFile
@@ -154,13 +155,12 @@ def test_what_litert_lacks_is_refused_at_once(model, data, settings, message):
         build(model, data, **settings)
 
 
-def test_a_network_of_several_outputs_is_refused_before_it_is_calibrated(model, data):
-    network = open_network(model)
-    outputs = tuple(changed(network.manifest.output, name=name) for name in ("logits", "lane"))
-    several = replace(network, manifest=network.manifest.changed(outputs=outputs))
-    with pytest.raises(ConfigError, match="gives one output, and the network has logits, lane"):
-        build_engine(several, backend="litert", data=data, split="all", out=model.with_name("small.tflite"))
-    assert not list(model.parent.glob("*.ranges.json"))
+def test_a_file_with_fewer_outputs_than_its_manifest_is_refused(model, data):
+    network = build(model, data, precision="fp32").path
+    opened = open_network(network)
+    outputs = tuple(changed(opened.manifest.output, name=name) for name in ("logits", "lane"))
+    with pytest.raises(ArtifactError, match="1 outputs; there must be one input, and 2 by its manifest"):
+        find_backend("litert").open(replace(opened, manifest=opened.manifest.changed(outputs=outputs)))
 
 
 def test_a_damaged_file_is_refused(model, data):
