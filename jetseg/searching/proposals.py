@@ -22,8 +22,9 @@ _OVER_BUDGET = 1000.0
 
 
 def propose(entries: Sequence[Entry], entry: Entry, space: Space, facts: Facts) -> dict[str, Value]:
-    """Returns what a trial tries: the usual things first, then in turn another training of the best network so far,
-    and another network.
+    """Returns what a trial tries.
+
+    The usual things come first, then in turn another training of the best network so far and another network.
 
     Args:
         entries: All trials; TPE (Bergstra et al., 2011) learns from each of them by its newest score, those that were
