@@ -8,13 +8,11 @@ from functools import partial
 from jetseg.searching.entries import Entry
 from jetseg.searching.facts import Facts
 from jetseg.searching.optuna_library import DIRECTIONS, distributions_of, optuna
-from jetseg.searching.ranking import excess, ranked
+from jetseg.searching.ranking import excess
 from jetseg.searching.space import Params, Space, Value, usual_of
 
 _FIRST_SCALES = (1.0, 0.75, 0.875)
 """Scales of the input of the first trials, which are usual in all else: smaller inputs are often the cheapest gain."""
-_OF_TRAINING = frozenset({"distillation", "distillation_weight", "lr", "batch_size"})
-"""What changes no layer: trials that differ in nothing else share the pruned network, which costs more than a probe."""
 _STARTUP = 8
 """Trials before the sampler's model is of use; until then choices are random."""
 _OVER_BUDGET = 1000.0
@@ -24,7 +22,7 @@ _OVER_BUDGET = 1000.0
 def propose(entries: Sequence[Entry], entry: Entry, space: Space, facts: Facts) -> dict[str, Value]:
     """Returns what a trial tries.
 
-    The usual things come first, then in turn another training of the best network so far and another network.
+    A random proposal depends on the seed and the trial's slot alone, so it is the same on whatever worker.
 
     Args:
         entries: All trials; TPE (Bergstra et al., 2011) learns from each of them by its newest score, those that were
@@ -39,12 +37,7 @@ def propose(entries: Sequence[Entry], entry: Entry, space: Space, facts: Facts) 
         return first[entry.slot]
     objectives = _objectives if facts.budget_ms is None else _one_objective
     study = _learned(entries, space, facts, objectives, seed=1_000_003 * facts.config.seed + entry.slot)
-    proposed = study.ask(distributions_of(space)).params
-    probed = [other for other in entries if other.scores and set(other.params) == set(space)]
-    if entry.slot % 2 == 0 or not probed or not _OF_TRAINING & space.keys():
-        return proposed
-    best = ranked(probed, facts, 0)[0].params
-    return {name: proposed[name] if name in _OF_TRAINING else best[name] for name in space}
+    return study.ask(distributions_of(space)).params
 
 
 def importances(entries: Sequence[Entry], space: Space, facts: Facts) -> dict[str, float]:

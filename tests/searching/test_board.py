@@ -21,7 +21,6 @@ from jetseg.searching.findings import count, find
 from jetseg.searching.liveness import Watch, is_gone, worker_name
 from jetseg.searching.optuna_library import open_storage
 from jetseg.searching.proposals import propose
-from jetseg.searching.ranking import ranked
 from jetseg.searching.space import space_of, usual_of
 from jetseg.searching.studies import check_same, only_search
 from jetseg.searching.worker import work
@@ -165,21 +164,6 @@ def test_proposals_that_are_random_are_those_of_the_slot_on_whatever_worker(jour
     facts, entries = cheap_facts(trials=6), board.entries()
     assert propose(entries, entries[5], board.space, facts) == propose(entries[:1], entries[5], board.space, facts)
     assert propose(entries, entries[5], board.space, facts) != propose(entries, entries[4], board.space, facts)
-
-
-def test_every_other_trial_trains_the_best_network_so_far_in_another_way(journal):
-    board, facts = begin_cheap(journal, trials=6), cheap_facts(trials=6)
-    for entry in board.entries()[:3]:
-        taken = board.take(entry, 1)
-        taken = board.choose(taken, propose(board.entries(), taken, board.space, facts))
-        board.release(board.score(taken, cheap_score(taken)))
-    entries = board.entries()
-    best = ranked(entries[:3], facts, 0)[0].params
-    trainings = {"distillation", "distillation_weight", "lr", "batch_size"}
-    trained, other = (propose(entries, entries[slot], board.space, facts) for slot in (3, 4))
-    assert {name for name in best if trained[name] != best[name]} <= trainings
-    assert trained != best
-    assert any(other[name] != best[name] for name in set(best) - trainings)
 
 
 @pytest.mark.parametrize("fix", [{}, {"input_scale": "0.75"}])
