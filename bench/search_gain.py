@@ -4,20 +4,23 @@
 
 A Fast-SCNN is trained until it levels off. Then each method has the same minutes to make an INT8 engine of half its
 latency: uniform pruning and latency-aware pruning, both distilled from the unpruned network; a narrower network,
-trained from scratch with the same teacher; a smaller input, fine-tuned likewise; and `jetseg search`, whose minutes
-hold its trials as well. Engines are timed in turns with that of the unpruned network. `val` chooses epochs and trials;
-`test` has no part in anything. What DIR holds is not made again, so that an interrupted run goes on. Nothing else may
-run meanwhile: the minutes are those of the clock.
+trained from scratch with the same teacher; a smaller input, fine-tuned likewise; and `jetseg search`. The minutes of
+the search hold its trials, engines and timings; those of the others are of training alone. Engines are timed in turns
+with that of the unpruned network. `val` chooses epochs and trials; `test` has no part in anything. What DIR holds is
+kept under a hash of the settings that it depends on, so that an interrupted run goes on, inside a training too, and
+other settings never meet its figures. Nothing else may run meanwhile: the minutes are those of the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +50,21 @@ def main() -> None:
     base = _base(options)
     config = SearchConfig(budget_ratio=options.ratio, threads=options.threads)
     with GivenNetwork(jetseg.open_network(base), options.data, config, options.out / "given") as given:
-        rows = {
-            name: [
-                _recorded(
-                    options.out / f"{name}-{seed}.json", lambda name=name, seed=seed: _run(name, seed, given, options)
-                )
-                for seed in options.seeds
-            ]
-            for name in options.methods
-        }
+        rows = {name: [_piece(name, seed, given, options) for seed in options.seeds] for name in options.methods}
     print(f"Fast-SCNN {options.width}x{options.height}, {options.data}, {device_name()}, {toolchain()}")
     print(f"{options.minutes:g} minutes each, {options.threads} threads; ratio of latency, mIoU % on val and test")
     for name, runs in rows.items():
         figures = {key: statistics.mean(run[key] for run in runs) for key in ("ratio", "val", "test")}
-        each = ", ".join(f"{run['val']:.2f}/{run['test']:.2f}" for run in runs)
+        each = ", ".join(f"{run['val']:.2f}/{run['test']:.2f} {run['how']}" for run in runs)
         print(f"{name:>8}: {figures['ratio']:.3f}  {figures['val']:.2f}  {figures['test']:.2f}  ({each})")
+
+
+def _piece(name: str, seed: int, given: GivenNetwork, options: argparse.Namespace) -> dict[str, Any]:
+    """Returns what one method came to with one seed, from earlier if it had the same settings then."""
+    depends = [options.data, options.minutes, options.ratio, options.threads, given.checkpoint.sha256]
+    key = hashlib.sha256(json.dumps([name, seed, jetseg.__version__, *depends]).encode()).hexdigest()[:8]
+    folder = options.out / f"{name}-{seed}-{key}"
+    return _recorded(folder / "row.json", lambda: _run(name, seed, given, options, folder))
 
 
 def _base(options: argparse.Namespace) -> Path:
@@ -70,7 +73,7 @@ def _base(options: argparse.Namespace) -> Path:
     while True:
         result = jetseg.train(
             data=options.data,
-            out=options.out / f"base-{epochs}",
+            out=options.out / f"base-{options.width}x{options.height}-{epochs}",
             model="fast-scnn",
             height=options.height,
             width=options.width,
@@ -86,26 +89,25 @@ def _base(options: argparse.Namespace) -> Path:
         before, epochs = result.miou, 2 * epochs
 
 
-def _run(name: str, seed: int, given: GivenNetwork, options: argparse.Namespace) -> dict[str, Any]:
+def _run(name: str, seed: int, given: GivenNetwork, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Makes and scores the engine of one method."""
-    folder = options.out / f"{name}-{seed}"
-    began = time.perf_counter()
-    engine = _search(seed, given, options, folder) if name == "search" else _by_hand(name, seed, given, options, folder)
-    seconds = time.perf_counter() - began
+    make = _search if name == "search" else partial(_by_hand, name)
+    engine, how = make(seed, given, options, folder)
     scores = {split: jetseg.evaluate(engine, data=options.data, split=split).miou for split in ("val", "test")}
-    return {**scores, "ratio": given.ratio_of_engine(engine), "engine": str(engine), "seconds": seconds}
+    return {**scores, "ratio": given.ratio_of_engine(engine), "engine": str(engine), "how": how}
 
 
-def _search(seed: int, given: GivenNetwork, options: argparse.Namespace, folder: Path) -> Path:
+def _search(seed: int, given: GivenNetwork, options: argparse.Namespace, folder: Path) -> tuple[Path, str]:
     training = {"class_weights": _TRAINING["class_weights"]}
     settings = {"budget_ratio": options.ratio, "minutes": options.minutes, "seed": seed, "threads": options.threads}
     result = jetseg.search(given.checkpoint, data=options.data, out=folder, training=training, **settings)
     if result.best is None:
         raise SystemExit("The search found no engine within the budget; give it more --minutes.")
-    return Path(result.best.engine)
+    count = result.trials.complete + result.trials.pruned
+    return Path(result.best.engine), f"trial {result.best.trial} of {count}, rung {result.best.rung}"
 
 
-def _by_hand(name: str, seed: int, given: GivenNetwork, options: argparse.Namespace, folder: Path) -> Path:
+def _by_hand(name: str, seed: int, given: GivenNetwork, options: argparse.Namespace, folder: Path) -> tuple[Path, str]:
     start = _STARTS[name](given, options, folder)
     settings = {
         "data": options.data,
@@ -115,17 +117,24 @@ def _by_hand(name: str, seed: int, given: GivenNetwork, options: argparse.Namesp
         "seed": seed,
         **_TRAINING,
     }
-    began = time.perf_counter()
-    jetseg.train(out=folder / "timing", epochs=1, **settings, resume=False)
-    epoch_seconds = time.perf_counter() - began
-    epochs = _recorded(folder / "epochs.json", lambda: max(1, int(60 * options.minutes / epoch_seconds)))
+    epochs = _recorded(folder / "epochs.json", lambda: _epochs(settings, options.minutes, folder))
     trained = jetseg.train(out=folder / "run", epochs=epochs, validate_every=max(1, epochs // 10), **settings)
     network = jetseg.export(trained.best, out=folder / "network.onnx").network
     try:
         built = jetseg.build_engine(network, data=options.data, out=folder / "engine.onnx", threads=options.threads)
     except EngineRejectedError as error:  # its figures count all the same
-        return error.result.path
-    return built.path
+        built = error.result
+    return built.path, f"{epochs} epochs"
+
+
+def _epochs(settings: dict[str, Any], minutes: float, folder: Path) -> int:
+    """Returns how many epochs take so long, by two epochs without what comes before and after them."""
+    seconds = []
+    for epochs in (1, 3):
+        began = time.perf_counter()
+        jetseg.train(out=folder / "timing", epochs=epochs, validate_every=epochs, resume=False, **settings)
+        seconds.append(time.perf_counter() - began)
+    return max(1, int(60 * minutes / ((seconds[1] - seconds[0]) / 2)))
 
 
 def _uniform(given: GivenNetwork, options: argparse.Namespace, folder: Path) -> Path:

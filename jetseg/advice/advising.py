@@ -171,32 +171,42 @@ def _workbench(
 
 
 def _run_probes(bench: Workbench) -> Iterator[Finding]:
-    """Runs the probes, each within its share of the time that is left."""
-    shares = [probe.share for probe in PROBES]
-    kept = _FOR_CHAINS / (1 - _FOR_CHAINS) * sum(shares)
+    """Runs the probes, each within its share of the time that is left; what does not apply has none."""
+    shares = [0.0 if _why_not(kind(), bench) else kind.share for kind in PROBES]
+    kept = _FOR_CHAINS / (1 - _FOR_CHAINS) * (sum(shares) or 1.0)
     with task("Advising", len(PROBES)) as work:
         for number, kind in enumerate(PROBES):
             work.update(note=kind.name)
             _LOG.info("Trying: %s", kind.name)
-            bench.clock.begin(kind.share / (sum(shares[number:]) + kept))
+            bench.clock.begin(shares[number] / (sum(shares[number:]) + kept))
             yield _run(kind(), bench)
             work.update(advance=1)
+
+
+def _why_not(probe: Probe, bench: Workbench) -> str:
+    """Returns why a probe cannot be tried; empty if it can."""
+    try:
+        return probe.applies(bench)
+    except Exception as error:  # whatever a library met in a foreign network
+        return _failed(error)
 
 
 def _run(probe: Probe, bench: Workbench) -> Finding:
     """Runs one probe; what it raises is its finding."""
     started = time.monotonic()
+    reason = _why_not(probe, bench)
+    if not reason and bench.clock.left() <= 0:
+        reason = "no time was left for it: give more `minutes`"
     try:
-        reason = probe.applies(bench)
-        if not reason and bench.clock.left() <= 0:
-            reason = "no time was left for it: give more `minutes`"
         finding = Finding(probe.name, impossible=reason) if reason else probe.run(bench)
-    except JetsegError as error:
-        finding = Finding(probe.name, impossible=f"it failed: {error}")
-    except Exception as error:  # whatever a library met in a foreign network
-        _LOG.debug("A probe failed.", exc_info=True)
-        finding = Finding(probe.name, impossible=f"it failed: {type(error).__name__}: {error}")
+    except Exception as error:  # likewise
+        finding = Finding(probe.name, impossible=_failed(error))
     return replace(finding, seconds=time.monotonic() - started)
+
+
+def _failed(error: Exception) -> str:
+    _LOG.debug("A probe failed.", exc_info=error)
+    return f"it failed: {error}" if isinstance(error, JetsegError) else f"it failed: {type(error).__name__}: {error}"
 
 
 def _rank(bench: Workbench, findings: Sequence[Finding]) -> tuple[Chain, ...]:

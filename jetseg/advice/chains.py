@@ -44,6 +44,16 @@ class Chain:
         """How far to trust the two figures."""
         return confidence_in(self.speedup_from, self.drop_from)
 
+    @property
+    def told_drop(self) -> str:
+        """The expected drop in words.
+
+        >>> Chain(Plan(), 1.0, 0.5, 0.0).told_drop, Chain(Plan(), 1.0, -2.0, 0.0, drop_from="prior").told_drop
+        ('0.50 points of mIoU lost (measured)', '2.00 points of mIoU gained (prior)')
+        """
+        what = "gained" if self.expected_drop < 0 else "lost"
+        return f"{abs(self.expected_drop):.2f} points of mIoU {what} ({self.drop_from})"
+
     def as_whole(self, speed: Comparison, basis: Basis) -> Chain:
         """Returns the chain with its own speed, found for it as a whole."""
         return replace(self, speedup=speed.speedup, speedup_from=basis, speed=speed)

@@ -40,5 +40,7 @@ def write_page(out: Path, network: str, config: AdviseConfig, advice: Advice) ->
 def _rule(config: AdviseConfig) -> str:
     within = f"that are expected to lose at most {config.max_drop:g} points of mIoU"
     if config.budget_ms is None:
-        return f"Of chains {within}, the fastest comes first; what is as fast is ranked by its cost."
-    return f"Of chains {within} and take at most {config.budget_ms:g} ms, the one that loses least comes first."
+        order = f"Of chains {within}, the fastest comes first; what is as fast is ranked by its cost."
+    else:
+        order = f"Of chains {within} and take at most {config.budget_ms:g} ms, the one that loses least comes first."
+    return f"{order} A loss below zero is a gain."

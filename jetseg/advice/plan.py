@@ -72,7 +72,7 @@ class Plan:
         }
 
 
-_OF_ITS_WEIGHTS = ("prune_ratio", "energy", "two_four", "distilled", "size", "stride")
+_OF_ITS_WEIGHTS = ("prune_ratio", "energy", "two_four", "distilled", "size", "stride", "qat")
 """What is done to the network at hand, and not to another one."""
 _NAMES = {
     "instead": "lighter network",
@@ -85,7 +85,7 @@ _NAMES = {
     "qat": "quantization-aware training",
 }
 _WORDS: Mapping[str, Callable[[Any], str]] = {
-    "instead": str,
+    "instead": lambda name: f"{name} in its place",
     "prune_ratio": lambda ratio: f"{100 * ratio:.0f} % of the channels pruned",
     "energy": lambda energy: f"low rank at {100 * energy:.0f} % of the energy",
     "two_four": lambda _: "2:4",

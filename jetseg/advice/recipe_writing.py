@@ -42,7 +42,7 @@ def make_recipe(bench: Workbench, chain: Chain) -> dict[str, Any]:
     stages = [*_weights(bench, plan), *_export(bench, plan), *_quantization(bench, plan), *_engine(bench, plan)]
     about = (
         f"{bench.network.path.name}: {plan}. Expected by jetseg advise: {chain.speedup:.2f} times as fast "
-        f"({chain.speedup_from}), {chain.expected_drop:+.2f} points of mIoU lost ({chain.drop_from})."
+        f"({chain.speedup_from}), {chain.told_drop}."
     )
     return {
         "description": about,

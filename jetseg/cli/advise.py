@@ -120,7 +120,7 @@ def _print(advice: Advice, data: str) -> None:
     for place, (chain, recipe) in enumerate(zip(advice.ranked, advice.recipes, strict=True), 1):
         print_lines(
             f"{place}. {chain.plan}: {chain.speedup:.2f} times as fast ({_latency(chain)}), "
-            f"{chain.expected_drop:+.2f} points of mIoU lost ({chain.drop_from}), {chain.hours:.1f} h: "
+            f"{chain.told_drop}, {chain.hours:.1f} h: "
             f"{recipe or 'nothing to do'}",
             style="bold" if place == 1 else None,
         )

@@ -54,8 +54,12 @@ class NetworkLatency:
         self._read = _by_layer([group.readers for group in groups])
         self._touched = [sorted({*group.layers, *group.readers} & self.shapes.keys()) for group in groups]
         self._latencies = self._measure(time_layers, round_to)
+        self._known_ms: dict[tuple[str, float, float], float] = {}
+        self._values = {name: sum(prod(shape.output_size) for shape in runs) for name, runs in self.shapes.items()}
         rest_ms = max(0.0, network_ms - self.total_ms(self._sizes))
-        self._rest_ms_per_value = rest_ms / sum(self._output_values(name, self._sizes) for name in self.shapes)
+        self._rest_ms_per_value = rest_ms / sum(
+            self._counts(name, self._sizes)[1] * values for name, values in self._values.items()
+        )
 
     def total_ms(self, kept: Sequence[int]) -> float:
         """Returns the latency of the network when each group keeps so many channels."""
@@ -72,17 +76,15 @@ class NetworkLatency:
 
     def layer_ms(self, name: str, kept: Sequence[int]) -> float:
         """Returns the latency of one layer, all its runs added up, with its share of what runs between the layers."""
-        counts = self._counts(name, kept)
-        layer_ms = sum(latency(*counts) for latency in self._latencies[name])
-        return layer_ms + self._rest_ms_per_value * self._output_values(name, kept)
+        into, out = self._counts(name, kept)
+        layer_ms = self._known_ms.get((name, into, out))
+        if layer_ms is None:  # allocation asks for the same counts thousands of times
+            layer_ms = self._known_ms[name, into, out] = sum(latency(into, out) for latency in self._latencies[name])
+        return layer_ms + self._rest_ms_per_value * out * self._values[name]
 
     def rows(self, before: Sequence[int], after: Sequence[int]) -> dict[str, tuple[float, float]]:
         """Returns milliseconds before and after pruning, by layer."""
         return {name: (self.layer_ms(name, before), self.layer_ms(name, after)) for name in self.shapes}
-
-    def _output_values(self, name: str, kept: Sequence[int]) -> float:
-        _, out_channels = self._counts(name, kept)
-        return out_channels * sum(prod(shape.output_size) for shape in self.shapes[name])
 
     def _counts(self, name: str, kept: Sequence[int]) -> tuple[float, float]:
         shape = self.shapes[name][0]
@@ -175,8 +177,9 @@ class _Knapsack:
     def _offer(self, group: int) -> tuple[float, int] | None:
         """Returns the least loss per millisecond that thinning a group offers, and the count that has it."""
         offers = []
+        before = self._latency.touched_ms(group, self.kept)
         for count in self._choices[group]:
-            gained = self._gain_ms(group, count) if count < self.kept[group] else 0.0
+            gained = before - self._touched_ms(group, count) if count < self.kept[group] else 0.0
             if gained > 0:
                 offers.append((self._loss(group, count) / gained, count))
         return min(offers, default=None)
@@ -185,8 +188,10 @@ class _Knapsack:
         return self._losses[group][count] - self._losses[group][self.kept[group]]
 
     def _gain_ms(self, group: int, count: int) -> float:
-        changed = [*self.kept[:group], count, *self.kept[group + 1 :]]
-        return self._latency.touched_ms(group, self.kept) - self._latency.touched_ms(group, changed)
+        return self._latency.touched_ms(group, self.kept) - self._touched_ms(group, count)
+
+    def _touched_ms(self, group: int, count: int) -> float:
+        return self._latency.touched_ms(group, [*self.kept[:group], count, *self.kept[group + 1 :]])
 
     def _set(self, group: int, count: int) -> None:
         self._total_ms -= self._gain_ms(group, count)

@@ -39,6 +39,10 @@ engine if it passed.
 
 `jetseg build-engine {kit} --backend tensorrt --option KEY=VALUE` builds with other settings, and
 `jetseg verify {kit} --engine ENGINE` proves what came out.
+
+`jetseg measure-layers {kit} --backend tensorrt --precision {precision} --out table.json`, while nothing else runs,
+measures how long each operator takes here. Bring the table to the workstation: `jetseg latency` and `jetseg prune`
+predict with it what other networks will take on this device.
 {caches}
 `frames/` is a dataset (`folder:frames`, split `all`); `frames/expected/` holds the float network's class ids.
 """

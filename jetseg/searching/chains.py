@@ -88,7 +88,7 @@ class Chain:
         return stages
 
     def building(self, rung: int) -> list[Stage]:
-        """Returns the stages from a trained network to an engine; the last rung tries harder to pass the gate."""
+        """Returns the stages from a trained network to an engine; that of the last rung is complete."""
         build: Stage = {
             "stage": "build-engine",
             "backend": self.config.backend,
@@ -98,6 +98,7 @@ class Chain:
             "max_class_drop": self.config.engine_class_drop,
             "images": self.config.images,
             "preset": "accurate" if rung == LAST_RUNG else "fast",
+            "estimate": rung == LAST_RUNG,
         }
         if "scheme" in self.params:
             build["scheme"] = self.params["scheme"]

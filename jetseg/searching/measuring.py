@@ -31,7 +31,7 @@ from jetseg.workflows.stage_results import StageResult
 
 _ROUNDS = 10
 _TURN_SECONDS = 0.06
-_NO_GATE = {"max_drop": 100.0, "max_class_drop": 100.0, "min_agreement": 0.0}
+_ONLY_MEASURED = {"preset": "fast", "estimate": False, "max_drop": 100.0, "max_class_drop": 100.0, "min_agreement": 0.0}
 
 
 class GivenNetwork(AbstractContextManager["GivenNetwork"]):
@@ -49,9 +49,7 @@ class GivenNetwork(AbstractContextManager["GivenNetwork"]):
         build = {"backend": config.backend, "precision": config.precision, "threads": config.threads}
         stages: list[Stage] = [
             {"stage": "export", "name": "given", "checkpoint": str(checkpoint.path)},
-            {"stage": "build-engine", "name": "given-engine", "preset": "fast", "images": config.images}
-            | build
-            | _NO_GATE,
+            {"stage": "build-engine", "name": "given-engine", "images": config.images} | build | _ONLY_MEASURED,
         ]
         exported, built = run_recipe(Recipe(description="The given network.", stages=tuple(stages)), data, folder)
         self.onnx = exported.artifacts["onnx"]

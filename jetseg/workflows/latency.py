@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from jetseg.config import validate_config
 from jetseg.engine.backend import find_backend
 from jetseg.engine.measuring import measure_network
 from jetseg.errors import ConfigError
+from jetseg.kit.opening import is_kit, open_kit
+from jetseg.kit.signature import key_in_force
 from jetseg.latency.config import MeasureLayersConfig
 from jetseg.latency.estimate import LatencyEstimate, LatencyModel
 from jetseg.latency.roofline import Roofline
@@ -31,14 +34,17 @@ def measure_layers(
     networks: Sequence[Network | Path | str] = (),
     *,
     out: Path | str,
+    key: Path | str | None = None,
     progress: ProgressCallback | None = None,
     **settings: Any,  # noqa: ANN401 - checked by the model
 ) -> LatencyTable:
     """Measures the operators of networks on this device, and writes them to a table; goes on with one that is there.
 
     Args:
-        networks: Float ONNX files; further ones are drawn at random, as many as the setting `sweep` says.
+        networks: Float ONNX files, and kits of `jetseg pack`, whose networks they are; further ones are drawn at
+            random, as many as the setting `sweep` says.
         out: Table to write.
+        key: Public key of minisign that the kits must be signed with; see `jetseg.kit.signature.key_in_force`.
         progress: Is told how the work goes on.
         settings: Fields of `jetseg.latency.config.MeasureLayersConfig`: backend, precision, threads, sweep, seed.
     """
@@ -47,18 +53,28 @@ def measure_layers(
     check_output(place, ".json")
     backend = find_backend(config.backend)
     backend.check(config.precision, backend.options())
-    opened = {f"{network.name} {network.sha256[:12]}": network for network in map(as_network, networks)}
     drawn = {f"drawn {seed}": seed for seed in range(config.seed, config.seed + config.sweep)}
-    if not opened and not drawn:
+    if not networks and not drawn:
         raise ConfigError("There is nothing to measure.", "Name networks, or let `sweep` draw some.")
     draft = TableDraft(_begun(place, config))
-    with report_progress(progress):
+    with report_progress(progress), ExitStack() as kits:
+        opened = {
+            f"{network.name} {network.sha256[:12]}": network
+            for network in (_opened(given, key_in_force(key), kits) for given in networks)
+        }
         for name in track([name for name in (*opened, *drawn) if name not in draft], "Measuring networks"):
             network = opened.get(name) or drawn[name]
             found = measure_network(network, config.backend, config.precision, config.threads)
             draft.add(name, found.ms, found.steps)
             write_table(place, draft.table())
     return read_table(place)
+
+
+def _opened(given: Network | Path | str, key: Path | None, kits: ExitStack) -> Network:
+    """Opens a network; that of a kit is there until `kits` is closed."""
+    if isinstance(given, Network) or not is_kit(Path(given)):
+        return as_network(given)
+    return kits.enter_context(open_kit(Path(given), key=key)).network
 
 
 def _begun(place: Path, config: MeasureLayersConfig) -> LatencyTable:

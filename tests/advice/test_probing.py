@@ -59,6 +59,14 @@ def test_what_there_is_no_time_for_is_said(checkpoint, make_bench, monkeypatch):
     assert "no time was left" in found.impossible
 
 
+def test_what_cannot_be_tried_takes_no_time_from_the_others(checkpoint, make_bench, monkeypatch):
+    monkeypatch.setattr(advising, "PROBES", (probe("kept out", reason="not here"), probe("fine"), probe("as well")))
+    bench, begun = make_bench(checkpoint), []
+    monkeypatch.setattr(bench.clock, "begin", begun.append)
+    list(advising._run_probes(bench))
+    assert begun == [0.0, 0.4, pytest.approx(2 / 3)]  # a fifth is kept for chains
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", [Pruning, LowRank, TwoFour, InputSize, OutputStride])
 def test_what_needs_torch_modules_is_said_to_be_impossible_for_an_onnx_file(kind, checkpoint, make_bench):

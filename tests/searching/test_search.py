@@ -98,6 +98,8 @@ def test_a_chain_is_a_recipe_whose_trainings_go_on_from_each_other():
     whole = chain().recipe([*chain().training((1,), prunes=False), *chain().building(2)])
     assert whole.stages[0]["init"] == "a.safetensors"
     assert [spec.kind for spec in whole.specs()] == ["fine-tune", "export", "build-engine"]
+    # learning to estimate accuracy takes longer than a short training, and only the result needs it
+    assert [chain().building(rung)[-1]["estimate"] for rung in (1, 2)] == [False, True]
 
 
 def test_what_is_chosen_follows_from_backend_precision_and_budget():

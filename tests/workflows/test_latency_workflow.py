@@ -5,12 +5,14 @@ import json
 import pytest
 from device import network as device_network
 from device import table as device_table
+from small_kit import make_keys, make_kit
 from small_network import small_network, write_small_network
 from typer.testing import CliRunner
 
 from jetseg.cli.main import app
+from jetseg.engine.backend import find_backend
 from jetseg.engine.measuring import Measurement
-from jetseg.errors import ConfigError, JetsegError
+from jetseg.errors import ArtifactError, ConfigError, JetsegError
 from jetseg.latency.table import read_table, write_table
 from jetseg.network import open_network
 from jetseg.provenance import device_name, toolchain
@@ -62,6 +64,27 @@ def test_a_table_is_of_this_machine_and_an_interrupted_one_is_gone_on_with(measu
     assert [network.ms for network in table.networks] == [1.5] * 4
     assert measure_layers([network], out=place, sweep=3, seed=7) == table
     assert len(asked) == 4
+
+
+def test_a_kit_carries_its_network_to_the_device_and_the_table_goes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("jetseg.engine.measuring._ROUNDS", 1)
+    monkeypatch.setattr("jetseg.engine.onnxruntime.step_times._MOST_RUNS", 5)
+    kit, place = make_kit(tmp_path, ranges=False), tmp_path / "table.json"
+    done = call("measure-layers", kit, "--sweep", 0, "--out", place)
+    assert done.exit_code == 0, done.output
+    table, packed = read_table(place), open_network(tmp_path / "small.onnx")
+    assert [network.name for network in table.networks] == [f"small {packed.sha256[:12]}"]
+    assert set(table.units) == {str(unit) for unit in find_backend("onnxruntime").units(packed, "fp32")}
+    # here, where the network itself lies, its row is known
+    assert measure_layers([packed], out=place, sweep=0) == table
+
+
+def test_a_kit_that_the_key_did_not_sign_is_not_measured(tmp_path):
+    pytest.importorskip("minisign")
+    kit, (_, public) = make_kit(tmp_path, ranges=False), make_keys(tmp_path)
+    with pytest.raises(ArtifactError, match="signature"):
+        measure_layers([kit], out=tmp_path / "table.json", sweep=0, key=public)
+    assert not (tmp_path / "table.json").exists()
 
 
 def test_a_table_of_something_else_is_not_gone_on_with(measured, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from jetseg.advice.finding import Bars, Finding, Option
@@ -9,15 +10,20 @@ from jetseg.advice.plan import Plan
 from jetseg.advice.priors import QAT_RECOVERS
 from jetseg.advice.stopwatch import Comparison
 from jetseg.advice.workbench import Workbench
+from jetseg.config import changed
 from jetseg.engine.backend import find_backend
+from jetseg.engine.blame import sensitive_layers
 from jetseg.engine.build import build_engine
 from jetseg.engine.config import Budget, BuildConfig
 from jetseg.engine.contest import Contest
 from jetseg.engine.result import BuildResult
 from jetseg.errors import ConfigError
+from jetseg.quantization.sensitivity import LayerEffect
 
 _IMAGES = 16
 _LAYERS_SHOWN = 16
+_LITTLE_CHANGES = 99.0
+"""Percent of the pixels that keep their class, from which on no single layer is looked for."""
 _WORTH_TRAINING = 0.2
 """Points of mIoU that INT8 must lose before it is worth training under quantization."""
 _RUNS_PER_FRAME = 10
@@ -45,7 +51,10 @@ class Int8:
         result = build_engine(
             bench.model(Plan()), _settings(bench), dataset=bench.dataset, out=bench.folder / "probe.int8.onnx"
         )
-        notes = list(_notes(result))
+        notes, suffering = list(_notes(result)), _suffering(bench, result)
+        if suffering:
+            worst = suffering[0]
+            notes.append(f"the most harmful layer alone is {worst.layer}: {worst.agreement:.2f} % keep their class")
         if result.manifest.precision != "int8":
             return Finding(self.name, notes=tuple(notes), impossible="8 bits gain nothing on this backend")
         if result.contest is not None and bench.config.target is None:
@@ -56,16 +65,7 @@ class Int8:
         options = [Option(PLAN, speed, drop, 0.0, bench.stopwatch.basis, "measured", source)]
         if drop > _WORTH_TRAINING:
             options.append(_trained(bench, speed, drop))
-        worst = result.sensitive_layers[:_LAYERS_SHOWN]
-        figures = (
-            Bars(
-                "Each layer alone in 8 bits",
-                "pixels that change their class, percent",
-                [effect.layer for effect in worst],
-                [100.0 - effect.agreement for effect in worst],
-            ),
-        )
-        return Finding(self.name, tuple(options), tuple(notes), figures=figures if worst else ())
+        return Finding(self.name, tuple(options), tuple(notes), figures=_figures(suffering))
 
 
 def _settings(bench: Workbench) -> BuildConfig:
@@ -82,7 +82,6 @@ def _settings(bench: Workbench) -> BuildConfig:
         max_drop=100.0,
         max_class_drop=100.0,
         min_agreement=0.0,
-        sensitivity=True,
         force=config.target is not None,
     )
 
@@ -111,10 +110,38 @@ def _notes(result: BuildResult) -> list[str]:
     total = len(result.report.integer_layers) + len(result.report.float_layers)
     if total:
         found.append(f"{len(result.report.integer_layers)} of {total} convolutions and products run on integers")
-    if result.sensitive_layers:
-        worst = result.sensitive_layers[0]
-        found.append(f"the most harmful layer alone is {worst.layer}: {worst.agreement:.2f} % keep their class")
     return found
+
+
+def _suffering(bench: Workbench, result: BuildResult) -> Sequence[LayerEffect]:
+    """Returns the quantized layers, the most harmful first, where something is lost and there is time to look.
+
+    That takes longer than all else in this probe.
+    """
+    backend = find_backend(bench.config.backend)
+    arithmetic = backend.find_arithmetic(backend.find_scheme("int8", None))
+    little = result.agreement is None or result.agreement.percent >= _LITTLE_CHANGES
+    if little or arithmetic is None or result.ranges is None or bench.clock.left() <= 0:
+        return ()
+    built = result.manifest.stages[-1].settings
+    config = changed(_settings(bench), keep_float=tuple(built.get("keep_float", ())))
+    return sensitive_layers(
+        result.ranges,
+        arithmetic,
+        result.report.integer_layers,
+        bench.dataset.split(bench.config.eval_split),
+        config,
+        more_in_float={},
+        runs_here=False,  # what they cost in float is not asked
+    )
+
+
+def _figures(suffering: Sequence[LayerEffect]) -> tuple[Bars, ...]:
+    worst = suffering[:_LAYERS_SHOWN]
+    if not worst:
+        return ()
+    names, changed_percent = [effect.layer for effect in worst], [100.0 - effect.agreement for effect in worst]
+    return (Bars("Each layer alone in 8 bits", "pixels that change their class, percent", names, changed_percent),)
 
 
 def _trained(bench: Workbench, speed: float, drop: float) -> Option:
