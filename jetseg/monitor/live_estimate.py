@@ -98,11 +98,6 @@ class LiveEstimate:
         self._frames = self._left_out = 0
         self._count = 0
 
-    @property
-    def temperature(self) -> float:
-        """With which the evidence is to be measured."""
-        return self._estimator.temperature
-
     def add(self, evidence: Evidence) -> list[Notice]:
         """Takes what one frame tells.
 
