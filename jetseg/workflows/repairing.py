@@ -89,7 +89,7 @@ class Repairs:
             return self._in_float(parent, child, finding, effects, indices)
         if cause.kind == "channels" and child.manifest.kind == "checkpoint":
             return self._keep_channels(parent, child, finding, effects)
-        return None
+        return self._train(finding, seen)
 
     def _in_float(
         self, parent: Entry, child: Entry, finding: Finding, effects: Effects, indices: Sequence[int]

@@ -70,7 +70,10 @@ class Cause:
             told += f", which alone costs {self.alone:.1f} points" if self.alone and self.alone > 0 else ""
             return f"{told} before fine-tuning" if self.before_training else told
         if self.kind == "features":
-            return f"its features leave the parent's at layer {self.title}, where they are {self.similarity:.2f} alike"
+            return (
+                f"it was trained to other weights, and from layer {self.title} on what it computes is no longer what "
+                f"the parent computes (similarity {self.similarity:.2f} of 1)"
+            )
         what = "has other weights" if self.kind == "weights" else "is computed in fewer bits"
         told = f"layer {self.title} {what}"
         if not self.proven:
