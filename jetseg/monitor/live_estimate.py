@@ -35,7 +35,7 @@ class WindowEstimate:
         low: What it is above in nineteen of twenty windows.
         high: What it is below, likewise.
         per_class_iou: By class: value, low and high, in percent; None where the class was not there.
-        distance: From what the estimator knows; beyond 1 the interval is that many times as wide.
+        distance: From what the estimator knows, in standard deviations; the farther, the wider the interval.
     """
 
     window: int
