@@ -28,12 +28,11 @@ from unseen_corruptions import UNSEEN, corrupt_unseen
 from jetseg.data.corruptions import corrupt
 from jetseg.data.dataset import open_split
 from jetseg.engine.engine import Engine
-from jetseg.evaluation.accuracy import spread
 from jetseg.evaluation.confusion import ConfusionMatrix, Score
 from jetseg.evaluation.estimator import EstimatingModel
 from jetseg.evaluation.estimator_fit import KnownWindow, fit_estimator
 from jetseg.evaluation.evidence import frame_evidence, joined
-from jetseg.evaluation.learning import CLEAN, NO_CHANNEL, WINDOW, known_conditions
+from jetseg.evaluation.learning import CLEAN, FRAMES, NO_CHANNEL, WINDOW, known_conditions, picked_runs
 from jetseg.evaluation.profile import scores_of
 from jetseg.evaluation.signals import on_grid
 from jetseg.evaluation.temperature import fit_temperature
@@ -115,9 +114,8 @@ def part_of(part: str, data: str) -> tuple[str, str, str, int, int]:
 def conditions(name: str, length: int, chosen: range) -> Iterator[Condition]:
     """Yields what is looked at: of the split that is fitted to, just what a build looks at."""
     if name == "fit":
-        picked = spread(length, len(chosen))
-        yield Condition("fit_clean", picked, lambda image, _: image)
-        runs = [picked[start : start + WINDOW] for start in range(0, len(picked) - WINDOW + 1, WINDOW)]
+        runs = picked_runs(length, len(chosen))
+        yield Condition("fit_clean", [index for run in runs for index in run], lambda image, _: image)
         for run, kind, severity in known_conditions(runs):
             if kind != CLEAN:
                 yield Condition(f"fit_{kind}_{severity}", run, _known(kind, severity))
@@ -328,7 +326,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--parent-manifest", type=Path, help="where it has none beside it")
     parser.add_argument("--data", required=True, help="dataset spec with the splits train, val and test")
     parser.add_argument("--cache", type=Path, required=True, help="folder in which what was measured is kept")
-    parts = ["fit:0:120", "val:35:65", "test:0:60", "drive:0:60"]
+    parts = [f"fit:0:{FRAMES}", "val:35:65", "test:0:60", "drive:0:60"]
     parser.add_argument("--parts", nargs="+", default=parts, help="SPLIT:FIRST:LAST; of fit that many are picked")
     parser.add_argument("--evaluate-only", action="store_true", help="measure nothing that is not in the cache yet")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

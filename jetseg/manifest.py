@@ -184,6 +184,11 @@ class Manifest(Record):
         return self.output.ignore_index
 
     @property
+    def temperature(self) -> float:
+        """What scores are divided by before they become probabilities; 1 where none was learned."""
+        return 1.0 if self.estimator is None else self.estimator.temperature
+
+    @property
     def num_classes(self) -> int:
         """Number of scored classes."""
         return len(self.classes)

@@ -173,12 +173,11 @@ class Estimator(Record):
         window: Frames that one estimate is for.
         windows: How many windows it was learned from, corrupted ones and clean ones.
         temperature: What scores are divided by; 1 where the output is a class map.
-        normal: The square roots of the shares of the classes in these windows, void last.
-        edge: Median distance from it of windows of a corruption that was left out; farther, intervals are wider.
+        normal: The figures of these windows, by which distance is told: the farther, the wider the intervals.
         miou: From the figures of a window to its mIoU.
         classes: From the figures of a class to its IoU, for each class that was there often enough.
         miou_error: What the estimate of mIoU was off by at most in nine of ten windows of a corruption that was left
-            out, in percent, for one that is not farther than the edge.
+            out, in logarithms of odds, over what the distance widens an interval by.
         class_error: Likewise for the IoU of each class.
         mean_error: Mean of these errors of mIoU, in percent.
     """
@@ -187,10 +186,9 @@ class Estimator(Record):
     split: str
     target: Literal["labels", "agreement"]
     window: int = Field(ge=1)
-    windows: int
+    windows: int = Field(ge=1)
     temperature: float = Field(gt=0)
     normal: JointNormal
-    edge: float = Field(gt=0)
     miou: LinearModel
     classes: dict[str, LinearModel]
     miou_error: float

@@ -52,7 +52,7 @@ def explain(
     if as_json:
         print_json(record)
         return
-    print_lines(*record["summary"])
+    print_lines(*record["summary"], *(child["doubts"] for child in record["children"] if child["doubts"]))
     for finding in record["findings"]:
         if finding["repair"]:
             print_lines("", finding["repair"]["words"], *filter(None, [finding["repair"]["command"]]))

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jetseg.compress.batch_norms import reestimate_
 from jetseg.compress.channels.tracing import trace_channels
 from jetseg.compress.groups import PruningGroup, find_groups, mixing_layers, sum_over_readers
 from jetseg.compress.importance import change_by_input_channel
 from jetseg.data.contract import Split
 from jetseg.evaluation.confusion import ConfusionMatrix
+from jetseg.evaluation.fewest import fewest
 from jetseg.manifest import Manifest, ModelSpec
 from jetseg.models.layers import two_channels
 from jetseg.network import Network
@@ -34,6 +36,8 @@ MOST = 5
 """How many channels of a layer are said to matter most to a class."""
 _TRIED = 8
 """So many layers, those that lost most of what mattered, are tried alone."""
+_BATCH = 8
+"""Frames at a time from which batch norms are estimated anew."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,28 @@ class LostRelevance:
 
     Attributes:
         dense: IoU of the class on the frames, in percent.
-        masked: The same with all removed channels silenced, before any training that repairs it.
+        masked: The same with all removed channels silenced.
         layers: The layers, the worst first.
+        least: With the channels of so many of them back, from the first on, half of what was lost comes back.
+        won: The points that come back with these.
     """
 
     dense: float
     masked: float
     layers: tuple[LostChannels, ...]
+    least: int
+    won: float
 
 
 def lost_relevance(
-    parent: Network, child: ModelSpec, split: Split, indices: Sequence[int], subject: str, task: str | None = None
+    parent: Network,
+    child: ModelSpec,
+    split: Split,
+    indices: Sequence[int],
+    subject: str,
+    *,
+    task: str | None = None,
+    trained: bool = False,
 ) -> LostRelevance | None:
     """Finds out which of the channels that pruning took mattered to a class.
 
@@ -84,6 +99,8 @@ def lost_relevance(
         indices: Which of them to look at.
         subject: The class.
         task: Of a network of several, the one that has the class.
+        trained: The child was trained after pruning. What training repairs first is undone in every experiment:
+            batch norms are estimated anew on the frames.
 
     Returns:
         What was found; None where the child lost no channels that are known.
@@ -106,7 +123,7 @@ def lost_relevance(
     if task is not None:
         manifest = _only_task_(module, manifest, task)
     frames = list(_frames(split, indices, manifest))
-    scored = _Scored(module, groups, frames, manifest, split.ignore_index, subject)
+    scored = _Scored(module, groups, frames, manifest, split.ignore_index, subject, trained)
     return _silenced(scored, units, _relevance(module, groups, frames, split.classes.index(subject)))
 
 
@@ -125,13 +142,20 @@ def _silenced(scored: _Scored, units: Mapping[int, Sequence[int]], relevance: Ma
         ((number, _lost(scored.groups[number], gone, relevance.get(number))) for number, gone in units.items()),
         key=lambda entry: -entry[1].relevance,
     )
-    layers = [told for _, told in worst[_TRIED:]]
+    tried = []
     for number, told in track(worst[:_TRIED], "Silencing channels"):
         others = {other: chosen for other, chosen in units.items() if other != number}
         alone, restored = dense - scored.iou({number: units[number]}), scored.iou(others) - masked
-        layers.append(replace(told, alone=round(alone, 3), restored=round(restored, 3)))
-    layers.sort(key=lambda lost: -max(lost.alone or 0.0, lost.restored or 0.0))
-    return LostRelevance(round(dense, 3), round(masked, 3), tuple(layers))
+        tried.append((number, replace(told, alone=round(alone, 3), restored=round(restored, 3))))
+    tried.sort(key=lambda entry: -max(entry[1].alone or 0.0, entry[1].restored or 0.0))
+    ordered = [*tried, *worst[_TRIED:]]
+
+    def gain(count: int) -> float:
+        back = {number for number, _ in ordered[:count]}
+        return scored.iou({number: gone for number, gone in units.items() if number not in back}) - masked
+
+    least, won = fewest(len(ordered), (dense - masked) / 2, gain)
+    return LostRelevance(round(dense, 3), round(masked, 3), tuple(told for _, told in ordered), least, round(won, 3))
 
 
 def removed_since(parent: ModelSpec | None, child: ModelSpec) -> dict[str, tuple[int, ...]]:
@@ -216,6 +240,7 @@ class _Scored:
     manifest: Manifest
     ignore_index: int | None
     subject: str
+    trained: bool = False
 
     def iou(self, silenced: Mapping[int, Sequence[int]]) -> float:
         confusion = ConfusionMatrix(self.manifest.classes, self.ignore_index)
@@ -233,6 +258,11 @@ class _Scored:
                 if part.tensor.is_floating_point():
                     kept.setdefault(id(part.tensor), (part.tensor, part.tensor.detach().clone()))
                     part.tensor.index_fill_(part.axis, part.indices[list(units)].flatten(), 0.0)
+        if self.trained and len(self.frames) > 1:  # of one frame, a norm behind a global mean sees a single value
+            norms = [values for name, values in self.module.named_buffers() if "running_" in name]
+            kept |= {id(values): (values, values.detach().clone()) for values in norms if id(values) not in kept}
+            images = torch.cat([image for image, _ in self.frames])
+            reestimate_(self.module, torch.tensor_split(images, max(1, len(images) // _BATCH)))
         try:
             yield
         finally:

@@ -79,7 +79,7 @@ class BuildConfig(CalibrationImages, NumberFormat, Budget):
     )
     estimate: bool = Field(
         True,
-        description="Learn to estimate accuracy without labels, from 60 frames or more: some 1,600 runs of the engine.",
+        description="Learn to estimate accuracy without labels, from 60 frames or more: some 1,700 runs of the engine.",
     )
     auto: bool = Field(False, description="If the engine fails, calibrate anew, then keep the worst layers in float.")
     max_float_share: float = Field(

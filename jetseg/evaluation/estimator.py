@@ -1,8 +1,9 @@
 """Estimates how right class maps are, without labels, and within which bounds.
 
 What a window of frames tells (`Evidence`) becomes a few figures, and a straight line over them the odds of the mIoU,
-and of each class's IoU. The bounds are those of split conformal prediction (Lei et al. 2018), and grow with the
-distance from what the lines were fitted to, so that elsewhere they are wide and not wrong.
+and of each class's IoU. The bounds are those of split conformal prediction, as log odds, in units of what the spread of
+a regression's prediction is there (Lei et al. 2018, section 5.2): they grow with the distance from what the lines were
+fitted to, and shrink towards 0 and 100 %.
 """
 
 from __future__ import annotations
@@ -41,8 +42,7 @@ class Estimate:
 
     Attributes:
         frames: How many frames.
-        distance: How far they are from what the estimator knows, up to 1 as near as half of that: beyond, the
-            intervals are that many times as wide.
+        distance: How far their figures are from those that the estimator knows, in standard deviations: Mahalanobis.
         miou: Estimated mIoU, in percent.
         per_class_iou: Likewise for each class; None for one that is not there.
     """
@@ -76,11 +76,10 @@ class EstimatingModel:
 
     def _check(self) -> None:
         known, normal = self._estimator, self._estimator.normal
-        figures, of_class = (5, 5) if self.needs_scores else (2, 3)
-        wide = len(self._classes) + 1
+        wide, of_class = (5, 5) if self.needs_scores else (2, 3)
         correlation = np.array([row[:wide] for row in normal.correlation if len(row) == wide])
         sound = (
-            len(known.miou.slopes) == figures
+            len(known.miou.slopes) == wide
             and all(len(model.slopes) == of_class for model in known.classes.values())
             and set(known.classes) == set(known.class_error) <= set(self._classes)
             and len(normal.mean) == len(normal.std) == wide
@@ -96,15 +95,15 @@ class EstimatingModel:
     def estimate(self, evidence: Evidence) -> Estimate:
         """Estimates a window of frames."""
         known, figures = self._estimator, window_figures(evidence)
-        distance = self._distance(surroundings(evidence)) / known.edge
-        factor = widening(distance)
+        distance = self._distance(figures)
+        factor = widening(distance, known.windows)
         odds = line(known.miou, figures)
         per_class: dict[str, Interval | None] = dict.fromkeys(self._classes)
         for index, name in enumerate(self._classes):
             if name in known.classes and is_seen(evidence, index):
-                found = percent(line(known.classes[name], class_figures(evidence, index, odds)))
+                found = line(known.classes[name], class_figures(evidence, index, odds))
                 per_class[name] = _interval(found, factor * known.class_error[name])
-        return Estimate(evidence.frames, distance, _interval(percent(odds), factor * known.miou_error), per_class)
+        return Estimate(evidence.frames, distance, _interval(odds, factor * known.miou_error), per_class)
 
 
 def window_figures(evidence: Evidence) -> Vector:
@@ -141,11 +140,6 @@ def class_figures(evidence: Evidence, index: int, miou_odds: float) -> Vector:
     return np.array([log_odds(_overlap(evidence, index)), log_odds(confidence), *plain])
 
 
-def surroundings(evidence: Evidence) -> Vector:
-    """Returns what tells how far a window is from others: how much there is of each class, void last."""
-    return np.asarray(np.sqrt(evidence.pixels / evidence.frames))
-
-
 def is_seen(evidence: Evidence, index: int) -> bool:
     """Tells whether a window holds a class, by the network's own answers."""
     share = float(evidence.pixels[index]) / evidence.frames
@@ -177,13 +171,17 @@ def percent(odds: float) -> float:
     return float(100 / (1 + np.exp(-odds)))
 
 
-def widening(distance: float) -> float:
-    """Returns how many times as wide an interval is at some distance."""
-    return max(1.0, distance)
+def widening(distance: float, windows: int) -> float:
+    """Returns how many times as wide an interval is at some distance from so many windows, as in linear regression.
+
+    >>> widening(0.0, 10**9), round(widening(7.0, 50), 2)
+    (1.0, 1.41)
+    """
+    return float(np.sqrt(1 + (1 + distance**2) / windows))
 
 
-def _interval(value: float, error: float) -> Interval:
-    return Interval(value, max(0.0, value - error), min(100.0, value + error))
+def _interval(odds: float, error: float) -> Interval:
+    return Interval(*(percent(value) for value in (odds, odds - error, odds + error)))
 
 
 def _overlap(evidence: Evidence, index: int) -> float:

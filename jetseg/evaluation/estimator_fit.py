@@ -18,7 +18,6 @@ from jetseg.evaluation.estimator import (
     line,
     log_odds,
     percent,
-    surroundings,
     widening,
     window_figures,
 )
@@ -73,12 +72,10 @@ def fit_estimator(
         temperature: With which the evidence was measured.
     """
     folds = _folds(windows)
-    around = np.array([surroundings(window.evidence) for window in windows])
-    factors, edge = _distances(around, folds)
     figures = np.array([window_figures(window.evidence) for window in windows])
     mious = np.array([window.score.miou for window in windows], dtype=np.float64)
+    factors = _factors(figures, folds)
     miou, guesses = _fit_line(figures, mious, folds)
-    errors = np.abs(guesses - mious)
     lines, class_errors = {}, {}
     for index, name in enumerate(classes):
         there = np.array(
@@ -86,13 +83,12 @@ def fit_estimator(
         )
         if there.sum() < _LEAST_WINDOWS or len({window.run for window in compress(windows, there)}) < 2:
             continue
-        odds = [log_odds(guess / 100) for guess in guesses]
-        found = [class_figures(window.evidence, index, odd) for window, odd in zip(windows, odds, strict=True)]
+        found = [class_figures(window.evidence, index, odds) for window, odds in zip(windows, guesses, strict=True)]
         truth = np.array([window.score.per_class_iou[name] or 0.0 for window in windows])
         lines[name], of_class = _fit_line(
             np.array(found), truth, [(own & there, others & there) for own, others in folds]
         )
-        class_errors[name] = _bound((np.abs(of_class - truth) / factors)[there])
+        class_errors[name] = _bound((np.abs(of_class - _odds(truth)) / factors)[there])
     return Estimator(
         data=data,
         split=split,
@@ -100,13 +96,12 @@ def fit_estimator(
         window=windows[0].evidence.frames,
         windows=len(windows),
         temperature=round(temperature, 4),
-        normal=fit_normal(around),
-        edge=edge,
+        normal=fit_normal(figures),
         miou=miou,
         classes=lines,
-        miou_error=_bound(errors / factors),
+        miou_error=_bound(np.abs(guesses - _odds(mious)) / factors),
         class_error=class_errors,
-        mean_error=round(float(errors.mean()), 2),
+        mean_error=round(float(np.abs(_percents(guesses) - mious).mean()), 2),
     )
 
 
@@ -117,35 +112,36 @@ def _folds(windows: Sequence[KnownWindow]) -> list[Fold]:
     return [((kinds == kind) & (runs == run), (kinds != kind) & (runs != run)) for kind, run in pairs]
 
 
-def _distances(around: Vector, folds: Sequence[Fold]) -> tuple[Vector, float]:
-    """Returns how many times as wide each window's interval is where it is left out, and the median distance."""
-    found = np.zeros(len(around))
+def _factors(figures: Vector, folds: Sequence[Fold]) -> Vector:
+    """Returns how many times as wide each window's interval is where it is left out."""
+    found = np.ones(len(figures))
     for own, others in folds:
-        found[own] = list(map(Mahalanobis(fit_normal(around[others])), around[own]))
-    edge = round(float(np.median(found)), 4)
-    return np.array([widening(distance / edge) for distance in found]), edge
+        if others.any():
+            distance = Mahalanobis(fit_normal(figures[others]))
+            found[own] = [widening(distance(row), int(others.sum())) for row in figures[own]]
+    return found
 
 
 def _fit_line(figures: Vector, percents: Vector, folds: Sequence[Fold]) -> tuple[LinearModel, Vector]:
-    """Returns a line, and what lines that saw neither its kind nor its scenes say of each window, in percent."""
+    """Returns a line, and what lines that saw neither its kind nor its scenes say of each window, as log odds."""
     used = np.any([own for own, _ in folds], axis=0)
     guesses = {strength: _left_out(figures, percents, folds, strength) for strength in _STRENGTHS}
-    best = min(_STRENGTHS, key=lambda strength: float(np.abs(guesses[strength] - percents)[used].mean()))
+    best = min(_STRENGTHS, key=lambda strength: float(np.abs(_percents(guesses[strength]) - percents)[used].mean()))
     return _ridge(figures[used], percents[used], best), guesses[best]
 
 
 def _left_out(figures: Vector, percents: Vector, folds: Sequence[Fold], strength: float) -> Vector:
-    found = np.full(len(figures), percents.mean())  # where nothing else is known
+    found = np.full(len(figures), log_odds(percents.mean() / 100))  # where nothing else is known
     for own, others in folds:
         if others.any():
             fitted = _ridge(figures[others], percents[others], strength)
-            found[own] = [percent(line(fitted, row)) for row in figures[own]]
+            found[own] = [line(fitted, row) for row in figures[own]]
     return found
 
 
 def _ridge(figures: Vector, percents: Vector, strength: float) -> LinearModel:
     """Fits the logarithm of odds; the slopes of standardized figures are kept small."""
-    wanted = np.array([log_odds(value / 100) for value in percents])
+    wanted = _odds(percents)
     mean, deviation = figures.mean(axis=0), np.maximum(figures.std(axis=0), 1e-3)
     scaled = (figures - mean) / deviation
     left = scaled.T @ scaled + strength * np.eye(scaled.shape[1])
@@ -154,6 +150,14 @@ def _ridge(figures: Vector, percents: Vector, strength: float) -> LinearModel:
         intercept=round(float(wanted.mean() - slopes @ mean), 5),
         slopes=tuple(round(float(slope), 5) for slope in slopes),
     )
+
+
+def _odds(percents: Vector) -> Vector:
+    return np.array([log_odds(value / 100) for value in percents])
+
+
+def _percents(odds: Vector) -> Vector:
+    return np.array([percent(value) for value in odds])
 
 
 def _bound(errors: Vector) -> float:

@@ -13,7 +13,7 @@ from jetseg.data.contract import Split
 from jetseg.data.corruptions import SEVERITIES, corrupt, corruption_names
 from jetseg.data.dataset import match_input
 from jetseg.errors import DataError
-from jetseg.evaluation.accuracy import check_frames, spread
+from jetseg.evaluation.accuracy import check_frames
 from jetseg.evaluation.confusion import ConfusionMatrix
 from jetseg.evaluation.estimator_fit import KnownWindow, fit_estimator
 from jetseg.evaluation.evidence import evidence_map, frame_evidence, joined
@@ -31,7 +31,10 @@ WINDOW = 30
 CLEAN = "clean"
 NO_CHANNEL = 255
 """More than class maps can tell apart."""
-_LEAST_RUNS = 2
+FRAMES = 240
+"""How many different ones an estimator is learned from."""
+LEAST_FRAMES = 2 * WINDOW
+"""With fewer, no scenes can be left out."""
 Alter = Callable[[FrameU8, str, int, int], FrameU8]
 """Corrupts a frame: by which corruption, how severely, drawn by which number."""
 
@@ -41,32 +44,33 @@ def learn_estimator(
     manifest: Manifest,
     dataset: Split,
     *,
-    frames: int = 120,
+    frames: int = FRAMES,
     parent: Callable[[FrameU8], ClassMap] | None = None,
 ) -> Estimator | None:
     """Runs a network on frames as they are, and corrupted in ten ways and five severities, and fits an estimator.
 
-    Each corruption at each severity takes 30 frames that follow each other in what was picked, so 1,500 runs of the
-    network on top of `frames`.
+    Each corruption at each severity takes 30 frames that follow each other, as a window of a drive does, so 1,500 runs
+    of the network on top of `frames`.
 
     Args:
         infer: The engine: network input to raw output.
         manifest: Its manifest.
         dataset: Frames, best with labels.
-        frames: How many different ones, spread evenly.
+        frames: How many different ones, in runs of 30 that are spread evenly.
         parent: What the engine was made from: without labels, its class maps of the clean frames are the truth.
 
     Returns:
         The estimator; None with less than 60 frames, or neither labels nor a parent.
     """
-    picked = spread(len(dataset), frames)
-    runs = [picked[start : start + WINDOW] for start in range(0, len(picked) - WINDOW + 1, WINDOW)]
-    labelled = len(runs) >= _LEAST_RUNS and check_frames(manifest.classes, dataset, frames=frames, labels="optional")
-    if len(runs) < _LEAST_RUNS or not (labelled or parent):
+    runs = picked_runs(len(dataset), frames)
+    if len(runs) * WINDOW < LEAST_FRAMES:
+        return None
+    labelled = check_frames(manifest.classes, dataset, frames=frames, labels="optional")
+    if not (labelled or parent):
         return None
     split = match_input(dataset, manifest.input)
     observer = WindowObserver(infer, manifest, split, None if labelled else parent)
-    observer.fit_temperature(picked)
+    observer.fit_temperature([index for run in runs for index in run])
     asked = known_conditions(runs)
     windows = [observer.observe(*window) for window in track(asked, "Learning to estimate")]
     return fit_estimator(
@@ -77,6 +81,20 @@ def learn_estimator(
         target="labels" if labelled else "agreement",
         temperature=observer.temperature,
     )
+
+
+def picked_runs(length: int, frames: int) -> list[range]:
+    """Returns runs of neighboring frames, spread evenly over a split, that do not overlap.
+
+    Neighbors, because a window of a drive holds one scene: of frames from everywhere, each window would be the mean.
+
+    >>> picked_runs(100, 70)
+    [range(0, 30), range(70, 100)]
+    """
+    count = min(length, frames) // WINDOW
+    return [
+        range(start, start + WINDOW) for start in (k * (length - WINDOW) // max(1, count - 1) for k in range(count))
+    ]
 
 
 def known_conditions(runs: Sequence[Sequence[int]]) -> list[tuple[Sequence[int], str, int]]:

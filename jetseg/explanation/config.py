@@ -38,5 +38,11 @@ class ExplainConfig(Settings):
         description="Try the repairs that are proposed for quantized networks and pruned checkpoints, and measure what "
         "they bring back.",
     )
+    repair_epochs: int = Field(
+        0,
+        ge=0,
+        description="With `repair`: fine-tune the repairs of a checkpoint that was trained after pruning for so many "
+        "epochs, with the settings of that training; 0 proposes them only.",
+    )
     seed: int = Field(0, ge=0, description="Fixes what is drawn at random.")
     threads: int | None = Field(1, gt=0, description="Threads that each network may use.")

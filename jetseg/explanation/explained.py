@@ -14,7 +14,7 @@ from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.findings import Finding, find, suffering, with_causes
 from jetseg.explanation.observe import Observation, observe
 from jetseg.explanation.repair import Repair
-from jetseg.explanation.sentences import sentence, summary
+from jetseg.explanation.sentences import doubts, sentence, summary
 from jetseg.explanation.significance import Loss, compare
 from jetseg.report.rows import Entry
 
@@ -34,6 +34,7 @@ class Explanation:
         stage: The last step of its history.
         summary: What was found, in words, the gravest first.
         findings: The same as data.
+        doubts: What may be lost as well, but may be chance; empty if nothing.
         losses: Everything that was compared.
         effects: What was found out about causes; None where that was not looked for, or the files do not tell.
     """
@@ -45,6 +46,7 @@ class Explanation:
     findings: tuple[Finding, ...]
     losses: tuple[Loss, ...]
     effects: Effects | None = None
+    doubts: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class _Explainer:
             findings=tuple(told),
             losses=tuple(losses),
             effects=effects,
+            doubts=doubts(losses),
         )
 
     def _repair(

@@ -56,8 +56,10 @@ class Observation:
         counts: Shares of each network, frame by frame.
         confusion: Confusion of each network over all frames.
         flips: Pixels that changed in each child.
-        temperatures: What mends the confidence of each network; None without probabilities.
-        mended: Calibration error of each network with that temperature, in points, on the pixels that it was fitted on.
+        temperatures: What to divide the scores of each network by, so that its confidence comes true, in place of the
+            temperature in its manifest; None without probabilities.
+        mended: Calibration error of each network with that, in points: with one that was fitted to every second frame,
+            on the others.
         frames: The frames, in their order.
         shape: Height and width of the first label.
     """
@@ -164,13 +166,28 @@ class _Watched:
         return prediction
 
     def fit(self) -> tuple[float | None, float | None]:
-        """Returns the temperature, and the calibration error with it, in points."""
+        """Returns the temperature, and the calibration error with one that was fitted to other frames, in points."""
         sampled = [found for found in self.sampled if len(found[1])]
         if not sampled:
             return None, None
-        scores, labels = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
-        value = fit_temperature([scores.T], [labels])
-        return value, 100 * calibration_error(scores, labels, value)
+        halves = (sampled[::2], sampled[1::2]) if len(sampled) > 1 else (sampled, sampled)
+        heated = [
+            (scores / np.float32(_temperature(other)), labels)
+            for half, other in zip(halves, reversed(halves), strict=True)
+            for scores, labels in half
+        ]
+        error = calibration_error(*_together(heated), temperature=1.0)
+        return self.predict.engine.manifest.temperature * _temperature(sampled), 100 * error
+
+
+def _temperature(sampled: Sequence[tuple[Scores, npt.NDArray[np.uint8]]]) -> float:
+    scores, labels = _together(sampled)
+    return fit_temperature([scores.T], [labels])
+
+
+def _together(sampled: Sequence[tuple[Scores, npt.NDArray[np.uint8]]]) -> tuple[Scores, npt.NDArray[np.uint8]]:
+    scores, labels = zip(*sampled, strict=True)
+    return np.concatenate(scores), np.concatenate(labels)
 
 
 def _record(index: int, sample: Sample, scene: Scene, predictions: Sequence[Prediction]) -> FrameRecord:

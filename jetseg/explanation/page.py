@@ -15,7 +15,7 @@ from jetseg.explanation.explained import Explained, Explanation
 from jetseg.explanation.findings import suffering
 from jetseg.explanation.observe import scene_of
 from jetseg.explanation.pointed import Pointed, find_pointed
-from jetseg.explanation.record import size_rows
+from jetseg.explanation.record import SizeRow, size_rows
 from jetseg.explanation.sentences import place_name
 from jetseg.explanation.significance import CALIBRATION, MIOU, Loss
 from jetseg.preprocess import FrameU8, resize_frame
@@ -56,7 +56,6 @@ def write_page(
     """
     hurt = hurt_frames(explained.seen, split.classes)
     pointed = find_pointed(split, config.at) if config.at else None
-    worst = [(frame.index, f"{frame.lost:.1f} points lost, {frame.subject} most") for frame in hurt[: config.examples]]
     figures: dict[str, str] = {}
     sections = []
     for number, child in enumerate(explained.children):
@@ -68,13 +67,16 @@ def write_page(
                 "flips": explained.seen.flips[number],
                 "temperatures": (explained.seen.temperatures[0], explained.seen.temperatures[number + 1]),
                 "headline": _headline(child),
-                "sizes": size_rows(child),
+                "main_sizes": [row for row in size_rows(child) if _stands_out(row)],
+                "other_sizes": [row for row in size_rows(child) if not _stands_out(row)],
                 "mistakes": new_mistakes(explained.seen.confusion[0], explained.seen.confusion[number + 1]),
                 "layers": child.effects.causes[:_LAYERS_SHOWN] if child.effects else (),
                 "activations": _activations(
                     [entries[0], entries[number + 1]], pointed or _most_hurt(child, hurt, split), split, activation_map
                 ),
-                "examples": draw_examples([entries[0], entries[number + 1]], split, worst),
+                "examples": draw_examples(
+                    [entries[0], entries[number + 1]], split, _examples(explained, number, hurt, split, config.examples)
+                ),
             }
         )
     content = {
@@ -119,6 +121,34 @@ def _most_hurt(child: Explanation, hurt: Sequence[Exemplar], split: Split) -> Po
         return None
     sample, number = split[frame.index], split.classes.index(subject)
     return Pointed(sample, scene_of(sample, split).mask(number), number)
+
+
+def _examples(
+    explained: Explained, number: int, hurt: Sequence[Exemplar], split: Split, count: int
+) -> list[tuple[int, str]]:
+    """Chooses frames to show: every second one lost most of the class that the summary names, the others most of all.
+
+    Returns:
+        Position in the split, and why it is shown.
+    """
+    subject = suffering(explained.children[number].findings)
+    named: list[tuple[int, str]] = []
+    if subject:
+        place = split.classes.index(subject)
+        lost = sorted(explained.seen.frames, key=lambda frame: -int(frame.lost[number][place]))
+        named = [
+            (frame.index, f"{int(frame.lost[number][place])} pixels of {subject} lost")
+            for frame in lost[: (count + 1) // 2]
+            if frame.lost[number][place]
+        ]
+    shown = {index for index, _ in named}
+    others = [(frame.index, f"{frame.lost:.1f} points lost, {frame.subject} most") for frame in hurt]
+    return [*named, *(other for other in others if other[0] not in shown)][:count]
+
+
+def _stands_out(row: SizeRow) -> bool:
+    """Tells whether a line about objects of some size is worth the first look."""
+    return not row[0] or row[2].claimed
 
 
 def _headline(child: Explanation) -> dict[str, Loss | None]:

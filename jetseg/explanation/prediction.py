@@ -23,7 +23,7 @@ class Prediction:
         ids_hw_u8: Class map; the number of classes means void.
         confidence_hw: Probability of the class that was chosen; None where the network gives class maps only.
         margin_hw: How far it lies above the next one; likewise.
-        scores_chw: Scores before softmax at the network's own size; likewise.
+        scores_chw: Scores before softmax, after the temperature of the manifest, at the network's own size; likewise.
     """
 
     ids_hw_u8: ClassMap
@@ -50,7 +50,8 @@ class Predictor:
         ids = resize_class_map(class_map(output, manifest), height, width)
         if manifest.output.kind == "classmap":
             return Prediction(ids)
-        scores = np.array(class_scores(as_nchw(output, manifest.output)[0], manifest.output), dtype=np.float32)
+        logits = class_scores(as_nchw(output, manifest.output)[0], manifest.output)
+        scores = np.array(logits, dtype=np.float32) / np.float32(manifest.temperature)
         confidence, margin = certainty(scores)
         return Prediction(ids, _resized(confidence, height, width), _resized(margin, height, width), scores)
 

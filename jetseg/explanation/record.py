@@ -88,6 +88,7 @@ def _child(explained: Explained, number: int) -> dict[str, Any]:
         "path": child.path,
         "stage": child.stage,
         "miou": _loss(by_key[MIOU]),
+        "doubts": child.doubts,
         "calibration": _loss(by_key[CALIBRATION]) if CALIBRATION in by_key else None,
         "temperature": seen.temperatures[number + 1],
         "calibration_error_mended": seen.mended[number + 1],
@@ -97,7 +98,11 @@ def _child(explained: Explained, number: int) -> dict[str, Any]:
     }
 
 
-def size_rows(child: Explanation) -> list[tuple[str, str, Loss, Loss]]:
+SizeRow = tuple[str, str, Loss, Loss]
+"""Class, size, and the losses of objects that are found and that are seen."""
+
+
+def size_rows(child: Explanation) -> list[SizeRow]:
     """Returns class and size of objects, with those that are found and those that are seen, all classes first."""
     by_key = {loss.key: loss for loss in child.losses}
     subjects = dict.fromkeys(key.subject for key in by_key if key.kind == "size")

@@ -18,8 +18,8 @@ class Repair:
         command: A command that does it; empty where none does.
         layers: Layers that it is about.
         expected: Points that it brought back in the experiment that it was found by; None without one.
-        recovered: Points that it brought back when it was tried on all frames, of a temperature on the pixels that it
-            was fitted to; None if it was not tried.
+        recovered: Points that it brought back when it was tried on all frames, of a temperature on frames that it was
+            not fitted to; None if it was not tried.
         share: The same as a share of the loss.
         latency_ms: What the child takes, and what it takes repaired; None if that was not measured.
     """

@@ -41,6 +41,21 @@ def summary(findings: Sequence[Finding], losses: Sequence[Loss], seen: Observati
     ]
 
 
+def doubts(losses: Sequence[Loss]) -> str:
+    """Names classes, and mIoU, that fell by more than a point and may have fallen by chance; empty without any.
+
+    What is not proven is not proven to be sound either, and whoever trusts the network should know where to look.
+    """
+    open_ones = [
+        f"{loss.key.subject or 'mIoU'} {loss.points:.1f} ({loss.low:.1f} to {loss.high:.1f})"
+        for loss in losses
+        if loss.key.kind in ("class", "miou") and not loss.claimed and loss.points >= 1 and loss.low > 0
+    ]
+    if not open_ones:
+        return ""
+    return f"May be lost or chance, which more frames would tell: {', '.join(open_ones)} points of IoU."
+
+
 def _class(finding: Finding, _seen: Observation, _child: int) -> str:
     return f"{finding.subject} lost {finding.loss:.1f} points of IoU, {_change(finding)}"
 
@@ -103,7 +118,8 @@ def _part(finding: Finding, seen: Observation, _child: int) -> str:
 def place_name(kind: str, part: str, seen: Observation) -> str:
     """Says where in the pictures, or in which frames."""
     if kind == "band":
-        return f"at {band_names(*seen.shape)[int(part)]} from class boundaries"
+        band = band_names(*seen.shape)[int(part)]
+        return f"{band} from class boundaries" if band.startswith("beyond") else f"{band} away from class boundaries"
     if kind == "region":
         return f"in the {part} of the picture"
     if kind == "distance":

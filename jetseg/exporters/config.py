@@ -31,6 +31,12 @@ class ExportConfig(GraphEnds):
         description="What comes out: logits, classmap for uint8 class ids, or confidence for these and, in a second "
         "uint8 plane, how sure the network is of each.",
     )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="What scores are divided by before the second plane of head confidence is computed, as `jetseg "
+        "explain` finds it.",
+    )
     height: int | None = Field(None, gt=0, description="Input height in pixels; by default the checkpoint's.")
     width: int | None = Field(None, gt=0, description="Input width in pixels; by default the checkpoint's.")
     coarse: bool = Field(
@@ -48,6 +54,8 @@ class ExportConfig(GraphEnds):
     def _consistent(self) -> ExportConfig:
         if self.coarse and self.head != "logits":
             raise ValueError("coarse goes with head logits")
+        if self.temperature != 1 and self.head != "confidence":
+            raise ValueError("temperature goes with head confidence")
         return self
 
 

@@ -26,6 +26,7 @@ class DeployedNetwork(nn.Module):
             of 255 times the probability of the class, the same for blocks of 4 x 4 pixels.
         score_threshold: What the score of the one channel must exceed for the second class; None where there is a
             channel per class.
+        temperature: What logits are divided by before they become confidence.
         for_plan: Leaves uint8 to the ends, as TensorRT asks: frames become floats before anything else, and class ids
             are int64, which whoever builds the plan casts as its output.
     """
@@ -38,10 +39,11 @@ class DeployedNetwork(nn.Module):
         head: Head,
         score_threshold: float | None = None,
         *,
+        temperature: float = 1.0,
         for_plan: bool = False,
     ) -> None:
         super().__init__()
-        self.score_threshold = score_threshold
+        self.score_threshold, self.temperature = score_threshold, temperature
         self.network = network
         self.frame = FrameNormalization(spec, cast_first=for_plan) if input_kind == "frame" else nn.Identity()
         self.head = head
@@ -62,7 +64,8 @@ class DeployedNetwork(nn.Module):
     def _with_confidence(self, logits: Tensor) -> Tensor:
         """Returns class ids and confidence; only one pixel of a block is looked at, which costs a sixteenth."""
         sampled = logits[:, :, _BLOCK // 2 :: _BLOCK, _BLOCK // 2 :: _BLOCK].float()
-        sure = torch.softmax(sampled, dim=1).amax(dim=1, keepdim=True)
+        heated = sampled if self.temperature == 1 else sampled / self.temperature
+        sure = torch.softmax(heated, dim=1).amax(dim=1, keepdim=True)
         spread = nn.functional.interpolate(sure, size=logits.shape[2:], mode="nearest")
         planes = [logits.argmax(dim=1, keepdim=True).to(torch.int32), (255 * spread + 0.5).to(torch.int32)]
         return torch.cat(planes, dim=1).to(torch.uint8)

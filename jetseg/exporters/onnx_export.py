@@ -105,7 +105,9 @@ def _export(network: nn.Module, manifest: Manifest, config: ExportConfig) -> onn
     example = example_input(manifest.input)
     if len(manifest.outputs) == 1:
         threshold = None if manifest.output.task == "depth" else score_threshold(manifest.output)
-        deployed: nn.Module = DeployedNetwork(network, manifest.input, config.input, config.head, threshold)
+        deployed: nn.Module = DeployedNetwork(
+            network, manifest.input, config.input, config.head, threshold, temperature=config.temperature
+        )
         return export_module(deployed.eval(), example, config.head, config.opset)
     ends = [
         ("logits" if output.kind == "logits" else config.head, score_threshold(output) if output.classes else None)

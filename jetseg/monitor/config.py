@@ -36,6 +36,6 @@ class BaselineConfig(Settings):
     frames: int = Field(128, ge=8, description="How many frames to measure, spread evenly in pairs.")
     estimate: bool = Field(
         True,
-        description="Learn to estimate accuracy without labels, from 60 frames or more: some 1,600 runs of the engine.",
+        description="Learn to estimate accuracy without labels, from 60 frames or more: some 1,700 runs of the engine.",
     )
     threads: int | None = Field(None, gt=0, description="Threads of a CPU backend.")

@@ -35,7 +35,7 @@ class WindowEstimate:
         low: What it is above in nineteen of twenty windows.
         high: What it is below, likewise.
         per_class_iou: By class: value, low and high, in percent; None where the class was not there.
-        distance: From what the estimator knows; beyond 1 the interval is that many times as wide.
+        distance: From what the estimator knows, in standard deviations; the farther, the wider the interval.
     """
 
     window: int
@@ -97,11 +97,6 @@ class LiveEstimate:
         self._parts: list[Evidence] = []
         self._frames = self._left_out = 0
         self._count = 0
-
-    @property
-    def temperature(self) -> float:
-        """With which the evidence is to be measured."""
-        return self._estimator.temperature
 
     def add(self, evidence: Evidence) -> list[Notice]:
         """Takes what one frame tells.

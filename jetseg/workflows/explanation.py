@@ -167,8 +167,11 @@ def _lost_channels(
     """Tells what the channels that pruning took meant to a class; None where none are known to be gone."""
     from jetseg.compress.relevance import lost_relevance
 
-    model = child.manifest.model
-    found = model and lost_relevance(open_network(parent.path), model, split, indices, subject, task)
+    model, stages = child.manifest.model, child.manifest.stages
+    trained = bool(stages) and stages[-1].name != "prune"
+    found = model and lost_relevance(
+        open_network(parent.path), model, split, indices, subject, task=task, trained=trained
+    )
     if not found:
         return None
     lost = found.dense - found.masked
@@ -182,7 +185,8 @@ def _lost_channels(
             alone=layer.alone,
             channels=tuple(channel for channel in layer.most if channel in layer.gone),
             most=len(layer.most),
+            before_training=trained,
         )
         for layer in found.layers
     ]
-    return Effects(subject, found.dense, found.masked, len(indices), tuple(causes))
+    return Effects(subject, found.dense, found.masked, len(indices), tuple(causes), found.least, found.won)

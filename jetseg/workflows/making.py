@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jetseg.manifest import Stage
 from jetseg.network import Network
 from jetseg.quantization.ranges import Ranges, open_ranges
 from jetseg.report.rows import Entry
+from jetseg.training.config import TrainConfig
 
 
 def ranges_of(child: Entry, network: Network | None) -> Ranges | None:
@@ -46,6 +47,29 @@ def prune_settings(stage: Stage) -> dict[str, Any]:
     }
     defaults = {name: field.default for name, field in PruneConfig.model_fields.items()}
     return {name: value for name, value in plain.items() if value != defaults[name]}
+
+
+def train_settings(stage: Stage, parent: Path) -> dict[str, Any]:
+    """Returns what the training after a pruning ran with, as `prune` takes it; files are known by their names only.
+
+    Args:
+        stage: The training.
+        parent: The network that was pruned: where the teacher has its name, it is the teacher.
+    """
+    known = set(TrainConfig.model_fields) - _OF_THE_RUN
+    found: dict[str, Any] = {"training": {name: value for name, value in stage.settings.items() if name in known}}
+    if stage.settings.get("teacher") == parent.name:
+        found["teacher"] = parent
+    return found
+
+
+_OF_THE_RUN = {"data", "init", "out", "weights", "teacher", "teacher_manifest", "task_teachers", "epochs", "resume"}
+
+
+def as_before(later: Sequence[Stage]) -> dict[str, Any]:
+    """Returns how long and how fast the training after a pruning went, for a command."""
+    settings = later[-1].settings if later else {}
+    return {name: settings[name] for name in ("epochs", "lr", "batch_size") if name in settings}
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:

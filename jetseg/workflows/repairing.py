@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
@@ -15,6 +17,7 @@ from jetseg.engine.engine import Engine
 from jetseg.errors import ConfigError, JetsegError
 from jetseg.evaluation.accuracy import measure_accuracy
 from jetseg.evaluation.benchmark import benchmark, inference_on_noise
+from jetseg.evaluation.learning import LEAST_FRAMES
 from jetseg.explanation.causes.cause import Effects
 from jetseg.explanation.causes.quantizers import least_repair
 from jetseg.explanation.causes.search import graph_of, is_quantized, worst_frames
@@ -29,15 +32,21 @@ from jetseg.report.rows import Entry
 from jetseg.storage import scratch_folder
 from jetseg.workflows.building import build_engine
 from jetseg.workflows.exporting import export
-from jetseg.workflows.making import as_options, build_settings, prune_settings, ranges_of
+from jetseg.workflows.making import as_before, as_options, build_settings, prune_settings, ranges_of, train_settings
 from jetseg.workflows.opening import open_engine
 from jetseg.workflows.pruning import prune
 
 _WANTED = 0.5
 """Share of a loss that the least repair brings back."""
 _EVERYTHING: dict[str, Any] = {"max_drop": 100.0, "max_class_drop": 100.0, "min_agreement": 0.0}
-_MOST_KEPT = 4
+_WANTED_IN_TRIALS = (0.5, 0.75, 0.95)
+"""Shares that are to come back on the few frames of the experiments, until enough comes back on all frames."""
+_MOST_TRIES = 3
 _NAMED = 5
+Make = Callable[[Path], Network | Path]
+"""Makes a repaired network in a folder."""
+Candidate = tuple[Repair, Make | None]
+"""A repair, and what makes it; None where that is not to be done."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Repairs:
         """
         cause = finding.cause
         if finding.kind == "calibration":
-            return _temperature(finding, seen, number)
+            return self._temperature(child, finding, seen, number)
         if cause is None or effects is None:
             return self._train(finding, seen) if finding.kind in ("class", "miou", "size") else None
         if cause.kind == "weights":
@@ -80,77 +89,102 @@ class Repairs:
             return self._in_float(parent, child, finding, effects, indices)
         if cause.kind == "channels" and child.manifest.kind == "checkpoint":
             return self._keep_channels(parent, child, finding, effects)
-        return None
+        return self._train(finding, seen)
 
     def _in_float(
         self, parent: Entry, child: Entry, finding: Finding, effects: Effects, indices: Sequence[int]
     ) -> Repair | None:
         """Proposes the fewest layers to keep in float."""
-        float_graph, quantized = graph_of(parent), graph_of(child)
+        float_graph, quantized, network = graph_of(parent), graph_of(child), parent.engine.network
         if float_graph is None or quantized is None:
             return None
         manifests = parent.engine.manifest, child.engine.manifest
         trials = Trials(*manifests, self.split, indices, effects.subject, self.config.threads)
         on_integers = child.manifest.kind == "engine" and child.backend == DEFAULT_BACKEND
-        layers, won = least_repair(float_graph, quantized, trials, effects, _WANTED, writes_integers=on_integers)
-        ranges, settings = ranges_of(child, parent.engine.network), build_settings(child)
-        command = ["jetseg", "build-engine", str(parent.path), "--data", self.dataset.spec, "--force"]
-        command += ["--calibration", str(ranges.path)] if ranges is not None else []
-        command += as_options({**settings, "keep_float": layers})
+        ranges, settings = ranges_of(child, network), build_settings(child)
         titles = {cause.layer: cause.title for cause in effects.causes}
-        named = ", ".join(titles.get(layer, layer) for layer in layers)
-        words = f"Keep {len(layers)} operator{'' if len(layers) == 1 else 's'} in float: {named}."
-        repair = Repair("float-layers", words, shlex.join(command), layers, round(won, 3))
-        network = parent.engine.network
-        if network is None:
-            return repair
 
-        def rebuild(folder: Path) -> Network | Path:
-            return build_engine(
-                network,
-                ranges=ranges,
-                data=self.dataset,
-                out=folder / "repaired.onnx",
-                keep_float=layers,
-                eval_split=self.split.split,
-                eval_frames=1,
-                force=True,
-                threads=self.config.threads,
-                **settings,
-                **_EVERYTHING,
-            ).path
+        def candidate(wanted: float) -> Candidate:
+            layers, won = least_repair(float_graph, quantized, trials, effects, wanted, writes_integers=on_integers)
+            command = ["jetseg", "build-engine", str(parent.path), "--data", self.dataset.spec, "--force"]
+            command += ["--calibration", str(ranges.path)] if ranges is not None else []
+            command += as_options({**settings, "keep_float": layers})
+            named = ", ".join(titles.get(layer, layer) for layer in layers)
+            words = f"Keep {len(layers)} operator{'' if len(layers) == 1 else 's'} in float: {named}."
+            repair = Repair("float-layers", words, shlex.join(command), layers, round(won, 3))
+            return (
+                repair,
+                lambda folder: (
+                    build_engine(
+                        network or parent.path,
+                        ranges=ranges,
+                        data=self.dataset,
+                        out=folder / "repaired.onnx",
+                        keep_float=layers,
+                        eval_split=self.split.split,
+                        eval_frames=1,
+                        estimate=False,
+                        force=True,
+                        threads=self.config.threads,
+                        **settings,
+                        **_EVERYTHING,
+                    ).path
+                ),
+            )
 
-        return self._tried(repair, finding, child, rebuild)
+        return self._first_enough(finding, child, (candidate(wanted) for wanted in _WANTED_IN_TRIALS))
 
     def _keep_channels(self, parent: Entry, child: Entry, finding: Finding, effects: Effects) -> Repair | None:
         """Proposes to leave the layers alone whose channels mattered most."""
-        stage = next((stage for stage in reversed(child.manifest.stages) if stage.name == "prune"), None)
-        if stage is None:
+        names = [stage.name for stage in child.manifest.stages]
+        if "prune" not in names or not effects.least:
             return None
-        trained = child.manifest.stages[-1] is not stage
-        layers, won = _worst_layers(effects)
+        last = len(names) - 1 - names[::-1].index("prune")
+        stage, *later = child.manifest.stages[last:]
         settings = prune_settings(stage)
-        data = self.dataset if "data" in stage.settings else None
-        command = ["jetseg", "prune", str(parent.path), *(["--data", data.spec] if data else [])]
-        command += as_options({**settings, "keep": layers})
-        words = f"Prune again, and keep the channels of {', '.join(layers)}"
-        words += ", then fine-tune as before." if trained else "."
-        words += " It was not tried, because it needs training." if trained and self.config.repair else ""
-        repair = Repair("keep-channels", words, shlex.join(command), layers, round(won, 3))
-        if trained:
-            return repair
+        data = self.dataset if "data" in stage.settings or later else None
+        training = train_settings(later[-1], parent.path) if later else {}
+        epochs = {"epochs": self.config.repair_epochs} if later else {}
 
-        def prune_again(folder: Path) -> Network | Path:
-            out = folder / "repaired.safetensors"
-            pruned = prune(parent.path, out=out, data=data, keep=layers, **settings)
-            return export(pruned.checkpoint, out=folder / "repaired.onnx").network
+        def candidate(count: int) -> Candidate:
+            layers = tuple(cause.layer for cause in effects.causes[:count])
+            command = ["jetseg", "prune", str(parent.path), *(["--data", data.spec] if data else [])]
+            command += as_options({**settings, "keep": layers, **as_before(later)})
+            words = f"Prune again, and keep the channels of {', '.join(layers)}"
+            words += ", then fine-tune as before." if later else "."
+            if later and self.config.repair and not self.config.repair_epochs:
+                words += " It was not tried, because it needs training, which takes `repair_epochs`."
+            won = round(effects.won, 3) if count == effects.least else None
+            repair = Repair("keep-channels", words, shlex.join(command), layers, won)
 
-        return self._tried(repair, finding, child, prune_again)
+            def prune_again(folder: Path) -> Network | Path:
+                out = folder / "repaired.safetensors"
+                pruned = prune(parent.path, out=out, data=data, keep=layers, **settings, **epochs, **training)
+                return export(pruned.checkpoint, out=folder / "repaired.onnx").network
 
-    def _tried(self, repair: Repair, finding: Finding, child: Entry, make: Callable[[Path], Network | Path]) -> Repair:
-        """Adds what a repair brings back on all frames, and what it costs, if it is to be tried."""
-        if not self.config.repair:
-            return repair
+            return repair, prune_again if not later or self.config.repair_epochs else None
+
+        counts = dict.fromkeys(min(effects.least << doubled, len(effects.causes)) for doubled in range(_MOST_TRIES))
+        return self._first_enough(finding, child, map(candidate, counts))
+
+    def _first_enough(self, finding: Finding, child: Entry, candidates: Iterable[Candidate]) -> Repair:
+        """Tries one repair after the other, each larger than the one before, until half of the loss comes back.
+
+        A repair is proposed by what it did in an experiment on a few frames; how much that is worth on all of them,
+        only trying tells. Where nothing is to be tried, the first one is proposed.
+        """
+        tried: list[Repair] = []
+        for repair, make in candidates:
+            if make is None or not self.config.repair:
+                return repair
+            tried.append(self._tried(repair, finding, child, make))
+            share = tried[-1].share
+            if share is None or share >= _WANTED:
+                break
+        return max(tried, key=lambda repair: -np.inf if repair.share is None else repair.share)
+
+    def _tried(self, repair: Repair, finding: Finding, child: Entry, make: Make) -> Repair:
+        """Adds what a repair brings back on all frames, and what it costs."""
         try:
             with (
                 scratch_folder("jetseg-repaired-") as folder,
@@ -175,6 +209,33 @@ class Repairs:
         )
         share = round(recovered / finding.loss, 4)
         return replace(repair, words=words, recovered=round(recovered, 3), share=share, latency_ms=latency_ms)
+
+    def _temperature(self, child: Entry, finding: Finding, seen: Observation, number: int) -> Repair | None:
+        """Proposes the temperature that was fitted, with what it does, and how it gets to where confidence is used."""
+        value, error = seen.temperatures[number + 1], seen.mended[number + 1]
+        if value is None or error is None:
+            return None
+        won = 100 - finding.after - error
+        words = (
+            f"Divide its scores by {value:.2f} before they become probabilities: the error is {error:.1f} points then"
+        )
+        if child.manifest.kind == "checkpoint":
+            command = ["jetseg", "export", str(child.path), "--head", "confidence", "--temperature", f"{value:.3f}"]
+            words += ", in the map of confidence that an export with one has."
+        elif len(self.split) < LEAST_FRAMES:
+            command = []
+            words += "."
+        else:
+            command = ["jetseg", "baseline", str(child.path), "--data", self.dataset.spec, "--split", self.split.split]
+            words += ", once they have been learned anew: the manifest keeps what its scores are divided by."
+        return Repair(
+            "temperature",
+            words,
+            shlex.join(command),
+            expected=round(won, 3),
+            recovered=round(won, 3),
+            share=round(won / finding.loss, 4),
+        )
 
     def _train(self, finding: Finding, seen: Observation) -> Repair:
         """Proposes training on more of what was lost."""
@@ -206,30 +267,3 @@ def check_repairable(parent: Entry, children: Sequence[Entry]) -> None:
                 f"`repair`: no repair of {child.path.name} can be tried: that takes {wanted}.",
                 "Leave `repair` out: what to do is proposed all the same.",
             )
-
-
-def _temperature(finding: Finding, seen: Observation, number: int) -> Repair | None:
-    """Proposes the temperature that was fitted, with what it does."""
-    value, error = seen.temperatures[number + 1], seen.mended[number + 1]
-    if value is None or error is None:
-        return None
-    won = 100 - finding.after - error
-    return Repair(
-        "temperature",
-        f"Divide its scores by {value:.2f} before they become probabilities: the error is {error:.1f} points then.",
-        expected=round(won, 3),
-        recovered=round(won, 3),
-        share=round(won / finding.loss, 4),
-    )
-
-
-def _worst_layers(effects: Effects) -> tuple[tuple[str, ...], float]:
-    """Returns the layers whose channels, each by itself, add up to half of the loss, and the points of that sum."""
-    layers: list[str] = []
-    won = 0.0
-    for cause in effects.causes[:_MOST_KEPT]:
-        if won >= _WANTED * (effects.parent - effects.child):
-            break
-        layers.append(cause.layer)
-        won += max(cause.restored or 0.0, cause.alone or 0.0)
-    return tuple(layers), won

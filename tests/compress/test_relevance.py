@@ -81,7 +81,7 @@ def test_a_channel_that_one_task_alone_reads_is_lost_by_that_task_alone(tmp_path
 
     def lost(task, labels):
         subject = labels.classes[1]
-        return lost_relevance(open_network(dense), child, labels, [0, 1], subject, task).layers[0]
+        return lost_relevance(open_network(dense), child, labels, [0, 1], subject, task=task).layers[0]
 
     own = lost("segmentation", split)
     other = lost("drivable", labels_of_target(split, "drivable"))

@@ -50,8 +50,8 @@ def test_a_class_that_is_not_there_has_no_estimate(model):
 def test_far_from_what_was_seen_the_interval_is_wider(model):
     near, far = (known_window("x", 0.7, np.random.default_rng(5), void) for void in (0.0, 0.3))
     near, far = model.estimate(near.evidence), model.estimate(far.evidence)
-    assert far.distance > 5 * near.distance
-    assert far.miou.high - far.miou.low > 3 * (near.miou.high - near.miou.low)
+    assert far.distance > 3 * near.distance
+    assert far.miou.high - far.miou.low > 1.2 * (near.miou.high - near.miou.low)
     assert 0 <= far.miou.low <= far.miou.value <= far.miou.high <= 100
 
 
@@ -145,5 +145,5 @@ def test_the_bound_is_learned_from_windows_of_unknown_kinds_and_scenes():
         fit_estimator(found, CLASSES, data="d", split="s", target="labels", temperature=1.0)
         for found in (windows, shifted)
     )
-    assert plain.miou_error < 5
-    assert biased.miou_error > 12
+    assert plain.miou_error < 0.3
+    assert biased.miou_error > 2 * plain.miou_error

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from colored import SIGN_CHANNELS, manifest, weights, write_network, write_shapes
+from known_windows import known_estimator
 
 from jetseg.errors import ConfigError
 from jetseg.explanation.record import as_record
@@ -72,7 +73,13 @@ def test_another_temperature_is_named_with_what_mends_it(parent, shapes, tmp_pat
     before, after = whole.seen.temperatures
     assert after == pytest.approx(before / 4, rel=0.01)
     assert whole.seen.mended[1] == pytest.approx(whole.seen.mended[0], abs=0.1)
-    assert whole.children[0].findings[0].repair.share > 0.9
+    repair = whole.children[0].findings[0].repair
+    assert repair.share > 0.9
+    assert repair.command == ""  # 24 frames are too few to learn from
+    hot = manifest()
+    learned = known_estimator().model_copy(update={"temperature": 0.25})
+    save_manifest(tmp_path / "child.onnx", hot.changed(estimator=learned))
+    assert not explained(parent, tmp_path / "child.onnx", shapes).findings
 
 
 def as_class_maps(path):

@@ -7,8 +7,10 @@ from colored import SIGN_CHANNELS, write_shapes
 from colored_torch import FACTORY, checkpoint_manifest, trained
 
 from jetseg.compress.activation_map import class_activation
+from jetseg.compress.channels.tracing import trace_channels
+from jetseg.compress.groups import find_groups
 from jetseg.compress.prune import with_removed
-from jetseg.compress.relevance import lost_relevance
+from jetseg.compress.relevance import _Scored, lost_relevance
 from jetseg.compress.structured import Pruner
 from jetseg.data.dataset import open_split
 from jetseg.manifest import Stage
@@ -63,6 +65,21 @@ def test_channels_are_ranked_by_what_they_say(shapes, tmp_path):
     assert layer.relevance == pytest.approx((0.8 + 0.4) / 3.0, abs=0.03)
     assert layer.alone == pytest.approx(found.dense - found.masked, abs=0.01)
     assert layer.restored == layer.alone
+    assert (found.least, found.won) == (1, layer.restored)
+
+
+def test_where_training_followed_the_batch_norms_are_estimated_anew_and_put_back(shapes, tmp_path):
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 2, 1)).eval()
+    trace = trace_channels(module, torch.zeros(1, 3, 8, 8))
+    groups, _ = find_groups(module, trace, ())
+    before = {name: values.clone() for name, values in module.state_dict().items()}
+    frames = [(torch.rand(1, 3, 8, 8) + 5, torch.zeros(8, 8, dtype=torch.uint8)) for _ in range(2)]
+    scored = _Scored(module, groups, frames, checkpoint_manifest(), None, "road", trained=True)
+    with scored._without({0: [1, 2]}):
+        assert module[1].running_mean[[0, 3]].abs().min() > 1e-3
+        assert not module[0].weight[[1, 2]].any()
+        assert not module[1].training
+    assert all(torch.equal(values, before[name]) for name, values in module.state_dict().items() if "num_" not in name)
 
 
 @pytest.mark.long

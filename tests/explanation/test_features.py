@@ -30,7 +30,7 @@ def test_the_stage_where_they_part_is_named(trials, tmp_path):
     assert not effects.causes[0].proven
     assert effects.causes[1].similarity == pytest.approx(1.0, abs=1e-4)
     assert effects.causes[0].similarity < 0.95
-    assert "its features leave the parent's at layer decide" in effects.causes[0].words
+    assert "from layer decide on what it computes is no longer" in effects.causes[0].words
 
 
 def test_similarity_is_that_of_the_kernels():

@@ -116,6 +116,11 @@ def test_class_map_and_confidence_come_out(tmp_path):
     weights = np.exp(logits[0] - logits[0].max(axis=0))
     sure = 255 * (weights / weights.sum(axis=0)).max(axis=0)[2::4, 2::4]
     assert np.abs(output[0, 1].astype(float) - sure.repeat(4, axis=0).repeat(4, axis=1)).max() <= 0.6
+    cooler = export(checkpoint, out=tmp_path / "cooler.onnx", head="confidence", temperature=4)
+    (output,) = run_session(make_session(cooler.path, threads=1), ["confidence"], prepared)
+    weights **= 1 / 4
+    sure = 255 * (weights / weights.sum(axis=0)).max(axis=0)[2::4, 2::4]
+    assert np.abs(output[0, 1].astype(float) - sure.repeat(4, axis=0).repeat(4, axis=1)).max() <= 0.6
 
 
 def test_confidence_needs_a_channel_per_class(tmp_path):

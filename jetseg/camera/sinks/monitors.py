@@ -90,8 +90,7 @@ class MonitorSink:
             self._report(self.drift.judge(self._moment(result), signals))
         if self.estimate is None and self._collection is None:
             return
-        temperature = self.estimate.temperature if self.estimate else 1.0
-        evidence = frame_evidence(ids, scores, self._manifest.num_classes, temperature)
+        evidence = frame_evidence(ids, scores, self._manifest.num_classes, self._manifest.temperature)
         if self.estimate is not None:
             self._report(self.estimate.add(evidence))
         if self._collection is not None and signals is not None:

@@ -41,6 +41,7 @@ class Cause:
         channels: Channels that are gone, of those that mattered most.
         most: How many mattered most.
         similarity: How alike the features of parent and child are here, 0..1; None if that was not looked at.
+        before_training: The child was trained afterwards, which may have made up for a part of this.
     """
 
     kind: CauseKind
@@ -53,6 +54,7 @@ class Cause:
     channels: tuple[int, ...] = ()
     most: int = 0
     similarity: float | None = None
+    before_training: bool = False
 
     @property
     def proven(self) -> bool:
@@ -65,9 +67,13 @@ class Cause:
         if self.kind == "channels":
             gone = f"{len(self.channels)} of the {self.most} channels of layer {self.title}"
             told = f"{gone} that mattered most to it were removed"
-            return f"{told}, which alone costs {self.alone:.1f} points" if self.alone and self.alone > 0 else told
+            told += f", which alone costs {self.alone:.1f} points" if self.alone and self.alone > 0 else ""
+            return f"{told} before fine-tuning" if self.before_training else told
         if self.kind == "features":
-            return f"its features leave the parent's at layer {self.title}, where they are {self.similarity:.2f} alike"
+            return (
+                f"it was trained to other weights, and from layer {self.title} on what it computes is no longer what "
+                f"the parent computes (similarity {self.similarity:.2f} of 1)"
+            )
         what = "has other weights" if self.kind == "weights" else "is computed in fewer bits"
         told = f"layer {self.title} {what}"
         if not self.proven:
@@ -89,6 +95,9 @@ class Effects:
         child: The same of the child.
         frames: How many frames these were.
         causes: The strongest first.
+        least: With so many of them undone together, from the first on, half of the loss comes back; 0 where that was
+            not tried.
+        won: The points that come back with these.
     """
 
     subject: str
@@ -96,3 +105,5 @@ class Effects:
     child: float
     frames: int
     causes: tuple[Cause, ...]
+    least: int = 0
+    won: float = 0.0

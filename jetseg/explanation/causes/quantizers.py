@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from jetseg.evaluation.fewest import fewest
 from jetseg.explanation.causes.cause import Cause, Effects, explained_share
 from jetseg.explanation.causes.trials import Outcome, Trials
 from jetseg.explanation.causes.weights import layer_title
@@ -178,7 +179,6 @@ def least_repair(
     """
     quantized = QuantizedGraph(child, parent)
     order = sorted(effects.causes, key=lambda cause: -((cause.restored or 0.0) + (cause.alone or 0.0)))
-    lost = effects.parent - effects.child
 
     def chosen(count: int) -> tuple[str, ...]:
         names = [cause.layer for cause in order[:count]]
@@ -188,16 +188,5 @@ def least_repair(
     def gain(count: int) -> float:
         return trials.run(quantized.with_float(chosen(count))).iou - effects.child
 
-    too_few, enough, count = 0, len(order), 1
-    best: float | None = None
-    while too_few + 1 < enough:
-        won = gain(count)
-        if won >= wanted * lost:
-            enough, best = count, won
-        else:
-            too_few = count
-        doubled = 2 * count if best is None else enough
-        count = min(doubled, (too_few + enough + 1) // 2 if best is not None else enough - 1)
-        if not too_few < count < enough:
-            break
-    return chosen(enough), gain(enough) if best is None else best
+    count, won = fewest(len(order), wanted * (effects.parent - effects.child), gain)
+    return chosen(count), won
