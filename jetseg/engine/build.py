@@ -96,7 +96,7 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
     mixtures = partial(build.mixtures, gate)
     tries = attempts(config, start, build.calibrate, calibrated=known, plain=plain, mixtures=mixtures)
     best = _best_attempt(build, tries, gate)
-    if best.in_float and not best.made.report.integer_layers:
+    if best.in_float and build.precision == "int8" and not best.made.report.integer_layers:
         remove_artifact(best.made.path)
         made = _in_float(build, contest, gate, out)
         return replace(made, float_because="no mixture", attempts=(*best.made.attempts, *made.attempts))
@@ -137,7 +137,7 @@ def _best_attempt(build: EngineBuild, tries: Iterator[Attempt], gate: AccuracyGa
         blamed = next((attempt for attempt in made if attempt.made.sensitive_layers), made[-1])
         layers = build.blame(blamed, gate).sensitive_layers
         result = replace(made[-1].made, attempts=told, sensitive_layers=layers, contest=build.contest)
-        closest = min(made, key=lambda attempt: attempt.made.loss) if len(made) > 1 else None
+        closest = min(made, key=lambda attempt: attempt.made.loss) if build.config.auto else None
         raise EngineRejectedError(result, _told(closest) if closest else None)
     remove_artifact(build.beside("rejected"))
     best.result = replace(best.made, path=build.beside("passed"), attempts=told)

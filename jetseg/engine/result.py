@@ -76,7 +76,10 @@ class EngineRejectedError(GateError):
 
     Args:
         result: What was built last, kept aside for study.
-        closest: Of several attempts, which one lost least, and what.
+        closest: Where `auto` tried all it could, which attempt lost least, and what.
+
+    Attributes:
+        result: As given.
     """
 
     def __init__(self, result: BuildResult, closest: str | None = None) -> None:

@@ -108,7 +108,11 @@ def _search(config: CalibrateConfig, graph: Graph, images: _Images) -> tuple[Met
     variants = corrector.variants(graph, allowed)
     found: dict[Method, Outcome] = {
         method: corrector.run(
-            variants, partial(_ranges, method=method), config.targets, reconstruct="reconstruct" in allowed
+            variants,
+            partial(_ranges, method=method),
+            config.targets,
+            reconstruct="reconstruct" in allowed,
+            rescale="rescale" in allowed,
         )
         for method in (BEST_METHODS if config.preset == "best" else (config.method,))
     }

@@ -27,6 +27,8 @@ from jetseg.quantization.observe.observer import Observed
 
 _TRIAL_FRAMES = 4
 """Frames of the reconstructions that compare starting points; for ESPNet on CamVid the order is that of more."""
+_GOOD_AGREEMENT = 99.0
+"""Percent of the pixels: a network that keeps so many is not given multiplications, which take time."""
 _GLIMPSE_FRAMES = 8
 """Frames that a variant is observed on before it is compared with others."""
 
@@ -58,8 +60,7 @@ class Corrector:
     def variants(self, graph: Graph, allowed: Sequence[Correction]) -> list[Variant]:
         """Returns the network as it is, equalized, and shifted and equalized, as far as that is allowed.
 
-        All but the first read pixels, if that is allowed. If ranges of channels are far apart in the last one even so,
-        that is rescaled as well.
+        All but the first read pixels, if that is allowed.
         """
         found = [self._watched(graph, ())]
         seen = found[0].glimpse
@@ -79,8 +80,6 @@ class Corrector:
                 channels = probe(start, self.frames[0](), self.threads).channels
                 shifted = self.watch(start, _GLIMPSE_FRAMES)
                 found.append(self._equalized(start, shifted, channels, (*before, "shift")))
-        if "rescale" in allowed:
-            found.extend(self._rescaled(found[-1]))
         return [found[0], *(replace(variant, pixels=pixels) for variant in found[1:])]
 
     def run(
@@ -90,6 +89,7 @@ class Corrector:
         targets: Sequence[str],
         *,
         reconstruct: bool,
+        rescale: bool = False,
     ) -> Outcome:
         """Tries variants and keeps what is best on the held-out frames.
 
@@ -102,6 +102,7 @@ class Corrector:
             choose: Chooses ranges from what was observed.
             targets: Backends.
             reconstruct: Whether weights may be reconstructed.
+            rescale: Whether the last variant may be rescaled; that is tried where all of them lose much.
         """
         starts = [variant.start(variant.glimpse, choose) for variant in variants]
         plain, float_network = starts[0], variants[0].graph.model.SerializeToString()
@@ -112,8 +113,14 @@ class Corrector:
         if reconstruct:
             frames.extend(zip(self.frames, rarity(list(map(_classes_of, decide(self.frames)))), strict=True))
         few = frames[:: max(1, -(-len(frames) // _TRIAL_FRAMES))]
-        tried = [self._reconstructed(start, targets[0], few) for start in starts] if reconstruct else starts
+        tried = [self._reconstructed(start, targets[0], few) if reconstruct else start for start in starts]
         winner = judge.best(tried, targets[0])
+        if rescale and max(trial.agreement for trial in judge.trials) < _GOOD_AGREEMENT:
+            for variant in self._rescaled(variants[-1]):
+                variants, start = [*variants, variant], variant.start(variant.glimpse, choose)
+                starts.append(start)
+                tried.append(self._reconstructed(start, targets[0], few) if reconstruct else start)
+                winner = judge.best([winner, tried[-1]], targets[0])
         place = next(place for place, found in enumerate(tried) if found is winner)
         del tried  # each holds all weights
         start = variants[place].settle(starts[place], choose)
@@ -145,7 +152,7 @@ class Corrector:
         graph = variant.graph.copy()
         if not rescale_(graph, _magnitudes(variant.glimpse)):
             return []
-        return [self._watched(graph, (*variant.corrections, "rescale"))]
+        return [replace(self._watched(graph, (*variant.corrections, "rescale")), pixels=variant.pixels)]
 
     def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
         graph.check()
