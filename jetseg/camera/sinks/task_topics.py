@@ -57,7 +57,7 @@ def task_topics(topic: str, manifest: Manifest) -> tuple[TaskTopic, ...]:
         ConfigError: Depth has a unit that is no length, or two tasks would have one topic.
     """
     topics = tuple(_topic(topic, output) for output in manifest.outputs[1:])
-    names = [each.topic for each in topics]
+    names = [f"{topic}/label_info", *(each.topic for each in topics)]
     if len(set(names)) < len(names):
         tasks = ", ".join(each.task for each in topics)
         raise ConfigError(f"The tasks {tasks} would share a topic of ROS 2.", "Give them other names in the manifest.")
