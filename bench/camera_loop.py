@@ -13,10 +13,9 @@ should stay below that plus two frame intervals.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -25,6 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +33,7 @@ from jetseg.camera.contract import FrameResult, Source, SourceFrame
 from jetseg.camera.loop import new_statistics, run_loop
 from jetseg.camera.sources.paced import PacedSource
 from jetseg.engine.engine import Engine
+from jetseg.engine.lending import Lending
 from jetseg.manifest import Manifest
 from jetseg.monitor.engine_speed import EngineSpeed, measure_engine_speed
 from jetseg.monitor.statistics import LoopStatistics
@@ -118,20 +119,27 @@ def drive(engine: Engine, source: Source, speed: EngineSpeed, config: LoopConfig
     return run_loop(config, engine, source, [OverlayTaker()] if full else [], statistics=statistics)
 
 
+@dataclass
+class _Buffer:
+    host: npt.NDArray[np.float32]
+
+
 class MadeUpRunner:
-    """An engine on a device of its own: it takes a fixed time, and none of the processor."""
+    """An engine on a device of its own, which takes a fixed time and none of the processor; lends its outputs."""
 
     def __init__(self, milliseconds: float) -> None:
         self.manifest = Manifest.model_validate(_MADE_UP)
         self._seconds = milliseconds / 1e3
         spec = self.manifest.input
-        shape = (3, 1, self.manifest.num_classes, spec.height, spec.width)
-        self._outputs = itertools.cycle(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+        shape = (2, 1, self.manifest.num_classes, spec.height, spec.width)
+        scores = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        self._outputs = Lending(*map(_Buffer, scores))
 
     def infer(self, _: Any) -> Any:
         """Waits, and gives scores."""
         time.sleep(self._seconds)
-        return next(self._outputs)
+        self._outputs.choose()
+        return self._outputs.lend()
 
     def close(self) -> None:
         """Holds nothing."""

@@ -43,12 +43,9 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Inferred:
-    """The raw outputs, or already the maps of all tasks where the runner would overwrite the outputs."""
-
     frame: SourceFrame
     engine: LadderEngine
     outputs: Sequence[npt.NDArray[Any]]
-    maps: dict[str, TaskMap] | None
 
 
 class Pipeline:
@@ -164,17 +161,17 @@ class Pipeline:
                 break
 
     def _infer(self) -> None:
-        # for all engines of a ladder alike: one thread alone writes the figures of a stage
-        must_finish = not all(engine.speed.outputs_stay for engine in self._ladder.engines)
         with suppress(ChannelClosed):
             while True:
                 with self._turn.frame(self._prepared) as prepared, self._in_hand():
                     engine = prepared.engine
                     with self._statistics.timed("infer"):
                         outputs = infer_all(engine.runner, prepared.network_input)
-                    maps = self._maps(outputs, engine) if must_finish else None
-                if not self._inferred.put(_Inferred(prepared.frame, engine, outputs, maps)):
+                        if not engine.speed.outputs_stay:
+                            outputs = [np.array(output) for output in outputs]
+                if not self._inferred.put(_Inferred(prepared.frame, engine, outputs)):
                     break
+                del outputs  # the engine writes to this memory again when nobody holds it
 
     @contextmanager
     def _in_hand(self) -> Iterator[None]:
@@ -185,9 +182,10 @@ class Pipeline:
             self._lost_in_failure += 1
             raise
 
-    def _maps(self, outputs: Sequence[npt.NDArray[Any]], engine: LadderEngine) -> dict[str, TaskMap]:
-        with self._statistics.timed("postprocess"):
-            scores = [np.asarray(output) for output in outputs]
+    def _maps(self, inferred: _Inferred) -> dict[str, TaskMap]:
+        engine = inferred.engine
+        with self._in_hand(), self._statistics.timed("postprocess"):
+            scores = [np.asarray(output) for output in inferred.outputs]
             self._statistics.scores.add(engine.name, perf_counter(), finite=all(map(all_finite, scores)))
             return task_maps(scores, engine.runner.manifest)
 
@@ -201,16 +199,16 @@ class Pipeline:
             except ChannelClosed:
                 break
             else:
-                self._finish(inferred)
+                frame, engine, maps = inferred.frame, inferred.engine, self._maps(inferred)
+                del inferred  # as in `_infer`
+                self._finish(frame, engine, maps)
             if self._seconds is not None and self._statistics.seconds >= self._seconds:
                 self._stop.requested = True
             if self._stop.requested:
                 self._frames.close()
 
-    def _finish(self, inferred: _Inferred) -> None:
-        statistics, frame, engine = self._statistics, inferred.frame, inferred.engine
-        with self._in_hand():
-            maps = self._maps(inferred.outputs, engine) if inferred.maps is None else inferred.maps
+    def _finish(self, frame: SourceFrame, engine: LadderEngine, maps: dict[str, TaskMap]) -> None:
+        statistics = self._statistics
         ids = maps.pop(engine.runner.manifest.output.label).astype(np.uint8, copy=False)
         ready_at = perf_counter()
         late = statistics.add_class_map(frame.captured_at, ready_at)

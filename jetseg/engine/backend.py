@@ -40,8 +40,8 @@ class Runner(Protocol):
             network_input: As `jetseg.preprocess.Preprocessor` makes it for `manifest.input`.
 
         Returns:
-            The raw main output, as `manifest.output` describes it. The next call may overwrite it; after
-            `close` it is gone.
+            The raw main output, as `manifest.output` describes it. It should stay as it is while later calls run; of
+            a runner that writes into it again, the camera loop takes copies. After `close` it is gone.
         """
         ...
 

@@ -70,13 +70,16 @@ def networks_of_run(folder: Path) -> list[tuple[str, Path]]:
         ConfigError: No stage of a recipe finished there.
     """
     kept = [kept_result(stage) for stage in sorted(folder.iterdir()) if stage.is_dir()]
-    networks: dict[str, tuple[str, Path]] = {}
+    networks: dict[Path, tuple[str, str]] = {}
     for result in filter(None, kept):
         for path in (path for kind, path in result.artifacts.items() if kind != "ranges"):
-            finished = (
-                networks.pop(load_manifest(path).parent_sha256 or "", None) if result.kind in _FINISHING else None
-            )
-            networks[artifact_sha256(path)] = (finished[0] if finished else result.name, path)
+            name = result.name
+            if result.kind in _FINISHING:
+                parent = load_manifest(path).parent_sha256
+                finished = next((made for made, (_, digest) in networks.items() if digest == parent), None)
+                if finished:
+                    name, _ = networks.pop(finished)
+            networks[path] = name, artifact_sha256(path)
     if not networks:
         raise ConfigError(
             f"{folder} holds no finished stage of a recipe.",
@@ -84,5 +87,6 @@ def networks_of_run(folder: Path) -> list[tuple[str, Path]]:
         )
     names = [name for name, _ in networks.values()]
     return [
-        (name if names.count(name) == 1 else f"{name} ({path.parent.name})", path) for name, path in networks.values()
+        (name if names.count(name) == 1 else f"{name} ({path.parent.name})", path)
+        for path, (name, _) in networks.items()
     ]

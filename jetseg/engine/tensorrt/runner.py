@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jetseg.engine.backend import StepTime
+from jetseg.engine.lending import Lending
 from jetseg.engine.tensorrt.gpu import Buffer, Gpu, Stream
 from jetseg.engine.tensorrt.layers import make_runtime
 from jetseg.engine.tensorrt.library import load_tensorrt
@@ -41,7 +43,8 @@ class TensorRtRunner:
         self.manifest = network.manifest
         self.path = network.path
         self._network = network
-        self._buffers: dict[str, Buffer] = {}
+        self._buffers: dict[str, list[Buffer]] = {}
+        self._lending: dict[str, Lending[Buffer]] = {}
         self._stream: Stream | None = None
         self._runtime: Any = None
         self._engine: Any = None
@@ -57,26 +60,28 @@ class TensorRtRunner:
             raise
 
     def infer(self, network_input: NetworkInput) -> npt.NDArray[Any]:
-        """Runs the network; see `jetseg.engine.backend.Runner.infer`. The next call overwrites the output."""
+        """Runs the network; see `jetseg.engine.backend.Runner.infer`."""
         return self._run(network_input, self._outputs[:1])[0]
 
     def infer_all(self, network_input: NetworkInput) -> list[npt.NDArray[Any]]:
-        """Runs the network; see `jetseg.engine.backend.SeveralOutputs`. The next call overwrites the outputs."""
+        """Runs the network; see `jetseg.engine.backend.SeveralOutputs`."""
         return self._run(network_input, self._outputs)
 
     def _run(self, network_input: NetworkInput, outputs: list[str]) -> list[npt.NDArray[Any]]:
         if self._gpu is None or (stream := self._stream) is None:
             raise ArtifactError(f"{self.path} was closed.")
-        source, results = self._buffers[self._input], [self._buffers[name] for name in outputs]
+        source, lending = self._buffers[self._input][0], [self._lending[name] for name in outputs]
         np.copyto(source.host, network_input)
         with self._gpu.active():
             source.upload(stream)
+            for name, buffers in self._lending.items():
+                self._set_address(name, buffers.choose())
             if not self._context.execute_async_v3(stream.handle):
                 raise self._failed("TensorRT failed while running the network")
-            for result in results:
-                result.download(stream)
+            for buffers in lending:
+                buffers.target.download(stream)
             stream.synchronize()
-        return [result.host for result in results]
+        return [buffers.lend() for buffers in lending]
 
     def step_times(self, network_input: NetworkInput, runs: int) -> list[StepTime]:
         """Runs the network so often, and returns the fastest run of each of its layers, in order of execution."""
@@ -98,9 +103,10 @@ class TensorRtRunner:
                 self._stream.synchronize()  # after an error a copy may still be under way
         with suppress(JetsegError), gpu.active():
             self._context = self._engine = self._runtime = None
-            for owned in (*self._buffers.values(), *((self._stream,) if self._stream else ())):
+            for owned in (*chain(*self._buffers.values()), *((self._stream,) if self._stream else ())):
                 owned.free()
         self._buffers.clear()
+        self._lending.clear()
         gpu.close()
 
     def _open(self, trt: ModuleType, gpu: Gpu) -> None:
@@ -116,12 +122,19 @@ class TensorRtRunner:
             raise self._failed("The engine's memory could not be allocated")
         if -1 in tuple(engine.get_tensor_shape(self._input)):
             context.set_input_shape(self._input, input_shape(self.manifest.input))
-        self._stream = gpu.stream()
+        self._stream, mapped = gpu.stream(), options.memory == "mapped"
         for name in _names(engine):
             shape, dtype = tuple(context.get_tensor_shape(name)), np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
-            buffer = self._buffers[name] = gpu.buffer(shape, dtype, mapped=options.memory == "mapped")
-            if not context.set_tensor_address(name, buffer.address):
-                raise self._failed(f"TensorRT does not take the memory for {name}")
+            buffers = self._buffers[name] = []
+            for _ in range(2 if name in self._outputs else 1):
+                buffers.append(gpu.buffer(shape, dtype, mapped=mapped))  # noqa: PERF401 - or the first would be lost
+            if name in self._outputs:
+                self._lending[name] = Lending(*buffers)
+            self._set_address(name, buffers[0])
+
+    def _set_address(self, name: str, buffer: Buffer) -> None:
+        if not self._context.set_tensor_address(name, buffer.address):
+            raise self._failed(f"TensorRT does not take the memory for {name}")
 
     def _choose_input_and_outputs(self, trt: ModuleType, engine: Any) -> None:  # noqa: ANN401
         """Finds the input and the outputs that the manifest means, and checks them against it."""

@@ -198,7 +198,7 @@ def test_mapped_memory_needs_no_copies_and_gives_the_same(double, settings):
     mapped = open_engine(build_engine(**settings, options={"memory": "mapped"}).path)
     made.events.clear()
     np.testing.assert_array_equal(mapped.infer(INPUT), expected)
-    assert made.events == ["push", "execute_async_v3", "synchronize", "run"]
+    assert made.events == ["push", "set_tensor_address", "execute_async_v3", "synchronize", "run"]
     assert not np.array_equal(mapped.infer(INPUT * 0), expected)
     mapped.close()
     assert (made.memory, made.contexts) == ({}, 0)
