@@ -30,7 +30,8 @@ from jetseg.provenance import device_name, toolchain
 from jetseg.report.rows import Entry
 from jetseg.storage import check_place
 from jetseg.workflows.comparing import Networks, open_entries
-from jetseg.workflows.repairing import Repairs, check_repairable
+from jetseg.workflows.repairable import check_repairable
+from jetseg.workflows.repairing import Repairs
 
 
 def explain(

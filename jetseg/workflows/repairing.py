@@ -14,13 +14,13 @@ from jetseg.data.contract import Split
 from jetseg.data.dataset import Dataset
 from jetseg.engine.backend import DEFAULT_BACKEND
 from jetseg.engine.engine import Engine
-from jetseg.errors import ConfigError, JetsegError
+from jetseg.errors import JetsegError
 from jetseg.evaluation.accuracy import measure_accuracy
 from jetseg.evaluation.benchmark import benchmark, inference_on_noise
 from jetseg.evaluation.learning import LEAST_FRAMES
 from jetseg.explanation.causes.cause import Effects
 from jetseg.explanation.causes.quantizers import least_repair
-from jetseg.explanation.causes.search import graph_of, is_quantized, worst_frames
+from jetseg.explanation.causes.search import graph_of, worst_frames
 from jetseg.explanation.causes.trials import Trials
 from jetseg.explanation.config import ExplainConfig
 from jetseg.explanation.exemplars import hurt_frames
@@ -245,25 +245,3 @@ class Repairs:
         if hurt:
             words += f", and on more frames like {', '.join(frame.name for frame in hurt[:_NAMED])}"
         return Repair("train", f"{words}.")
-
-
-def check_repairable(parent: Entry, children: Sequence[Entry]) -> None:
-    """Refuses to try repairs of a child of which none can be tried, before minutes are spent on it.
-
-    Raises:
-        ConfigError: It is neither a pruned checkpoint of a checkpoint, nor quantized from a float network.
-    """
-    for child in children:
-        pruned = any(stage.name == "prune" for stage in child.manifest.stages)
-        if child.manifest.kind == "checkpoint":
-            fits = pruned and parent.manifest.kind == "checkpoint"
-            wanted = "a checkpoint that was pruned, beside the checkpoint that it was pruned from"
-        else:
-            graph, dense = graph_of(child), graph_of(parent)
-            fits = graph is not None and is_quantized(graph) and dense is not None and not is_quantized(dense)
-            wanted = "an ONNX file or an engine of ONNX Runtime with quantizers, beside its float network"
-        if not fits:
-            raise ConfigError(
-                f"`repair`: no repair of {child.path.name} can be tried: that takes {wanted}.",
-                "Leave `repair` out: what to do is proposed all the same.",
-            )
