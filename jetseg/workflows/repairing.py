@@ -144,7 +144,7 @@ class Repairs:
         settings = prune_settings(stage)
         data = self.dataset if "data" in stage.settings or later else None
         training = train_settings(later[-1], parent.path) if later else {}
-        epochs = {"epochs": self.config.repair_epochs} if later else {}
+        epochs: dict[str, Any] = {"epochs": self.config.repair_epochs} if later else {}
 
         def candidate(count: int) -> Candidate:
             layers = tuple(cause.layer for cause in effects.causes[:count])
