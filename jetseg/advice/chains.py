@@ -105,8 +105,7 @@ def leaders(ranked: Sequence[Chain], count: int) -> list[Chain]:
 
 
 def _pays(option: Option) -> bool:
-    faster, lost = option.speedup or 1.0, option.expected_drop or 0.0
-    return faster >= _NOTICED or lost < 0 or option.plan.qat
+    return (option.speedup or 1.0) >= _NOTICED or _counted_drop(option) < 0 or option.plan.qat
 
 
 def _extended(chain: Chain, option: Option) -> Chain | None:
@@ -116,8 +115,14 @@ def _extended(chain: Chain, option: Option) -> Chain | None:
     return Chain(
         plan,
         chain.speedup * (option.speedup or 1.0),
-        chain.expected_drop + (option.expected_drop or 0.0),
+        chain.expected_drop + _counted_drop(option),
         max(chain.hours, option.hours),
         weakest(chain.speedup_from, option.speedup_from),
         weakest(chain.drop_from, option.drop_from),
     )
+
+
+def _counted_drop(option: Option) -> float:
+    """Returns what a technique adds to a chain's loss; what cannot gain accuracy has gained noise of a few frames."""
+    drop = option.expected_drop or 0.0
+    return drop if option.plan.distilled or option.plan.instead else max(0.0, drop)

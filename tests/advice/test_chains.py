@@ -53,6 +53,11 @@ def test_a_technique_that_only_wins_accuracy_is_in_chains():
     assert [one.expected_drop for one in made] == [0.0, -1.0]
 
 
+def test_a_gain_of_what_can_only_lose_is_noise():
+    made = make_chains(findings(option(Plan(precision="int8"), 2.0, -0.4, 0.0)))
+    assert [one.expected_drop for one in made] == [0.0, 0.0]
+
+
 def test_without_a_budget_the_fastest_chain_that_loses_little_comes_first():
     ranked = rank([AS_IT_IS, chain(HALF_WIDTH, 3.0, 1.5), chain(INT8, 2.0, 0.9)], AdviseConfig(max_drop=1.0), 10.0)
     assert names(ranked) == ["int8", "as it is, fp32", "50 % of the channels pruned"]
