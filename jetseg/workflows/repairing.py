@@ -143,8 +143,9 @@ class Repairs:
         stage, *later = child.manifest.stages[last:]
         settings = prune_settings(stage)
         data = self.dataset if "data" in stage.settings or later else None
-        training = train_settings(later[-1], parent.path) if later else {}
-        epochs: dict[str, Any] = {"epochs": self.config.repair_epochs} if later else {}
+        tuning: dict[str, Any] = {}
+        if later:
+            tuning = {"epochs": self.config.repair_epochs, **train_settings(later[-1], parent.path)}
 
         def candidate(count: int) -> Candidate:
             layers = tuple(cause.layer for cause in effects.causes[:count])
@@ -159,7 +160,7 @@ class Repairs:
 
             def prune_again(folder: Path) -> Network | Path:
                 out = folder / "repaired.safetensors"
-                pruned = prune(parent.path, out=out, data=data, keep=layers, **settings, **epochs, **training)
+                pruned = prune(parent.path, out=out, data=data, keep=layers, **settings, **tuning)
                 return export(pruned.checkpoint, out=folder / "repaired.onnx").network
 
             return repair, prune_again if not later or self.config.repair_epochs else None
