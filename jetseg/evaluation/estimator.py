@@ -174,7 +174,7 @@ def percent(odds: float) -> float:
 def widening(distance: float, windows: int) -> float:
     """Returns how many times as wide an interval is at some distance from so many windows, as in linear regression.
 
-    >>> widening(0.0, 10**9), round(widening(7.0, 50), 2)
+    >>> round(widening(0.0, 10**9), 2), round(widening(7.0, 50), 2)
     (1.0, 1.41)
     """
     return float(np.sqrt(1 + (1 + distance**2) / windows))
