@@ -116,7 +116,7 @@ class Corrector:
         tried = [self._reconstructed(start, targets[0], few) if reconstruct else start for start in starts]
         winner = judge.best(tried, targets[0])
         if rescale and max(trial.agreement for trial in judge.trials) < _GOOD_AGREEMENT:
-            for variant in self._rescaled(variants[-1]):
+            for variant in self._freed(variants[-1]):
                 variants, start = [*variants, variant], variant.start(variant.glimpse, choose)
                 starts.append(start)
                 tried.append(self._reconstructed(start, targets[0], few) if reconstruct else start)
@@ -143,16 +143,30 @@ class Corrector:
     ) -> Variant:
         graph = start.copy()
         magnitudes = _magnitudes(seen)
-        # factors by noise look at what convolutions read; where all is quantized, even ranges did better
-        equalize_(graph, magnitudes, channels, None if self.policy == "conv-inputs" else EVEN)
+        equalize_(graph, magnitudes, channels, self._strength)
         return self._watched(graph, (*before, "equalize"))
 
-    def _rescaled(self, variant: Variant) -> list[Variant]:
-        """Returns a variant with multiplications where its channels are far apart; nothing where they are not."""
-        graph = variant.graph.copy()
-        if not rescale_(graph, _magnitudes(variant.glimpse)):
-            return []
-        return [replace(self._watched(graph, (*variant.corrections, "rescale")), pixels=variant.pixels)]
+    @property
+    def _strength(self) -> float | None:
+        """Factors by noise look at what convolutions read; where all is quantized, even ranges did better."""
+        return None if self.policy == "conv-inputs" else EVEN
+
+    def _freed(self, variant: Variant) -> list[Variant]:
+        """Returns variants of one that loses much.
+
+        One has factors that look at what batch norms read as well, which did not do ESPNet good; one has, on top of
+        that, multiplications where channels are far apart.
+        """
+        graph, found = variant.graph.copy(), []
+        if "equalize" in variant.corrections:
+            channels = probe(graph, self.frames[0](), self.threads).channels
+            equalize_(graph, _magnitudes(variant.glimpse), channels, self._strength, norms=True)
+            found.append(self._watched(graph, variant.corrections))
+        base = found[-1] if found else variant
+        graph = base.graph.copy()
+        if rescale_(graph, _magnitudes(base.glimpse)):
+            found.append(self._watched(graph, (*variant.corrections, "rescale")))
+        return [replace(each, pixels=variant.pixels) for each in found]
 
     def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
         graph.check()

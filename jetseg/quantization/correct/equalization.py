@@ -30,6 +30,8 @@ def equalize_(
     magnitudes: Mapping[str, Factors],
     channels: Mapping[str, int],
     strength: float | None = None,
+    *,
+    norms: bool = False,
 ) -> int:
     """Divides each free channel by a factor and multiplies the weights that read it.
 
@@ -45,6 +47,7 @@ def equalize_(
         channels: Number of channels of each activation.
         strength: 1 gives all channels of a group of tied tensors the same range, 0 changes nothing; by default the
             factors are those of `balance`.
+        norms: Whether `balance` looks at what batch norms read as well.
 
     Returns:
         Number of factors that differ from 1.
@@ -55,7 +58,7 @@ def equalize_(
         if name in groups.of:
             np.maximum.at(seen, groups.of[name], values)
     by_group = _factors(groups, seen, EVEN if strength is None else strength)
-    layers = readings(graph, groups, magnitudes)
+    layers = readings(graph, groups, magnitudes, norms=norms)
     if strength is None and layers:
         by_group = balance(layers, groups, by_group)
     axes = channel_axes(graph)

@@ -41,16 +41,19 @@ class Reading:
     gains: Factors
 
 
-def readings(graph: Graph, groups: ChannelGroups, magnitudes: Mapping[str, Factors]) -> list[Reading]:
-    """Returns what convolutions, linear layers and batch norms read, as far as its channels and ranges are known.
+def readings(
+    graph: Graph, groups: ChannelGroups, magnitudes: Mapping[str, Factors], *, norms: bool = False
+) -> list[Reading]:
+    """Returns what convolutions and linear layers read, as far as its channels and ranges are known.
 
-    A batch norm that is left has branches before it that are added or joined, which some runtimes write in 8 bits.
+    With `norms`, what batch norms read as well. A batch norm that is left has branches before it that are added or
+    joined, which some runtimes write in 8 bits.
     """
     found = []
     for node in graph.nodes:
         source = range_source(graph, node.input[0]) if node.input else ""
         known = node.input and node.input[0] in groups.of and source in groups.of and source in magnitudes
-        norm = node.op_type == "BatchNormalization" and graph.owns(node)
+        norm = norms and node.op_type == "BatchNormalization" and graph.owns(node)
         if not known or not (norm or is_matrix_layer(graph, node)):
             continue
         gains = input_gains(graph, node)

@@ -48,7 +48,8 @@ def build(cuda: str) -> Path:
         _pip("install", "--upgrade", "--target", headers, *HEADERS[cuda])
         _pip("download", "--no-binary", ":all:", "--no-build-isolation", "--dest", folder, f"pycuda=={PYCUDA}")
         with tarfile.open(next(folder.glob("pycuda-*.tar.gz"))) as archive:
-            archive.extractall(folder, filter="data")
+            safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and later
+            archive.extractall(folder, **safely)
         include = _include_folders(headers)
         _link(folder, include)
         (source / "siteconf.py").write_text(SITE.format(folder=str(folder), include=include))

@@ -67,7 +67,7 @@ def test_equalization_evens_what_a_batch_norm_reads(image):
     graph = Graph(hard_network())
     before = run(graph, image)
     joined = [node.input[0] for node in graph.nodes if node.op_type == "BatchNormalization"]
-    equalize_(graph, ranges(before), {name: values.shape[1] for name, values in before.items()})
+    equalize_(graph, ranges(before), {name: values.shape[1] for name, values in before.items()}, norms=True)
     after = run(graph, image)
     assert np.abs(after["logits"] - before["logits"]).max() < 1e-5 * np.abs(before["logits"]).max()
     assert max(spread(ranges(before)[name]) for name in joined) > 20
