@@ -44,6 +44,7 @@ class Variant:
         observe: Returns its activations on all calibration frames; for the variant that is kept.
         corrections: What was done to it.
         pixels: Its tensor that holds the pixels of the image, if there is one; its range is known beforehand.
+        with_norms: Makes it anew with factors that look at what batch norms read as well; None if it has no factors.
     """
 
     graph: Graph
@@ -51,6 +52,7 @@ class Variant:
     observe: Callable[[], Observed]
     corrections: tuple[Correction, ...] = ()
     pixels: str | None = None
+    with_norms: Callable[[], Variant] | None = None
 
     def start(self, observed: Observed, choose: ChooseRanges) -> CorrectedGraph:
         """Returns the network with ranges from what was observed."""

@@ -139,33 +139,32 @@ class Corrector:
         return Outcome(networks, variants[place].observe(), judge.trials)
 
     def _equalized(
-        self, start: Graph, seen: Observed, channels: Mapping[str, int], before: tuple[Correction, ...]
+        self,
+        start: Graph,
+        seen: Observed,
+        channels: Mapping[str, int],
+        before: tuple[Correction, ...],
+        *,
+        norms: bool = False,
     ) -> Variant:
         graph = start.copy()
-        magnitudes = _magnitudes(seen)
-        equalize_(graph, magnitudes, channels, self._strength)
-        return self._watched(graph, (*before, "equalize"))
-
-    @property
-    def _strength(self) -> float | None:
-        """Factors by noise look at what convolutions read; where all is quantized, even ranges did better."""
-        return None if self.policy == "conv-inputs" else EVEN
+        # factors by noise look at what layers read; where all is quantized, even ranges did better
+        strength = None if self.policy == "conv-inputs" else EVEN
+        equalize_(graph, _magnitudes(seen), channels, strength, norms=norms)
+        again = partial(self._equalized, start, seen, channels, before, norms=True)
+        return replace(self._watched(graph, (*before, "equalize")), with_norms=again)
 
     def _freed(self, variant: Variant) -> list[Variant]:
         """Returns variants of one that loses much.
 
-        One has factors that look at what batch norms read as well, which did not do ESPNet good; one has, on top of
-        that, multiplications where channels are far apart.
+        One has factors that look at what batch norms read as well; one has, on top of that, multiplications where
+        channels are far apart.
         """
-        graph, found = variant.graph.copy(), []
-        if "equalize" in variant.corrections:
-            channels = probe(graph, self.frames[0](), self.threads).channels
-            equalize_(graph, _magnitudes(variant.glimpse), channels, self._strength, norms=True)
-            found.append(self._watched(graph, variant.corrections))
-        base = found[-1] if found else variant
+        found = [] if variant.with_norms is None else [variant.with_norms()]
+        base = found[0] if found else variant
         graph = base.graph.copy()
         if rescale_(graph, _magnitudes(base.glimpse)):
-            found.append(self._watched(graph, (*variant.corrections, "rescale")))
+            found.append(self._watched(graph, (*base.corrections, "rescale")))
         return [replace(each, pixels=variant.pixels) for each in found]
 
     def _watched(self, graph: Graph, corrections: tuple[Correction, ...]) -> Variant:
