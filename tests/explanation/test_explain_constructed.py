@@ -65,6 +65,7 @@ def test_small_objects_that_vanish_are_named(parent, shapes, tmp_path):
     assert first.after < 20
 
 
+@pytest.mark.long
 def test_another_temperature_is_named_with_what_mends_it(parent, shapes, tmp_path):
     child = explained(parent, write_network(tmp_path / "child.onnx", heat=4.0), shapes)
     assert [finding.kind for finding in child.findings] == ["calibration"]
