@@ -199,13 +199,13 @@ def argmax_channels(scores_chw: npt.NDArray[np.float32]) -> ClassMap:
     """
     scores_chw = np.asarray(scores_chw, dtype=np.float32)
     best = np.array(scores_chw[0], copy=True, order="C")
-    ids = np.zeros(best.shape, dtype=np.uint8)
+    ids, wins = np.zeros(best.shape, dtype=np.uint8), np.empty(best.shape, dtype=np.uint8)
     for channel in range(1, scores_chw.shape[0]):
         plane = np.ascontiguousarray(scores_chw[channel])
-        wins = cv2.compare(plane, best, cv2.CMP_GT)
+        cv2.compare(plane, best, cv2.CMP_GT, dst=wins)
         cv2.max(plane, best, dst=best)
         # ids only grow as channels go by, so the maximum keeps the latest winner
-        cv2.max(ids, np.bitwise_and(wins, np.uint8(channel)), dst=ids)
+        cv2.max(ids, np.bitwise_and(wins, np.uint8(channel), out=wins), dst=ids)
     return ids
 
 

@@ -9,11 +9,17 @@ import numpy.typing as npt
 
 
 def all_finite(output: npt.NDArray[Any]) -> bool:
-    """Tells whether no score is NaN or infinite; 0.3 ms for 11 x 360 x 480 of them, a third of what their argmax takes.
+    """Tells whether no score is NaN or infinite.
 
+    Bits of floats, taken for integers, grow with the number, and only NaN is above infinity: two maxima without a copy.
     A class map passes: what its scores were is not seen any more.
 
     >>> all_finite(np.array([1.0, np.nan])), all_finite(np.array([3], np.uint8))
     (False, True)
     """
-    return output.dtype.kind != "f" or bool(np.isfinite(output).all())
+    if output.dtype.kind != "f" or not output.size:
+        return True
+    signed, unsigned = f"i{output.itemsize}", f"u{output.itemsize}"
+    infinite = np.array([np.inf, -np.inf], output.dtype)
+    highest, lowest = infinite.view(signed)[0], infinite.view(unsigned)[1]
+    return bool(output.view(signed).max() < highest and output.view(unsigned).max() < lowest)
