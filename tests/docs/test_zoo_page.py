@@ -41,10 +41,16 @@ def test_every_network_has_a_factory_and_a_row():
         "export": {**done, "result": {"parameters": 1_400_000}},
         "prune": {**done, "outcome": "refused", "sentence": "Error: a layer named stem.", "result": None},
         "build-engine": {**done, "result": {"integer_layers": 4, "float_layers": ["head"]}},
-        "bench": {**done, "result": {"networks": [{"latency": {}}, {"latency": {"speed_ratio": 1.5}}]}},
+        "build-engine by default": {
+            **done,
+            "result": {"precision": "int8", "integer_layers": 2, "float_layers": ["a", "b", "head"]},
+        },
+        "bench": {**done, "result": {"networks": [{"latency": {"speed_ratio": ratio}} for ratio in (1.0, 0.9, 1.5)]}},
     }
     page = table.page({"stdc1": records}, versions={"torch": "2.13.0"})
     (row,) = [line for line in page.splitlines() if line.startswith("| `stdc1`")]
-    assert [cell.strip() for cell in row.split("|")[2:8]] == ["1,400", "refused", "3, 0.5", "-", "-", "4 of 5"]
+    cells = ["1,400", "refused", "3, 0.5", "-", "-", "4 of 5", "0.90", "int8, 2 of 5", "1.50"]
+    assert [cell.strip() for cell in row.split("|")[2:11]] == cells
+    assert "Over float, median of 1: INT8 0.90, what is handed over 1.50." in page
     assert "- `stdc1`, prune: refused. Error: a layer named stem." in page
     assert {step.needs for step in steps_of("stdc1")} <= {step.makes for step in steps_of("stdc1")} | {None}

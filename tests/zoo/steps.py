@@ -43,7 +43,8 @@ def steps_of(name: str) -> tuple[Step, ...]:
     few = ("--data", "synthetic:4", "--epochs", "1", "--batch-size", "2")
     calibrated = ("--calibration", "net.ranges.json", *DATA)
     frames = ("--frames", str(FRAMES))
-    measured = (*calibrated, "--eval-frames", str(FRAMES), *OPEN, "--force")
+    default = (*calibrated, "--eval-frames", str(FRAMES), *OPEN)
+    measured = (*default, "--force")
     rtx = ("--backend", "tensorrt_rtx", "--target", "sm86")
     return (
         Step("weights", ("zoo.weights", name, "net.pt"), "net.pt"),
@@ -115,9 +116,16 @@ def steps_of(name: str) -> tuple[Step, ...]:
             "net.ranges.json",
         ),
         Step(
+            "build-engine by default",
+            _jetseg("build-engine", "net.onnx", *default, "--out", "net.default.onnx"),
+            "net.default.onnx",
+            "net.ranges.json",
+            timed=True,
+        ),
+        Step(
             "bench",
-            _jetseg("bench", "net.onnx", "net.int8.onnx", "--seconds", "0.5"),
-            needs="net.int8.onnx",
+            _jetseg("bench", "net.onnx", "net.int8.onnx", "net.default.onnx", "--seconds", "0.5"),
+            needs="net.default.onnx",
             timed=True,
         ),
     )
