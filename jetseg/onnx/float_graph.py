@@ -1,4 +1,4 @@
-"""Loads a float network for calibration and quantization: constants as initializers, batch norms folded."""
+"""Loads a float network for calibration and quantization: constants held, batch norms folded, GELU in one order."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def load_float_graph(path: Path, sha256: str | None = None) -> Graph:
     hold_constants_(graph)
     bypass_identities_(graph)
     fold_batch_norms_(graph)
+    reorder_gelu_(graph)
     return graph
 
 
@@ -185,3 +186,34 @@ def _fold(graph: Graph, conv: onnx.NodeProto, norm: onnx.NodeProto) -> None:
     bias_name = graph.add_initializer(graph.free_name(f"{norm.output[0]}.bias"), folded_bias)
     graph.set_inputs(conv, [conv.input[0], weight_name, bias_name])
     graph.absorb(conv, norm)
+
+
+def reorder_gelu_(graph: Graph) -> int:
+    """Writes x * (0.5 * (1 + erf(...))) as (x * (1 + erf(...))) * 0.5, to the same values; returns how often.
+
+    torch exports GELU in the first order, and ONNX Runtime computes it as one operator in the second only. Halving
+    is exact.
+    """
+    changed = 0
+    for last in [node for node in graph.nodes if node.op_type == "Mul"]:
+        for factor, other in (last.input, reversed(last.input)):
+            half, alone = graph.producer.get(other), graph.only_consumer(other) is last
+            if half is None or half.op_type != "Mul" or not alone:
+                continue
+            halves = [name for name in half.input if name in graph.weights and np.all(graph.weight(name) == 0.5)]
+            grown = next((name for name in half.input if name not in halves), "")
+            if len(halves) != 1 or not _is_one_plus_erf(graph, grown):
+                continue
+            doubled = graph.free_name(f"{last.output[0]}.doubled")
+            graph.insert_before(last, helper.make_node("Mul", [factor, grown], [doubled]))
+            graph.set_inputs(last, [doubled, halves[0]])
+            graph.remove_node(half)
+            changed += 1
+            break
+    return changed
+
+
+def _is_one_plus_erf(graph: Graph, name: str) -> bool:
+    add = graph.producer.get(name)
+    makers = [graph.producer.get(read) for read in add.input] if add is not None and add.op_type == "Add" else []
+    return any(maker is not None and maker.op_type == "Erf" for maker in makers)

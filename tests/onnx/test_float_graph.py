@@ -169,3 +169,48 @@ def test_constant_nodes_and_copies_become_initializers(tmp_path):
     assert not {"Constant", "Identity"} & {node.op_type for node in graph.nodes}
     (kernel,) = [tensor for tensor in small_network().graph.initializer if tensor.name == "w2"]
     np.testing.assert_array_equal(graph.weight("kernel"), numpy_helper.to_array(kernel))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_gelu_is_one_operator_for_onnx_runtime_and_has_the_same_values(tmp_path, turned):
+    def either(one, other):
+        return [other, one] if turned else [one, other]
+
+    nodes = [
+        helper.make_node("Div", ["x", "root"], ["scaled"]),
+        helper.make_node("Erf", ["scaled"], ["error"]),
+        helper.make_node("Add", either("error", "one"), ["grown"]),
+        helper.make_node("Mul", either("half", "grown"), ["share"]),
+        helper.make_node("Mul", either("x", "share"), ["y"], "gelu"),
+    ]
+    constants = {"root": 2**0.5, "one": 1.0, "half": 0.5}
+    weights = [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 5]) for name in "xy"]
+    graph = helper.make_graph(nodes, "gelu", ends[:1], ends[1:], weights)
+    path, seen = tmp_path / "gelu.onnx", tmp_path / "seen.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    found = load_float_graph(path)
+    found.check()
+    x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
+    before, after = (
+        make_session(model, optimize=False).run(None, {"x": x}) for model in (path, found.model.SerializeToString())
+    )
+    np.testing.assert_array_equal(after, before)
+    make_session(found.model.SerializeToString(), optimized=seen)
+    assert [node.op_type for node in onnx.load(str(seen)).graph.node] == ["Gelu"]
+
+
+def test_a_product_whose_half_is_read_elsewhere_stays(tmp_path):
+    nodes = [
+        helper.make_node("Erf", ["x"], ["error"]),
+        helper.make_node("Add", ["error", "one"], ["grown"]),
+        helper.make_node("Mul", ["half", "grown"], ["share"]),
+        helper.make_node("Mul", ["x", "share"], ["y"]),
+        helper.make_node("Relu", ["share"], ["z"]),
+    ]
+    weights = [numpy_helper.from_array(np.float32(value), name) for name, value in (("one", 1.0), ("half", 0.5))]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xyz"]
+    graph = helper.make_graph(nodes, "shared", ends[:1], ends[1:], weights)
+    path = tmp_path / "shared.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    assert [node.op_type for node in load_float_graph(path).nodes] == ["Erf", "Add", "Mul", "Mul", "Relu"]

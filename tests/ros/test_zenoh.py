@@ -30,11 +30,13 @@ def test_a_loop_between_two_topics(count, least):
     port = free_port()
     with (
         peer("zenoh_peer.py", port, count, 30) as process,
-        Loop(place("/camera/image_raw", port), place("/segmentation", port)) as loop,
+        Loop(place("/camera/image_raw", port), place("/segmentation", port), wait=True) as loop,
     ):
         found = report_of(process)
     check_report(found, count, least)
     added_ms = transport_ms(found, loop)
+    print("class map to subscriber, ms:", np.percentile(added_ms, [50, 95, 99]).round(2))  # noqa: T201
+    print(len(found["received"]), "of", count)  # noqa: T201
     assert np.percentile(added_ms, 50) < 10  # of a machine that others use
     assert len(found["labels"]) == 1
     assert "vision_msgs::msg::dds_::LabelInfo_/RIHS01_" in found["labels"][0]
@@ -54,7 +56,7 @@ def test_a_publisher_that_starts_anew_is_found_again():
     port = free_port()
     with (
         peer("zenoh_peer.py", port, 3000, 30) as process,
-        Loop(place("/camera/image_raw", port), place("/segmentation", port)) as loop,
+        Loop(place("/camera/image_raw", port), place("/segmentation", port), wait=True) as loop,
     ):
         await_true(lambda: loop.statistics.rate.count > 5)
         process.send_signal(signal.SIGKILL)

@@ -145,7 +145,7 @@ def check_report(found, count, least):
 
 
 def transport_ms(found, loop):
-    """Returns what the bus added to each frame: from camera to loop, and from class map to subscriber."""
+    """Returns how long each class map took from the loop to the subscriber, in milliseconds."""
     back = [arrived - loop.moments.ready[stamp] for stamp, arrived in found["received"]]
     return np.array(back) * 1e3
 
