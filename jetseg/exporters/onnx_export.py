@@ -30,6 +30,7 @@ from jetseg.manifest import Manifest, Stage
 from jetseg.models import outputs_apart
 from jetseg.network import Network, open_network
 from jetseg.onnx.file import write_onnx
+from jetseg.onnx.tensors import flush_subnormals_
 from jetseg.onnx.upsampling import without_last_upsampling
 from jetseg.postprocess import score_threshold
 from jetseg.storage import check_output
@@ -158,6 +159,7 @@ def export_module(
             raise ArtifactError("torch.onnx returned nothing.")
         model = program.model_proto
         fold_constants_(model)
+        flush_subnormals_(model)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # whatever a foreign network or torch's exporter raises
         raise ArtifactError(

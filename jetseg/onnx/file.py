@@ -14,7 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 
 from jetseg.errors import ArtifactError
-from jetseg.onnx.tensors import MOST_BYTES, check_sizes
+from jetseg.onnx.tensors import MOST_BYTES, check_sizes, flush_subnormals_
 from jetseg.onnx.weight_files import put_weights_inside_, read_at_most
 
 
@@ -36,7 +36,7 @@ class OnnxContent:
 
 
 def load_onnx(path: Path, sha256: str | None = None) -> onnx.ModelProto:
-    """Loads an ONNX file with all its weights.
+    """Loads an ONNX file with all its weights, to compute with it; see also `flush_subnormals_`.
 
     Args:
         path: ONNX file.
@@ -51,6 +51,7 @@ def load_onnx(path: Path, sha256: str | None = None) -> onnx.ModelProto:
             f"{path} is not the file that was checked: its SHA-256 differs, so it was changed since.",
             "Leave it while it is in use, and start again.",
         )
+    flush_subnormals_(content.model)
     return content.model
 
 

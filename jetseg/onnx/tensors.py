@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import Message
+from onnx import numpy_helper
 
 from jetseg.errors import ArtifactError
 
@@ -50,6 +52,24 @@ def check_sizes(path: Path, model: onnx.ModelProto) -> None:
             _check_size(path, found)
         elif _count(path, found.values, found.dims) * 8 > MOST_BYTES:
             raise _wrong(path, found.values, f"is sparse, and has the shape {list(found.dims)}")
+
+
+def flush_subnormals_(model: onnx.ModelProto) -> None:
+    """Makes float32 weights zero whose magnitude is below the least normal one, 1.2e-38.
+
+    Weight decay leaves them in dead channels. They change nothing that a network says, but a processor computes with
+    them many times slower than with other numbers.
+
+    Args:
+        model: All weights inside; it is changed in place.
+    """
+    for tensor in all_tensors(model):
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        subnormal = (values != 0) & (np.abs(values) < np.finfo(np.float32).tiny)
+        if subnormal.any():
+            tensor.CopyFrom(numpy_helper.from_array(np.where(subnormal, np.float32(0), values), tensor.name))
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto | onnx.SparseTensorProto]:

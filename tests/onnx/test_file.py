@@ -303,3 +303,20 @@ def test_a_node_that_gives_nothing(tmp_path, outputs):
     onnx.save(model, str(tmp_path / "net.onnx"))
     with pytest.raises(ArtifactError, match=r"no sound network: node '' \(If\) gives nothing"):
         load_onnx(tmp_path / "net.onnx")
+
+
+def test_weights_that_are_subnormal_become_zero(tmp_path):
+    least = np.finfo(np.float32).tiny
+    values = np.float32([0.5, least, -least, least / 2, -1e-42, 0.0])
+    model = small_network()
+    model.graph.initializer.append(numpy_helper.from_array(values, "dead"))
+    doubles = numpy_helper.from_array(np.float64([1e-42]), "double")
+    model.graph.initializer.append(doubles)
+    path = tmp_path / "dead.onnx"
+    onnx.save(model, str(path))
+    loaded = {held.name: numpy_helper.to_array(held) for held in load_onnx(path).graph.initializer}
+    np.testing.assert_array_equal(loaded["dead"], np.float32([0.5, least, -least, 0, 0, 0]))
+    assert loaded["double"][0] == 1e-42
+    for kept in small_network().graph.initializer:
+        np.testing.assert_array_equal(loaded[kept.name], numpy_helper.to_array(kept))
+    assert sha256_file(path) == read_onnx(path).sha256, "the file itself is as it was"
