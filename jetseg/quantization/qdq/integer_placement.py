@@ -97,6 +97,7 @@ def place_for_integer_kernels(
         integer_nodes.add(node.output[0])
     wanted = set(graph.outputs) if kernels.heads else set[str]()
     _extend_over_integer_operators_(graph, activations, integer_nodes, keep_float, ranges, kernels, wanted)
+    _quantize_before_joining_(graph, activations, integer_nodes, keep_float, kernels)
     shares = (name for name in activations if _is_share(graph, name))
     return Placement(activations, weights, frozenset(integer_nodes), integer_outputs=True, shares=frozenset(shares))
 
@@ -155,6 +156,36 @@ def _extend_over_integer_operators_(
             activations.update((name, activations.get(name, name)) for name in node.input if name in loose)
             source = activations[node.input[0]] if node.op_type in kernels.same_range else output
             activations.setdefault(output, source)
+
+
+def _quantize_before_joining_(
+    graph: Graph,
+    activations: dict[str, str],
+    integer_nodes: set[str],
+    keep_float: frozenset[str],
+    kernels: IntegerKernels,
+) -> None:
+    """Quantizes what a concatenation reads, with its scale, and joins bytes: the same values as if it joined floats.
+
+    So it is where integer operators alone read the concatenation, and nothing that it reads has another scale.
+    """
+    for node in graph.nodes:
+        name = node.output[0]
+        joins = node.op_type == "Concat" and node.op_type in kernels.operators and runs_on_integers(graph, node)
+        if not joins or name not in activations or name in integer_nodes | keep_float | set(graph.outputs):
+            continue
+        inner = all(reader.output[0] in integer_nodes for reader in graph.readers(name))
+        loose = [read for read in node.input if read not in activations]
+        others = [read for read in node.input if read in activations and not _is_written(graph, read, integer_nodes)]
+        if inner and not others and graph.constants.keys().isdisjoint(node.input):
+            integer_nodes.add(name)
+            activations.update(dict.fromkeys(loose, activations[name]))
+
+
+def _is_written(graph: Graph, name: str, integer_nodes: Container[str]) -> bool:
+    """Tells whether an integer operator makes a tensor."""
+    producer = graph.producer.get(name)
+    return producer is not None and producer.op_type not in FLOAT_WRITERS and producer.output[0] in integer_nodes
 
 
 def _head_layers(graph: Graph) -> set[str]:

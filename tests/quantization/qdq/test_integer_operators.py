@@ -1,6 +1,7 @@
 """Gates and activations between quantized layers: right in value, and no float kernel is left between the layers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from jetseg.onnx.graph import Graph
 from jetseg.onnx.session import make_session
 from jetseg.quantization.arithmetic import ARITHMETICS
-from jetseg.quantization.qdq.integer_placement import place_for_integer_kernels
+from jetseg.quantization.qdq.integer_placement import ONNX_RUNTIME, place_for_integer_kernels
 from jetseg.quantization.qdq.placement import observed_tensors
 from jetseg.quantization.ranges import TensorRange
 
@@ -41,7 +42,7 @@ def network(chain):
         nodes,
         "chain",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, X.shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, X.shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(values, name) for name, values in weights.items() if name in read],
     )
     return Graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
@@ -112,3 +113,41 @@ def test_a_mean_over_channels_or_without_its_axes_is_no_pooling():
     ):
         graph = network(chain)
         assert "last" not in place_for_integer_kernels(graph).integer_nodes
+
+
+JOINED = [
+    NODE("Tanh", ["first"], ["one"]),
+    NODE("Softsign", ["first"], ["other"]),
+    NODE("Concat", ["one", "other"], ["last"], axis=2),
+]
+
+
+def test_what_float_operators_made_is_joined_as_bytes_with_the_values_that_it_had(tmp_path):
+    graph, found = network(JOINED), {}
+    ranges = seen_ranges(graph)
+    for name in ("before", "after"):
+        kernels = (
+            ONNX_RUNTIME if name == "before" else replace(ONNX_RUNTIME, operators=ONNX_RUNTIME.operators - {"Concat"})
+        )
+        placement = place_for_integer_kernels(graph, ranges=ranges, kernels=kernels)
+        content = ARITHMETICS["onnxruntime"].render(graph.copy(), placement, ranges).SerializeToString()
+        session = make_session(content, threads=1, integers=True, profile=tmp_path / name)
+        (found[name],) = session.run(None, {"x": X})
+        with Path(session.end_profiling()).open() as file:
+            steps = {event["args"]["op_name"] for event in json.load(file) if event.get("cat") == "Node"}
+        assert ("QLinearConcat" in steps) == (name == "before")
+    np.testing.assert_array_equal(found["before"], found["after"])
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        [NODE("Tanh", ["last"], ["end"])],
+        [NODE("Conv", ["one", "w1"], ["more"]), NODE("Conv", ["more", "w1"], ["end"])],
+    ],
+)
+def test_what_others_read_as_well_is_rounded_after_it_was_joined(further):
+    """A float operator would get rounded values, and another layer has another scale for what is joined."""
+    graph = network([*JOINED, *further])
+    graph.model.graph.output.append(helper.make_tensor_value_info("end", TensorProto.FLOAT, None))
+    assert "last" not in place_for_integer_kernels(Graph(graph.model)).integer_nodes
