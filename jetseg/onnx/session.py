@@ -20,6 +20,7 @@ from jetseg.onnx.graph import Graph
 from jetseg.onnx.half import has_half, to_float32
 from jetseg.onnx.memory import check_memory
 from jetseg.onnx.signature import check_input, pick_tensor
+from jetseg.onnx.subnormals import zero_subnormals
 from jetseg.output_shape import check_output
 
 try:
@@ -79,6 +80,7 @@ def make_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # by default it looks for a format of its own first, which may name further files
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     if integers:
         options.add_session_config_entry("session.qdqisint8allowed", "1")
     if profile is not None:
@@ -91,7 +93,7 @@ def make_session(
     content = _content(model, sha256) if isinstance(model, Path) else model
     try:
         skipped = ["MatMulAddFusion"] if integers else []
-        with opening(name):
+        with opening(name), zero_subnormals():
             return onnxruntime.InferenceSession(
                 content,
                 options,
@@ -157,7 +159,7 @@ def run_session(
         ArtifactError: ONNX Runtime failed for another reason.
     """
     try:
-        with working("a run of the network"):
+        with working("a run of the network"), zero_subnormals():
             found = session.run(list(outputs), feeds)
         return [np.asarray(value) for value in found]
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
