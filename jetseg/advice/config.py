@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from jetseg.config import Cli, Settings
 
+_CLASS_SHARE = 3.0
+"""A single class may lose so many times the points of the mean."""
+
 
 class AdviseConfig(Settings):
     """What advice is about, and how long it may take."""
@@ -54,3 +57,8 @@ class AdviseConfig(Settings):
     def qat_epochs(self) -> int:
         """Epochs of the training under quantization, which starts from a network that is right already."""
         return max(1, self.epochs // 4)
+
+    @property
+    def gate(self) -> dict[str, float]:
+        """The budget that the recipe's engine is judged by, as settings of `jetseg.engine.config.BuildConfig`."""
+        return {"max_drop": self.max_drop, "max_class_drop": _CLASS_SHARE * self.max_drop}

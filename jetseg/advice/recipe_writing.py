@@ -22,8 +22,6 @@ _CHECKPOINT_OF = {"prune": "checkpoint", "factorize": "checkpoint", "export": "c
 _VALIDATIONS = 5
 _MEANS_PER_RUN = 20
 """A run has so many spans of the running mean of its weights: a longer mean would remember the beginning."""
-_CLASS_SHARE = 3.0
-"""A single class may lose so many times the points of the mean."""
 
 
 def write_recipe(bench: Workbench, chain: Chain, out: Path) -> bool:
@@ -121,8 +119,7 @@ def _engine(bench: Workbench, plan: Plan) -> list[Stage]:
         "backend": config.backend,
         "threads": config.threads,
         "eval_split": config.eval_split,
-        "max_drop": config.max_drop,
-        "max_class_drop": _CLASS_SHARE * config.max_drop,
+        **config.gate,
     }
     if plan.precision == "int8":
         engine |= {"images": _IMAGES, "split": config.split, "auto": True}

@@ -49,6 +49,10 @@ class Comparison:
         """How many times as fast as the reference the other engine is."""
         return self.reference_ms / self.ms
 
+    def slowed(self, factor: float) -> Comparison:
+        """Returns the same with an engine that takes so many times as long."""
+        return Comparison(self.reference_ms, factor * self.ms, factor * self.low_ms, factor * self.high_ms)
+
 
 class Stopwatch(Protocol):
     """Compares the speed of two networks' engines."""

@@ -1,16 +1,23 @@
 """What becomes of a probe that cannot be made, and of what one finds."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from jetseg.advice import advising
 from jetseg.advice.finding import Finding, Option
 from jetseg.advice.plan import Plan
+from jetseg.advice.probes import int8
 from jetseg.advice.probes.distillation import Distillation
 from jetseg.advice.probes.input_size import InputSize
 from jetseg.advice.probes.low_rank import LowRank
 from jetseg.advice.probes.output_stride import OutputStride
 from jetseg.advice.probes.pruning import Pruning
 from jetseg.advice.probes.two_four import TwoFour
+from jetseg.engine.backend import BuildReport, Candidate
+from jetseg.engine.contest import Contest
+from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ArtifactError
 
 
@@ -123,3 +130,68 @@ def test_a_teacher_is_expected_to_give_a_share_of_the_distance(checkpoint, make_
     (found,) = Distillation().run(bench).options
     assert found.expected_drop == pytest.approx(-0.35 * 3.9)
     assert found.plan.trains
+
+
+def built(int8_ms, violations=(), float_because=None):
+    contest = Contest({"fp32": 10.0, "int8": int8_ms}, {"fp32": Candidate("fp32", "fp32")})
+    return SimpleNamespace(
+        violations=violations,
+        contest=contest,
+        float_because=float_because,
+        agreement=SimpleNamespace(percent=99.5),
+        report=BuildReport(integer_layers=("a",), float_layers=("b",)),
+        manifest=SimpleNamespace(precision="fp32" if float_because else "int8"),
+        parent_accuracy=SimpleNamespace(miou=60.0),
+        accuracy=SimpleNamespace(miou=59.9),
+        sensitive_layers=(),
+        attempts=(),
+        path=Path("x.rejected.onnx"),
+    )
+
+
+def build_in_turn(monkeypatch, *results):
+    """Lets builds end in these results, and returns the settings that they were asked for."""
+    asked, left = [], list(results)
+
+    def build(network, config, **_):
+        asked.append(config)
+        result = left.pop(0)
+        if result.violations:
+            raise EngineRejectedError(result)
+        return result
+
+    monkeypatch.setattr(int8, "build_engine", build)
+    return asked
+
+
+def test_int8_is_as_fast_as_the_engine_that_passes_the_gate(checkpoint, make_bench, monkeypatch):
+    bench = make_bench(checkpoint, max_drop=0.5)
+    bench.model = lambda plan: bench.network
+    refused = built(4.0, ("mIoU fell from 60.00 to 58.00",))
+    asked = build_in_turn(monkeypatch, refused, built(5.0))
+    finding = int8.Int8().run(bench)
+    assert [(config.max_drop, config.max_class_drop, config.auto) for config in asked] == [
+        (0.5, 1.5, False),
+        (0.5, 1.5, True),
+    ]
+    assert finding.options[0].speedup == 2.0
+    assert any("takes 1.25 times as long" in note for note in finding.notes)
+    pruned = Plan(prune_ratio=0.5, precision="int8")
+    assert bench.speed(pruned).ms == 5.0 * 1.25, "what the stopwatch says, and the price of the gate"
+    assert bench.speed(Plan(prune_ratio=0.5)).ms == 10.0
+
+
+def test_int8_that_passes_as_it_is_has_no_price(checkpoint, make_bench, monkeypatch):
+    bench = make_bench(checkpoint)
+    bench.model = lambda plan: bench.network
+    asked = build_in_turn(monkeypatch, built(4.0))
+    finding = int8.Int8().run(bench)
+    assert len(asked) == 1
+    assert (finding.options[0].speedup, bench.gate_price) == (2.5, 1.0)
+
+
+def test_int8_that_no_mixture_saves_is_impossible(checkpoint, make_bench, monkeypatch):
+    bench = make_bench(checkpoint)
+    refused = built(4.0, ("too much is lost",))
+    build_in_turn(monkeypatch, refused, built(4.0, float_because="no mixture"))
+    assert int8.Int8().run(bench).impossible
