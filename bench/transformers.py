@@ -67,6 +67,8 @@ def measure(name: str, network: Network, frames: Sequence[NetworkInput], ranges:
     total = len(report.integer_layers) + len(report.float_layers)
     counted = f"{len(report.integer_layers)} of {total} products"
     print(f"{name}: {share:.1f} % of the multiply-accumulates on integers, {counted}")
+    if built.contest and built.float_because:
+        print(f"  int8 gains nothing, {built.contest.gain:.2f}: {built.manifest.precision} is handed over")
     with open_engine(network, threads=1) as exact, open_engine(built.path, threads=1) as engine:
         right = [np.array(exact.infer(frame)) for frame in frames]
         print(f"  ONNX Runtime: {loss(engine.infer, frames, right)}")
@@ -84,7 +86,8 @@ def loss(infer: Infer, frames: Sequence[NetworkInput], right: Sequence[npt.NDArr
     noise = sum(float(np.square(one - other).sum()) for one, other in zip(found, right, strict=True))
     signal = sum(float(np.square(one - one.mean()).sum()) for one in right)
     same = [float(np.mean(one.argmax(1) == other.argmax(1))) for one, other in zip(found, right, strict=True)]
-    return f"{10 * np.log10(signal / noise):.1f} dB, {100 * np.mean(same):.2f} % of the pixels keep their class"
+    decibels = 10 * np.log10(signal / noise) if noise else np.inf
+    return f"{decibels:.1f} dB, {100 * np.mean(same):.2f} % of the pixels keep their class"
 
 
 def with_outliers(network: Network, path: Path) -> Network:
