@@ -22,6 +22,10 @@ _STEPS = 40
 """What a pixel is worth goes from a hundredth of the mean price of one to a thousand times that, in so many steps."""
 
 
+_LEAST_SHARE = 1e-3
+"""Percent of the multiply-accumulates: nodes with less are all as good as free."""
+
+
 @dataclass(frozen=True)
 class Mixture:
     """Some layers in float, the others on integers.
@@ -47,7 +51,7 @@ def find_mixtures(
         effects: What each quantizer does alone.
         lost: Pixels that changed their class with all of them, in percent.
         max_share: Percent of the multiply-accumulates that may be in float; where that is not all, mixtures are looked
-            for that save them, and not time, too.
+            for that save them, and not time, too, and the last one takes as much as may be.
     """
     movable = costs.placement.integer_nodes
     noises = [
@@ -57,14 +61,17 @@ def find_mixtures(
         if part.nodes
     ]
     power = sum(noise.power for noise in noises)
+    if not power:
+        return []
     tried = _cheapest(costs, noises, power)
     if max_share < 100.0:
         tried |= _cheapest(costs.by_work(), noises, power)
         tried = {in_float for in_float in tried if costs.share_in_float(in_float) <= max_share}
+        quietest = min(tried, key=lambda in_float: _left(noises, in_float), default=frozenset[str]())
+        tried |= {_filled(costs, noises, start, max_share) for start in (frozenset[str](), quietest)}
     found: list[Mixture] = []
     for in_float in sorted(tried - {frozenset()}, key=costs.longer_ms):
-        left = sum(noise.power for noise in noises if not noise.nodes or not in_float.issuperset(noise.nodes))
-        loss = lost * (left / power) ** 0.5
+        loss = lost * (_left(noises, in_float) / power) ** 0.5
         if loss < (found[-1].loss if found else lost):  # else a faster one is quieter
             found.append(Mixture(in_float, loss))
     return found
@@ -72,13 +79,31 @@ def find_mixtures(
 
 def _cheapest(costs: StepCosts, noises: Sequence[Noise], power: float) -> set[frozenset[str]]:
     """Returns what is best in float, for each price that a pixel may have."""
-    price = abs(costs.longer_ms(costs.placement.integer_nodes)) / power if power else 0.0
+    price = abs(costs.longer_ms(costs.placement.integer_nodes)) / power
     return {
         costs.quieter_in_float(noises, worth, caution)
         for worth in price * np.logspace(-2.0, 3.0, _STEPS)
         for caution in _CAUTIONS
         if worth
     }
+
+
+def _left(noises: Sequence[Noise], in_float: frozenset[str]) -> float:
+    """Returns the power of the noise that is left with some nodes in float."""
+    return sum(noise.power for noise in noises if not noise.nodes or not in_float.issuperset(noise.nodes))
+
+
+def _filled(costs: StepCosts, noises: Sequence[Noise], in_float: frozenset[str], max_share: float) -> frozenset[str]:
+    """Adds what loses most for its work, as long as the share allows it: what is best for a price leaves some over."""
+    left = [noise for noise in noises if noise.nodes]
+    while True:
+        share = costs.share_in_float(in_float)
+        left = [noise for noise in left if not in_float.issuperset(noise.nodes)]
+        added = {noise: costs.share_in_float(in_float.union(noise.nodes)) - share for noise in left}
+        fitting = [noise for noise in left if share + added[noise] <= max_share]
+        if not fitting:
+            return in_float
+        in_float = in_float.union(max(fitting, key=lambda noise: noise.power / max(added[noise], _LEAST_SHARE)).nodes)
 
 
 def costs_of_layers(graph: Graph, placement: Placement, effects: Sequence[LayerEffect]) -> StepCosts:

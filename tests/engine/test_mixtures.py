@@ -100,3 +100,12 @@ def test_no_more_work_is_in_float_than_may_be(graph):
     assert any("b" in found.in_float for found in whole)
     assert max(known.share_in_float(found.in_float) for found in bounded) <= 40.0
     assert bounded[-1].in_float == {"a", "d"}
+
+
+def test_the_work_that_may_be_in_float_is_used(graph):
+    """What is best for each price has the large layer first, which is too much; smaller ones fit."""
+    noisy = [effect("a", 1.0), effect("b", 3.0), effect("c", 0.5), effect("d", 0.1)]
+    known = costs(graph, [2.0, 5.0, 2.0, 2.0])
+    assert known.share_in_float(frozenset("ac")) == 37.5
+    assert find_mixtures(known, noisy, 4.0, 37.5)[-1].in_float == {"a", "c"}
+    assert find_mixtures(known, noisy, 4.0, 37.4)[-1].in_float == {"a"}
