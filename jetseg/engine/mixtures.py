@@ -20,8 +20,6 @@ _CAUTIONS = (1.0, 0.5, 0.0)
 """Mixtures are looked for with what a change of numbers costs, with half of it, and with none: these lie between."""
 _STEPS = 40
 """What a pixel is worth goes from a hundredth of the mean price of one to a thousand times that, in so many steps."""
-
-
 _LEAST_SHARE = 1e-3
 """Percent of the multiply-accumulates: nodes with less are all as good as free."""
 

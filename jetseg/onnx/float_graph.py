@@ -198,7 +198,7 @@ def reorder_gelu_(graph: Graph) -> int:
     for last in [node for node in graph.nodes if node.op_type == "Mul"]:
         for factor, other in (last.input, reversed(last.input)):
             half, alone = graph.producer.get(other), graph.only_consumer(other) is last
-            if half is None or half.op_type != "Mul" or not alone:
+            if half is None or half.op_type != "Mul" or not alone or factor == other:
                 continue
             halves = [name for name in half.input if name in graph.weights and np.all(graph.weight(name) == 0.5)]
             grown = next((name for name in half.input if name not in halves), "")

@@ -200,13 +200,19 @@ def test_gelu_is_one_operator_for_onnx_runtime_and_has_the_same_values(tmp_path,
     assert [node.op_type for node in onnx.load(str(seen)).graph.node] == ["Gelu"]
 
 
-def test_a_product_whose_half_is_read_elsewhere_stays(tmp_path):
+@pytest.mark.parametrize(
+    "further",
+    [
+        [helper.make_node("Mul", ["x", "share"], ["y"]), helper.make_node("Relu", ["share"], ["z"])],
+        [helper.make_node("Mul", ["share", "share"], ["y"]), helper.make_node("Relu", ["y"], ["z"])],
+    ],
+)
+def test_a_product_whose_half_is_read_elsewhere_stays(tmp_path, further):
     nodes = [
         helper.make_node("Erf", ["x"], ["error"]),
         helper.make_node("Add", ["error", "one"], ["grown"]),
         helper.make_node("Mul", ["half", "grown"], ["share"]),
-        helper.make_node("Mul", ["x", "share"], ["y"]),
-        helper.make_node("Relu", ["share"], ["z"]),
+        *further,
     ]
     weights = [numpy_helper.from_array(np.float32(value), name) for name, value in (("one", 1.0), ("half", 0.5))]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xyz"]

@@ -177,7 +177,7 @@ def _quantize_before_joining_(
         inner = all(reader.output[0] in integer_nodes for reader in graph.readers(name))
         loose = [read for read in node.input if read not in activations]
         others = [read for read in node.input if read in activations and not _is_written(graph, read, integer_nodes)]
-        if inner and not others and graph.constants.keys().isdisjoint(node.input):
+        if inner and not others:
             integer_nodes.add(name)
             activations.update(dict.fromkeys(loose, activations[name]))
 
