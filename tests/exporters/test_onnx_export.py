@@ -2,12 +2,14 @@
 
 import json
 from contextlib import nullcontext
+from unittest import mock
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from typer.testing import CliRunner
 
@@ -195,6 +197,39 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
 def test_parity_needs_both_classes_and_logits(agreement, error, passes):
     with nullcontext() if passes else pytest.raises(QualityError, match="over 4 frames"):
         parity._check("net.onnx", 4, agreement, error, scale=10.0)
+
+
+@pytest.mark.parametrize("head", ["logits", "classmap", "sigmoid"])
+@pytest.mark.parametrize(("apart", "passes"), [(0.0, True), (1e-6, True), (1e-2, False)])
+def test_classes_that_are_tied_may_be_told_apart_by_rounding(tmp_path, head, apart, passes):
+    """The file has the other class on top at every pixel; the checkpoint's scores say how near the two are."""
+    end = helper.make_node("ArgMax", ["scores"], ["y"], axis=1, keepdims=0)
+    nodes = [helper.make_node("Conv", ["image", "w", "b"], ["y" if head != "classmap" else "scores"])]
+    names = ("no", "yes") if head == "sigmoid" else ("one", "other")
+    channels = 1 if head == "sigmoid" else 2
+    bias = np.float32([1e-9] if head == "sigmoid" else [1, 1 + 1e-6])
+    weights = {"w": np.zeros((channels, 3, 1, 1), np.float32), "b": bias}
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
+    made = helper.make_tensor_value_info("y", TensorProto.INT64 if head == "classmap" else TensorProto.FLOAT, None)
+    tensors = [numpy_helper.from_array(values, name) for name, values in weights.items()]
+    graph = helper.make_graph([*nodes, *([end] if head == "classmap" else [])], "tied", [image], [made], tensors)
+    path = tmp_path / "tied.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    output = {"kind": "logits" if head == "sigmoid" else head, "classes": names}
+    output |= {"activation": "sigmoid"} if head == "sigmoid" else {}
+    manifest = Manifest.model_validate({"input": {"height": 8, "width": 8}, "outputs": [output]})
+    torch_bias = torch.tensor([-apart] if head == "sigmoid" else [1 + apart, 1.0])
+
+    class Tied(nn.Module):
+        def forward(self, x):
+            scores = torch_bias.reshape(1, -1, 1, 1).expand(1, channels, 8, 8).clone()
+            scores[:, -1, 0, 0] = 10  # the scale of the logits
+            return scores
+
+    frames = parity.parity_frames(manifest, None, 1)
+    refused = nullcontext() if passes else pytest.raises(QualityError, match="does not compute")
+    with mock.patch.object(parity, "MAX_RELATIVE_ERROR", 1.0), refused:
+        assert parity.measure_parity(path, manifest, Tied().eval(), frames).argmax_agreement == 1.0
 
 
 class Choosy(nn.Module):
