@@ -49,6 +49,11 @@ Candidate = tuple[Repair, Make | None]
 """A repair, and what makes it; None where that is not to be done."""
 
 
+def _helps(repair: Repair) -> bool:
+    """Tells whether a repair brings something back: where it was tried by what it did, else by the experiment."""
+    return ((repair.expected if repair.recovered is None else repair.recovered) or 0.0) > 0
+
+
 @dataclass(frozen=True)
 class Repairs:
     """Finds repairs.
@@ -86,7 +91,8 @@ class Repairs:
             return Repair("restore-layer", words, layers=(cause.layer,), expected=cause.restored)
         if cause.kind == "quantizers":
             indices = worst_frames(seen, number, effects.subject, self.config.cause_frames, self.split.classes)
-            return self._in_float(parent, child, finding, effects, indices)
+            repair = self._in_float(parent, child, finding, effects, indices)
+            return repair if repair is None or _helps(repair) else self._train(finding, seen)
         if cause.kind == "channels" and child.manifest.kind == "checkpoint":
             return self._keep_channels(parent, child, finding, effects)
         return self._train(finding, seen)

@@ -106,3 +106,11 @@ def test_the_least_repair_is_the_shortest_list_that_brings_enough_back(pair, sha
     assert isinstance(found, Effects)
     assert won >= wanted * (found.parent - found.child)
     assert 1 <= len(layers) <= 2
+
+
+def test_a_repair_names_nothing_that_a_correction_added(pair, shapes, monkeypatch):
+    parent, child, trials = graphs(pair, shapes)
+    effects = effects_of_quantizers(parent, child, trials)
+    monkeypatch.setattr(QuantizedGraph, "writers", lambda *_: ("positive", "positive.centered"))
+    layers, _ = least_repair(parent, child, trials, effects, 0.5, writes_integers=True)
+    assert layers == ("scores", "positive")

@@ -175,7 +175,8 @@ def least_repair(
             too.
 
     Returns:
-        The layers by output, each followed by what writes for it, and the points that come back.
+        The layers by output, each followed by what writes for it, and the points that come back. What a correction
+        added to the child is not among them: the parent, from which it is built anew, lacks it.
     """
     quantized = QuantizedGraph(child, parent)
     order = sorted(effects.causes, key=lambda cause: -((cause.restored or 0.0) + (cause.alone or 0.0)))
@@ -183,7 +184,7 @@ def least_repair(
     def chosen(count: int) -> tuple[str, ...]:
         names = [cause.layer for cause in order[:count]]
         joined = [(name, *(quantized.writers(name) if writes_integers else ())) for name in names]
-        return tuple(dict.fromkeys(name for group in joined for name in group))
+        return tuple(dict.fromkeys(name for group in joined for name in group if name in parent.producer))
 
     def gain(count: int) -> float:
         return trials.run(quantized.with_float(chosen(count))).iou - effects.child
