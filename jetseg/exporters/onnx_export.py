@@ -139,12 +139,29 @@ def export_module(
         ArtifactError: The module holds an operation or control flow that cannot be exported.
         MissingDependencyError: onnxscript is not installed.
     """
+    model = run_exporter(module, example, output_name, opset)
+    finish_(model)
+    return model
+
+
+def run_exporter(
+    module: nn.Module, example: Tensor, output_name: str | Sequence[str], opset: int = 18, *, optimize: bool = True
+) -> onnx.ModelProto:
+    """Returns what torch's exporter makes of a module; see `export_module`, which it is a part of.
+
+    Args:
+        module: In eval mode.
+        example: An input of the type and size to export for.
+        output_name: Name of the output, or of each.
+        opset: ONNX opset.
+        optimize: Whether constants are folded and batch norms are joined with convolutions.
+    """
     try:
         import onnxscript  # noqa: F401 - torch imports it late and reports its absence at length
     except ImportError as error:
         raise MissingDependencyError("onnxscript", "train", "exports networks to ONNX") from error
     try:
-        with _quiet():
+        with quiet_exporter():
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -154,20 +171,31 @@ def export_module(
                 output_names=[output_name] if isinstance(output_name, str) else list(output_name),
                 opset_version=opset,
                 verbose=False,
+                optimize=optimize,
             )
         if program is None:
             raise ArtifactError("torch.onnx returned nothing.")
-        model = program.model_proto
+        return program.model_proto
+    except Exception as error:  # whatever a foreign network or torch's exporter raises
+        raise _refused(error) from error
+
+
+def finish_(model: onnx.ModelProto) -> None:
+    """Folds constants, checks the model, and takes out the exporter's notes; see `export_module`."""
+    try:
         fold_constants_(model)
         flush_subnormals_(model)
         onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # whatever a foreign network or torch's exporter raises
-        raise ArtifactError(
-            f"The network could not be exported to ONNX: {first_line(error)}",
-            "Its forward must not choose operations by the values of tensors; `jetseg --debug` shows where.",
-        ) from error
+    except Exception as error:  # likewise
+        raise _refused(error) from error
     _strip_notes_(model)
-    return model
+
+
+def _refused(error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"The network could not be exported to ONNX: {first_line(error)}",
+        "Its forward must not choose operations by the values of tensors; `jetseg --debug` shows where.",
+    )
 
 
 def example_input(spec: InputSpec) -> Tensor:
@@ -190,7 +218,7 @@ def _manifest(parent: Manifest, config: ExportConfig, stage: Stage) -> Manifest:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keeps the exporter's progress reports, deprecation warnings and log lines from the user."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

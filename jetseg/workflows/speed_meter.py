@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
     from jetseg.compress.config import FactorizeConfig, PruneConfig, SpeedSettings
     from jetseg.engine.engine import Engine
+    from jetseg.exporters.structure import NetworkStructure
     from jetseg.latency.estimate import LatencyEstimate
     from jetseg.latency.predictor import TablePredictor
 
 _ROUNDS = 10
 _TURN_SECONDS = 0.06
+_MOST_STRUCTURES = 4
+_structures: dict[str, NetworkStructure] = {}
+"""Structures of the networks that were timed last, without weights: trials of a search prune the same few again."""
 
 
 def speed_meter(network: Network, config: PruneConfig) -> BackendMeter | TableMeter | None:
@@ -167,9 +171,18 @@ def _table_meter(network: Network, config: PruneConfig, table: Path) -> TableMet
 
 
 def _export(module: nn.Module, manifest: Manifest) -> onnx.ModelProto:
-    from jetseg.exporters.onnx_export import example_input, export_module
+    """Exports a network; torch's exporter runs but once for all that are alike but for weights and channels."""
+    from jetseg.exporters.onnx_export import example_input
+    from jetseg.exporters.structure import NetworkStructure
 
-    return export_module(module.eval(), example_input(_normalized(manifest).input), "logits")
+    spec = _normalized(manifest).input
+    made_by = "" if manifest.model is None else manifest.model.model_dump_json(exclude={"removed", "stated_sizes"})
+    key = "\n".join((spec.model_dump_json(), made_by, *module.state_dict()))
+    structure = _structures.pop(key, None) or NetworkStructure(module.eval(), example_input(spec), "logits")
+    _structures[key] = structure  # now the last one to go
+    while len(_structures) > _MOST_STRUCTURES:
+        del _structures[next(iter(_structures))]
+    return structure.export(module.eval())
 
 
 def _normalized(manifest: Manifest) -> Manifest:
