@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,8 +67,17 @@ class Stopwatch(Protocol):
         """What its figures rest on."""
         ...
 
-    def __call__(self, reference: Network, network: Network, precision: Precision) -> Comparison:
-        """Compares a float network in float with another one's engine in a precision."""
+    def __call__(
+        self, reference: Network, network: Network, precision: Precision, in_float: Collection[str] = ()
+    ) -> Comparison:
+        """Compares a float network in float with another one's engine in a precision.
+
+        Args:
+            reference: The network as it is.
+            network: The other one.
+            precision: Precision of its engine.
+            in_float: Nodes of it, by output, that int8 leaves in float for accuracy.
+        """
         ...
 
 
@@ -90,18 +99,21 @@ class BackendStopwatch:
         """Where its figures are from."""
         return f"measured here on {self.backend}"
 
-    def __call__(self, reference: Network, network: Network, precision: Precision) -> Comparison:
+    def __call__(
+        self, reference: Network, network: Network, precision: Precision, in_float: Collection[str] = ()
+    ) -> Comparison:
         """Compares the fastest runs; of int8, that of the engine that a build would hand over.
 
         That is one with layers in float where these are faster, or all in float if 8 bits gain nothing.
         """
         if precision == "int8":
-            contest = hold_contest(network, None, BuildConfig(backend=self.backend, threads=self.threads))
+            config = BuildConfig(backend=self.backend, threads=self.threads, keep_float=tuple(in_float))
+            contest = hold_contest(network, None, config)
             if contest is not None:
                 gain = max(1.0, contest.gain)
-                in_float = contest.latencies_ms[contest.best_float]
+                float_ms = contest.latencies_ms[contest.best_float]
                 if network is reference:
-                    return _measured(in_float, in_float / gain)
+                    return _measured(float_ms, float_ms / gain)
                 found = self._time(reference, network, "fp32")
                 return _measured(found.reference_ms, found.ms / gain)
         return self._time(reference, network, precision)
@@ -152,8 +164,11 @@ class PredictingStopwatch:
         """What a network in float is in there: float16 on a GPU, where nobody drives in float32."""
         return "fp32" if find_target(self.target).compute_capability is None else "fp16"
 
-    def __call__(self, reference: Network, network: Network, precision: Precision) -> Comparison:
-        """Compares two predictions."""
+    def __call__(
+        self, reference: Network, network: Network, precision: Precision, in_float: Collection[str] = ()
+    ) -> Comparison:
+        """Compares two predictions; there is no gate here that would leave layers in float."""
+        del in_float
         before = self._predict(reference, self.float_precision)
         after = self._predict(network, self.float_precision if precision == "fp32" else precision)
         return Comparison(before.latency_ms, after.latency_ms, after.low, after.high)

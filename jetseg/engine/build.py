@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ def build_engine(
     dataset: Dataset | None = None,
     out: Path | None = None,
     gate: AccuracyGate | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> BuildResult:
     """Builds an engine, opens it again, and measures it against the float network if there are data.
 
@@ -47,6 +48,7 @@ def build_engine(
         dataset: Frames to calibrate on and to measure on.
         out: Engine file; by default in engines/, named after the network and the precision.
         gate: A gate that measured the float network already.
+        enough: Asked after each attempt of `auto` whether to try no more, although it might get better.
 
     Raises:
         EngineRejectedError: The engine lost too much; `result` tells what, and which layers are to blame.
@@ -58,7 +60,7 @@ def build_engine(
     build = EngineBuild(network, config, backend, options, dataset, place)
     build.check()
     with writing(place):
-        return _build(build, ranges, gate or build.make_gate(), out)
+        return _build(build, ranges, gate or build.make_gate(), out, enough)
 
 
 def engine_path(network: Network, precision: str, suffix: str, out: Path | None) -> Path:
@@ -73,7 +75,13 @@ def engine_path(network: Network, precision: str, suffix: str, out: Path | None)
     return place
 
 
-def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None, out: Path | None) -> BuildResult:
+def _build(
+    build: EngineBuild,
+    ranges: Ranges | None,
+    gate: AccuracyGate | None,
+    out: Path | None,
+    enough: Callable[[], bool],
+) -> BuildResult:
     """Builds until an engine passes and is faster than any in float, and puts that one in its place."""
     network, asked = build.network, build.config
     config = asked
@@ -95,7 +103,7 @@ def _build(build: EngineBuild, ranges: Ranges | None, gate: AccuracyGate | None,
     plain = asked if mixed else None
     mixtures = partial(build.mixtures, gate)
     tries = attempts(config, start, build.calibrate, calibrated=known, plain=plain, mixtures=mixtures)
-    best = _best_attempt(build, tries, gate)
+    best = _best_attempt(build, tries, gate, enough)
     if best.in_float and build.precision == "int8" and not best.made.report.integer_layers:
         remove_artifact(best.made.path)
         made = _in_float(build, contest, gate, out)
@@ -120,10 +128,16 @@ def _other_than_timed(build: EngineBuild, best: Attempt, config: BuildConfig, ra
     return ranges is None and any("rescale" in stage.settings.get("corrections", ()) for stage in stages)
 
 
-def _best_attempt(build: EngineBuild, tries: Iterator[Attempt], gate: AccuracyGate | None) -> Attempt:
+def _best_attempt(
+    build: EngineBuild,
+    tries: Iterator[Attempt],
+    gate: AccuracyGate | None,
+    enough: Callable[[], bool] = lambda: False,
+) -> Attempt:
     """Makes the attempts, and returns the last one that passes, which is kept beside the engine's place."""
     made: list[Attempt] = []
     best: Attempt | None = None
+    stopped = False
     for attempt in tries:
         result = attempt.result = build.run(attempt, gate)
         made.append(attempt)
@@ -132,10 +146,12 @@ def _best_attempt(build: EngineBuild, tries: Iterator[Attempt], gate: AccuracyGa
         if not result.violations:
             best = attempt
             move_artifact(result.path, build.beside("passed"))
+        if stopped := enough():
+            break
     told = tuple(map(_told, made))
     if best is None:
         blamed = next((attempt for attempt in made if attempt.made.sensitive_layers), made[-1])
-        layers = build.blame(blamed, gate).sensitive_layers
+        layers = (blamed.made if stopped else build.blame(blamed, gate)).sensitive_layers  # looking for them takes long
         result = replace(made[-1].made, attempts=told, sensitive_layers=layers, contest=build.contest)
         closest = min(made, key=lambda attempt: attempt.made.loss) if build.config.auto else None
         raise EngineRejectedError(result, _told(closest) if closest else None)

@@ -22,8 +22,10 @@ class StandingStopwatch:
 
     def __init__(self) -> None:
         self.asked = []
+        self.in_float = []
 
-    def __call__(self, reference, network, precision):
+    def __call__(self, reference, network, precision, in_float=()):
+        self.in_float.append(list(in_float))
         self.asked.append((network.path.name, precision))
         ms = 10.0 if precision == "fp32" else 5.0
         return Comparison(10.0, ms, ms, ms)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from jetseg.advice import advising
+from jetseg.advice.chains import Chain
 from jetseg.advice.finding import Finding, Option
 from jetseg.advice.plan import Plan
 from jetseg.advice.probes import int8
@@ -15,7 +16,9 @@ from jetseg.advice.probes.low_rank import LowRank
 from jetseg.advice.probes.output_stride import OutputStride
 from jetseg.advice.probes.pruning import Pruning
 from jetseg.advice.probes.two_four import TwoFour
+from jetseg.advice.recipe_writing import make_recipe
 from jetseg.engine.backend import BuildReport, Candidate
+from jetseg.engine.config import BuildConfig
 from jetseg.engine.contest import Contest
 from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ArtifactError
@@ -132,15 +135,23 @@ def test_a_teacher_is_expected_to_give_a_share_of_the_distance(checkpoint, make_
     assert found.plan.trains
 
 
-def built(int8_ms, violations=(), float_because=None):
-    contest = Contest({"fp32": 10.0, "int8": int8_ms}, {"fp32": Candidate("fp32", "fp32")})
+def built(int8_ms, violations=(), float_because=None, before_ms=None, keep_float=()):
+    contest = Contest(
+        {"fp32": 10.0, "int8": int8_ms},
+        {"fp32": Candidate("fp32", "fp32")},
+        keep_float=frozenset({"fast"}),
+        less_accurate_ms=before_ms,
+    )
     return SimpleNamespace(
         violations=violations,
         contest=contest,
         float_because=float_because,
         agreement=SimpleNamespace(percent=99.5),
-        report=BuildReport(integer_layers=("a",), float_layers=("b",)),
-        manifest=SimpleNamespace(precision="fp32" if float_because else "int8"),
+        report=BuildReport(integer_layers=("a",), float_layers=("b",), macs={"a": 75, "b": 25}),
+        manifest=SimpleNamespace(
+            precision="fp32" if float_because else "int8",
+            stages=(SimpleNamespace(settings={"keep_float": list(keep_float)}),),
+        ),
         parent_accuracy=SimpleNamespace(miou=60.0),
         accuracy=SimpleNamespace(miou=59.9),
         sensitive_layers=(),
@@ -149,13 +160,25 @@ def built(int8_ms, violations=(), float_because=None):
     )
 
 
-def build_in_turn(monkeypatch, *results):
-    """Lets builds end in these results, and returns the settings that they were asked for."""
-    asked, left = [], list(results)
+@pytest.fixture
+def bench(checkpoint, make_bench):
+    """Makes a workbench whose networks have the nodes "a", "fast" and "gone", but pruned ones no "gone"."""
+    made = make_bench(checkpoint, max_drop=0.5)
 
-    def build(network, config, **_):
-        asked.append(config)
-        result = left.pop(0)
+    def model(plan):
+        nodes = {"a": None, "fast": None} | ({} if plan.prune_ratio else {"gone": None})
+        return SimpleNamespace(path=Path("x.onnx"), float_graph=lambda: SimpleNamespace(producer=nodes))
+
+    made.model = model
+    return made
+
+
+def build_to(monkeypatch, result):
+    """Lets a build end in this result, and returns the settings that it was asked for."""
+    asked = []
+
+    def build(network, config, enough, **_):
+        asked.append((config, enough))
         if result.violations:
             raise EngineRejectedError(result)
         return result
@@ -164,34 +187,58 @@ def build_in_turn(monkeypatch, *results):
     return asked
 
 
-def test_int8_is_as_fast_as_the_engine_that_passes_the_gate(checkpoint, make_bench, monkeypatch):
-    bench = make_bench(checkpoint, max_drop=0.5)
-    bench.model = lambda plan: bench.network
-    refused = built(4.0, ("mIoU fell from 60.00 to 58.00",))
-    asked = build_in_turn(monkeypatch, refused, built(5.0))
+def test_int8_is_as_fast_as_the_engine_that_passes_the_gate(bench, monkeypatch):
+    asked = build_to(monkeypatch, built(5.0, before_ms=4.0, keep_float=("fast", "a", "gone")))
     finding = int8.Int8().run(bench)
-    assert [(config.max_drop, config.max_class_drop, config.auto) for config in asked] == [
-        (0.5, 1.5, False),
-        (0.5, 1.5, True),
-    ]
+    ((config, enough),) = asked
+    recipe = make_recipe(bench, Chain(int8.PLAN, 2.0, 0.1, 0.0))["stages"][-1]
+    assert {name: recipe[name] for name in ("max_drop", "max_class_drop", "auto")} == {
+        "max_drop": config.max_drop,
+        "max_class_drop": config.max_class_drop,
+        "auto": config.auto,
+    }
+    assert (config.max_drop, config.auto, config.min_agreement) == (0.5, True, BuildConfig().min_agreement)
     assert finding.options[0].speedup == 2.0
-    assert any("takes 1.25 times as long" in note for note in finding.notes)
-    pruned = Plan(prune_ratio=0.5, precision="int8")
-    assert bench.speed(pruned).ms == 5.0 * 1.25, "what the stopwatch says, and the price of the gate"
-    assert bench.speed(Plan(prune_ratio=0.5)).ms == 10.0
+    note = next(note for note in finding.notes if "the gate refuses" in note)
+    assert "2 nodes more in float (in all 25.0 % of the work)" in note
+    assert "1.25 times as long, 5.00 ms in place of 4.00" in note
+    assert not enough()
+    bench.clock.begin(0.0)
+    assert enough(), "attempts end with the time"
 
 
-def test_int8_that_passes_as_it_is_has_no_price(checkpoint, make_bench, monkeypatch):
-    bench = make_bench(checkpoint)
-    bench.model = lambda plan: bench.network
-    asked = build_in_turn(monkeypatch, built(4.0))
+def test_what_the_gate_leaves_in_float_is_so_in_what_is_made_from_the_network(bench, monkeypatch):
+    build_to(monkeypatch, built(5.0, before_ms=4.0, keep_float=("fast", "a", "gone")))
+    int8.Int8().run(bench)
+    bench.speed(Plan(prune_ratio=0.5, precision="int8"))
+    assert bench.stopwatch.in_float[-1] == ["a"], "not what is fast in float, and not what is not there"
+    bench.speed(Plan(size=(48, 64), precision="int8"))
+    assert bench.stopwatch.in_float[-1] == ["a", "gone"]
+    bench.speed(Plan(prune_ratio=0.5))
+    bench.speed(Plan(instead="tiny", precision="int8"))
+    assert bench.stopwatch.in_float[-2:] == [[], []]
+    assert bench.speed(Plan(energy=0.9, precision="int8")).ms == 5.0 * 1.25, "other nodes, so the price of the gate"
+    bench.gate_price = 3.0
+    assert bench.speed(Plan(energy=0.8, precision="int8")).ms == 10.0, "a build hands over the float engine then"
+
+
+def test_int8_that_passes_as_it_is_has_no_price(bench, monkeypatch):
+    build_to(monkeypatch, built(4.0, keep_float=("fast",)))
     finding = int8.Int8().run(bench)
-    assert len(asked) == 1
-    assert (finding.options[0].speedup, bench.gate_price) == (2.5, 1.0)
+    assert (finding.options[0].speedup, bench.gate_price, bench.gate_floats) == (2.5, 1.0, ())
+    assert not any("gate" in note for note in finding.notes)
 
 
-def test_int8_that_no_mixture_saves_is_impossible(checkpoint, make_bench, monkeypatch):
-    bench = make_bench(checkpoint)
-    refused = built(4.0, ("too much is lost",))
-    build_in_turn(monkeypatch, refused, built(4.0, float_because="no mixture"))
+def test_int8_that_no_mixture_saves_is_impossible(bench, monkeypatch):
+    build_to(monkeypatch, built(4.0, float_because="no mixture"))
     assert int8.Int8().run(bench).impossible
+    build_to(monkeypatch, built(4.0, ("too much is lost",)))
+    assert int8.Int8().run(bench).impossible
+
+
+def test_int8_that_there_was_no_time_to_save_is_said_to_be_slower(bench, monkeypatch):
+    build_to(monkeypatch, built(4.0, ("too much is lost",)))
+    bench.clock.begin(0.0)
+    finding = int8.Int8().run(bench)
+    assert finding.options[0].speedup == 2.5
+    assert any("too much is lost" in note and "slower than is said" in note for note in finding.notes)

@@ -9,6 +9,8 @@ from jetseg.advice import stopwatch
 from jetseg.advice.config import AdviseConfig
 from jetseg.advice.stopwatch import BackendStopwatch, PredictingStopwatch, make_stopwatch
 from jetseg.config import validate_config
+from jetseg.engine.backend import Candidate
+from jetseg.engine.contest import Contest
 from jetseg.errors import ConfigError
 from jetseg.latency.estimate import LatencyEstimate
 from jetseg.network import open_network
@@ -25,6 +27,18 @@ def test_what_is_at_hand_is_timed(precision, network):
     assert 0 < found.ms < 1000
     assert found.low_ms == found.ms == found.high_ms
     assert found.speedup == pytest.approx(found.reference_ms / found.ms)
+
+
+def test_what_stays_in_float_for_accuracy_is_timed_there(network, monkeypatch):
+    asked = []
+
+    def hold_contest(network, ranges, config):
+        asked.append(config.keep_float)
+        return Contest({"fp32": 10.0, "int8": 8.0}, {"fp32": Candidate("fp32", "fp32")})
+
+    monkeypatch.setattr(stopwatch, "hold_contest", hold_contest)
+    assert BackendStopwatch("onnxruntime", 1)(network, network, "int8", ["c1"]).speedup == 1.25
+    assert asked == [("c1",)]
 
 
 @pytest.mark.parametrize(("target", "float_precision"), [("orin-nano-8gb", "fp16"), ("cpu", "fp32")])

@@ -4,14 +4,17 @@ import shutil
 import pytest
 from small_network import write_dataset, write_small_network
 
+from jetseg.data.dataset import open_dataset
 from jetseg.engine.budget import accuracy_violations, collapse_violations
-from jetseg.engine.config import Budget
+from jetseg.engine.build import build_engine as build_one
+from jetseg.engine.config import Budget, BuildConfig
 from jetseg.engine.engine import open_engine
 from jetseg.engine.result import EngineRejectedError
 from jetseg.errors import ConfigError
 from jetseg.evaluation.agreement import VOID, Agreement
 from jetseg.measured import Accuracy
-from jetseg.network import load_manifest
+from jetseg.network import load_manifest, open_network
+from jetseg.quantization.ranges import open_ranges
 from jetseg.workflows.building import build_engine
 from jetseg.workflows.calibration import calibrate
 
@@ -86,6 +89,21 @@ def test_auto_finds_a_build_that_passes(calibrated, tmp_path):
     assert result.attempts[0].startswith("as asked: ")
     assert result.attempts[-1].endswith("passed")
     assert len(result.attempts) > 1
+
+
+def test_attempts_end_when_it_is_enough(calibrated, tmp_path):
+    network, dataset = open_network(calibrated["network"]), open_dataset(calibrated["data"])
+    config = BuildConfig(split="all", eval_split="all", max_drop=0.0, max_class_drop=0.0, auto=True, estimate=False)
+    given = {"ranges": open_ranges(calibrated["ranges"], network), "dataset": dataset}
+    asked = []
+
+    def enough():
+        asked.append(True)
+        return len(asked) == 2
+
+    with pytest.raises(EngineRejectedError) as caught:
+        build_one(network, config, **given, out=tmp_path / "e.onnx", enough=enough)
+    assert len(caught.value.result.attempts) == len(asked) == 2
 
 
 def test_a_layer_stays_in_float_by_name(calibrated, tmp_path):
