@@ -147,14 +147,9 @@ def export_module(
 def run_exporter(
     module: nn.Module, example: Tensor, output_name: str | Sequence[str], opset: int = 18, *, optimize: bool = True
 ) -> onnx.ModelProto:
-    """Returns what torch's exporter makes of a module; see `export_module`, which it is a part of.
+    """Returns what torch's exporter makes of a module: the first part of `export_module`, which raises the same.
 
-    Args:
-        module: In eval mode.
-        example: An input of the type and size to export for.
-        output_name: Name of the output, or of each.
-        opset: ONNX opset.
-        optimize: Whether constants are folded and batch norms are joined with convolutions.
+    Without `optimize`, no constants are folded, and batch norms are not joined with convolutions.
     """
     try:
         import onnxscript  # noqa: F401 - torch imports it late and reports its absence at length

@@ -75,13 +75,13 @@ def measure_parity(
                 errors.append(float(np.abs(output - scores).max()))
                 scale = max(scale, float(np.abs(scores).max()))
         found = task_maps(outputs, manifest).values()
-        agreements.append(min(map(_same_share, found, wanted, torch_side)))
+        agreements.append(min(map(_same_or_tied, found, wanted, torch_side)))
     agreement, error = float(np.mean(agreements)), float(np.max(errors)) if errors else None
     _check(name or path.name, len(frames), agreement, error, scale)
     return Parity(frames=len(frames), max_abs_error=error, argmax_agreement=agreement)
 
 
-def _same_share(found: TaskMap, scores: npt.NDArray[np.float32], task: Manifest) -> float:
+def _same_or_tied(found: TaskMap, scores: npt.NDArray[np.float32], task: Manifest) -> float:
     """Returns the share of pixels that are as these scores say, or that of a class which is tied with that by them."""
     same = same_pixels(found, task_map(scores, task))
     tied = 0

@@ -16,21 +16,21 @@ from functools import cache
 
 _BITS = {"x86_64": (7, 0x8040), "aarch64": (0, 1 << 24)}
 """By processor: the word of glibc's fenv_t with the control bits, and those that flush inputs and results."""
-_WORDS = 16
-"""More than any fenv_t has."""
+_Environment = ctypes.c_uint32 * 16
+"""Larger than any fenv_t."""
 
 
 @contextmanager
 def zero_subnormals() -> Iterator[None]:
     """Lets this thread take subnormal numbers for zero inside the block; elsewhere than on Linux nothing changes."""
-    library = _library()
-    if library is None:
+    found = _control()
+    if found is None:
         yield
         return
-    before, inside = (ctypes.c_uint32 * _WORDS)(), (ctypes.c_uint32 * _WORDS)()
+    library, word, bits = found
+    before = _Environment()
     library.fegetenv(before)
-    library.fegetenv(inside)
-    word, bits = _BITS[platform.machine()]
+    inside = _Environment.from_buffer_copy(before)
     inside[word] |= bits
     library.fesetenv(inside)
     try:
@@ -40,7 +40,9 @@ def zero_subnormals() -> Iterator[None]:
 
 
 @cache
-def _library() -> ctypes.PyDLL | None:
-    if sys.platform != "linux" or platform.machine() not in _BITS or platform.libc_ver()[0] != "glibc":
+def _control() -> tuple[ctypes.PyDLL, int, int] | None:
+    """Returns the library, and the word and bits; None where they are not known."""
+    bits = _BITS.get(platform.machine())
+    if sys.platform != "linux" or bits is None or platform.libc_ver()[0] != "glibc":
         return None
-    return ctypes.PyDLL("libm.so.6")
+    return ctypes.PyDLL("libm.so.6"), *bits
