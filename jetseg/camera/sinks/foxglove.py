@@ -53,7 +53,7 @@ class FoxgloveSink(Output):
             raise ConfigError(f"{place!r} is no port for Foxglove.", "Write it as foxglove:8765.")
         name = f"jetseg: {context.source}"
         sink = FoxgloveSink(host.strip("[]") or "127.0.0.1", int(port), context.manifest, name, context.alpha)
-        return in_background(sink, context.events, live=context.live, watch=context.watch)
+        return in_background(sink, context.events, live=True, watch=context.watch)
 
     def __init__(self, host: str, port: int, manifest: Manifest, name: str = "jetseg", alpha: float = 0.5) -> None:
         library = import_optional("foxglove", "foxglove-sdk", "foxglove", "shows a run in Foxglove")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import struct
 from itertools import cycle
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -119,6 +119,17 @@ def test_a_port_that_is_taken_or_none_is_named():
     context = SinkContext(MANIFEST, EventLog(), StopFlag())
     with pytest.raises(ConfigError, match="'here' is no port"), open_sink("foxglove:here", context):
         pass
+
+
+def test_the_loop_does_not_wait_for_a_picture_of_a_file_either(monkeypatch):
+    shown = Event()
+    monkeypatch.setattr(FoxgloveSink, "write", lambda *_: shown.wait(20))
+    context = SinkContext(MANIFEST, EventLog(), StopFlag(), live=False)
+    with open_sink("foxglove:0", context) as sink:
+        for index in range(5):
+            sink.write(result(index))
+        assert sink.skipped >= 3
+        shown.set()
 
 
 def test_overlays_have_the_colors_weight_of_the_run():
