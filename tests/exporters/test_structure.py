@@ -72,7 +72,9 @@ def content(model):
     ]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "tiny" else pytest.mark.long) for name in SMALL]
+)
 def test_a_pruned_network_is_exported_as_the_exporter_does_it_without_running_it(name, runs):
     torch.manual_seed(0)
     network = trained(create_model(name, 3, in_channels=3, **SMALL[name]))
